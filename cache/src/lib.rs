@@ -1,0 +1,1 @@
+//! Content-addressed store: bytes in, digests out.

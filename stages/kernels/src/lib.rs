@@ -1,0 +1,1 @@
+//! Fast CPU kernels as candle custom operations, exact neighbours and Lloyd iterations.

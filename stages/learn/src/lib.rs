@@ -1,0 +1,1 @@
+//! The method: backbones, losses, miners, samplers, subspaces, division, metrics.

@@ -1,0 +1,1 @@
+//! The stages of divide and conquer: tables in, tables out.
