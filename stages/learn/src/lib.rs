@@ -1,1 +1,7 @@
-//! The method: backbones, losses, miners, samplers, subspaces, division, metrics.
+//! The method of divide and conquer for metric learning: backbones, weights, optimisers, losses, miners, samplers,
+//! subspaces, division and metrics. Tensors, slices and ids in; tensors, indices and numbers out.
+//!
+//! This crate deliberately knows neither Arrow nor Parquet nor stages nor where anything is stored, and it owns no
+//! thread pool: it runs in the rayon pool of its caller and gives the same bits for any number of threads.
+
+pub mod streams;
