@@ -1,1 +1,17 @@
 //! The stages of divide and conquer: tables in, tables out.
+//!
+//! Read [`stage`] first (what a stage is, and the list of them), then [`context`] (what a running stage may see), then
+//! `tables` (the Arrow schemas), then any one stage: its siblings look alike.
+//!
+//! This crate deliberately knows neither the cache nor manifests: who runs a stage hands it files and takes files.
+
+pub mod context;
+pub mod device;
+pub mod error;
+pub mod kind;
+pub mod stage;
+
+pub use context::Context;
+pub use error::StageError;
+pub use kind::Kind;
+pub use stage::{STAGES, Stage};

@@ -1,0 +1,330 @@
+//! What a stage is, and the list of them.
+//!
+//! A stage is a type whose fields are its parameters as the manifest writes them. It says what it reads and writes
+//! ([`Ports`]), which files outside the store it reads ([`Source`]), what else enters its key ([`Ambient`]) and what it
+//! needs to run ([`Resources`]); then it runs. To add one: write its file, add a line to [`STAGES`].
+
+use std::path::PathBuf;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::error::StageError;
+use crate::kind::Kind;
+
+/// Every stage, in the order in which a pipeline uses them.
+pub const STAGES: &[StageKind] = &[];
+
+/// A kind of work. The fields of the type are the parameters.
+pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
+    /// The name in manifests.
+    const NAME: &'static str;
+    /// Raised whenever the bytes that the stage writes change for the same inputs and parameters.
+    const VERSION: u32;
+    /// One line for `dnc-run stages`.
+    const SUMMARY: &'static str;
+
+    /// What flows in and out.
+    fn ports(&self) -> Ports;
+
+    /// What enters the key besides parameters and inputs.
+    fn ambient(&self) -> Ambient {
+        Ambient::default()
+    }
+
+    /// Checks the values that their types cannot.
+    ///
+    /// # Errors
+    /// Names the parameter whose value cannot be meant.
+    fn check(&self) -> Result<(), ParamError> {
+        Ok(())
+    }
+
+    /// Files and folders outside the store that the stage reads. In the key their digests stand in place of the paths.
+    fn sources(&self) -> Vec<Source> {
+        Vec::new()
+    }
+
+    /// What running it takes.
+    fn resources(&self) -> Resources {
+        Resources::default()
+    }
+
+    /// The width of the embedding of the model that this stage makes, where it makes one anew.
+    fn embedding_dimension(&self) -> Option<usize> {
+        None
+    }
+
+    /// Does the work: reads inputs, writes outputs, tells progress, stops when cancelled.
+    ///
+    /// # Errors
+    /// Whatever keeps it from writing every output whole.
+    fn run(&self, context: &mut Context<'_>) -> Result<(), StageError>;
+}
+
+/// What flows into and out of a stage.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ports {
+    /// What it reads.
+    pub inputs: Vec<Input>,
+    /// What it writes. The first is meant where a manifest names only the stage and no kind decides.
+    pub outputs: Vec<Output>,
+}
+
+/// A port that reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Its name under `in` in the manifest.
+    pub name: String,
+    /// What it takes.
+    pub kind: Kind,
+    /// The columns that it sees.
+    pub columns: Columns,
+    /// How many artifacts it takes.
+    pub arity: Arity,
+}
+
+impl Input {
+    /// A port that takes one artifact and sees only `columns`. A column of a table that lies beside the artifact's main
+    /// one is written `table.column`.
+    pub fn new(name: impl Into<String>, kind: Kind, columns: &[&str]) -> Self {
+        let columns = Columns::Named(columns.iter().map(|&column| column.to_owned()).collect());
+        Self { name: name.into(), kind, columns, arity: Arity::One }
+    }
+
+    /// A port that takes one artifact and sees all of it.
+    pub fn whole(name: impl Into<String>, kind: Kind) -> Self {
+        Self { name: name.into(), kind, columns: Columns::All, arity: Arity::One }
+    }
+
+    /// The same port, which may stay empty.
+    #[must_use]
+    pub fn optional(self) -> Self {
+        Self { arity: Arity::Optional, ..self }
+    }
+
+    /// The same port, which takes one artifact a learner, in the learners' order.
+    #[must_use]
+    pub fn many(self) -> Self {
+        Self { arity: Arity::Many, ..self }
+    }
+}
+
+/// What a port sees of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Columns {
+    /// Everything.
+    All,
+    /// These facets and no others; only they are in the key.
+    Named(Vec<String>),
+}
+
+/// How many artifacts a port takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arity {
+    /// Exactly one.
+    One,
+    /// One or none.
+    Optional,
+    /// At least one; a per-learner stage gives one a learner.
+    Many,
+}
+
+/// A port that writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Its name, as in `train.history`.
+    pub name: String,
+    /// What it holds.
+    pub kind: Kind,
+}
+
+impl Output {
+    /// An output called `name` that holds `kind`.
+    pub fn new(name: impl Into<String>, kind: Kind) -> Self {
+        Self { name: name.into(), kind }
+    }
+}
+
+/// What enters a key besides parameters and inputs. A stage that leaves a field false cannot see the value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ambient {
+    /// The manifest's seed.
+    pub seed: bool,
+    /// The number of the round.
+    pub round: bool,
+    /// How many learners this round has, and how many the last one had.
+    pub learners: bool,
+    /// Which learner this node trains.
+    pub learner: bool,
+    /// The instruction set or GPU that computes, since floats differ between them. Set by every stage that computes floats.
+    pub arithmetic: bool,
+}
+
+/// A file or folder outside the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The parameter that names it, dotted: `root`, `script.0`.
+    pub param: String,
+    /// As written; relative to the manifest's folder.
+    pub path: PathBuf,
+}
+
+/// What running a node takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// Threads that it can use.
+    pub threads: Threads,
+    /// Bytes of memory that it may need, where it knows.
+    pub memory: Option<u64>,
+    /// Whether it computes on the run's device, so that on a GPU it wants one to itself.
+    pub device: bool,
+}
+
+/// How many threads a stage can use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Threads {
+    /// One; many such nodes run beside each other.
+    #[default]
+    One,
+    /// As many as its share allows.
+    Many,
+}
+
+/// A parameter whose value cannot be meant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ParamError {
+    /// The key, dotted from the stage's table: `loss.margin`. Empty for the table as a whole.
+    pub key: String,
+    /// What is wrong with it.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl ParamError {
+    /// A problem with the value of `key`.
+    pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { key: key.into(), message: message.into(), hint: None }
+    }
+
+    /// The same problem with advice.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+/// A stage whose parameters are known, with its type forgotten.
+pub trait Job: Send + Sync {
+    /// See [`Stage::ports`].
+    fn ports(&self) -> Ports;
+    /// See [`Stage::ambient`].
+    fn ambient(&self) -> Ambient;
+    /// See [`Stage::sources`].
+    fn sources(&self) -> Vec<Source>;
+    /// See [`Stage::resources`].
+    fn resources(&self) -> Resources;
+    /// See [`Stage::embedding_dimension`].
+    fn embedding_dimension(&self) -> Option<usize>;
+    /// Every parameter with its value, defaults included.
+    fn params(&self) -> Value;
+    /// See [`Stage::run`].
+    ///
+    /// # Errors
+    /// Whatever keeps it from writing every output whole.
+    fn run(&self, context: &mut Context<'_>) -> Result<(), StageError>;
+}
+
+impl<S: Stage> Job for S {
+    fn ports(&self) -> Ports {
+        Stage::ports(self)
+    }
+
+    fn ambient(&self) -> Ambient {
+        Stage::ambient(self)
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        Stage::sources(self)
+    }
+
+    fn resources(&self) -> Resources {
+        Stage::resources(self)
+    }
+
+    fn embedding_dimension(&self) -> Option<usize> {
+        Stage::embedding_dimension(self)
+    }
+
+    fn params(&self) -> Value {
+        serde_json::to_value(self).expect("parameters are plain structs with string keys")
+    }
+
+    fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
+        Stage::run(self, context)
+    }
+}
+
+/// A stage before its parameters are known.
+#[derive(Clone, Copy)]
+pub struct StageKind {
+    /// The name in manifests.
+    pub name: &'static str,
+    /// See [`Stage::VERSION`].
+    pub version: u32,
+    /// One line for `dnc-run stages`.
+    pub summary: &'static str,
+    parse: fn(Value) -> Result<Box<dyn Job>, ParamError>,
+    schema: fn(&mut SchemaGenerator) -> Schema,
+}
+
+impl StageKind {
+    /// The entry of `S` in the list.
+    pub const fn of<S: Stage>() -> Self {
+        Self {
+            name: S::NAME,
+            version: S::VERSION,
+            summary: S::SUMMARY,
+            parse: parse::<S>,
+            schema: SchemaGenerator::subschema_for::<S>,
+        }
+    }
+
+    /// The stage called `name`.
+    pub fn find(name: &str) -> Option<&'static StageKind> {
+        STAGES.iter().find(|kind| kind.name == name)
+    }
+
+    /// Reads parameters: unknown keys, wrong types and senseless values are refused.
+    ///
+    /// # Errors
+    /// Names the parameter.
+    pub fn parse(&self, params: Value) -> Result<Box<dyn Job>, ParamError> {
+        (self.parse)(params)
+    }
+
+    /// The JSON Schema of the parameters.
+    pub fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        (self.schema)(generator)
+    }
+}
+
+fn parse<S: Stage>(params: Value) -> Result<Box<dyn Job>, ParamError> {
+    let stage: S = serde_path_to_error::deserialize(params)
+        .map_err(|error| ParamError::new(key_of(error.path()), error.into_inner().to_string()))?;
+    stage.check()?;
+    Ok(Box::new(stage))
+}
+
+/// The path of a parse error; empty for the table itself, which serde writes as a dot.
+fn key_of(path: &serde_path_to_error::Path) -> String {
+    match path.to_string() {
+        root if root == "." => String::new(),
+        key => key,
+    }
+}
