@@ -1,1 +1,38 @@
 //! Fast CPU kernels as candle custom operations, exact neighbours and Lloyd iterations.
+//!
+//! Activations are contiguous NHWC `f32` tensors, weights are torchvision's OIHW. Every function carries gradients on
+//! every device: on a CPU through kernels of our own, elsewhere through candle's operations ([`composed`]).
+//! Results are bit-identical for any number of rayon threads on one instruction set.
+//!
+//! The crate knows neither models, losses nor tables, and builds no thread pool: it uses rayon's current one.
+
+pub mod adam;
+pub mod affine;
+mod composed;
+pub mod conv;
+pub mod error;
+pub mod geometry;
+pub mod linear;
+pub mod normalise;
+pub mod pool;
+mod simd;
+
+pub use adam::{AdamStep, adam_step};
+pub use affine::{Activation, affine};
+pub use conv::{conv2d, conv2d_affine};
+pub use error::{Error, Result};
+pub use geometry::{Conv2d, Padding};
+pub use linear::{linear, pairwise_distances};
+pub use normalise::l2_normalise;
+pub use pool::{avg_pool2d, global_avg_pool, global_max_pool, max_pool2d};
+pub use simd::arithmetic;
+
+use candle_core::Tensor;
+
+/// `[batch, channels, height, width]` to contiguous `[batch, height, width, channels]`.
+///
+/// # Errors
+/// If `x` has not four dimensions.
+pub fn nchw_to_nhwc(x: &Tensor) -> Result<Tensor> {
+    Ok(x.permute((0, 2, 3, 1))?.contiguous()?)
+}

@@ -1,0 +1,63 @@
+//! Convolution over NHWC activations with torchvision's OIHW weights.
+//!
+//! Formula: `y[n,i,j,o] = Σ_{a,b,c} x[n, i·s + a − top, j·s + b − left, c] · w[o,c,a,b]`.
+//! Shapes: x `[batch, height, width, channels]`, w `[out, channels / groups, kernel_height, kernel_width]`,
+//! y `[batch, out_height, out_width, out]`.
+
+use candle_core::Tensor;
+
+use crate::affine::{self, Activation};
+use crate::composed;
+use crate::error::{Result, misfit};
+use crate::geometry::{Conv2d, positions};
+
+/// Convolution with an optional bias per output channel; gradients for `x`, `weight` and `bias`.
+///
+/// # Errors
+/// If the shapes do not fit each other or the window does not fit the padded image.
+pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, options: &Conv2d) -> Result<Tensor> {
+    let dims = output_dims("conv2d", x, weight, options)?;
+    if let Some(bias) = bias
+        && bias.dims() != [dims[3]]
+    {
+        return Err(misfit("conv2d", format!("`bias` is {:?}, expected [{}]", bias.dims(), dims[3])));
+    }
+    Ok(composed::conv2d(x, weight, bias, options, (dims[1], dims[2]))?)
+}
+
+/// `act(scale ∘ conv(x, weight) + shift + residual)`: a convolution with frozen batch-norm, the residual sum and the
+/// activation in one pass; gradients for whichever of the five tensors are tracked.
+///
+/// # Errors
+/// If the shapes do not fit each other or the window does not fit the padded image.
+pub fn conv2d_affine(
+    x: &Tensor,
+    weight: &Tensor,
+    scale: &Tensor,
+    shift: &Tensor,
+    residual: Option<&Tensor>,
+    activation: Activation,
+    options: &Conv2d,
+) -> Result<Tensor> {
+    let dims = output_dims("conv2d_affine", x, weight, options)?;
+    affine::check("conv2d_affine", &dims, scale, shift, residual)?;
+    let y = composed::conv2d(x, weight, None, options, (dims[1], dims[2]))?;
+    Ok(composed::affine(&y, scale, shift, residual, activation)?)
+}
+
+/// Checks input and weight, and gives the output's shape.
+fn output_dims(operation: &'static str, x: &Tensor, weight: &Tensor, options: &Conv2d) -> Result<[usize; 4]> {
+    let (batch, height, width, channels) = x.dims4()?;
+    let (out, per_group, kernel_height, kernel_width) = weight.dims4()?;
+    let groups = options.groups;
+    if groups == 0 || per_group * groups != channels || out % groups != 0 {
+        return Err(misfit(
+            operation,
+            format!("{groups} groups of a weight {:?} do not fit an input {:?}", weight.dims(), x.dims()),
+        ));
+    }
+    let Conv2d { stride, padding, .. } = *options;
+    let rows = positions(operation, height, padding.top, padding.bottom, kernel_height, stride)?;
+    let columns = positions(operation, width, padding.left, padding.right, kernel_width, stride)?;
+    Ok([batch, rows, columns, out])
+}
