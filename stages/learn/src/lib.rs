@@ -4,4 +4,7 @@
 //! This crate deliberately knows neither Arrow nor Parquet nor stages nor where anything is stored, and it owns no
 //! thread pool: it runs in the rayon pool of its caller and gives the same bits for any number of threads.
 
+pub mod error;
+pub mod parameters;
 pub mod streams;
+pub mod weights;
