@@ -19,12 +19,19 @@ pub enum LearnError {
         source: candle_core::Error,
     },
     /// A kernel refused its operands.
-    #[error("A tensor operation failed in `{layer}`")]
+    #[error("A kernel failed")]
+    Kernel {
+        /// What the kernel says.
+        #[from]
+        source: dnc_kernels::Error,
+    },
+    /// A layer of a backbone could not be computed.
+    #[error("Could not compute the layer `{layer}`")]
     Layer {
-        /// The layer, by the name of its weight.
+        /// The layer, as its tensors' names begin.
         layer: String,
-        /// What the tensor library says.
-        source: candle_core::Error,
+        /// What the kernel says.
+        source: dnc_kernels::Error,
     },
     /// No backbone has this name.
     #[error("There is no backbone `{name}`; there are {known}{hint}")]
@@ -76,6 +83,12 @@ pub enum LearnError {
         /// What is wrong, and where.
         problem: String,
     },
+    /// A computed number is infinite or no number: the training has diverged, or an input held such a number.
+    #[error("The {what} are not all finite; a lower learning rate may help")]
+    NotFinite {
+        /// What was computed, in the plural.
+        what: &'static str,
+    },
     /// A parameter's value cannot be meant.
     #[error("`{parameter}` cannot be {value}: {reason}")]
     Config {
@@ -123,10 +136,4 @@ pub enum LearnError {
         /// What the library says.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-}
-
-impl From<dnc_kernels::Error> for LearnError {
-    fn from(error: dnc_kernels::Error) -> Self {
-        LearnError::Tensor { source: error.into() }
-    }
 }
