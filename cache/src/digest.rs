@@ -1,0 +1,206 @@
+//! Names of bytes ([`Digest`]) and names of tasks ([`Key`]): the same 32 bytes of BLAKE3, never the same type.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::error::CacheError;
+
+/// The BLAKE3 digest of bytes that exist.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+/// The digest of a task's fingerprint: it names what a computation will give before it has run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key([u8; 32]);
+
+impl Digest {
+    /// The digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+}
+
+impl Key {
+    /// The key of a fingerprint in its canonical form: the caller sees to it that equal tasks have equal text.
+    ///
+    /// Keys are hashed in a domain of their own, so that a key never equals the digest of a file that holds the text.
+    pub fn of(canonical_fingerprint: &str) -> Self {
+        Self(blake3::derive_key("dnc-cache 2025 key of a fingerprint", canonical_fingerprint.as_bytes()))
+    }
+}
+
+/// Hashes bytes that arrive in pieces.
+#[derive(Clone, Debug, Default)]
+pub struct Hasher(blake3::Hasher);
+
+impl Hasher {
+    /// A hasher that has seen no bytes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next piece. How the bytes are cut into pieces does not matter to the digest.
+    pub fn update(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.update(bytes);
+        self
+    }
+
+    /// Takes `text` preceded by its length, so that neighbouring texts cannot run into one another.
+    pub fn update_text(&mut self, text: &str) -> &mut Self {
+        self.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes())
+    }
+
+    /// The digest of all bytes so far.
+    pub fn finish(&self) -> Digest {
+        self.0.finalize().into()
+    }
+}
+
+impl std::io::Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl From<blake3::Hash> for Digest {
+    fn from(hash: blake3::Hash) -> Self {
+        Self(hash.into())
+    }
+}
+
+/// Both newtypes are written and read alike.
+macro_rules! written_in_hex {
+    ($name:ident) => {
+        impl $name {
+            /// The name of these 32 bytes.
+            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
+
+            /// The 32 bytes.
+            pub const fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+
+            /// The first ten digits: enough for people.
+            pub fn short(&self) -> String {
+                self.to_string()[..10].to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&blake3::Hash::from_bytes(self.0).to_hex())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.short())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = CacheError;
+
+            /// Reads 64 lower-case digits, the only form that is ever written.
+            fn from_str(text: &str) -> Result<Self, CacheError> {
+                let lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+                match blake3::Hash::from_hex(text) {
+                    Ok(hash) if lower => Ok(Self(hash.into())),
+                    _ => Err(CacheError::NotADigest { text: text.to_owned() }),
+                }
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&blake3::Hash::from_bytes(self.0).to_hex())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Hex;
+                impl de::Visitor<'_> for Hex {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("64 hexadecimal digits")
+                    }
+
+                    fn visit_str<E: de::Error>(self, text: &str) -> Result<$name, E> {
+                        text.parse().map_err(E::custom)
+                    }
+                }
+                deserializer.deserialize_str(Hex)
+            }
+        }
+    };
+}
+
+written_in_hex!(Digest);
+written_in_hex!(Key);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn known_answer() {
+        // From the BLAKE3 specification's test vectors: the empty input.
+        let empty = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
+        assert_eq!(Digest::of(b"").to_string(), empty);
+        assert_eq!(Digest::of(b"").short(), "af1349b9f5");
+        assert_eq!(format!("{:?}", Digest::of(b"")), "Digest(af1349b9f5)");
+    }
+
+    #[test]
+    fn a_key_is_not_the_digest_of_its_text() {
+        assert_ne!(Key::of("x").as_bytes(), Digest::of(b"x").as_bytes());
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        let good = Digest::of(b"x").to_string();
+        for bad in ["", "af13", &good[1..], &good.to_uppercase(), &format!("{good}0"), &good.replace('0', "g")] {
+            if bad == good {
+                continue;
+            }
+            assert!(matches!(bad.parse::<Digest>(), Err(CacheError::NotADigest { .. })), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_json_give_the_same_name_back(bytes: [u8; 32]) {
+            let digest = Digest::from_bytes(bytes);
+            prop_assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
+            let json = serde_json::to_string(&digest).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Digest>(&json).unwrap(), digest);
+        }
+
+        #[test]
+        fn order_of_names_is_order_of_text(a: [u8; 32], b: [u8; 32]) {
+            let (a, b) = (Key::from_bytes(a), Key::from_bytes(b));
+            prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
+        }
+
+        #[test]
+        fn pieces_do_not_matter(bytes: Vec<u8>, cut in 0usize..100) {
+            let cut = cut.min(bytes.len());
+            let mut hasher = Hasher::new();
+            hasher.update(&bytes[..cut]).update(&bytes[cut..]);
+            prop_assert_eq!(hasher.finish(), Digest::of(&bytes));
+        }
+    }
+}

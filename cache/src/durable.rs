@@ -1,0 +1,45 @@
+//! Making bytes outlast a power cut.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{CacheError, Result};
+
+/// Up to this many files are synced one by one, beyond it the file system as a whole. Measured on ext4: 4 ms a file, 4 ms
+/// for the file system plus some 10 µs a file. A few single files leave alone what other programs have yet to write.
+const FEW: usize = 3;
+
+/// Returns when the bytes and names of these files and folders, all of them below `root`, are on stable storage.
+pub(crate) fn sync(root: &Path, paths: &[PathBuf]) -> Result<()> {
+    if paths.len() > FEW && sync_file_system(root).map_err(CacheError::io("make durable", root))? {
+        return Ok(());
+    }
+    for path in paths {
+        File::open(path).and_then(|file| file.sync_all()).map_err(CacheError::io("make durable", path))?;
+    }
+    Ok(())
+}
+
+/// The folders between `root` and these files, each once: a file's name is durable only when they are.
+pub(crate) fn folders_of<'a>(root: &Path, paths: impl IntoIterator<Item = &'a Path>) -> Vec<PathBuf> {
+    let folders =
+        paths.into_iter().flat_map(|path| path.ancestors().skip(1).take_while(|folder| folder.starts_with(root)));
+    folders.map(Path::to_owned).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// `false` where the system has no such call.
+#[cfg(target_os = "linux")]
+fn sync_file_system(root: &Path) -> io::Result<bool> {
+    match rustix::fs::syncfs(File::open(root)?) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::NOSYS) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sync_file_system(_root: &Path) -> io::Result<bool> {
+    Ok(false)
+}

@@ -1,0 +1,221 @@
+//! The index: unchanged input files are not hashed again.
+//!
+//! For each input path that was ever hashed, `index/<digest of the path>` lists the files below it in order, with their
+//! stats and digests. The next call walks the folder, goes through both lists side by side, and hashes the files whose stat
+//! differs. The list is only an accelerator: it may be deleted, the last of several writers wins, and one that is damaged
+//! counts as absent.
+//!
+//! A file that changed so recently that it could change once more within the same tick of the clock, and then show the same
+//! stat with other bytes, is not written into the list (git calls such entries racy).
+
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rayon::prelude::*;
+
+use crate::artifact::digest_of_files;
+use crate::backend::{Backend, Disk, ObjectName};
+use crate::digest::Digest;
+use crate::error::{CacheError, Result};
+use crate::walk::{Source, Stat, walk};
+
+/// Longer than the tick of any file system's clock (FAT: two seconds).
+const TICK: Duration = Duration::from_secs(2);
+
+/// The first bytes of a list; another version of the form counts as absent.
+const FORM: &[u8] = b"dnc-index 1\n";
+
+/// Digests of input files and folders outside the store.
+#[derive(Clone, Debug)]
+pub struct Index {
+    disk: Arc<Disk>,
+}
+
+/// The digest of an input, and what it took to find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceDigest {
+    /// Of a file, the digest of its bytes. Of a folder, that of the relative paths and digests of all files and the names
+    /// of empty folders; it does not depend on where the folder lies, nor on times or permissions.
+    pub digest: Digest,
+    /// How many files there are.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many files were read; the others were known.
+    pub hashed: u64,
+}
+
+impl Index {
+    pub(crate) fn new(disk: Arc<Disk>) -> Self {
+        Self { disk }
+    }
+
+    /// The digest of a file, or of a folder with all that lies below it. Symbolic links are followed.
+    ///
+    /// # Errors
+    /// If the path does not exist; if a file or folder cannot be read, changes meanwhile, or has a name that is not UTF-8;
+    /// if a link leads back to a folder that holds it; or if something is neither file nor folder. All name the culprit.
+    pub fn digest_path(&self, path: impl AsRef<Path>) -> Result<SourceDigest> {
+        self.digest_path_at(path.as_ref(), SystemTime::now())
+    }
+
+    /// `now` is a time before which the caller knows that the files had their present bytes.
+    fn digest_path_at(&self, path: &Path, now: SystemTime) -> Result<SourceDigest> {
+        let root = fs::canonicalize(path).map_err(CacheError::io("find", path))?;
+        let name = list_name(&root);
+        let list = self.disk.get(&name)?.unwrap_or_default();
+        let known = List::decode(&list).filter(|list| list.root == root).map_or(Vec::new(), |list| list.files);
+        let sources = walk(&root)?;
+        let (digests, hashed) = digests(&root, &sources, &known)?;
+
+        let since_1970 =
+            now.checked_sub(TICK).unwrap_or(now).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let settled = i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX);
+        let files = sources.iter().zip(&digests).filter_map(|(source, digest)| {
+            let stat = source.stat.filter(|stat| stat.changed < settled)?;
+            Some(Known { path: &source.path, stat, digest: *digest })
+        });
+        let files: Vec<_> = files.collect();
+        if files != known {
+            let list = List { root: root.clone(), files }.encode();
+            let file = self.disk.write_temporary("index", list.as_slice())?;
+            self.disk.adopt(&name, &file)?;
+        }
+
+        let stats = || sources.iter().filter_map(|source| source.stat);
+        let digest = match sources.as_slice() {
+            [Source { path, .. }] if path.is_empty() => digests[0],
+            _ => digest_of_files(
+                sources
+                    .iter()
+                    .zip(&digests)
+                    .map(|(source, digest)| (source.path.as_str(), source.stat.map_or(0, |stat| stat.size), *digest)),
+            ),
+        };
+        Ok(SourceDigest { digest, files: stats().count() as u64, bytes: stats().map(|stat| stat.size).sum(), hashed })
+    }
+
+    /// Removes the lists of inputs that are no longer there.
+    pub(crate) fn gc(&self) -> Result<()> {
+        for object in self.disk.list("index/")? {
+            let list = self.disk.get(&object.name)?.unwrap_or_default();
+            if !List::decode(&list).is_some_and(|list| list.root.exists()) {
+                self.disk.remove(&object.name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The digest of every source, and how many files had to be read for it.
+fn digests(root: &Path, sources: &[Source], known: &[Known<'_>]) -> Result<(Vec<Digest>, u64)> {
+    // Both lists are sorted by path, so one walk along both finds what is known.
+    let mut rest = known.iter().peekable();
+    let known: Vec<_> = sources
+        .iter()
+        .map(|source| {
+            while rest.next_if(|known| known.path < source.path.as_str()).is_some() {}
+            let known = rest.peek().filter(|known| known.path == source.path && Some(known.stat) == source.stat);
+            known.map(|known| known.digest)
+        })
+        .collect();
+    let hashed = sources.iter().zip(&known).filter(|(source, known)| source.stat.is_some() && known.is_none()).count();
+    let digests = sources.par_iter().zip(known).map(|(source, known)| match (known, source.stat) {
+        (Some(digest), _) => Ok(digest),
+        (None, None) => Ok(Digest::of(b"")),
+        (None, Some(stat)) => {
+            hash(&if source.path.is_empty() { root.to_owned() } else { root.join(&source.path) }, stat)
+        }
+    });
+    Ok((digests.collect::<Result<_>>()?, hashed as u64))
+}
+
+fn hash(path: &Path, stat: Stat) -> Result<Digest> {
+    let file = File::open(path).map_err(CacheError::io("open", path))?;
+    let digest = Digest::of_open_file(&file, path)?;
+    match Stat::of(&file.metadata().map_err(CacheError::io("read", path))?).size == stat.size {
+        true => Ok(digest),
+        false => Err(CacheError::Changed { path: path.to_owned() }),
+    }
+}
+
+fn list_name(root: &Path) -> ObjectName {
+    ObjectName::new(format!("index/{}", Digest::of(root.as_os_str().as_bytes())))
+        .expect("a folder and digits are plain")
+}
+
+/// What is known of the files below a root, sorted by path.
+#[derive(Debug, PartialEq, Eq)]
+struct List<'a> {
+    root: PathBuf,
+    files: Vec<Known<'a>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known<'a> {
+    path: &'a str,
+    stat: Stat,
+    digest: Digest,
+}
+
+impl<'a> List<'a> {
+    /// `FORM`, the root, the number of files, each file, and the digest of all this; numbers are little-endian, texts are
+    /// preceded by their length (u32).
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(4096 + self.files.len() * 128);
+        bytes.extend_from_slice(FORM);
+        put_text(&mut bytes, self.root.as_os_str().as_bytes());
+        bytes.extend_from_slice(&(self.files.len() as u64).to_le_bytes());
+        for Known { path, stat, digest } in &self.files {
+            put_text(&mut bytes, path.as_bytes());
+            bytes.extend_from_slice(&stat.size.to_le_bytes());
+            bytes.extend_from_slice(&stat.inode.to_le_bytes());
+            bytes.extend_from_slice(&stat.modified.to_le_bytes());
+            bytes.extend_from_slice(&stat.changed.to_le_bytes());
+            bytes.extend_from_slice(digest.as_bytes());
+        }
+        let checksum = Digest::of(&bytes);
+        bytes.extend_from_slice(checksum.as_bytes());
+        bytes
+    }
+
+    /// `None` if these are not the bytes of a whole list.
+    fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let (bytes, checksum) = bytes.split_last_chunk::<32>()?;
+        if Digest::of(bytes) != Digest::from_bytes(*checksum) {
+            return None;
+        }
+        let mut rest = bytes.strip_prefix(FORM)?;
+        let root = PathBuf::from(std::ffi::OsStr::from_bytes(take_text(&mut rest)?));
+        let count = u64::from_le_bytes(take(&mut rest)?);
+        let mut files = Vec::with_capacity(usize::try_from(count).ok()?.min(bytes.len()));
+        for _ in 0..count {
+            let path = std::str::from_utf8(take_text(&mut rest)?).ok()?;
+            let stat = Stat {
+                size: u64::from_le_bytes(take(&mut rest)?),
+                inode: u64::from_le_bytes(take(&mut rest)?),
+                modified: i64::from_le_bytes(take(&mut rest)?),
+                changed: i64::from_le_bytes(take(&mut rest)?),
+            };
+            files.push(Known { path, stat, digest: Digest::from_bytes(take(&mut rest)?) });
+        }
+        rest.is_empty().then_some(Self { root, files })
+    }
+}
+
+fn put_text(bytes: &mut Vec<u8>, text: &[u8]) {
+    bytes.extend_from_slice(&u32::try_from(text.len()).expect("paths are shorter than 4 GiB").to_le_bytes());
+    bytes.extend_from_slice(text);
+}
+
+fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = usize::try_from(u32::from_le_bytes(take(rest)?)).ok()?;
+    rest.split_off(..length)
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    rest.split_off(..N)?.try_into().ok()
+}

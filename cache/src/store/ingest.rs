@@ -1,0 +1,136 @@
+//! Files into the store and out of it, without copying bytes where the file system can do without.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use rayon::prelude::*;
+
+use super::lookup::Blob;
+use super::seal::Seal;
+use super::{Inner, Store};
+use crate::artifact::{Artifact, FileEntry};
+use crate::backend::{ObjectName, make_read_only};
+use crate::digest::Digest;
+use crate::error::{CacheError, Result, found};
+
+impl Store {
+    /// Hashes every file below `folder` and moves it into the store; the folder is left without files. Empty folders are
+    /// not part of an artifact.
+    ///
+    /// The blobs are durable only after [`Store::commit`] of a record that names them.
+    ///
+    /// # Errors
+    /// If a file cannot be read or moved, is a symbolic link (its target would stay outside), or has no UTF-8 name.
+    pub fn ingest(&self, folder: &Path, facets: BTreeMap<String, Digest>) -> Result<Artifact> {
+        let files = self.inner.in_blobs(folder)?;
+        Artifact::new(files, facets)
+    }
+
+    /// Puts the artifact's files below `folder`: clones of the blobs where the file system can, else hard links, else
+    /// copies; read-only, as they may be the store's own bytes. Blobs are verified on the way. Files that are there already
+    /// are replaced.
+    ///
+    /// # Errors
+    /// [`CacheError::Absent`] if a blob is missing or rotten: compute the artifact again. Otherwise if a file cannot be
+    /// written.
+    pub fn materialise(&self, artifact: &Artifact, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder).map_err(CacheError::io("create", folder))?;
+        artifact.files().par_iter().try_for_each(|file| match self.inner.blob(&file.digest)? {
+            Blob::Present(blob) => self.inner.place(&blob, &folder.join(&file.path)),
+            Blob::Missing | Blob::Rotten => Err(CacheError::Absent { digest: file.digest }),
+        })
+    }
+}
+
+impl Inner {
+    fn in_blobs(&self, folder: &Path) -> Result<Vec<FileEntry>> {
+        let mut names = Vec::new();
+        files_below(folder, "", &mut names)?;
+        let hashed = names.into_par_iter().map(|name| self.hashed(folder.join(&name), name));
+        let hashed = hashed.collect::<Result<Vec<_>>>()?;
+        // No rayon from here: a thread that waits for others may pick up work that needs this very lock.
+        let _adding = self.adding()?;
+        for (file, entry) in &hashed {
+            self.move_in(file, entry)?;
+        }
+        Ok(hashed.into_iter().map(|(_, entry)| entry).collect())
+    }
+
+    /// A private, read-only, sealed file on the store's file system, and what it holds.
+    fn hashed(&self, file: PathBuf, path: String) -> Result<(PathBuf, FileEntry)> {
+        let file = self.nearby(file)?;
+        make_read_only(&file).map_err(CacheError::io("protect", &file))?;
+        let digest = Digest::of_file(&file)?;
+        Seal::Verified.set(&file, &digest).map_err(CacheError::io("seal", &file))?;
+        let size = fs::metadata(&file).map_err(CacheError::io("read", &file))?.len();
+        Ok((file, FileEntry { path, size, digest }))
+    }
+
+    /// The file itself if it lies in a task folder, else what it becomes when it is moved to one.
+    fn nearby(&self, file: PathBuf) -> Result<PathBuf> {
+        if self.disk.is_private(&file) {
+            return Ok(file);
+        }
+        let near = self.disk.temporary("output");
+        match fs::rename(&file, &near) {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                fs::copy(&file, &near).map_err(CacheError::io("copy into the store", &file))?;
+                fs::remove_file(&file).map_err(CacheError::io("remove", &file))?;
+            }
+            other => other.map_err(CacheError::io("move into the store", &file))?,
+        }
+        Ok(near)
+    }
+
+    fn move_in(&self, file: &Path, FileEntry { size, digest, .. }: &FileEntry) -> Result<()> {
+        match self.blob_metadata(digest)? {
+            // Sealed again, the blob counts as new: gc spares what was made or used since the oldest living process began.
+            Some((there, metadata)) if metadata.len() == *size && Seal::of(&metadata, digest) == Seal::Durable => {
+                Seal::Durable.set(&there, digest).map_err(CacheError::io("seal", &there))?;
+                fs::remove_file(file).map_err(CacheError::io("remove", file))
+            }
+            // What is not durable may be anything after a crash; our bytes are known to be right and take its place.
+            _ => self.disk.adopt(&ObjectName::blob(digest), file).map(drop),
+        }
+    }
+
+    fn place(&self, blob: &Path, to: &Path) -> Result<()> {
+        if let Some(folder) = to.parent() {
+            fs::create_dir_all(folder).map_err(CacheError::io("create", folder))?;
+        }
+        found(fs::remove_file(to)).map_err(CacheError::io("replace", to))?;
+        if self.reflinks.load(Ordering::Relaxed) {
+            match reflink_copy::reflink(blob, to) {
+                Ok(()) => return make_read_only(to).map_err(CacheError::io("protect", to)),
+                // Most file systems cannot; asking once is enough.
+                Err(_) => self.reflinks.store(false, Ordering::Relaxed),
+            }
+        }
+        if fs::hard_link(blob, to).is_ok() {
+            return Ok(());
+        }
+        // Another file system, or too many links already. The copy keeps the blob's permissions.
+        fs::copy(blob, to).map(drop).map_err(CacheError::io("write", to))
+    }
+}
+
+/// The names of all files below `folder`, relative to it.
+fn files_below(folder: &Path, prefix: &str, names: &mut Vec<String>) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(CacheError::io("list", folder))? {
+        let entry = entry.map_err(CacheError::io("list", folder))?;
+        let path = entry.path();
+        let kind = entry.file_type().map_err(CacheError::io("read", &path))?;
+        let Some(name) = entry.file_name().to_str().map(|name| format!("{prefix}{name}")) else {
+            return Err(CacheError::NotUtf8 { path });
+        };
+        match (kind.is_file(), kind.is_dir()) {
+            (true, _) => names.push(name),
+            (_, true) => files_below(&path, &format!("{name}/"), names)?,
+            _ => return Err(CacheError::NotAFile { path }),
+        }
+    }
+    Ok(())
+}

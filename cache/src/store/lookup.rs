@@ -1,0 +1,156 @@
+//! What is there: records by key, blobs by digest.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use rayon::prelude::*;
+
+use super::seal::{Seal, Stamp};
+use super::{Inner, Store};
+use crate::artifact::{Artifact, FileEntry};
+use crate::backend::ObjectName;
+use crate::digest::{Digest, Key};
+use crate::error::{CacheError, Result, found};
+use crate::record::Record;
+
+/// The use of a record is noted (as the modification time of its file) at most this often, since looking up must be cheap.
+pub(super) const USE_IS_NOTED_EVERY: Duration = Duration::from_secs(3600);
+
+/// Records per piece of work when many are looked up: some 100 µs.
+const RECORDS_AT_ONCE: usize = 16;
+
+/// The answer to "where are the bytes of this digest".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Blob {
+    /// They are in this file, and have been verified.
+    Present(PathBuf),
+    /// They are not in the store.
+    Missing,
+    /// They were, but not as they should be; the file is in quarantine now.
+    Rotten,
+}
+
+impl Store {
+    /// The record of `key`, if there is one; a damaged record is set aside and counts as absent.
+    ///
+    /// That its blobs are there is another question: [`Store::present`].
+    pub fn record(&self, key: &Key) -> Result<Option<Record>> {
+        if let Some(record) = self.committer.pending(key) {
+            return Ok(Some(record));
+        }
+        let Some((record, used)) = self.inner.sound_record(key)? else { return Ok(None) };
+        self.inner.note_use(key, used);
+        Ok(Some(record))
+    }
+
+    /// [`Store::record`] of many keys, by all threads of rayon's current pool.
+    pub fn records(&self, keys: &[Key]) -> Vec<Result<Option<Record>>> {
+        keys.par_iter().with_min_len(RECORDS_AT_ONCE).map(|key| self.record(key)).collect()
+    }
+
+    /// Whether all bytes of the artifact are in the store. Blobs are hashed only if somebody has written to them.
+    pub fn present(&self, artifact: &Artifact) -> Result<bool> {
+        for file in artifact.files() {
+            if !self.inner.is_present(file)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The file that holds the bytes of `digest`, for reading or memory-mapping. The bytes are hashed before the first
+    /// answer of this process, and again only if the file has changed since.
+    pub fn blob(&self, digest: &Digest) -> Result<Blob> {
+        self.inner.blob(digest)
+    }
+}
+
+/// What a record's file holds.
+pub(super) enum Loaded {
+    Absent,
+    Damaged(Stamp),
+    Whole(Record, SystemTime),
+}
+
+impl Inner {
+    /// Reads a record and when it was last used; changes nothing.
+    pub(super) fn load(&self, key: &Key) -> Result<Loaded> {
+        let path = self.disk.path(&ObjectName::record(key));
+        let read = || -> io::Result<_> {
+            let mut file = File::open(&path)?;
+            let metadata = file.metadata()?;
+            let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+            file.read_to_end(&mut bytes)?;
+            Ok((bytes, metadata))
+        };
+        let Some((bytes, metadata)) = found(read()).map_err(CacheError::io("read", &path))? else {
+            return Ok(Loaded::Absent);
+        };
+        Ok(match Record::decode(key, &bytes) {
+            Some(record) => Loaded::Whole(record, metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH)),
+            None => Loaded::Damaged(Stamp::of(&metadata)),
+        })
+    }
+
+    /// Reads a record and sets it aside if it is damaged. Does not count as use.
+    pub(super) fn sound_record(&self, key: &Key) -> Result<Option<(Record, SystemTime)>> {
+        match self.load(key)? {
+            Loaded::Absent => Ok(None),
+            Loaded::Whole(record, used) => Ok(Some((record, used))),
+            Loaded::Damaged(seen) => self.quarantine(ObjectName::record(key), seen).map(|()| None),
+        }
+    }
+
+    /// Whether a blob is there, by its seal if that holds and by its bytes if not.
+    pub(super) fn is_present(&self, file: &FileEntry) -> Result<bool> {
+        match self.blob_metadata(&file.digest)? {
+            None => Ok(false),
+            Some((_, metadata)) if metadata.len() == file.size && Seal::of(&metadata, &file.digest) > Seal::Broken => {
+                Ok(true)
+            }
+            Some(_) => Ok(matches!(self.blob(&file.digest)?, Blob::Present(_))),
+        }
+    }
+
+    pub(super) fn blob(&self, digest: &Digest) -> Result<Blob> {
+        let Some((path, metadata)) = self.blob_metadata(digest)? else { return Ok(Blob::Missing) };
+        let seen = Some(Stamp::of(&metadata));
+        if self.verified.lock().expect("nothing panics while it holds this lock").get(digest).copied() == seen {
+            return Ok(Blob::Present(path));
+        }
+        self.hash_blob(digest)
+    }
+
+    /// As [`Inner::blob`], but always by the bytes.
+    pub(super) fn hash_blob(&self, digest: &Digest) -> Result<Blob> {
+        let Some((path, metadata)) = self.blob_metadata(digest)? else { return Ok(Blob::Missing) };
+        let mut seen = Stamp::of(&metadata);
+        if Digest::of_file(&path)? != *digest {
+            self.quarantine(ObjectName::blob(digest), seen)?;
+            return Ok(Blob::Rotten);
+        }
+        if Seal::of(&metadata, digest) == Seal::Broken {
+            Seal::Verified.set(&path, digest).map_err(CacheError::io("seal", &path))?;
+            seen = Stamp::of(&fs::metadata(&path).map_err(CacheError::io("read", &path))?);
+        }
+        self.verified.lock().expect("nothing panics while it holds this lock").insert(*digest, seen);
+        Ok(Blob::Present(path))
+    }
+
+    /// Where a blob lies, if it does.
+    pub(super) fn blob_metadata(&self, digest: &Digest) -> Result<Option<(PathBuf, Metadata)>> {
+        let path = self.disk.path(&ObjectName::blob(digest));
+        let metadata = found(fs::metadata(&path)).map_err(CacheError::io("read", &path))?;
+        Ok(metadata.map(|metadata| (path, metadata)))
+    }
+
+    /// Notes for gc that the record is in use. In a store of another user this cannot be done, which costs nothing but age.
+    fn note_use(&self, key: &Key, noted: SystemTime) {
+        let now = SystemTime::now();
+        if now.duration_since(noted).is_ok_and(|age| age > USE_IS_NOTED_EVERY) {
+            let _ = File::open(self.disk.path(&ObjectName::record(key))).and_then(|file| file.set_modified(now));
+        }
+    }
+}
