@@ -1,0 +1,260 @@
+//! The tables as written: keys known, values of the right type, each with its place in the text.
+//!
+//! What a stage's parameters mean is the stage's affair; here they are what is left of its table.
+
+use std::borrow::Cow;
+
+use toml::Spanned;
+use toml::de::{DeInteger, DeTable, DeValue};
+
+use super::Per;
+use super::diagnostic::{Diagnostic, Span};
+use super::{rounds, suggest};
+
+/// A string or whatever else, with its place.
+pub(super) type Word<'t> = Spanned<Cow<'t, str>>;
+
+/// The keys at the top.
+pub(super) const TOP_KEYS: [&str; 4] = ["name", "seed", "rounds", "stage"];
+/// The keys of a stage's table that are not its parameters.
+pub(super) const RESERVED_KEYS: [&str; 4] = ["kind", "per", "in", "resources"];
+/// The keys under `resources`.
+pub(super) const RESOURCE_KEYS: [&str; 3] = ["threads", "memory", "gpu"];
+
+/// A manifest as written.
+#[derive(Default)]
+pub(super) struct RawManifest<'t> {
+    pub(super) name: Option<Word<'t>>,
+    pub(super) seed: u64,
+    pub(super) has_rounds: bool,
+    /// How many learners each round has.
+    pub(super) learners: Vec<Spanned<u32>>,
+    /// In the order of the file.
+    pub(super) stages: Vec<RawStage<'t>>,
+}
+
+/// A `[stage.NAME]` table as written.
+pub(super) struct RawStage<'t> {
+    pub(super) name: Word<'t>,
+    pub(super) kind: Option<Word<'t>>,
+    pub(super) per: Spanned<Per>,
+    /// Where `in` stands, if it does.
+    pub(super) inputs_span: Option<Span>,
+    pub(super) inputs: Vec<RawInput<'t>>,
+    pub(super) resources: ResourceOverride,
+    pub(super) params: DeTable<'t>,
+}
+
+/// A line under `in`.
+pub(super) struct RawInput<'t> {
+    pub(super) port: Word<'t>,
+    pub(super) span: Span,
+    pub(super) references: Vec<Word<'t>>,
+}
+
+/// What a manifest says about resources in place of the stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResourceOverride {
+    /// At most this many threads.
+    pub threads: Option<u32>,
+    /// Bytes of memory that the node may need.
+    pub memory: Option<u64>,
+    /// Whether it wants the run's device to itself.
+    pub gpu: Option<bool>,
+}
+
+/// Sorts `table` into what the manifest knows.
+pub(super) fn read<'t>(table: DeTable<'t>, problems: &mut Vec<Diagnostic>) -> RawManifest<'t> {
+    let mut raw = RawManifest::default();
+    for (key, value) in table {
+        match key.get_ref().as_ref() {
+            "name" => raw.name = keep(string("name", value), problems),
+            "seed" => raw.seed = keep(whole("seed", &value), problems).unwrap_or_default(),
+            "rounds" => {
+                raw.has_rounds = true;
+                raw.learners = rounds::read(value, problems);
+            }
+            "stage" => raw.stages = stages(value, problems),
+            _ => problems.push(unknown_key(&key, "at the top of a manifest", &TOP_KEYS)),
+        }
+    }
+    raw.stages.sort_by_key(|stage| stage.name.span().start);
+    raw
+}
+
+fn stages<'t>(value: Spanned<DeValue<'t>>, problems: &mut Vec<Diagnostic>) -> Vec<RawStage<'t>> {
+    let Some(tables) = keep(table("stage", value), problems) else { return Vec::new() };
+    let mut stages = Vec::with_capacity(tables.len());
+    for (name, value) in tables {
+        let key = || format!("stage.{}", name.get_ref());
+        match value.into_inner() {
+            DeValue::Table(table) => stages.push(stage(name, table, problems)),
+            other => {
+                let found = Spanned::new(name.span(), other);
+                let hint = format!("Write `[stage.{}]` on a line of its own and the keys below it.", name.get_ref());
+                problems.push(wrong_type(&key(), "a table", &found).hint(hint));
+            }
+        }
+    }
+    stages
+}
+
+fn stage<'t>(name: Word<'t>, mut table: DeTable<'t>, problems: &mut Vec<Diagnostic>) -> RawStage<'t> {
+    let kind = table.remove("kind").and_then(|value| keep(string("kind", value), problems));
+    let per = table.remove("per").and_then(|value| keep(per(value), problems));
+    let inputs_entry = table.remove_entry("in");
+    let inputs_span = inputs_entry.as_ref().map(|(key, _)| key.span());
+    let inputs = inputs_entry.map(|(_, value)| inputs(value, problems)).unwrap_or_default();
+    let resources = table.remove("resources").map(|value| resources(value, problems)).unwrap_or_default();
+    let per = per.unwrap_or_else(|| Spanned::new(name.span(), Per::Once));
+    RawStage { name, kind, per, inputs_span, inputs, resources, params: table }
+}
+
+fn per(value: Spanned<DeValue<'_>>) -> Result<Spanned<Per>, Diagnostic> {
+    let word = string("per", value)?;
+    let names = Per::ALL.map(|(_, name)| name);
+    match Per::ALL.iter().find(|(_, name)| name == word.get_ref()) {
+        Some((per, _)) => Ok(Spanned::new(word.span(), *per)),
+        None => Err(Diagnostic::at(word.span(), format!("`per` cannot be `{}`", word.get_ref()))
+            .label(format!("expected {}", suggest::list(names)))
+            .hint(suggest::did_you_mean(word.get_ref(), names))),
+    }
+}
+
+fn inputs<'t>(value: Spanned<DeValue<'t>>, problems: &mut Vec<Diagnostic>) -> Vec<RawInput<'t>> {
+    let hint = || "Name each port and what is fed to it: `in = { images = \"decode\" }`.".to_owned();
+    let ports = table("in", value).map_err(|problem| problem.hint(hint()));
+    let Some(ports) = keep(ports, problems) else { return Vec::new() };
+    let mut inputs = Vec::with_capacity(ports.len());
+    for (port, value) in ports {
+        let span = value.span();
+        let key = port.get_ref().clone();
+        let references = match value.into_inner() {
+            DeValue::Array(array) => {
+                array.into_iter().filter_map(|item| keep(string(&format!("in.{key}"), item), problems)).collect()
+            }
+            DeValue::String(text) => vec![Spanned::new(span.clone(), text)],
+            other => {
+                let found = Spanned::new(span.clone(), other);
+                problems.push(wrong_type(
+                    &format!("in.{key}"),
+                    "a reference such as `\"decode\"`, or an array of them",
+                    &found,
+                ));
+                Vec::new()
+            }
+        };
+        inputs.push(RawInput { port, span, references });
+    }
+    inputs
+}
+
+fn resources(value: Spanned<DeValue<'_>>, problems: &mut Vec<Diagnostic>) -> ResourceOverride {
+    let mut resources = ResourceOverride::default();
+    for (key, value) in keep(table("resources", value), problems).unwrap_or_default() {
+        match key.get_ref().as_ref() {
+            "threads" => resources.threads = keep(at_least_one("threads", &value), problems),
+            "memory" => resources.memory = keep(memory(&value), problems),
+            "gpu" => resources.gpu = keep(boolean("gpu", &value), problems),
+            _ => problems.push(unknown_key(&key, "under `resources`", &RESOURCE_KEYS)),
+        }
+    }
+    resources
+}
+
+fn memory(value: &Spanned<DeValue<'_>>) -> Result<u64, Diagnostic> {
+    let bytes = match value.get_ref() {
+        DeValue::Integer(integer) => number(integer),
+        DeValue::String(text) => parse_bytes(text),
+        _ => return Err(wrong_type("memory", "a size such as `\"2GB\"`", value)),
+    };
+    bytes.ok_or_else(|| {
+        Diagnostic::at(value.span(), "`memory` is not a size")
+            .label("expected a number and a unit")
+            .hint("Write bytes, or a unit of kB, MB, GB, TB, KiB, MiB, GiB or TiB: `\"2GB\"`.".to_owned())
+    })
+}
+
+/// The bytes that a size such as `2GB`, `512 MiB` or `1.5 TB` means; powers of 1000 unless the unit has an `i`.
+pub fn parse_bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|symbol: char| !symbol.is_ascii_digit() && symbol != '.').unwrap_or(text.len());
+    let (count, unit) = (text[..digits].parse::<f64>().ok()?, text[digits..].trim_start().to_ascii_lowercase());
+    let unit = match unit.as_str() {
+        "" | "b" => 1.0,
+        "kb" => 1e3,
+        "mb" => 1e6,
+        "gb" => 1e9,
+        "tb" => 1e12,
+        "kib" => 1024.0,
+        "mib" => 1024.0 * 1024.0,
+        "gib" => 1024.0 * 1024.0 * 1024.0,
+        "tib" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        _ => return None,
+    };
+    let bytes = count * unit;
+    // A float of this size and below is cast to u64 without loss of range.
+    (bytes < 9e18).then_some(bytes.round() as u64)
+}
+
+/// The value, or `None` with the problem noted.
+pub(super) fn keep<T>(read: Result<T, Diagnostic>, problems: &mut Vec<Diagnostic>) -> Option<T> {
+    read.map_err(|problem| problems.push(problem)).ok()
+}
+
+pub(super) fn string<'t>(key: &str, value: Spanned<DeValue<'t>>) -> Result<Word<'t>, Diagnostic> {
+    let span = value.span();
+    match value.into_inner() {
+        DeValue::String(text) => Ok(Spanned::new(span, text)),
+        other => Err(wrong_type(key, "a string", &Spanned::new(span, other))),
+    }
+}
+
+pub(super) fn table<'t>(key: &str, value: Spanned<DeValue<'t>>) -> Result<DeTable<'t>, Diagnostic> {
+    let span = value.span();
+    match value.into_inner() {
+        DeValue::Table(table) => Ok(table),
+        other => Err(wrong_type(key, "a table", &Spanned::new(span, other))),
+    }
+}
+
+pub(super) fn boolean(key: &str, value: &Spanned<DeValue<'_>>) -> Result<bool, Diagnostic> {
+    value.get_ref().as_bool().ok_or_else(|| wrong_type(key, "`true` or `false`", value))
+}
+
+/// A whole number that is not negative.
+pub(super) fn whole(key: &str, value: &Spanned<DeValue<'_>>) -> Result<u64, Diagnostic> {
+    let integer = value.get_ref().as_integer().and_then(number);
+    integer.ok_or_else(|| wrong_type(key, "a whole number, 0 or more", value))
+}
+
+/// A whole number from 1 on.
+pub(super) fn at_least_one(key: &str, value: &Spanned<DeValue<'_>>) -> Result<u32, Diagnostic> {
+    let integer = value.get_ref().as_integer().and_then(number).and_then(|number| u32::try_from(number).ok());
+    integer.filter(|&number| number > 0).ok_or_else(|| wrong_type(key, "a whole number, 1 or more", value))
+}
+
+fn number(integer: &DeInteger<'_>) -> Option<u64> {
+    u64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+pub(super) fn wrong_type(key: &str, expected: &str, found: &Spanned<DeValue<'_>>) -> Diagnostic {
+    let label = match found.get_ref() {
+        DeValue::Integer(integer) => format!("found `{integer}`"),
+        DeValue::Float(float) => format!("found `{float}`"),
+        other => format!("found {}", with_article(other.type_str())),
+    };
+    Diagnostic::at(found.span(), format!("`{key}` must be {expected}")).label(label)
+}
+
+pub(super) fn with_article(noun: &str) -> String {
+    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {noun}")
+}
+
+pub(super) fn unknown_key(key: &Word<'_>, place: &str, known: &[&str]) -> Diagnostic {
+    let name = key.get_ref();
+    let all = format!("The keys {place} are {}.", suggest::list(known.iter().copied()));
+    Diagnostic::at(key.span(), format!("Unknown key `{name}` {place}"))
+        .hint(suggest::did_you_mean(name, known.iter().copied()).unwrap_or(all))
+}

@@ -1,0 +1,119 @@
+//! Why serde refused a value, read back from its message.
+//!
+//! serde tells an error as English for programmers (`invalid type: string "x", expected u32`), and its message is all that
+//! there is. A message of another form is shown as it is, so nothing is lost where a library words one anew.
+
+use toml::de::DeValue;
+
+/// A refusal by a derived `Deserialize`.
+#[derive(Debug, PartialEq)]
+pub(super) enum Refusal<'m> {
+    /// A key that the struct does not have.
+    UnknownKey { name: &'m str, known: Vec<&'m str> },
+    /// A key that the struct must have.
+    Missing { name: &'m str },
+    /// A string that is none of an enum's names.
+    UnknownName { name: &'m str, known: Vec<&'m str> },
+    /// A value of another type or out of range; `expected` is in a manifest writer's words.
+    WrongType { found: Found<'m>, expected: String },
+    /// Anything else.
+    Other,
+}
+
+/// The value that serde found, in its own words: `string "x"`, `integer `3``, `a sequence`.
+#[derive(Debug, PartialEq)]
+pub(super) struct Found<'m>(&'m str);
+
+impl<'m> Refusal<'m> {
+    /// Reads serde's `message`.
+    pub(super) fn read(message: &'m str) -> Self {
+        let message = message.trim();
+        if let Some(rest) = message.strip_prefix("unknown field ") {
+            if let [name, known @ ..] = quoted(rest).as_slice() {
+                return Refusal::UnknownKey { name, known: known.to_vec() };
+            }
+        } else if let Some(rest) = message.strip_prefix("missing field ") {
+            if let [name] = quoted(rest).as_slice() {
+                return Refusal::Missing { name };
+            }
+        } else if let Some(rest) = message.strip_prefix("unknown variant ") {
+            if let [name, known @ ..] = quoted(rest).as_slice() {
+                return Refusal::UnknownName { name, known: known.to_vec() };
+            }
+        } else if let Some(rest) =
+            message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "))
+            && let Some((found, expected)) = rest.rsplit_once(", expected ")
+        {
+            return Refusal::WrongType { found: Found(found), expected: plain(expected) };
+        }
+        Refusal::Other
+    }
+}
+
+impl Found<'_> {
+    /// Whether `value` is the value that serde speaks of.
+    pub(super) fn describes(&self, value: &DeValue<'_>) -> bool {
+        match value {
+            DeValue::String(text) => self.0 == format!("string {text:?}"),
+            DeValue::Boolean(boolean) => self.0 == format!("boolean `{boolean}`"),
+            DeValue::Integer(integer) => self.0 == format!("integer `{}`", integer.as_str()),
+            DeValue::Float(float) => float.as_str().parse::<f64>().is_ok_and(|float| {
+                self.0 == format!("floating point `{float}`") || self.0 == format!("floating point `{float:?}`")
+            }),
+            DeValue::Array(_) => self.0 == "sequence",
+            DeValue::Table(_) => self.0 == "map",
+            DeValue::Datetime(_) => false,
+        }
+    }
+}
+
+/// What stands in backticks.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// A type in the words of someone who writes a manifest.
+fn plain(expected: &str) -> String {
+    let plain = match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a boolean" => "`true` or `false`",
+        "a sequence" => "an array",
+        "a map" => "a table",
+        "a string or map" | "string or map" => "a name or a table",
+        _ if expected.starts_with("a nonzero u") => "a whole number, 1 or more",
+        _ if expected.starts_with("struct ") || expected.starts_with("internally tagged enum ") => "a table",
+        _ if expected.starts_with("enum ") => "a name",
+        _ => expected,
+    };
+    plain.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_read() {
+        for (message, expected) in [
+            ("unknown field `x`, there are no fields", Refusal::UnknownKey { name: "x", known: vec![] }),
+            ("unknown field `x`, expected `a` or `b`", Refusal::UnknownKey { name: "x", known: vec!["a", "b"] }),
+            ("missing field `root`", Refusal::Missing { name: "root" }),
+            (
+                "unknown variant `x`, expected one of `a`, `b`, `c`",
+                Refusal::UnknownName { name: "x", known: vec!["a", "b", "c"] },
+            ),
+            (
+                "invalid type: string \"x, expected y\", expected u32",
+                Refusal::WrongType {
+                    found: Found("string \"x, expected y\""),
+                    expected: "a whole number, 0 or more".to_owned(),
+                },
+            ),
+            ("the sky is falling", Refusal::Other),
+        ] {
+            assert_eq!(Refusal::read(message), expected, "{message}");
+        }
+    }
+}
