@@ -4,7 +4,16 @@
 //! This crate deliberately knows neither Arrow nor Parquet nor stages nor where anything is stored, and it owns no
 //! thread pool: it runs in the rayon pool of its caller and gives the same bits for any number of threads.
 
+pub mod backbones;
+pub mod comparisons;
+pub mod division;
 pub mod error;
+pub mod losses;
+pub mod miners;
+pub mod model;
 pub mod parameters;
+pub mod samplers;
+pub mod schedules;
 pub mod streams;
+pub mod subspaces;
 pub mod weights;

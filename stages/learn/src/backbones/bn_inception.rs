@@ -1,0 +1,184 @@
+//! BN-Inception under the names of Cadène's `pretrainedmodels`, whose weights come from Caffe.
+//!
+//! Shapes: images `[batch, height, width, 3]`, blue first, to features `[batch, 1024]`.
+//! Source: Ioffe and Szegedy, "Batch Normalization", ICML 2015, arXiv 1502.03167, appendix (figure 5).
+
+use candle_core::Tensor;
+use dnc_kernels::{Padding, avg_pool2d, max_pool2d};
+
+use super::conv_norm::ConvNorm;
+use super::{Backbone, Pooling, Preprocessing, pool};
+use crate::error::Result;
+use crate::parameters::{Parameters, Spec};
+
+/// What the fourth tower of a module pools with.
+#[derive(Clone, Copy, PartialEq)]
+enum Tower {
+    Average,
+    Max,
+}
+
+/// Channels of an inception module: `single` 1×1; 1×1 then 3×3; 1×1 then twice 3×3; pool then 1×1.
+struct Channels {
+    name: &'static str,
+    single: usize,
+    triple: [usize; 2],
+    double: [usize; 2],
+    tower: Tower,
+    pooled: usize,
+}
+
+/// A module whose `single` and `pooled` are zero halves the image: 3×3 with stride 2, and the pool goes through as it is.
+const MODULES: [Channels; 10] = {
+    use Tower::{Average, Max};
+    const fn module(
+        name: &'static str,
+        single: usize,
+        triple: [usize; 2],
+        double: [usize; 2],
+        tower: Tower,
+        pooled: usize,
+    ) -> Channels {
+        Channels { name, single, triple, double, tower, pooled }
+    }
+    [
+        module("inception_3a", 64, [64, 64], [64, 96], Average, 32),
+        module("inception_3b", 64, [64, 96], [64, 96], Average, 64),
+        module("inception_3c", 0, [128, 160], [64, 96], Max, 0),
+        module("inception_4a", 224, [64, 96], [96, 128], Average, 128),
+        module("inception_4b", 192, [96, 128], [96, 128], Average, 128),
+        module("inception_4c", 160, [128, 160], [128, 160], Average, 128),
+        module("inception_4d", 96, [128, 192], [160, 192], Average, 128),
+        module("inception_4e", 0, [128, 192], [192, 256], Max, 0),
+        module("inception_5a", 352, [192, 320], [160, 224], Average, 128),
+        module("inception_5b", 352, [192, 320], [192, 224], Max, 128),
+    ]
+};
+
+/// The network: three convolutions with two pools between, and ten modules.
+pub(super) struct BnInception {
+    stem: [ConvNorm; 3],
+    modules: Vec<Module>,
+}
+
+/// Four towers beside each other whose channels are put together.
+struct Module {
+    /// Each tower's layers in order.
+    towers: Vec<Vec<ConvNorm>>,
+    /// The layer after the pool, if any.
+    projection: Option<ConvNorm>,
+    tower: Tower,
+    stride: usize,
+}
+
+pub(super) fn bn_inception() -> BnInception {
+    let stem = [
+        ConvNorm { stride: 2, ..layer("conv1_7x7_s2", 7, [3, 64]) },
+        layer("conv2_3x3_reduce", 1, [64, 64]),
+        layer("conv2_3x3", 3, [64, 192]),
+    ];
+    let mut inputs = 192;
+    let modules = MODULES.iter().map(|channels| {
+        let module = Module::new(channels, inputs);
+        let pooled = if module.stride == 2 { inputs } else { channels.pooled };
+        inputs = channels.single + channels.triple[1] + channels.double[1] + pooled;
+        module
+    });
+    BnInception { modules: modules.collect(), stem }
+}
+
+impl Module {
+    fn new(channels: &Channels, inputs: usize) -> Self {
+        let &Channels { name, single, triple, double, tower, pooled } = channels;
+        let stride = if pooled == 0 { 2 } else { 1 };
+        let named = |part: &str, kernel, channels| layer(&format!("{name}_{part}"), kernel, channels);
+        let mut towers = Vec::with_capacity(3);
+        if single > 0 {
+            towers.push(vec![named("1x1", 1, [inputs, single])]);
+        }
+        towers.push(vec![named("3x3_reduce", 1, [inputs, triple[0]]), ConvNorm { stride, ..named("3x3", 3, triple) }]);
+        towers.push(vec![
+            named("double_3x3_reduce", 1, [inputs, double[0]]),
+            named("double_3x3_1", 3, double),
+            ConvNorm { stride, ..named("double_3x3_2", 3, [double[1], double[1]]) },
+        ]);
+        let projection = (pooled > 0).then(|| named("pool_proj", 1, [inputs, pooled]));
+        Self { towers, projection, tower, stride }
+    }
+
+    fn layers(&self) -> impl Iterator<Item = &ConvNorm> {
+        self.towers.iter().flatten().chain(&self.projection)
+    }
+
+    fn forward(&self, parameters: &Parameters, x: &Tensor) -> Result<Tensor> {
+        let mut outputs = Vec::with_capacity(4);
+        for tower in &self.towers {
+            let mut y = x.clone();
+            for layer in tower {
+                y = layer.forward(parameters, &y, None)?;
+            }
+            outputs.push(y);
+        }
+        let pooled = match self.tower {
+            Tower::Average => avg_pool2d(x, 3, 1, Padding::same(1))?,
+            Tower::Max if self.stride == 1 => max_pool2d(x, 3, 1, Padding::same(1))?,
+            Tower::Max => halving_max_pool(x)?,
+        };
+        outputs.push(match &self.projection {
+            Some(projection) => projection.forward(parameters, &pooled, None)?,
+            None => pooled,
+        });
+        Ok(Tensor::cat(&outputs, 3)?) // [batch, height, width, single + triple + double + pooled]
+    }
+}
+
+impl BnInception {
+    fn layers(&self) -> impl Iterator<Item = &ConvNorm> {
+        self.stem.iter().chain(self.modules.iter().flat_map(Module::layers))
+    }
+}
+
+impl Backbone for BnInception {
+    fn feature_dim(&self) -> usize {
+        1024
+    }
+
+    fn preprocessing(&self) -> Preprocessing {
+        Preprocessing::CAFFE
+    }
+
+    fn specs(&self) -> Vec<Spec> {
+        self.layers().flat_map(ConvNorm::specs).collect()
+    }
+
+    fn forward(&self, parameters: &Parameters, images: &Tensor, pooling: Pooling) -> Result<Tensor> {
+        let [first, reduce, second] = &self.stem;
+        let x = halving_max_pool(&first.forward(parameters, images, None)?)?;
+        let x = second.forward(parameters, &reduce.forward(parameters, &x, None)?, None)?;
+        let mut x = halving_max_pool(&x)?;
+        for module in &self.modules {
+            x = module.forward(parameters, &x)?;
+        }
+        pool(&x, pooling)
+    }
+
+    fn fold(&self, parameters: &Parameters) -> Result<Parameters> {
+        let mut folded = Parameters::empty(parameters.device());
+        for layer in self.layers() {
+            layer.fold(parameters, &mut folded)?;
+        }
+        Ok(folded)
+    }
+}
+
+/// Caffe's convolutions have a bias although a batch-norm follows.
+fn layer(name: &str, kernel: usize, channels: [usize; 2]) -> ConvNorm {
+    ConvNorm { bias: true, ..ConvNorm::new(name, format!("{name}_bn"), kernel, channels) }
+}
+
+/// A 3×3 maximum with stride 2 as Caffe rounds it, up: an even side gets one more row at its end.
+fn halving_max_pool(x: &Tensor) -> Result<Tensor> {
+    let (_, height, width, _) = x.dims4()?;
+    let padding = Padding { top: 0, left: 0, bottom: (height + 1) % 2, right: (width + 1) % 2 };
+    Ok(max_pool2d(x, 3, 2, padding)?)
+}

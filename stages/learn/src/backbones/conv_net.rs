@@ -1,0 +1,113 @@
+//! Convolutional backbones that are a chain of blocks: a stem, blocks with a shortcut each, perhaps a head.
+//!
+//! The families differ in what their blocks hold, not in how they run, so each file describes a [`ConvNet`] and this one
+//! computes it.
+
+use candle_core::Tensor;
+use dnc_kernels::{Padding, max_pool2d};
+
+use super::conv_norm::ConvNorm;
+use super::{Backbone, Pooling, Preprocessing, pool};
+use crate::error::Result;
+use crate::parameters::{Parameters, Spec};
+
+/// What runs beside the convolutions of a block and is added before the activation of the last.
+#[derive(Clone, Debug)]
+pub(super) enum Shortcut {
+    /// Nothing.
+    None,
+    /// The block's input.
+    Identity,
+    /// The block's input through a layer that gives it the right shape.
+    Projection(ConvNorm),
+}
+
+/// Layers one after the other, and a shortcut past all of them.
+#[derive(Clone, Debug)]
+pub(super) struct Block {
+    pub(super) layers: Vec<ConvNorm>,
+    pub(super) shortcut: Shortcut,
+}
+
+/// A whole backbone.
+#[derive(Clone, Debug)]
+pub(super) struct ConvNet {
+    pub(super) stem: ConvNorm,
+    /// Whether a 3×3 maximum with stride 2 and padding 1 follows the stem.
+    pub(super) stem_pool: bool,
+    pub(super) blocks: Vec<Block>,
+    pub(super) head: Option<ConvNorm>,
+    pub(super) preprocessing: Preprocessing,
+}
+
+impl Block {
+    fn forward(&self, parameters: &Parameters, x: &Tensor) -> Result<Tensor> {
+        let shortcut = match &self.shortcut {
+            Shortcut::None => None,
+            Shortcut::Identity => Some(x.clone()),
+            Shortcut::Projection(layer) => Some(layer.forward(parameters, x, None)?),
+        };
+        let (last, inner) = self.layers.split_last().expect("a block is built with at least one layer");
+        let mut y = x.clone();
+        for layer in inner {
+            y = layer.forward(parameters, &y, None)?;
+        }
+        last.forward(parameters, &y, shortcut.as_ref())
+    }
+
+    fn layers(&self) -> impl Iterator<Item = &ConvNorm> {
+        let projection = match &self.shortcut {
+            Shortcut::Projection(layer) => Some(layer),
+            Shortcut::None | Shortcut::Identity => None,
+        };
+        self.layers.iter().chain(projection)
+    }
+}
+
+impl ConvNet {
+    fn layers(&self) -> impl Iterator<Item = &ConvNorm> {
+        std::iter::once(&self.stem).chain(self.blocks.iter().flat_map(Block::layers)).chain(&self.head)
+    }
+
+    /// The last layer before the pooling.
+    fn last(&self) -> &ConvNorm {
+        let block = || self.blocks.last().and_then(|block| block.layers.last());
+        self.head.as_ref().or_else(block).unwrap_or(&self.stem)
+    }
+}
+
+impl Backbone for ConvNet {
+    fn feature_dim(&self) -> usize {
+        self.last().outputs
+    }
+
+    fn preprocessing(&self) -> Preprocessing {
+        self.preprocessing
+    }
+
+    fn specs(&self) -> Vec<Spec> {
+        self.layers().flat_map(ConvNorm::specs).collect()
+    }
+
+    fn forward(&self, parameters: &Parameters, images: &Tensor, pooling: Pooling) -> Result<Tensor> {
+        let mut x = self.stem.forward(parameters, images, None)?;
+        if self.stem_pool {
+            x = max_pool2d(&x, 3, 2, Padding::same(1))?;
+        }
+        for block in &self.blocks {
+            x = block.forward(parameters, &x)?;
+        }
+        if let Some(head) = &self.head {
+            x = head.forward(parameters, &x, None)?;
+        }
+        pool(&x, pooling)
+    }
+
+    fn fold(&self, parameters: &Parameters) -> Result<Parameters> {
+        let mut folded = Parameters::empty(parameters.device());
+        for layer in self.layers() {
+            layer.fold(parameters, &mut folded)?;
+        }
+        Ok(folded)
+    }
+}

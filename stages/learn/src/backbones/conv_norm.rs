@@ -1,0 +1,158 @@
+//! A convolution, the frozen batch-norm after it and an activation: what convolutional backbones are made of.
+//!
+//! Formula: `y = act(scale ∘ conv(x, w) + shift + residual)` with `scale = γ / √(var + ε)` and
+//! `shift = β + (bias − mean) · scale`; mean and var are stored and never trained, so the normalisation is a scale and a
+//! shift a channel, and for inference both go into the convolution: `w' = scale · w`, `bias' = shift`.
+//! Source: Ioffe and Szegedy 2015, arXiv 1502.03167, section 3.1; frozen as in DC19 and DC21.
+
+use candle_core::Tensor;
+use dnc_kernels::{Activation, Conv2d, Padding, conv2d_affine};
+
+use crate::error::{LearnError, Result};
+use crate::parameters::{Init, Parameters, Role, Spec};
+
+/// How the image is padded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Border {
+    /// So many zeros on all sides.
+    Zeros(usize),
+    /// As many zeros as make the output `⌈size / stride⌉`, the odd one at the bottom and at the right.
+    TensorflowSame,
+}
+
+/// Where scale and shift of a channel come from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Norm {
+    /// Batch-norm on stored statistics, with this ε under the root.
+    Frozen { epsilon: f64 },
+    /// Scale and shift themselves are the parameters; the scale begins with this value.
+    Plain { scale: f32 },
+}
+
+/// One layer: what it is called, what it computes.
+#[derive(Clone, Debug)]
+pub(super) struct ConvNorm {
+    /// The convolution's tensors are `{conv}.weight` and, if it has one, `{conv}.bias`.
+    pub(super) conv: String,
+    /// The normalisation's tensors are `{norm}.weight`, `{norm}.bias`, `{norm}.running_mean`, `{norm}.running_var`.
+    pub(super) norm: String,
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
+    pub(super) border: Border,
+    pub(super) groups: usize,
+    pub(super) bias: bool,
+    pub(super) normalisation: Norm,
+    pub(super) activation: Activation,
+}
+
+impl ConvNorm {
+    /// A layer with a square kernel, padded by half of it, stride 1, one group, no bias, batch-norm at PyTorch's ε and
+    /// a ReLU: the commonest one, from which the others differ.
+    pub(super) fn new(conv: impl Into<String>, norm: impl Into<String>, kernel: usize, channels: [usize; 2]) -> Self {
+        Self {
+            conv: conv.into(),
+            norm: norm.into(),
+            inputs: channels[0],
+            outputs: channels[1],
+            kernel,
+            stride: 1,
+            border: Border::Zeros(kernel / 2),
+            groups: 1,
+            bias: false,
+            normalisation: Norm::Frozen { epsilon: 1e-5 },
+            activation: Activation::Relu,
+        }
+    }
+
+    /// The tensors of this layer.
+    pub(super) fn specs(&self) -> Vec<Spec> {
+        let shape = [self.outputs, self.inputs / self.groups, self.kernel, self.kernel];
+        // A depthwise channel feeds one channel, not all of them.
+        let fan_out = [self.outputs / self.groups, shape[1], self.kernel, self.kernel];
+        let mut specs = vec![Spec::weight(self.name("weight"), shape, Init::kaiming_fan_out(&fan_out))];
+        if self.bias {
+            specs.push(Spec::weight(self.name("bias"), [self.outputs], Init::Constant(0.0)));
+        }
+        let mut channelwise = |name: &str, value: f32, role| {
+            let (name, init) = (format!("{}.{name}", self.norm), Init::Constant(value));
+            specs.push(Spec { name, shape: vec![self.outputs], init, role });
+        };
+        match self.normalisation {
+            Norm::Frozen { .. } => {
+                channelwise("weight", 1.0, Role::Affine);
+                channelwise("bias", 0.0, Role::Affine);
+                channelwise("running_mean", 0.0, Role::Constant);
+                channelwise("running_var", 1.0, Role::Constant);
+            }
+            Norm::Plain { scale } => {
+                channelwise("weight", scale, Role::Weight);
+                channelwise("bias", 0.0, Role::Weight);
+            }
+        }
+        specs
+    }
+
+    /// `x` `[batch, height, width, inputs]` to `[batch, height', width', outputs]`; `residual` has the result's shape.
+    pub(super) fn forward(&self, parameters: &Parameters, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        let (scale, shift) = self.scale_and_shift(parameters)?;
+        let weight = parameters.tensor(&self.name("weight"))?;
+        let geometry = self.geometry(x)?;
+        conv2d_affine(x, &weight, &scale, &shift, residual, self.activation, &geometry)
+            .map_err(|source| LearnError::Layer { layer: self.conv.clone(), source })
+    }
+
+    /// This layer's tensors with the normalisation folded into the convolution, for inference.
+    pub(super) fn fold(&self, parameters: &Parameters, folded: &mut Parameters) -> Result<()> {
+        let (scale, shift) = self.scale_and_shift(parameters)?;
+        let weight =
+            parameters.tensor(&self.name("weight"))?.broadcast_mul(&scale.reshape((self.outputs, 1, 1, 1))?)?;
+        folded.insert(&self.name("weight"), Role::Constant, &weight)?;
+        folded.insert(&self.folded("scale"), Role::Constant, &scale.ones_like()?)?;
+        folded.insert(&self.folded("shift"), Role::Constant, &shift)
+    }
+
+    /// Both `[outputs]`, with gradients to what of them is trained.
+    fn scale_and_shift(&self, parameters: &Parameters) -> Result<(Tensor, Tensor)> {
+        if parameters.contains(&self.folded("shift")) {
+            return Ok((parameters.tensor(&self.folded("scale"))?, parameters.tensor(&self.folded("shift"))?));
+        }
+        let channelwise = |name: &str| parameters.tensor(&format!("{}.{name}", self.norm));
+        let (gamma, beta) = (channelwise("weight")?, channelwise("bias")?);
+        let (scale, mean) = match self.normalisation {
+            Norm::Plain { .. } => (gamma, None),
+            Norm::Frozen { epsilon } => {
+                let deviation = (channelwise("running_var")? + epsilon)?.sqrt()?;
+                ((gamma / deviation)?, Some(channelwise("running_mean")?))
+            }
+        };
+        let bias = if self.bias { Some(parameters.tensor(&self.name("bias"))?) } else { None };
+        let offset = match (bias, mean) {
+            (Some(bias), Some(mean)) => (bias - mean)?,
+            (Some(bias), None) => bias,
+            (None, Some(mean)) => mean.neg()?,
+            (None, None) => return Ok((scale, beta)),
+        };
+        let shift = (beta + (offset * &scale)?)?;
+        Ok((scale, shift))
+    }
+
+    fn geometry(&self, x: &Tensor) -> Result<Conv2d> {
+        let (_, height, width, _) = x.dims4()?;
+        let padding = match self.border {
+            Border::Zeros(size) => Padding::same(size),
+            Border::TensorflowSame => Padding::tensorflow_same_2d(height, width, self.kernel, self.stride),
+        };
+        Ok(Conv2d { stride: self.stride, padding, groups: self.groups })
+    }
+
+    fn name(&self, tensor: &str) -> String {
+        format!("{}.{tensor}", self.conv)
+    }
+
+    /// Names that only a folded model has.
+    fn folded(&self, tensor: &str) -> String {
+        format!("{}.folded.{tensor}", self.conv)
+    }
+}

@@ -1,0 +1,241 @@
+//! Vision transformers, size small: ViT-S/16 (DINO's weights) and ViT-S/14 with layer scale (DINOv2's), under timm's names.
+//!
+//! Formula: `z₀ = [class; patches] + positions`, then twelve times `z ← z + γ₁ ∘ attention(norm z)`,
+//! `z ← z + γ₂ ∘ mlp(norm z)`, and a last norm; γ = 1 without layer scale.
+//! Shapes: images `[batch, height, width, 3]` to features `[batch, 384]`; tokens `[batch, 1 + patches, 384]`.
+//! Source: Dosovitskiy et al., "An Image is Worth 16×16 Words", ICLR 2021, arXiv 2010.11929, equations 1–4; Touvron et al.,
+//! arXiv 2103.17239 (layer scale); Caron et al., arXiv 2104.14294 (DINO); Oquab et al., arXiv 2304.07193 (DINOv2).
+
+use candle_core::{D, Tensor};
+use dnc_kernels::{Conv2d, conv2d, linear};
+
+use super::{Backbone, Pooling, Preprocessing};
+use crate::error::{LearnError, Result};
+use crate::parameters::{Init, Parameters, Spec};
+
+/// Length of a token.
+const WIDTH: usize = 384;
+const DEPTH: usize = 12;
+const HEADS: usize = 6;
+const HIDDEN: usize = 4 * WIDTH;
+/// Under the root of a layer-norm, as all of these weights were trained.
+const NORM_EPSILON: f64 = 1e-6;
+/// Deviation of timm's truncated normal initialisation.
+const INIT: Init = Init::TruncatedNormal { std: 0.02 };
+
+/// A transformer over square patches.
+pub(super) struct Vit {
+    patch: usize,
+    /// Patches along a side of the images whose positions are stored.
+    grid: usize,
+    layer_scale: bool,
+}
+
+/// ViT-S/16 on 224 × 224.
+pub(super) fn vit_small_patch16() -> Vit {
+    Vit { patch: 16, grid: 14, layer_scale: false }
+}
+
+/// ViT-S/14 with layer scale; its positions are those of 518 × 518.
+pub(super) fn vit_small_patch14_dinov2() -> Vit {
+    Vit { patch: 14, grid: 37, layer_scale: true }
+}
+
+impl Backbone for Vit {
+    fn feature_dim(&self) -> usize {
+        WIDTH
+    }
+
+    fn preprocessing(&self) -> Preprocessing {
+        Preprocessing::IMAGENET
+    }
+
+    fn pooling(&self) -> Pooling {
+        Pooling::ClassToken
+    }
+
+    fn specs(&self) -> Vec<Spec> {
+        let mut specs = vec![
+            Spec::weight("cls_token", [1, 1, WIDTH], INIT),
+            Spec::weight("pos_embed", [1, 1 + self.grid * self.grid, WIDTH], INIT),
+            Spec::weight("patch_embed.proj.weight", [WIDTH, 3, self.patch, self.patch], INIT),
+            Spec::weight("patch_embed.proj.bias", [WIDTH], Init::Constant(0.0)),
+        ];
+        for block in 0..DEPTH {
+            let name = |part: &str| format!("blocks.{block}.{part}");
+            specs.extend(norm_specs(&name("norm1")));
+            specs.extend(linear_specs(&name("attn.qkv"), 3 * WIDTH, WIDTH));
+            specs.extend(linear_specs(&name("attn.proj"), WIDTH, WIDTH));
+            specs.extend(norm_specs(&name("norm2")));
+            specs.extend(linear_specs(&name("mlp.fc1"), HIDDEN, WIDTH));
+            specs.extend(linear_specs(&name("mlp.fc2"), WIDTH, HIDDEN));
+            if self.layer_scale {
+                // DINOv2 begins with 1e-5, so that a deep network starts near the identity.
+                specs.push(Spec::weight(name("ls1.gamma"), [WIDTH], Init::Constant(1e-5)));
+                specs.push(Spec::weight(name("ls2.gamma"), [WIDTH], Init::Constant(1e-5)));
+            }
+        }
+        specs.extend(norm_specs("norm"));
+        specs
+    }
+
+    fn forward(&self, parameters: &Parameters, images: &Tensor, pooling: Pooling) -> Result<Tensor> {
+        let mut tokens = self.embed(parameters, images)?;
+        for block in 0..DEPTH {
+            let name = |part: &str| format!("blocks.{block}.{part}");
+            let y = attention(parameters, &name("attn"), &norm(parameters, &name("norm1"), &tokens)?)?;
+            tokens = (tokens + self.scaled(parameters, &name("ls1"), y)?)?;
+            let y = mlp(parameters, &name("mlp"), &norm(parameters, &name("norm2"), &tokens)?)?;
+            tokens = (tokens + self.scaled(parameters, &name("ls2"), y)?)?;
+        }
+        let tokens = norm(parameters, "norm", &tokens)?; // [batch, 1 + patches, WIDTH]
+        let patches = tokens.dim(1)? - 1;
+        Ok(match pooling {
+            Pooling::ClassToken => tokens.narrow(1, 0, 1)?.squeeze(1)?,
+            Pooling::Average => tokens.narrow(1, 1, patches)?.mean(1)?,
+            Pooling::Max => tokens.narrow(1, 1, patches)?.max(1)?,
+        })
+    }
+
+    fn fold(&self, parameters: &Parameters) -> Result<Parameters> {
+        parameters.duplicate() // Layer-norm depends on its input: there is nothing to fold.
+    }
+}
+
+impl Vit {
+    /// Tokens before the first block.
+    fn embed(&self, parameters: &Parameters, images: &Tensor) -> Result<Tensor> {
+        let (batch, height, width, _) = images.dims4()?;
+        let (rows, columns) = (height / self.patch, width / self.patch);
+        if (rows * self.patch, columns * self.patch) != (height, width) {
+            return Err(LearnError::Shape {
+                name: "images".into(),
+                wanted: format!("[batch, multiple of {0}, multiple of {0}, 3]", self.patch),
+                found: images.dims().to_vec(),
+            });
+        }
+        let (weight, bias) = weight_and_bias(parameters, "patch_embed.proj")?;
+        let geometry = Conv2d { stride: self.patch, ..Conv2d::default() };
+        let patches = conv2d(images, &weight, Some(&bias), &geometry)
+            .map_err(|source| LearnError::Layer { layer: "patch_embed.proj".into(), source })?
+            .reshape((batch, rows * columns, WIDTH))?;
+        let class = parameters.tensor("cls_token")?.broadcast_as((batch, 1, WIDTH))?;
+        let tokens = Tensor::cat(&[&class, &patches], 1)?; // [batch, 1 + patches, WIDTH]
+        Ok(tokens.broadcast_add(&self.positions(parameters, rows, columns)?)?)
+    }
+
+    /// Positions of `rows` × `columns` patches, interpolated from the stored ones as `torch.nn.functional.interpolate`
+    /// does in its bicubic mode: `[1, 1 + rows · columns, WIDTH]`.
+    fn positions(&self, parameters: &Parameters, rows: usize, columns: usize) -> Result<Tensor> {
+        let stored = parameters.tensor("pos_embed")?;
+        if (rows, columns) == (self.grid, self.grid) {
+            return Ok(stored);
+        }
+        let class = stored.narrow(1, 0, 1)?;
+        let vertical = Tensor::from_vec(bicubic(self.grid, rows), (rows, self.grid), stored.device())?;
+        let horizontal = Tensor::from_vec(bicubic(self.grid, columns), (columns, self.grid), stored.device())?;
+        let grid = stored.narrow(1, 1, self.grid * self.grid)?.reshape((self.grid, self.grid * WIDTH))?;
+        let grid = vertical.matmul(&grid)?.reshape((rows, self.grid, WIDTH))?;
+        let grid = horizontal.broadcast_left(rows)?.matmul(&grid)?; // [rows, columns, WIDTH]
+        Ok(Tensor::cat(&[class, grid.reshape((1, rows * columns, WIDTH))?], 1)?)
+    }
+
+    fn scaled(&self, parameters: &Parameters, name: &str, y: Tensor) -> Result<Tensor> {
+        if !self.layer_scale {
+            return Ok(y);
+        }
+        Ok(y.broadcast_mul(&parameters.tensor(&format!("{name}.gamma"))?)?)
+    }
+}
+
+fn norm_specs(name: &str) -> [Spec; 2] {
+    [
+        Spec::weight(format!("{name}.weight"), [WIDTH], Init::Constant(1.0)),
+        Spec::weight(format!("{name}.bias"), [WIDTH], Init::Constant(0.0)),
+    ]
+}
+
+fn linear_specs(name: &str, outputs: usize, inputs: usize) -> [Spec; 2] {
+    [
+        Spec::weight(format!("{name}.weight"), [outputs, inputs], INIT),
+        Spec::weight(format!("{name}.bias"), [outputs], Init::Constant(0.0)),
+    ]
+}
+
+fn weight_and_bias(parameters: &Parameters, name: &str) -> Result<(Tensor, Tensor)> {
+    Ok((parameters.tensor(&format!("{name}.weight"))?, parameters.tensor(&format!("{name}.bias"))?))
+}
+
+/// Layer-norm over the last axis.
+fn norm(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Tensor> {
+    let (weight, bias) = weight_and_bias(parameters, name)?;
+    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + NORM_EPSILON)?.sqrt()?;
+    Ok(centred.broadcast_div(&deviation)?.broadcast_mul(&weight)?.broadcast_add(&bias)?)
+}
+
+/// A linear layer over the last axis of `[batch, tokens, inputs]`.
+fn dense(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Tensor> {
+    let (weight, bias) = weight_and_bias(parameters, name)?;
+    let (batch, tokens, inputs) = x.dims3()?;
+    let y = linear(&x.reshape((batch * tokens, inputs))?, &weight, Some(&bias))
+        .map_err(|source| LearnError::Layer { layer: name.to_owned(), source })?;
+    Ok(y.reshape((batch, tokens, weight.dim(0)?))?)
+}
+
+/// `softmax(q kᵀ / √(WIDTH / HEADS)) v` in each head.
+fn attention(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Tensor> {
+    let (batch, tokens, _) = x.dims3()?;
+    let head = WIDTH / HEADS;
+    let qkv = dense(parameters, &format!("{name}.qkv"), x)?.reshape((batch, tokens, 3, HEADS, head))?;
+    let part = |index| -> Result<Tensor> {
+        Ok(qkv.narrow(2, index, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous()?) // [batch, HEADS, tokens, head]
+    };
+    let (q, k, v) = (part(0)?, part(1)?, part(2)?);
+    let scores = (q.matmul(&k.t()?)? * (head as f64).powf(-0.5))?; // [batch, HEADS, tokens, tokens]
+    // The maximum only keeps the exponential from overflowing: it cancels, and so has no gradient.
+    let exponentials = scores.broadcast_sub(&scores.detach().max_keepdim(D::Minus1)?)?.exp()?;
+    let shares = exponentials.broadcast_div(&exponentials.sum_keepdim(D::Minus1)?)?;
+    let y = shares.matmul(&v)?.transpose(1, 2)?.reshape((batch, tokens, WIDTH))?;
+    dense(parameters, &format!("{name}.proj"), &y)
+}
+
+fn mlp(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Tensor> {
+    let hidden = dense(parameters, &format!("{name}.fc1"), x)?.gelu_erf()?;
+    dense(parameters, &format!("{name}.fc2"), &hidden)
+}
+
+/// Weights of a bicubic interpolation from `from` to `to` places, row-major `[to, from]`: PyTorch's kernel, which has
+/// slope −0.75 at one, on centred pixels with the border repeated.
+fn bicubic(from: usize, to: usize) -> Vec<f32> {
+    const A: f64 = -0.75;
+    let kernel = |x: f64| match x.abs() {
+        x if x <= 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+        x if x < 2.0 => ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A,
+        _ => 0.0,
+    };
+    let mut weights = vec![0.0; to * from];
+    for (index, row) in weights.chunks_exact_mut(from).enumerate() {
+        let centre = (index as f64 + 0.5) * from as f64 / to as f64 - 0.5;
+        for place in centre.floor() as i64 - 1..=centre.floor() as i64 + 2 {
+            let source = place.clamp(0, from as i64 - 1) as usize;
+            row[source] += kernel(centre - place as f64) as f32;
+        }
+    }
+    weights
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interpolation_keeps_constants_and_the_identity() {
+        for (from, to) in [(14, 6), (37, 16), (3, 8), (1, 2)] {
+            for row in bicubic(from, to).chunks_exact(from) {
+                assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+            }
+        }
+        assert_eq!(bicubic(2, 2), [1.0, 0.0, 0.0, 1.0]);
+    }
+}

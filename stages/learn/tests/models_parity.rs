@@ -1,0 +1,155 @@
+//! Whole networks against PyTorch: embeddings, loss and the gradient of every parameter.
+//!
+//! Weights are a function of their names that `fixtures/models_make.py` knows too, so the fixtures hold results only.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use dnc_learn::model::Model;
+use dnc_learn::parameters::{Parameters, Role, Spec};
+use serde::Deserialize;
+
+/// Share of a gradient's norm by which norm and projection may differ from PyTorch's in double precision.
+const TOLERANCE: f64 = 1e-3;
+
+#[derive(Deserialize)]
+struct Fixture {
+    image: [usize; 4],
+    dimension: usize,
+    loss: f64,
+    embeddings: Vec<f64>,
+    gradients: Vec<(String, f64, f64)>,
+}
+
+/// Numbers in [-1, 1): splitmix64 of the name's FNV-1a hash plus the index.
+fn fill(name: &str, count: usize) -> Vec<f64> {
+    let seed = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    (0..count as u64)
+        .map(|index| {
+            let z = seed.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            let z = z ^ (z >> 31);
+            (z >> 40) as f64 / f64::from(1 << 23) - 1.0
+        })
+        .collect()
+}
+
+fn filled(name: &str, shape: &[usize], map: impl Fn(f64) -> f64) -> Tensor {
+    let values: Vec<f32> = fill(name, shape.iter().product()).into_iter().map(|u| map(u) as f32).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn value(spec: &Spec) -> Tensor {
+    let Spec { name, shape, .. } = spec;
+    let fan_in = shape[1..].iter().product::<usize>() as f64;
+    let (offset, scale) = match name.as_str() {
+        _ if name.ends_with("running_var") => (1.0, 0.5),
+        _ if name.ends_with("running_mean") || name.ends_with(".bias") => (0.0, 0.1),
+        "cls_token" | "pos_embed" => (0.0, 0.5),
+        _ if shape.len() == 1 => (0.75, 0.25),
+        _ => (0.0, (4.0 / fan_in).sqrt()),
+    };
+    filled(name, shape, |u| offset + scale * u)
+}
+
+fn check(name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/models_{name}.json"));
+    let fixture: Fixture = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let model = Model::new(name, fixture.dimension).unwrap();
+    let mut parameters = Parameters::empty(&Device::Cpu);
+    for spec in model.specs() {
+        parameters.insert(&spec.name, spec.role, &value(&spec)).unwrap();
+    }
+    let images = filled("images", &fixture.image, |u| u);
+    let embed = |parameters: &Parameters| {
+        let features = model.features(parameters, &images).unwrap();
+        model.embed(parameters, &features, None).unwrap()
+    };
+
+    let embeddings = embed(&parameters);
+    let target = filled("target", embeddings.dims(), |u| u);
+    let loss = ((&embeddings * target).unwrap().sum_all().unwrap() / fixture.image[0] as f64).unwrap();
+    close(&format!("{name}: loss"), f64::from(loss.to_scalar::<f32>().unwrap()), fixture.loss, fixture.loss.abs());
+    let scale = fixture.embeddings.iter().fold(0.0, |largest: f64, e| largest.max(e.abs()));
+    let compare = |what: &str, embeddings: &Tensor| {
+        let embeddings: Vec<f32> = embeddings.flatten_all().unwrap().to_vec1().unwrap();
+        assert_eq!(embeddings.len(), fixture.embeddings.len());
+        for (ours, theirs) in embeddings.iter().zip(&fixture.embeddings) {
+            close(&format!("{name}: {what}"), f64::from(*ours), *theirs, scale);
+        }
+    };
+    compare("embedding", &embeddings);
+    compare("folded embedding", &embed(&model.fold(&parameters).unwrap()));
+
+    let gradients = loss.backward().unwrap();
+    let expected: BTreeMap<_, _> =
+        fixture.gradients.iter().map(|(name, norm, projection)| (name.as_str(), (*norm, *projection))).collect();
+    let trained: Vec<_> = parameters.trained().collect();
+    assert_eq!(trained.iter().map(|(name, _)| *name).collect::<Vec<_>>(), expected.keys().copied().collect::<Vec<_>>());
+    for (parameter, var) in trained {
+        let gradient = gradients.get(var).unwrap_or_else(|| panic!("{name}: `{parameter}` has no gradient"));
+        assert_eq!(gradient.dims(), var.dims());
+        let gradient: Vec<f32> = gradient.flatten_all().unwrap().to_vec1().unwrap();
+        let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+        let vector = fill(&format!("projection.{parameter}"), gradient.len());
+        let projection: f64 = gradient.iter().zip(vector).map(|(&g, v)| f64::from(g) * v).sum();
+        let (expected_norm, expected_projection) = expected[parameter];
+        close(&format!("{name}: norm of the gradient of `{parameter}`"), norm, expected_norm, expected_norm);
+        let what = format!("{name}: projection of the gradient of `{parameter}`");
+        close(&what, projection, expected_projection, expected_norm);
+    }
+}
+
+fn close(what: &str, ours: f64, theirs: f64, scale: f64) {
+    assert!((ours - theirs).abs() <= TOLERANCE * scale, "{what}: {ours} for {theirs} (scale {scale})");
+}
+
+#[test]
+fn resnet18_is_torchvisions() {
+    check("resnet18");
+}
+
+#[test]
+fn resnet34_is_torchvisions() {
+    check("resnet34");
+}
+
+#[test]
+fn resnet50_is_torchvisions() {
+    check("resnet50");
+}
+
+#[test]
+fn efficientnet_lite0_is_the_published_one() {
+    check("efficientnet_lite0");
+}
+
+#[test]
+fn bn_inception_is_the_published_one() {
+    check("bn_inception");
+}
+
+#[test]
+fn vit_small_patch16_is_timms() {
+    check("vit_small_patch16");
+}
+
+#[test]
+fn vit_small_patch14_dinov2_is_timms() {
+    check("vit_small_patch14_dinov2");
+}
+
+#[test]
+fn a_folded_model_has_no_statistics_left_and_trains_nothing() {
+    let model = Model::new("resnet18", 8).unwrap();
+    let parameters =
+        Parameters::initialise(&model.specs(), &dnc_learn::streams::Streams::new(0), &Device::Cpu).unwrap();
+    let folded = model.fold(&parameters).unwrap();
+    let backbone: Vec<_> = folded.iter().filter(|(name, ..)| !name.starts_with("embedding.")).collect();
+    assert_eq!(backbone.len(), 3 * 20);
+    assert!(backbone.iter().all(|(_, role, _)| *role == Role::Constant));
+}
