@@ -29,17 +29,19 @@ pub enum StageError {
         /// What is wrong, naming the file, row or column.
         message: String,
     },
-    /// An artifact lacks a column, or has it with another type.
-    #[error("The {kind} of `{node}` have no column `{column}` of type {expected}")]
+    /// A table lacks a column, or has it with another type.
+    #[error("The file `{file}` of the {kind} has {} of type `{expected}`", no_column(column, found.as_deref()))]
     Column {
         /// Kind of the artifact.
         kind: Kind,
-        /// The node that wrote it.
-        node: String,
+        /// The table's file.
+        file: String,
         /// The column asked for.
         column: String,
         /// Its type in the schema.
         expected: String,
+        /// Its type in the file, where it is there at all.
+        found: Option<String>,
     },
     /// A stage asked for something that it did not declare. It is a defect of the stage.
     #[error("The stage asked for {what} without declaring it (a defect of the stage, please report it)")]
@@ -90,5 +92,12 @@ impl StageError {
     /// A failed computation; `action` is an infinitive with its object: `embed the images`.
     pub fn compute(action: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         StageError::Compute { action: action.into(), source: source.into() }
+    }
+}
+
+fn no_column(column: &str, found: Option<&str>) -> String {
+    match found {
+        Some(found) => format!("the column `{column}` of type `{found}` instead"),
+        None => format!("no column `{column}`"),
     }
 }

@@ -1,0 +1,249 @@
+//! Logical digests of columns: a column's *facet* changes when one of its values does, and not otherwise.
+//!
+//! A facet is the BLAKE3 digest (derived with [`CONTEXT`]) of the column's logical type, a line feed, and the encoding of
+//! each value in row order:
+//!
+//! | value | bytes |
+//! |---|---|
+//! | null | `0` |
+//! | present | `1`, then its payload |
+//! | number, date, time | its little-endian bytes, at its own width |
+//! | bool | `0` or `1` |
+//! | text, bytes | length as `u64` little-endian, then the bytes |
+//! | list | length as `u64`, then `1` and the payloads where no element is null, else `0` and each element encoded as a value |
+//! | struct | each field encoded as a value |
+//!
+//! Nothing else enters: neither record batches, parts, compression, dictionaries nor the width of offsets. The same
+//! values written by another program have the same facet.
+
+use arrow::array::{Array, AsArray, OffsetSizeTrait, RecordBatch};
+use arrow::buffer::{Buffer, NullBuffer};
+use arrow::datatypes::{DataType, FieldRef, Schema};
+
+use crate::context::Context;
+use crate::error::StageError;
+
+/// Keeps these digests apart from all others.
+const CONTEXT: &str = "dnc 2026 column";
+
+/// How many encoded bytes are gathered before they are hashed: enough that the hash runs at full width.
+const CHUNK: usize = 1 << 18;
+
+/// The digest of a column's values, fed batch by batch.
+pub struct Facet {
+    hasher: blake3::Hasher,
+    pending: Vec<u8>,
+}
+
+impl Facet {
+    /// The digest of a column of `data_type` without rows so far; `None` for a type that has no encoding.
+    pub fn new(data_type: &DataType) -> Option<Self> {
+        let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
+        hasher.update(logical_type(data_type)?.as_bytes()).update(b"\n");
+        Some(Self { hasher, pending: Vec::new() })
+    }
+
+    /// Appends the values of `array`, whose type is logically the one that the facet was made for.
+    pub fn update(&mut self, array: &dyn Array) {
+        let values = Values::of(array);
+        for row in 0..array.len() {
+            values.encode(row, &mut self.pending);
+            if self.pending.len() >= CHUNK {
+                self.hasher.update(&self.pending);
+                self.pending.clear();
+            }
+        }
+    }
+
+    /// The digest of all values so far.
+    pub fn finish(mut self) -> [u8; 32] {
+        self.hasher.update(&self.pending);
+        *self.hasher.finalize().as_bytes()
+    }
+}
+
+/// The facets of all columns of a table.
+pub(super) struct Facets {
+    columns: Vec<(String, Facet)>,
+}
+
+impl Facets {
+    /// Fails on a column whose type has no encoding; our own schemas have none such.
+    pub(super) fn new(schema: &Schema) -> Result<Self, StageError> {
+        let facet = |field: &FieldRef| {
+            let facet = Facet::new(field.data_type()).ok_or_else(|| {
+                let (column, found) = (field.name(), field.data_type());
+                StageError::input(format!("The column `{column}` is of type {found}, of which no digest is defined"))
+            })?;
+            Ok((field.name().clone(), facet))
+        };
+        Ok(Self { columns: schema.fields().iter().map(facet).collect::<Result<_, StageError>>()? })
+    }
+
+    pub(super) fn update(&mut self, batch: &RecordBatch) {
+        for ((_, facet), array) in self.columns.iter_mut().zip(batch.columns()) {
+            facet.update(array);
+        }
+    }
+
+    pub(super) fn finish(self) -> impl Iterator<Item = (String, [u8; 32])> {
+        self.columns.into_iter().map(|(name, facet)| (name, facet.finish()))
+    }
+
+    /// Hands them to the output called `output`; `beside` is the table's name where it is not the main one.
+    pub(super) fn note(self, context: &mut Context<'_>, output: &str, beside: Option<&str>) -> Result<(), StageError> {
+        for (column, digest) in self.finish() {
+            match beside {
+                Some(table) => context.facet(output, &format!("{table}.{column}"), digest)?,
+                None => context.facet(output, &column, digest)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the values of a column are, however they are laid out: `u32`, `utf8`, `list<f32>`. `None` for types that have no
+/// encoding.
+pub fn logical_type(data_type: &DataType) -> Option<String> {
+    Some(match data_type {
+        DataType::Boolean => "bool".to_owned(),
+        DataType::Int8 => "i8".to_owned(),
+        DataType::Int16 => "i16".to_owned(),
+        DataType::Int32 => "i32".to_owned(),
+        DataType::Int64 => "i64".to_owned(),
+        DataType::UInt8 => "u8".to_owned(),
+        DataType::UInt16 => "u16".to_owned(),
+        DataType::UInt32 => "u32".to_owned(),
+        DataType::UInt64 => "u64".to_owned(),
+        DataType::Float16 => "f16".to_owned(),
+        DataType::Float32 => "f32".to_owned(),
+        DataType::Float64 => "f64".to_owned(),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "utf8".to_owned(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            "binary".to_owned()
+        }
+        DataType::Dictionary(_, values) => logical_type(values)?,
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            format!("list<{}>", logical_type(item.data_type())?)
+        }
+        DataType::Struct(fields) => {
+            let field = |field: &FieldRef| Some(format!("{} {}", field.name(), logical_type(field.data_type())?));
+            format!("struct<{}>", fields.iter().map(field).collect::<Option<Vec<_>>>()?.join(", "))
+        }
+        other if other.primitive_width().is_some() => other.to_string(),
+        _ => return None,
+    })
+}
+
+/// An array seen as values that can be encoded, with its layout resolved once.
+enum Values<'a> {
+    /// Numbers: packed little-endian bytes, since every machine that this runs on is.
+    Packed { nulls: Option<&'a NullBuffer>, width: usize, bytes: Buffer },
+    /// Anything whose payload is made by a closure from the row.
+    Made { nulls: Option<&'a NullBuffer>, payload: Box<dyn Fn(usize, &mut Vec<u8>) + 'a> },
+    /// Keys into values.
+    Dictionary { nulls: Option<&'a NullBuffer>, keys: Vec<usize>, values: Box<Values<'a>> },
+}
+
+impl<'a> Values<'a> {
+    fn of(array: &'a dyn Array) -> Self {
+        let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
+        let made = |payload| Values::Made { nulls, payload };
+        match array.data_type() {
+            DataType::Boolean => {
+                let values = array.as_boolean();
+                made(Box::new(move |row, out| out.push(u8::from(values.value(row)))))
+            }
+            DataType::Utf8 => text(array.as_string::<i32>(), nulls, |values, row| values.value(row).as_bytes()),
+            DataType::LargeUtf8 => text(array.as_string::<i64>(), nulls, |values, row| values.value(row).as_bytes()),
+            DataType::Utf8View => text(array.as_string_view(), nulls, |values, row| values.value(row).as_bytes()),
+            DataType::Binary => text(array.as_binary::<i32>(), nulls, |values, row| values.value(row)),
+            DataType::LargeBinary => text(array.as_binary::<i64>(), nulls, |values, row| values.value(row)),
+            DataType::BinaryView => text(array.as_binary_view(), nulls, |values, row| values.value(row)),
+            DataType::FixedSizeBinary(_) => text(array.as_fixed_size_binary(), nulls, |values, row| values.value(row)),
+            DataType::List(_) => made(list::<i32>(array)),
+            DataType::LargeList(_) => made(list::<i64>(array)),
+            DataType::FixedSizeList(_, width) => {
+                let (list, width) = (array.as_fixed_size_list(), *width as usize);
+                let items = Values::of(list.values());
+                let first = list.value_offset_at(0);
+                made(Box::new(move |row, out| items.encode_list(first + row * width, width, out)))
+            }
+            DataType::Struct(_) => {
+                let columns: Vec<_> = array.as_struct().columns().iter().map(|column| Values::of(column)).collect();
+                made(Box::new(move |row, out| columns.iter().for_each(|column| column.encode(row, out))))
+            }
+            DataType::Dictionary(..) => {
+                let dictionary = array.as_any_dictionary();
+                let empty = dictionary.values().is_empty();
+                let keys = if empty { vec![0; array.len()] } else { dictionary.normalized_keys() };
+                Values::Dictionary { nulls, keys, values: Box::new(Values::of(dictionary.values())) }
+            }
+            other => {
+                let width = other.primitive_width().expect("`logical_type` let no other type through");
+                let layout = array.to_data();
+                let bytes = layout.buffers()[0].slice_with_length(layout.offset() * width, array.len() * width);
+                Values::Packed { nulls, width, bytes }
+            }
+        }
+    }
+
+    fn is_null(&self, row: usize) -> bool {
+        match self {
+            Values::Packed { nulls, .. } | Values::Made { nulls, .. } => nulls.is_some_and(|nulls| nulls.is_null(row)),
+            Values::Dictionary { nulls, keys, values } => {
+                nulls.is_some_and(|nulls| nulls.is_null(row)) || values.is_null(keys[row])
+            }
+        }
+    }
+
+    fn encode(&self, row: usize, out: &mut Vec<u8>) {
+        if self.is_null(row) {
+            out.push(0);
+        } else {
+            out.push(1);
+            self.payload(row, out);
+        }
+    }
+
+    fn payload(&self, row: usize, out: &mut Vec<u8>) {
+        match self {
+            Values::Packed { width, bytes, .. } => out.extend_from_slice(&bytes[row * width..][..*width]),
+            Values::Made { payload, .. } => payload(row, out),
+            Values::Dictionary { keys, values, .. } => values.payload(keys[row], out),
+        }
+    }
+
+    fn encode_list(&self, first: usize, count: usize, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(count as u64).to_le_bytes());
+        let rows = first..first + count;
+        if rows.clone().any(|row| self.is_null(row)) {
+            out.push(0);
+            rows.for_each(|row| self.encode(row, out));
+        } else {
+            out.push(1);
+            match self {
+                Values::Packed { width, bytes, .. } => out.extend_from_slice(&bytes[first * width..][..count * width]),
+                _ => rows.for_each(|row| self.payload(row, out)),
+            }
+        }
+    }
+}
+
+fn text<'a, A>(array: &'a A, nulls: Option<&'a NullBuffer>, bytes: fn(&'a A, usize) -> &'a [u8]) -> Values<'a> {
+    let payload = move |row: usize, out: &mut Vec<u8>| {
+        let bytes = bytes(array, row);
+        out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        out.extend_from_slice(bytes);
+    };
+    Values::Made { nulls, payload: Box::new(payload) }
+}
+
+fn list<'a, O: OffsetSizeTrait>(array: &'a dyn Array) -> Box<dyn Fn(usize, &mut Vec<u8>) + 'a> {
+    let list = array.as_list::<O>();
+    let items = Values::of(list.values());
+    Box::new(move |row, out| {
+        let (first, end) = (list.value_offsets()[row].as_usize(), list.value_offsets()[row + 1].as_usize());
+        items.encode_list(first, end - first, out);
+    })
+}

@@ -1,0 +1,245 @@
+//! Table files: Arrow IPC, memory-mapped and not copied, and Parquet. Which of the two a file is, its first bytes tell,
+//! since blobs are called by their digests.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::ipc::convert::try_fb_to_schema;
+use arrow::ipc::reader::{FileDecoder, read_footer_length};
+use arrow::ipc::writer::FileWriter;
+use arrow::ipc::{Block, Footer, root_as_footer};
+use bytes::Bytes;
+use memmap2::Mmap;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::{WriterProperties, WriterVersion};
+
+use crate::error::StageError;
+
+/// The ten bytes at the end of an Arrow file: the footer's length and the magic word.
+const ARROW_TRAILER: usize = 10;
+
+/// Rows of a Parquet row group. Fixed, so that the bytes do not hang on a library's default.
+const ROW_GROUP: usize = 1 << 20;
+
+/// Who wrote a Parquet file, as the file says. Our own name without a version: a release that writes the same bytes
+/// otherwise must not change digests.
+const CREATED_BY: &str = "dnc-run";
+
+/// The form of a table file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Arrow IPC file.
+    Arrow,
+    /// Parquet.
+    Parquet,
+}
+
+impl Form {
+    /// What the names of such files end with.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Form::Arrow => "arrow",
+            Form::Parquet => "parquet",
+        }
+    }
+
+    /// The form of these bytes, where they are a table at all.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        if bytes.starts_with(b"ARROW1") {
+            Some(Form::Arrow)
+        } else if bytes.starts_with(b"PAR1") {
+            Some(Form::Parquet)
+        } else {
+            None
+        }
+    }
+}
+
+/// The bytes of the file at `path`, mapped.
+pub(crate) fn map(path: &Path) -> Result<Bytes, StageError> {
+    let read = |source| StageError::file("read", path, source);
+    let file = File::open(path).map_err(read)?;
+    if file.metadata().map_err(read)?.len() == 0 {
+        return Ok(Bytes::new());
+    }
+    // SAFETY: the file is a blob of the store or a node's own output; the executor's contract is that nobody writes to
+    // it while a stage runs. Whatever its bytes are, they are checked before they are used as a table.
+    let map = unsafe { Mmap::map(&file) }.map_err(read)?;
+    Ok(Bytes::from_owner(map))
+}
+
+/// A table file that is open: its schema is known, its rows are not read yet.
+pub(super) struct TableFile {
+    pub(super) schema: SchemaRef,
+    form: Form,
+    bytes: Bytes,
+    path: PathBuf,
+}
+
+impl TableFile {
+    /// Opens the file at `path`; `Ok(None)` if it is no table.
+    pub(super) fn open(path: &Path) -> Result<Option<Self>, StageError> {
+        let bytes = map(path)?;
+        let Some(form) = Form::of(&bytes) else { return Ok(None) };
+        let schema = match form {
+            Form::Arrow => arrow_schema(&bytes),
+            Form::Parquet => parquet_schema(&bytes),
+        };
+        let schema = schema.map_err(|source| StageError::File { action: "read", path: path.to_owned(), source })?;
+        Ok(Some(Self { schema, form, bytes, path: path.to_owned() }))
+    }
+
+    /// Hands the rows, batch by batch, to `each`, with only the columns that `wanted` names.
+    pub(super) fn batches(
+        &self,
+        wanted: impl Fn(&str) -> bool,
+        each: &mut dyn FnMut(RecordBatch) -> Result<(), StageError>,
+    ) -> Result<(), StageError> {
+        let columns: Vec<usize> =
+            (0..self.schema.fields().len()).filter(|&i| wanted(self.schema.field(i).name())).collect();
+        let failed = |source| StageError::File { action: "read", path: self.path.clone(), source };
+        match self.form {
+            Form::Arrow => {
+                let arrow = ArrowBatches::new(&self.bytes, &self.schema, columns).map_err(failed)?;
+                for block in &arrow.blocks {
+                    each(arrow.read(block).map_err(failed)?)?;
+                }
+            }
+            Form::Parquet => {
+                let builder = ParquetRecordBatchReaderBuilder::try_new(self.bytes.clone());
+                let builder = builder.map_err(|source| failed(source.into()))?;
+                let mask = ProjectionMask::roots(builder.parquet_schema(), columns);
+                let reader = builder.with_projection(mask).build().map_err(|source| failed(source.into()))?;
+                for batch in reader {
+                    each(batch.map_err(|source| failed(source.into()))?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn arrow_schema(bytes: &Bytes) -> Result<SchemaRef, Failure> {
+    Ok(Arc::new(try_fb_to_schema(footer(bytes)?.schema().ok_or("the footer has no schema")?)?))
+}
+
+fn parquet_schema(bytes: &Bytes) -> Result<SchemaRef, Failure> {
+    Ok(ParquetRecordBatchReaderBuilder::try_new(bytes.clone())?.schema().clone())
+}
+
+/// The footer of an Arrow file, which says where its blocks are.
+fn footer(bytes: &[u8]) -> Result<Footer<'_>, Failure> {
+    let trailer = bytes.len().checked_sub(ARROW_TRAILER).ok_or("the file is cut short")?;
+    let length = read_footer_length(bytes[trailer..].try_into().expect("the slice has that length"))?;
+    let start = trailer.checked_sub(length).ok_or("the file is cut short")?;
+    Ok(root_as_footer(&bytes[start..trailer]).map_err(|damage| format!("the footer is damaged: {damage}"))?)
+}
+
+/// The record batches of a mapped Arrow file.
+struct ArrowBatches {
+    decoder: FileDecoder,
+    buffer: Buffer,
+    blocks: Vec<Block>,
+}
+
+impl ArrowBatches {
+    fn new(bytes: &Bytes, schema: &SchemaRef, columns: Vec<usize>) -> Result<Self, Failure> {
+        let footer = footer(bytes)?;
+        let mut decoder = FileDecoder::new(schema.clone(), footer.version()).with_projection(columns);
+        let buffer = Buffer::from(bytes.clone());
+        for block in footer.dictionaries().iter().flatten() {
+            decoder.read_dictionary(block, &slice(&buffer, block)?)?;
+        }
+        let blocks = footer.recordBatches().iter().flatten().copied().collect();
+        Ok(Self { decoder, buffer, blocks })
+    }
+
+    fn read(&self, block: &Block) -> Result<RecordBatch, Failure> {
+        let batch = self.decoder.read_record_batch(block, &slice(&self.buffer, block)?)?;
+        batch.ok_or_else(|| "a block holds no record batch".into())
+    }
+}
+
+/// The bytes of a block, which the footer of a damaged file may place anywhere.
+fn slice(buffer: &Buffer, block: &Block) -> Result<Buffer, Failure> {
+    let start = usize::try_from(block.offset())?;
+    let length = usize::try_from(block.bodyLength())? + usize::try_from(block.metaDataLength())?;
+    let end = start.checked_add(length).filter(|&end| end <= buffer.len());
+    end.ok_or("a block lies outside the file")?;
+    Ok(buffer.slice_with_length(start, length))
+}
+
+/// Writes one table file, batch by batch.
+pub(super) struct TableWriter {
+    path: PathBuf,
+    sink: Sink,
+}
+
+enum Sink {
+    Arrow(FileWriter<BufWriter<File>>),
+    Parquet(ArrowWriter<BufWriter<File>>),
+}
+
+impl TableWriter {
+    pub(super) fn create(path: &Path, form: Form, schema: &SchemaRef) -> Result<Self, StageError> {
+        let file = File::create(path).map_err(|source| StageError::file("write", path, source))?;
+        let file = BufWriter::new(file);
+        let failed = |source| StageError::File { action: "write", path: path.to_owned(), source };
+        let sink = match form {
+            Form::Arrow => Sink::Arrow(FileWriter::try_new(file, schema).map_err(|source| failed(source.into()))?),
+            Form::Parquet => {
+                let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties()));
+                Sink::Parquet(writer.map_err(|source| failed(source.into()))?)
+            }
+        };
+        Ok(Self { path: path.to_owned(), sink })
+    }
+
+    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), StageError> {
+        let written: Result<(), Failure> = match &mut self.sink {
+            Sink::Arrow(writer) => writer.write(batch).map_err(Into::into),
+            Sink::Parquet(writer) => writer.write(batch).map_err(Into::into),
+        };
+        written.map_err(|source| StageError::File { action: "write", path: self.path.clone(), source })
+    }
+
+    pub(super) fn finish(self) -> Result<(), StageError> {
+        let finished: Result<(), Failure> = match self.sink {
+            Sink::Arrow(writer) => writer.into_inner().map_err(Into::into).and_then(|mut file| Ok(file.flush()?)),
+            Sink::Parquet(writer) => writer.into_inner().map_err(Into::into).and_then(|mut file| Ok(file.flush()?)),
+        };
+        finished.map_err(|source| StageError::File { action: "write", path: self.path, source })
+    }
+}
+
+fn properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_writer_version(WriterVersion::PARQUET_2_0)
+        .set_created_by(CREATED_BY.to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).expect("3 is a level of zstd")))
+        .set_max_row_group_row_count(Some(ROW_GROUP))
+        .build()
+}
+
+/// A batch of `columns` in the order of `schema`.
+pub(super) fn batch(schema: &SchemaRef, columns: Vec<arrow::array::ArrayRef>) -> Result<RecordBatch, StageError> {
+    RecordBatch::try_new(schema.clone(), columns).map_err(|source| {
+        let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        StageError::table(format!("make a table of the columns {}", names.join(", ")), source)
+    })
+}
+
+/// The schema of a table without its rows; `None` if the file is no table.
+pub fn schema_of(path: &Path) -> Result<Option<Schema>, StageError> {
+    Ok(TableFile::open(path)?.map(|file| file.schema.as_ref().clone()))
+}
