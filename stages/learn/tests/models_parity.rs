@@ -2,12 +2,15 @@
 //!
 //! Weights are a function of their names that `fixtures/models_make.py` knows too, so the fixtures hold results only.
 
+mod models_fill;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use dnc_learn::model::Model;
 use dnc_learn::parameters::{Parameters, Role, Spec};
+use models_fill::{fill, filled};
 use serde::Deserialize;
 
 /// Share of a gradient's norm by which norm and projection may differ from PyTorch's in double precision.
@@ -20,27 +23,6 @@ struct Fixture {
     loss: f64,
     embeddings: Vec<f64>,
     gradients: Vec<(String, f64, f64)>,
-}
-
-/// Numbers in [-1, 1): splitmix64 of the name's FNV-1a hash plus the index.
-fn fill(name: &str, count: usize) -> Vec<f64> {
-    let seed = name
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
-    (0..count as u64)
-        .map(|index| {
-            let z = seed.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            let z = z ^ (z >> 31);
-            (z >> 40) as f64 / f64::from(1 << 23) - 1.0
-        })
-        .collect()
-}
-
-fn filled(name: &str, shape: &[usize], map: impl Fn(f64) -> f64) -> Tensor {
-    let values: Vec<f32> = fill(name, shape.iter().product()).into_iter().map(|u| map(u) as f32).collect();
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
 fn value(spec: &Spec) -> Tensor {

@@ -1,0 +1,123 @@
+//! Optimisers: Adam and AdamW as PyTorch defines them, with a rate and a decay for each group of parameters.
+//!
+//! Read in this order: [`Optimiser`] here, then `update`, which applies one step to one tensor in place, and `state`, which
+//! turns the moments into rows, back, and into an average over learners.
+
+mod state;
+mod update;
+
+use std::collections::BTreeMap;
+
+use candle_core::backprop::GradStore;
+use dnc_kernels::AdamStep;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::parameters::{Group, Parameters};
+pub use state::{State, average};
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Weight decay is added to the gradient (Kingma and Ba, arXiv 1412.6980), as `torch.optim.Adam` does.
+    #[default]
+    Adam,
+    /// Weight decay shrinks the parameter (Loshchilov and Hutter, arXiv 1711.05101), as `torch.optim.AdamW` does.
+    AdamW,
+}
+
+/// How fast a group of parameters moves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// Learning rate.
+    pub lr: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
+}
+
+/// An optimiser's settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Adam or AdamW.
+    pub kind: Kind,
+    /// Decay β₁ of the mean of the gradients.
+    pub beta1: f64,
+    /// Decay β₂ of the mean of their squares.
+    pub beta2: f64,
+    /// ε under the fraction.
+    pub epsilon: f64,
+    /// Rate and decay of the backbone.
+    pub backbone: Rate,
+    /// Rate and decay of the embedding layer.
+    pub embedding: Rate,
+    /// Rate and decay of the masks.
+    pub masks: Rate,
+    /// Rate and decay of what the loss learns.
+    pub loss: Rate,
+}
+
+impl Settings {
+    /// PyTorch's β and ε, and one rate for all groups.
+    pub fn uniform(kind: Kind, rate: Rate) -> Self {
+        Self { kind, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, backbone: rate, embedding: rate, masks: rate, loss: rate }
+    }
+
+    fn rate(&self, group: Group) -> Rate {
+        match group {
+            Group::Backbone => self.backbone,
+            Group::Embedding => self.embedding,
+            Group::Masks => self.masks,
+            Group::Loss => self.loss,
+        }
+    }
+}
+
+/// Settings, and the moments of every parameter that has been stepped.
+#[derive(Clone, Debug)]
+pub struct Optimiser {
+    /// They may change between steps, as a schedule wants.
+    pub settings: Settings,
+    moments: BTreeMap<String, State>,
+}
+
+impl Optimiser {
+    /// An optimiser that has not stepped yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, moments: BTreeMap::new() }
+    }
+
+    /// One step: every trained parameter that has a gradient moves in place. One without, as the masks of the other
+    /// learners, keeps its value and its moments, and its count of steps does not advance, as in PyTorch.
+    ///
+    /// # Errors
+    /// If a gradient is not on its parameter's device.
+    pub fn step(&mut self, parameters: &Parameters, gradients: &GradStore) -> Result<()> {
+        for (name, parameter) in parameters.trained() {
+            let Some(gradient) = gradients.get(parameter) else { continue };
+            if !self.moments.contains_key(name) {
+                self.moments.insert(name.to_owned(), State::new(parameter)?);
+            }
+            let state = self.moments.get_mut(name).expect("it was inserted just now");
+            state.steps += 1;
+            let rate = self.settings.rate(Group::of(name));
+            let step = AdamStep {
+                lr: rate.lr,
+                beta1: self.settings.beta1,
+                beta2: self.settings.beta2,
+                eps: self.settings.epsilon,
+                weight_decay: rate.weight_decay,
+                decoupled: self.settings.kind == Kind::AdamW,
+                step: state.steps,
+            };
+            update::apply(parameter, gradient, &mut state.moments, step)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the moments of the parameter `name`, as of masks that were split.
+    pub fn forget(&mut self, name: &str) {
+        self.moments.remove(name);
+    }
+}

@@ -1,0 +1,50 @@
+//! PyTorch's files since 1.6: a zip archive of `data.pkl` and one uncompressed entry `data/{key}` for each storage.
+//!
+//! Source: `torch/serialization.py` (`_save`) and `caffe2/serialize/inline_container.h`.
+
+use std::collections::BTreeMap;
+use std::io::{Cursor, Read};
+
+use zip::ZipArchive;
+
+use super::pickle::{Outcome, Pickle, Reader, assemble};
+use super::{MOST_SHARING, NamedTensor};
+
+/// How such a file begins.
+pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
+
+/// The tensors in the file `bytes`.
+pub(super) fn read(bytes: &[u8]) -> Outcome<Vec<NamedTensor>> {
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| format!("its zip archive: {error}"))?;
+    let names: Vec<String> =
+        (0..archive.len()).filter_map(|index| Some(archive.name_for_index(index)?.ok()?.into_owned())).collect();
+    let pickle_name = names.iter().find(|name| *name == "data.pkl" || name.ends_with("/data.pkl"));
+    let folder = pickle_name.and_then(|name| name.strip_suffix("data.pkl")).ok_or("it holds no `data.pkl`")?;
+    if names.iter().any(|name| name.strip_prefix(folder) == Some("byteorder"))
+        && entry(&mut archive, &format!("{folder}byteorder"))? != b"little"
+    {
+        return Err("its numbers are big-endian".to_owned());
+    }
+    let pickle = Pickle::read(&mut Reader::new(&entry(&mut archive, &format!("{folder}data.pkl"))?))?;
+    let mut storages = BTreeMap::new();
+    let mut left = bytes.len(); // Entries that overlap in the file could be more than it.
+    for (_, view) in pickle.tensors()? {
+        let key = &view.storage.key;
+        if !storages.contains_key(key) {
+            let storage = entry(&mut archive, &format!("{folder}data/{key}"))?;
+            left = left.checked_sub(storage.len()).ok_or("its storages overlap")?;
+            storages.insert(key.clone(), storage);
+        }
+    }
+    assemble(&pickle, &storages, bytes.len().saturating_mul(MOST_SHARING))
+}
+
+/// The bytes of an entry, whose checksum the archive verifies. Only entries that are stored as they are can be read, so
+/// none is longer than the file, whatever its header says.
+fn entry(archive: &mut ZipArchive<Cursor<&[u8]>>, name: &str) -> Outcome<Vec<u8>> {
+    let problem = |error: &dyn std::fmt::Display| format!("its entry `{name}`: {error}");
+    let mut entry = archive.by_name(name).map_err(|error| problem(&error))?;
+    let mut bytes = Vec::new();
+    entry.read_to_end(&mut bytes).map_err(|error| problem(&error))?;
+    Ok(bytes)
+}
