@@ -4,12 +4,19 @@
 //! Shapes: x `[batch, height, width, channels]`, w `[out, channels / groups, kernel_height, kernel_width]`,
 //! y `[batch, out_height, out_width, out]`.
 
+pub(crate) mod depthwise;
+mod direct;
+mod operation;
+mod weight_gradient;
+
 use candle_core::Tensor;
 
 use crate::affine::{self, Activation};
 use crate::composed;
 use crate::error::{Result, misfit};
 use crate::geometry::{Conv2d, positions};
+use crate::values::are_ours;
+use operation::Arguments;
 
 /// Convolution with an optional bias per output channel; gradients for `x`, `weight` and `bias`.
 ///
@@ -22,7 +29,11 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, options: &Conv
     {
         return Err(misfit("conv2d", format!("`bias` is {:?}, expected [{}]", bias.dims(), dims[3])));
     }
-    Ok(composed::conv2d(x, weight, bias, options, (dims[1], dims[2]))?)
+    if !are_ours([x, weight].into_iter().chain(bias)) {
+        return Ok(composed::conv2d(x, weight, bias, options, (dims[1], dims[2]))?);
+    }
+    let arguments = Arguments { x, weight, scale: None, shift: bias, residual: None };
+    Ok(operation::run(arguments, Activation::None, options, dims)?)
 }
 
 /// `act(scale ∘ conv(x, weight) + shift + residual)`: a convolution with frozen batch-norm, the residual sum and the
@@ -41,6 +52,10 @@ pub fn conv2d_affine(
 ) -> Result<Tensor> {
     let dims = output_dims("conv2d_affine", x, weight, options)?;
     affine::check("conv2d_affine", &dims, scale, shift, residual)?;
+    if are_ours([x, weight, scale, shift].into_iter().chain(residual)) {
+        let arguments = Arguments { x, weight, scale: Some(scale), shift: Some(shift), residual };
+        return Ok(operation::run(arguments, activation, options, dims)?);
+    }
     let y = composed::conv2d(x, weight, None, options, (dims[1], dims[2]))?;
     Ok(composed::affine(&y, scale, shift, residual, activation)?)
 }

@@ -1,0 +1,192 @@
+//! Each operation and its gradients against PyTorch's, on awkward shapes. `fixtures/make_fixtures.py` writes the values.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{Device, Tensor, Var};
+use dnc_kernels::{
+    Activation, AdamStep, Conv2d, Padding, Result, adam_step, affine, avg_pool2d, conv2d, conv2d_affine,
+    global_avg_pool, global_max_pool, l2_normalise, linear, max_pool2d, pairwise_distances,
+};
+
+/// Largest difference relative to the largest value.
+const TOLERANCE: f32 = 1e-4;
+
+struct Fixtures(HashMap<String, Tensor>);
+
+impl Fixtures {
+    fn load() -> Self {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kernels.safetensors");
+        Self(candle_core::safetensors::load(file, &Device::Cpu).expect("the fixtures are readable"))
+    }
+
+    /// The names before the last slash of all tensors whose name starts so.
+    fn cases(&self, prefix: &str) -> Vec<String> {
+        let mut cases: Vec<String> = self
+            .0
+            .keys()
+            .filter(|name| name.starts_with(prefix) && name.ends_with("/x"))
+            .map(|name| name.trim_end_matches("/x").to_owned())
+            .collect();
+        cases.sort();
+        assert!(!cases.is_empty(), "no fixture starts with {prefix}");
+        cases
+    }
+
+    fn tensor(&self, case: &str, name: &str) -> Tensor {
+        self.0[&format!("{case}/{name}")].clone()
+    }
+
+    fn variable(&self, case: &str, name: &str) -> Var {
+        Var::from_tensor(&self.tensor(case, name)).expect("a fixture becomes a variable")
+    }
+
+    fn options(&self, case: &str) -> Vec<usize> {
+        let options: Vec<u32> = self.tensor(case, "options").to_vec1().expect("options are a row of u32");
+        options.into_iter().map(|value| value as usize).collect()
+    }
+
+    /// Compares a result and its gradients with the fixtures `y` and `d<name>`.
+    fn check(&self, case: &str, y: &Tensor, variables: &[(&str, &Var)]) -> Result<()> {
+        close(case, "y", y, &self.tensor(case, "y"));
+        let loss = (y * self.tensor(case, "dy"))?.sum_all()?;
+        let gradients = loss.backward()?;
+        for (name, variable) in variables {
+            let gradient =
+                gradients.get(variable.as_tensor()).unwrap_or_else(|| panic!("{case}: no gradient for {name}"));
+            close(case, name, gradient, &self.tensor(case, &format!("d{name}")));
+        }
+        Ok(())
+    }
+}
+
+fn flat(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().and_then(|tensor| tensor.to_vec1()).expect("an f32 tensor on the CPU")
+}
+
+fn close(case: &str, name: &str, actual: &Tensor, expected: &Tensor) {
+    assert_eq!(actual.dims(), expected.dims(), "{case}: shape of {name}");
+    let (actual, expected) = (flat(actual), flat(expected));
+    let largest = expected.iter().fold(1e-3f32, |a, b| a.max(b.abs()));
+    for (index, (a, e)) in actual.iter().zip(&expected).enumerate() {
+        assert!((a - e).abs() <= TOLERANCE * largest, "{case}: {name}[{index}] is {a}, PyTorch has {e}");
+    }
+}
+
+fn activation(number: usize) -> Activation {
+    [Activation::None, Activation::Relu, Activation::Relu6][number]
+}
+
+fn padding(sides: &[usize]) -> Padding {
+    let [top, bottom, left, right] = *sides else { panic!("four sides") };
+    Padding { top, bottom, left, right }
+}
+
+#[test]
+fn convolutions() -> Result<()> {
+    let fixtures = Fixtures::load();
+    for case in fixtures.cases("conv/") {
+        let options = fixtures.options(&case);
+        let geometry = Conv2d { stride: options[0], padding: padding(&options[1..5]), groups: options[5] };
+        let [x, weight, scale, shift, residual] =
+            ["x", "weight", "scale", "shift", "residual"].map(|name| fixtures.variable(&case, name));
+        let z = conv2d(&x, &weight, None, &geometry)?;
+        close(&case, "z", &z, &fixtures.tensor(&case, "z"));
+        let y = conv2d_affine(&x, &weight, &scale, &shift, Some(&residual), activation(options[6]), &geometry)?;
+        fixtures.check(
+            &case,
+            &y,
+            &[("x", &x), ("weight", &weight), ("scale", &scale), ("shift", &shift), ("residual", &residual)],
+        )?;
+    }
+    Ok(())
+}
+
+#[test]
+fn affine_maps() -> Result<()> {
+    let fixtures = Fixtures::load();
+    for case in fixtures.cases("affine/") {
+        let number = case.trim_start_matches("affine/");
+        let number: usize = number.parse().expect("the case is named after its activation");
+        let [x, scale, shift, residual] =
+            ["x", "scale", "shift", "residual"].map(|name| fixtures.variable(&case, name));
+        let y = affine(&x, &scale, &shift, Some(&residual), activation(number))?;
+        fixtures.check(&case, &y, &[("x", &x), ("scale", &scale), ("shift", &shift), ("residual", &residual)])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn pools() -> Result<()> {
+    let fixtures = Fixtures::load();
+    for kind in ["max_pool/", "avg_pool/"] {
+        for case in fixtures.cases(kind) {
+            let options = fixtures.options(&case);
+            let x = fixtures.variable(&case, "x");
+            let pool = if kind == "max_pool/" { max_pool2d } else { avg_pool2d };
+            let y = pool(&x, options[0], options[1], padding(&options[2..6]))?;
+            fixtures.check(&case, &y, &[("x", &x)])?;
+        }
+    }
+    for (case, pool) in
+        [("global_avg_pool", global_avg_pool as fn(&Tensor) -> Result<Tensor>), ("global_max_pool", global_max_pool)]
+    {
+        let x = fixtures.variable(case, "x");
+        fixtures.check(case, &pool(&x)?, &[("x", &x)])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn products_and_distances() -> Result<()> {
+    let fixtures = Fixtures::load();
+    let [x, weight, bias] = ["x", "weight", "bias"].map(|name| fixtures.variable("linear", name));
+    let y = linear(&x, &weight, Some(&bias))?;
+    fixtures.check("linear", &y, &[("x", &x), ("weight", &weight), ("bias", &bias)])?;
+
+    let x = fixtures.variable("l2_normalise", "x");
+    fixtures.check("l2_normalise", &l2_normalise(&x)?, &[("x", &x)])?;
+
+    let [x, z] = ["x", "z"].map(|name| fixtures.variable("pairwise_distances", name));
+    let y = pairwise_distances(&x, &z)?;
+    fixtures.check("pairwise_distances", &y, &[("x", &x), ("z", &z)])
+}
+
+#[test]
+fn coinciding_rows_have_a_finite_gradient() -> Result<()> {
+    let x = Var::from_vec(vec![1f32, 2.0, 1.0, 2.0, 0.0, 0.0], (3, 2), &Device::Cpu)?;
+    let distances = pairwise_distances(&x, &x)?.sum_all()?;
+    let normalised = l2_normalise(&x)?.sum_all()?;
+    for loss in [distances, normalised] {
+        let gradients = loss.backward()?;
+        let gradient = flat(gradients.get(&x).expect("x is a variable"));
+        assert!(gradient.iter().all(|g| g.is_finite()), "{gradient:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn ten_steps_of_adam() {
+    let fixtures = Fixtures::load();
+    for (case, decoupled) in [("adam", false), ("adamw", true)] {
+        let mut parameter = flat(&fixtures.tensor(case, "start"));
+        let gradients: Vec<Vec<f32>> = fixtures.tensor(case, "gradients").to_vec2().expect("ten rows of gradients");
+        let (mut first, mut second) = (vec![0.0; 37], vec![0.0; 37]);
+        for (index, gradient) in gradients.iter().enumerate() {
+            let step = AdamStep {
+                lr: 3e-3,
+                beta1: 0.85,
+                beta2: 0.995,
+                eps: 1e-7,
+                weight_decay: 2e-2,
+                decoupled,
+                step: index as u64 + 1,
+            };
+            adam_step(&mut parameter, gradient, &mut first, &mut second, step);
+        }
+        for (name, values) in [("end", parameter), ("first", first), ("second", second)] {
+            let values = Tensor::from_vec(values, 37, &Device::Cpu).expect("37 values");
+            close(case, name, &values, &fixtures.tensor(case, name));
+        }
+    }
+}
