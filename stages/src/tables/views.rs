@@ -48,10 +48,10 @@ pub fn description() -> Description {
             column("grey", Boolean, "none", "whether all colour is taken away"),
             optional("blur", Float32, "pixels", "standard deviation of a Gaussian blur"),
             optional("rotation", Float32, "degrees", "counter-clockwise about the centre"),
-            optional("cutout_top", UInt16, "pixels of the view", "first row of the erased box"),
-            optional("cutout_left", UInt16, "pixels of the view", "first column of the erased box"),
-            optional("cutout_height", UInt16, "pixels of the view", "rows of the erased box"),
-            optional("cutout_width", UInt16, "pixels of the view", "columns of the erased box"),
+            optional("cutout_top", Float32, "share of the view", "first row of the erased box"),
+            optional("cutout_left", Float32, "share of the view", "first column of the erased box"),
+            optional("cutout_height", Float32, "share of the view", "rows of the erased box"),
+            optional("cutout_width", Float32, "share of the view", "columns of the erased box"),
             optional("jpeg", UInt8, "quality", "compressed and decompressed at this quality"),
             optional("aberration", Float32, "share", "red is scaled about the centre by 1 + s, blue by 1 - s"),
         ],
@@ -86,8 +86,8 @@ pub struct View {
     pub blur: Option<f32>,
     /// Degrees, counter-clockwise about the centre.
     pub rotation: Option<f32>,
-    /// What is erased, in pixels of the view.
-    pub cutout: Option<Region>,
+    /// What is erased: top, left, height and width, as shares of the view.
+    pub cutout: Option<[f32; 4]>,
     /// The quality at which the view is compressed and decompressed.
     pub jpeg: Option<u8>,
     /// Chromatic aberration: red is scaled by 1 + s about the centre, blue by 1 − s.
@@ -229,8 +229,10 @@ impl Views {
     }
 
     fn draws(&self, row: usize) -> Result<View, StageError> {
-        let crop = self.region(row, ["top", "left", "height", "width"])?;
-        let crop = crop.ok_or_else(|| StageError::input(format!("The view in row {row} has no crop")))?;
+        let crop = self.four::<UInt16Type>(row, ["top", "left", "height", "width"])?;
+        let [top, left, height, width] = crop.ok_or_else(|| StageError::Undeclared {
+            what: "a view without its columns `top`, `left`, `height` and `width`".to_owned(),
+        })?;
         let colour = match self.value::<UInt8Type>(row, "order")? {
             None => None,
             Some(order) => Some(Colour {
@@ -242,13 +244,13 @@ impl Views {
             }),
         };
         Ok(View {
-            crop,
+            crop: Region { top, left, height, width },
             flip: self.flag(row, "flip")?,
             colour,
             grey: self.flag(row, "grey")?,
             blur: self.value::<Float32Type>(row, "blur")?,
             rotation: self.value::<Float32Type>(row, "rotation")?,
-            cutout: self.region(row, ["cutout_top", "cutout_left", "cutout_height", "cutout_width"])?,
+            cutout: self.four::<Float32Type>(row, ["cutout_top", "cutout_left", "cutout_height", "cutout_width"])?,
             jpeg: self.value::<UInt8Type>(row, "jpeg")?,
             aberration: self.value::<Float32Type>(row, "aberration")?,
         })
@@ -266,14 +268,18 @@ impl Views {
         Ok(self.rows.is_declared(column) && self.rows.array(column)?.as_boolean().value(row))
     }
 
-    fn region(&self, row: usize, columns: [&str; 4]) -> Result<Option<Region>, StageError> {
-        let mut sides = [0; 4];
-        for (side, column) in sides.iter_mut().zip(columns) {
-            let Some(value) = self.value::<UInt16Type>(row, column)? else { return Ok(None) };
-            *side = value;
+    /// The values of four columns, where all are there.
+    fn four<T: ArrowPrimitiveType>(
+        &self,
+        row: usize,
+        columns: [&str; 4],
+    ) -> Result<Option<[T::Native; 4]>, StageError> {
+        let mut values = [T::Native::default(); 4];
+        for (value, column) in values.iter_mut().zip(columns) {
+            let Some(found) = self.value::<T>(row, column)? else { return Ok(None) };
+            *value = found;
         }
-        let [top, left, height, width] = sides;
-        Ok(Some(Region { top, left, height, width }))
+        Ok(Some(values))
     }
 }
 
@@ -284,8 +290,8 @@ fn columns_of(description: &Description, rows: &[ViewRow]) -> Result<RecordBatch
     let colour = |factor: fn(&Colour) -> f32| -> ArrayRef {
         Arc::new(rows.iter().map(|row| row.draws.colour.as_ref().map(factor)).collect::<Float32Array>())
     };
-    let cutout = |side: fn(&Region) -> u16| -> ArrayRef {
-        Arc::new(rows.iter().map(|row| row.draws.cutout.as_ref().map(side)).collect::<UInt16Array>())
+    let cutout = |side: usize| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| row.draws.cutout.map(|sides| sides[side])).collect::<Float32Array>())
     };
     let draw = |value: fn(&View) -> Option<f32>| -> ArrayRef {
         Arc::new(rows.iter().map(|row| value(&row.draws)).collect::<Float32Array>())
@@ -312,10 +318,10 @@ fn columns_of(description: &Description, rows: &[ViewRow]) -> Result<RecordBatch
         flag(|view| view.grey),
         draw(|view| view.blur),
         draw(|view| view.rotation),
-        cutout(|region| region.top),
-        cutout(|region| region.left),
-        cutout(|region| region.height),
-        cutout(|region| region.width),
+        cutout(0),
+        cutout(1),
+        cutout(2),
+        cutout(3),
         small(|view| view.jpeg),
         draw(|view| view.aberration),
     ];

@@ -1,0 +1,179 @@
+//! From tables to batches: images are cut, resized, augmented and normalised when a batch asks for them.
+//!
+//! Shapes: a batch is `[batch, side, side, 3]` of `f32`, side being the `crop` of the backbone's preprocessing.
+//! Every image is made on one thread of the current rayon pool and depends on nothing but its pixels and its view, so a
+//! batch has the same bits for any number of threads.
+
+use candle_core::{Device, Tensor};
+use dnc_learn::backbones::{ChannelOrder, Preprocessing};
+use rayon::prelude::*;
+
+use crate::error::StageError;
+use crate::tables::images::{Images, Pixels};
+use crate::tables::views::{View, Views};
+use crate::views::{apply, contains, resize};
+
+/// How a batch shows its images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// As for evaluation: resized, and the middle cut out.
+    Evaluation,
+    /// As the view of this number is planned; numbers beyond an image's last view start again at the first.
+    View(u64),
+}
+
+/// Images by id and how to show them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The images, in the order of the batch.
+    pub ids: Vec<u32>,
+    /// How to show them.
+    pub look: Look,
+}
+
+/// Makes batches.
+pub struct Loader<'a> {
+    images: &'a Images,
+    pixels: Pixels<'a>,
+    views: Option<&'a Views>,
+    preprocessing: Preprocessing,
+}
+
+impl<'a> Loader<'a> {
+    /// A loader of these images that prepares them for a backbone. The port of the images must have declared `height`,
+    /// `width` and `pixels`, and `id` where ids are not row numbers. Without `views` only [`Look::Evaluation`] is there.
+    ///
+    /// # Errors
+    /// A column is not declared, or an image has another number of pixels than its size says.
+    pub fn new(images: &'a Images, views: Option<&'a Views>, preprocessing: Preprocessing) -> Result<Self, StageError> {
+        if preprocessing.crop == 0 || preprocessing.crop > preprocessing.resize {
+            let Preprocessing { crop, resize, .. } = preprocessing;
+            return Err(StageError::input(format!("A crop of {crop} pixels cannot be cut from {resize}")));
+        }
+        Ok(Self { images, pixels: images.pixels()?, views, preprocessing })
+    }
+
+    /// Pixels along each side of an image of a batch.
+    pub fn side(&self) -> usize {
+        self.preprocessing.crop
+    }
+
+    /// The images of a request, `[batch, side, side, 3]` row by row.
+    ///
+    /// # Errors
+    /// There is no image of an id, or it has no such view.
+    pub fn batch(&self, request: &Request) -> Result<Vec<f32>, StageError> {
+        let shown = self.side().pow(2) * 3;
+        let mut values = vec![0.0; request.ids.len() * shown];
+        let normalised = Normalised::new(&self.preprocessing);
+        values.par_chunks_exact_mut(shown).zip(&request.ids).try_for_each_init(
+            || vec![0; shown],
+            |pixels, (values, &id)| {
+                self.show(id, request.look, pixels)?;
+                normalised.write(pixels, values);
+                Ok(())
+            },
+        )?;
+        Ok(values)
+    }
+
+    /// The images of a request as a tensor `[batch, side, side, 3]` on `device`.
+    ///
+    /// # Errors
+    /// As [`batch`](Self::batch), or the device is out of memory.
+    pub fn tensor(&self, request: &Request, device: &Device) -> Result<Tensor, StageError> {
+        let side = self.side();
+        Tensor::from_vec(self.batch(request)?, (request.ids.len(), side, side, 3), device)
+            .map_err(|source| StageError::compute("move a batch to the device", source))
+    }
+
+    /// Hands the batch of each request to `body`, in order; while `body` works on one, the next is made.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor), or what `body` says.
+    pub fn each(
+        &self,
+        requests: impl IntoIterator<Item = Request>,
+        device: &Device,
+        mut body: impl FnMut(&Request, Tensor) -> Result<(), StageError>,
+    ) -> Result<(), StageError> {
+        let mut requests = requests.into_iter();
+        let Some(mut current) = requests.next() else { return Ok(()) };
+        let mut batch = self.tensor(&current, device)?;
+        loop {
+            let Some(next) = requests.next() else { return body(&current, batch) };
+            let mut made = None;
+            rayon::in_place_scope(|scope| {
+                scope.spawn(|_| made = Some(self.tensor(&next, device)));
+                body(&current, batch)
+            })?;
+            batch = made.expect("a scope ends after all that it spawned")?;
+            current = next;
+        }
+    }
+
+    /// Writes one image, `[side, side, 3]`, as it is to be shown.
+    ///
+    /// # Errors
+    /// There is no image of this id, or it has no such view.
+    pub fn show(&self, id: u32, look: Look, pixels: &mut [u8]) -> Result<(), StageError> {
+        let row = self.images.row(id).ok_or_else(|| StageError::input(format!("There is no image {id}")))?;
+        let picture = self.pixels.of(row);
+        let Preprocessing { resize, crop, .. } = self.preprocessing;
+        match look {
+            Look::Evaluation => resize::centre(picture, resize, crop, pixels),
+            Look::View(number) => {
+                let view = self.view(id, number)?;
+                if !contains(picture, &view.crop) {
+                    let (height, width) = (picture.height, picture.width);
+                    let message = format!("A view of image {id}, {width} × {height}, crops {:?}", view.crop);
+                    return Err(StageError::input(message));
+                }
+                apply(picture, &view, self.fill(), crop, pixels);
+            }
+        }
+        Ok(())
+    }
+
+    fn view(&self, id: u32, number: u64) -> Result<View, StageError> {
+        let views =
+            self.views.ok_or_else(|| StageError::input("The images are to be augmented but no views are given"))?;
+        views.view(id, number)
+    }
+
+    /// The colour that normalisation takes to zero.
+    fn fill(&self) -> [u8; 3] {
+        let mean = self.preprocessing.mean.map(|value| value.round() as u8);
+        match self.preprocessing.channels {
+            ChannelOrder::Rgb => mean,
+            ChannelOrder::Bgr => [mean[2], mean[1], mean[0]],
+        }
+    }
+}
+
+/// [`Preprocessing::normalise`] for one image, where it lies in a core's cache.
+struct Normalised {
+    source: [usize; 3],
+    mean: [f32; 3],
+    std: [f32; 3],
+}
+
+impl Normalised {
+    fn new(preprocessing: &Preprocessing) -> Self {
+        let source = match preprocessing.channels {
+            ChannelOrder::Rgb => [0, 1, 2],
+            ChannelOrder::Bgr => [2, 1, 0],
+        };
+        Self { source, mean: preprocessing.mean, std: preprocessing.std }
+    }
+
+    fn write(&self, pixels: &[u8], values: &mut [f32]) {
+        let (pixels, _) = pixels.as_chunks::<3>();
+        let (values, _) = values.as_chunks_mut::<3>();
+        for (value, pixel) in values.iter_mut().zip(pixels) {
+            for c in 0..3 {
+                value[c] = (f32::from(pixel[self.source[c]]) - self.mean[c]) / self.std[c];
+            }
+        }
+    }
+}

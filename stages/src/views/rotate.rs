@@ -1,0 +1,40 @@
+//! Rotation about the centre, bilinear; what comes from outside is black.
+//!
+//! Formula: the pixel at p shows the image at `c + R(α)·(p − c)`, α counter-clockwise, c the centre.
+//! Source: torchvision's `rotate` on tensors with bilinear interpolation.
+
+use super::Square;
+
+/// Turns the image counter-clockwise by `degrees`.
+pub(super) fn about_centre(square: &mut Square<'_>, degrees: f32) {
+    let source = square.pixels.to_vec();
+    let (sin, cos) = degrees.to_radians().sin_cos();
+    let centre = (square.side as f32 - 1.0) / 2.0;
+    for (y, row) in square.pixels.chunks_exact_mut(square.side * 3).enumerate() {
+        let (pixels, _) = row.as_chunks_mut::<3>();
+        for (x, pixel) in pixels.iter_mut().enumerate() {
+            let (right, down) = (x as f32 - centre, y as f32 - centre);
+            let (from_x, from_y) = (cos * right - sin * down + centre, sin * right + cos * down + centre);
+            *pixel = sampled(&source, square.side, from_x, from_y).map(|value| value.round_ties_even() as u8);
+        }
+    }
+}
+
+/// The bilinear value at a place; pixels outside count as black.
+fn sampled(source: &[u8], side: usize, x: f32, y: f32) -> [f32; 3] {
+    let (left, top) = (x.floor(), y.floor());
+    let mut sum = [0.0; 3];
+    for (down, weight_y) in [(0, 1.0 - (y - top)), (1, y - top)] {
+        for (right, weight_x) in [(0, 1.0 - (x - left)), (1, x - left)] {
+            let (column, row) = (left as i64 + right, top as i64 + down);
+            let inside = 0..side as i64;
+            if inside.contains(&column) && inside.contains(&row) {
+                let pixel = &source[(row as usize * side + column as usize) * 3..][..3];
+                for (sum, &channel) in sum.iter_mut().zip(pixel) {
+                    *sum += weight_x * weight_y * f32::from(channel);
+                }
+            }
+        }
+    }
+    sum
+}
