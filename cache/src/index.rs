@@ -18,6 +18,7 @@ use rayon::prelude::*;
 
 use crate::artifact::digest_of_files;
 use crate::backend::{Backend, Disk, ObjectName};
+use crate::clock;
 use crate::digest::Digest;
 use crate::error::{CacheError, Result};
 use crate::walk::{Source, Stat, walk};
@@ -59,7 +60,7 @@ impl Index {
     /// If the path does not exist; if a file or folder cannot be read, changes meanwhile, or has a name that is not UTF-8;
     /// if a link leads back to a folder that holds it; or if something is neither file nor folder. All name the culprit.
     pub fn digest_path(&self, path: impl AsRef<Path>) -> Result<SourceDigest> {
-        self.digest_path_at(path.as_ref(), SystemTime::now())
+        self.digest_path_at(path.as_ref(), clock::now())
     }
 
     /// `now` is a time before which the caller knows that the files had their present bytes.
@@ -71,8 +72,7 @@ impl Index {
         let sources = walk(&root)?;
         let (digests, hashed) = digests(&root, &sources, &known)?;
 
-        let since_1970 =
-            now.checked_sub(TICK).unwrap_or(now).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since_1970 = clock::earlier(now, TICK).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let settled = i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX);
         let files = sources.iter().zip(&digests).filter_map(|(source, digest)| {
             let stat = source.stat.filter(|stat| stat.changed < settled)?;

@@ -32,6 +32,7 @@
 
 mod artifact;
 mod backend;
+mod clock;
 mod digest;
 mod durable;
 mod error;

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempPath;
@@ -14,6 +14,9 @@ use super::{Backend, Object, ObjectName};
 use crate::durable;
 use crate::error::{CacheError, Result, found};
 use crate::session::Session;
+
+/// The permissions of every object.
+const READ_ONLY: u32 = 0o444;
 
 /// A backend on a local or network file system.
 #[derive(Debug)]
@@ -44,24 +47,17 @@ impl Disk {
         self.root.join(name.as_str())
     }
 
-    /// A new path on the objects' file system, which disappears with this process.
-    pub(crate) fn temporary(&self, stem: &str) -> PathBuf {
-        self.session.path(stem)
-    }
-
-    /// Whether the path is this process's folder for temporary files, or in it.
-    pub(crate) fn is_private(&self, path: &Path) -> bool {
-        path.starts_with(self.session.folder())
+    /// What this process writes before it is done.
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
     }
 
     /// Writes a private, read-only file whose bytes are not yet durable.
     pub(crate) fn write_temporary(&self, stem: &str, mut from: impl Read) -> Result<TempPath> {
-        let path = self.temporary(stem);
-        let written = File::create_new(&path).and_then(|mut file| {
-            io::copy(&mut from, &mut file)?;
-            file.set_permissions(Permissions::from_mode(0o444))?;
-            TempPath::try_from_path(&path)
-        });
+        let path = self.session.path(stem);
+        let created = File::options().write(true).create_new(true).mode(READ_ONLY).open(&path);
+        let written =
+            created.and_then(|mut file| io::copy(&mut from, &mut file)).and_then(|_| TempPath::try_from_path(&path));
         // Nothing half-written stays.
         written.inspect_err(|_| drop(fs::remove_file(&path))).map_err(CacheError::io("write", path))
     }
@@ -134,8 +130,8 @@ impl Backend for Disk {
 }
 
 /// Takes away the right to write: an object is never changed in place.
-pub(crate) fn make_read_only(path: &Path) -> io::Result<()> {
-    fs::set_permissions(path, Permissions::from_mode(0o444))
+pub(crate) fn make_read_only(file: &File) -> io::Result<()> {
+    file.set_permissions(Permissions::from_mode(READ_ONLY))
 }
 
 fn rename_making_folder(from: &Path, to: &Path) -> io::Result<()> {

@@ -5,7 +5,7 @@
 //! renames the records into place. The names are made durable together with the next batch, or when none waits.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -18,7 +18,7 @@ use crate::artifact::FileEntry;
 use crate::backend::ObjectName;
 use crate::digest::{Digest, Key};
 use crate::durable;
-use crate::error::{CacheError, Result, found};
+use crate::error::{CacheError, Result};
 use crate::record::Record;
 
 /// How many records may wait or be in the making. Each holds an open file, its claim, and systems allow few of these.
@@ -185,7 +185,10 @@ fn commit(inner: &Inner, batch: Vec<(Claim, Record)>, named: &mut Vec<Named>) ->
     // A task that succeeded durably has nothing to go on with. Its claim ends after its scratch folder, with `before`.
     for Named { claim, .. } in &before {
         let scratch = inner.disk.root().join("scratch").join(claim.key().to_string());
-        failures.keep(claim.key(), found(fs::remove_dir_all(&scratch)).map_err(CacheError::io("remove", &scratch)));
+        failures.keep(
+            claim.key(),
+            inner.disk.session().remove_folder(&scratch).map_err(CacheError::io("remove", &scratch)),
+        );
     }
     failures
 }
@@ -206,7 +209,8 @@ fn place(inner: &Inner, batch: Vec<(Claim, Record)>, before: &[Named], failures:
     unsynced.extend(written.iter().map(|written| written.file.to_path_buf()));
     durable::sync(root, &unsynced)?;
     for (path, digest) in blobs {
-        Seal::Durable.set(path, digest).map_err(CacheError::io("seal", path))?;
+        let sealed = File::open(path).and_then(|blob| Seal::Durable.set(&blob, digest));
+        sealed.map_err(CacheError::io("seal", path))?;
     }
     let mut named = Vec::new();
     for Written { claim, file, .. } in written {

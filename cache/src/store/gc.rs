@@ -7,7 +7,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -15,6 +14,7 @@ use super::lookup::{Loaded, USE_IS_NOTED_EVERY};
 use super::ls::RecordEntry;
 use super::{Inner, Store};
 use crate::backend::{Backend, Object, ObjectName};
+use crate::clock;
 use crate::digest::{Digest, Key};
 use crate::error::{CacheError, Result, found};
 use crate::lock::LockFile;
@@ -113,7 +113,7 @@ struct Spare {
 /// Parts the records into those that go, least recently used first, and those that stay.
 fn judge(mut entries: Vec<RecordEntry>, policy: &GcPolicy, spare: &Spare) -> (Vec<RecordEntry>, Vec<RecordEntry>) {
     entries.sort_by_key(|entry| (entry.used, entry.record.key));
-    let oldest = policy.older_than.map(|age| SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH));
+    let oldest = policy.older_than.map(clock::ago);
     let anything_goes = oldest.is_none() && policy.max_size.is_none();
     let mut size = Size::of(&entries);
     entries.into_iter().partition(|entry| {
@@ -165,14 +165,15 @@ struct Sweep<'a> {
 impl Sweep<'_> {
     /// Removes what dead processes left, and tells since when the living live.
     fn temporary(&mut self) -> Result<Spare> {
-        let now = SystemTime::now();
+        let now = clock::now();
         let mut spare = Spare { records: now, blobs: now };
         for session in session::sessions(&self.inner.disk.root().join("tmp"))? {
             match session {
                 Found::Alive { folder, since } => {
                     // We ourselves look nothing up; the use that others make is noted with this lag.
-                    let lag = if self.inner.disk.is_private(&folder) { Duration::ZERO } else { USE_IS_NOTED_EVERY };
-                    spare.records = spare.records.min(since.checked_sub(lag).unwrap_or(SystemTime::UNIX_EPOCH));
+                    let lag =
+                        if folder == self.inner.disk.session().folder() { Duration::ZERO } else { USE_IS_NOTED_EVERY };
+                    spare.records = spare.records.min(clock::earlier(since, lag));
                     spare.blobs = spare.blobs.min(since);
                 }
                 Found::Dead { folder, .. } => {
@@ -213,7 +214,7 @@ impl Sweep<'_> {
     fn scratch(&mut self, kept: &[RecordEntry]) -> Result<()> {
         let committed: HashSet<Key> = kept.iter().map(|entry| entry.record.key).collect();
         let age = self.policy.older_than.unwrap_or(SCRATCH_IS_KEPT);
-        let since = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+        let since = clock::ago(age);
         for folder in self.entries("scratch")? {
             let key = folder.file_name().and_then(|name| name.to_str()?.parse::<Key>().ok());
             let Some(key) = key else { continue };
@@ -267,8 +268,6 @@ impl Sweep<'_> {
     /// Whether the file was made, moved or sealed since then: no program can set this time.
     fn changed_since(&self, path: &Path, since: SystemTime) -> Result<bool> {
         let Some(metadata) = found(fs::metadata(path)).map_err(CacheError::io("read", path))? else { return Ok(false) };
-        let seconds = u64::try_from(metadata.ctime()).unwrap_or(0);
-        let nanoseconds = u32::try_from(metadata.ctime_nsec()).unwrap_or(0);
-        Ok(SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds) >= since)
+        Ok(clock::changed(&metadata) >= since)
     }
 }

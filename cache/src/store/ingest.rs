@@ -1,7 +1,7 @@
 //! Files into the store and out of it, without copying bytes where the file system can do without.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -60,21 +60,23 @@ impl Inner {
     }
 
     /// A private, read-only, sealed file on the store's file system, and what it holds.
-    fn hashed(&self, file: PathBuf, path: String) -> Result<(PathBuf, FileEntry)> {
-        let file = self.nearby(file)?;
-        make_read_only(&file).map_err(CacheError::io("protect", &file))?;
-        let digest = Digest::of_file(&file)?;
-        Seal::Verified.set(&file, &digest).map_err(CacheError::io("seal", &file))?;
-        let size = fs::metadata(&file).map_err(CacheError::io("read", &file))?.len();
-        Ok((file, FileEntry { path, size, digest }))
+    fn hashed(&self, path: PathBuf, name: String) -> Result<(PathBuf, FileEntry)> {
+        let path = self.nearby(path)?;
+        let file = File::open(&path).map_err(CacheError::io("open", &path))?;
+        let digest = Digest::of_open_file(&file, &path)?;
+        let size = file.metadata().map_err(CacheError::io("read", &path))?.len();
+        make_read_only(&file)
+            .and_then(|()| Seal::Verified.set(&file, &digest))
+            .map_err(CacheError::io("seal", &path))?;
+        Ok((path, FileEntry { path: name, size, digest }))
     }
 
     /// The file itself if it lies in a task folder, else what it becomes when it is moved to one.
     fn nearby(&self, file: PathBuf) -> Result<PathBuf> {
-        if self.disk.is_private(&file) {
+        if file.starts_with(self.disk.session().folder()) {
             return Ok(file);
         }
-        let near = self.disk.temporary("output");
+        let near = self.disk.session().path("output");
         match fs::rename(&file, &near) {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
                 fs::copy(&file, &near).map_err(CacheError::io("copy into the store", &file))?;
@@ -89,7 +91,8 @@ impl Inner {
         match self.blob_metadata(digest)? {
             // Sealed again, the blob counts as new: gc spares what was made or used since the oldest living process began.
             Some((there, metadata)) if metadata.len() == *size && Seal::of(&metadata, digest) == Seal::Durable => {
-                Seal::Durable.set(&there, digest).map_err(CacheError::io("seal", &there))?;
+                let sealed = File::open(&there).and_then(|there| Seal::Durable.set(&there, digest));
+                sealed.map_err(CacheError::io("seal", &there))?;
                 fs::remove_file(file).map_err(CacheError::io("remove", file))
             }
             // What is not durable may be anything after a crash; our bytes are known to be right and take its place.
@@ -104,7 +107,9 @@ impl Inner {
         found(fs::remove_file(to)).map_err(CacheError::io("replace", to))?;
         if self.reflinks.load(Ordering::Relaxed) {
             match reflink_copy::reflink(blob, to) {
-                Ok(()) => return make_read_only(to).map_err(CacheError::io("protect", to)),
+                Ok(()) => {
+                    return File::open(to).and_then(|to| make_read_only(&to)).map_err(CacheError::io("protect", to));
+                }
                 // Most file systems cannot; asking once is enough.
                 Err(_) => self.reflinks.store(false, Ordering::Relaxed),
             }

@@ -11,6 +11,7 @@ use super::seal::{Seal, Stamp};
 use super::{Inner, Store};
 use crate::artifact::{Artifact, FileEntry};
 use crate::backend::ObjectName;
+use crate::clock;
 use crate::digest::{Digest, Key};
 use crate::error::{CacheError, Result, found};
 use crate::record::Record;
@@ -125,16 +126,19 @@ impl Inner {
 
     /// As [`Inner::blob`], but always by the bytes.
     pub(super) fn hash_blob(&self, digest: &Digest) -> Result<Blob> {
-        let Some((path, metadata)) = self.blob_metadata(digest)? else { return Ok(Blob::Missing) };
-        let mut seen = Stamp::of(&metadata);
-        if Digest::of_file(&path)? != *digest {
-            self.quarantine(ObjectName::blob(digest), seen)?;
+        let path = self.disk.path(&ObjectName::blob(digest));
+        let Some(file) = found(File::open(&path)).map_err(CacheError::io("open", &path))? else {
+            return Ok(Blob::Missing);
+        };
+        let metadata = file.metadata().map_err(CacheError::io("read", &path))?;
+        if Digest::of_open_file(&file, &path)? != *digest {
+            self.quarantine(ObjectName::blob(digest), Stamp::of(&metadata))?;
             return Ok(Blob::Rotten);
         }
         if Seal::of(&metadata, digest) == Seal::Broken {
-            Seal::Verified.set(&path, digest).map_err(CacheError::io("seal", &path))?;
-            seen = Stamp::of(&fs::metadata(&path).map_err(CacheError::io("read", &path))?);
+            Seal::Verified.set(&file, digest).map_err(CacheError::io("seal", &path))?;
         }
+        let seen = Stamp::of(&file.metadata().map_err(CacheError::io("read", &path))?);
         self.verified.lock().expect("nothing panics while it holds this lock").insert(*digest, seen);
         Ok(Blob::Present(path))
     }
@@ -148,7 +152,7 @@ impl Inner {
 
     /// Notes for gc that the record is in use. In a store of another user this cannot be done, which costs nothing but age.
     fn note_use(&self, key: &Key, noted: SystemTime) {
-        let now = SystemTime::now();
+        let now = clock::now();
         if now.duration_since(noted).is_ok_and(|age| age > USE_IS_NOTED_EVERY) {
             let _ = File::open(self.disk.path(&ObjectName::record(key))).and_then(|file| file.set_modified(now));
         }

@@ -11,9 +11,9 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use crate::clock;
 use crate::digest::Digest;
 
 /// What a blob's modification time tells. The later, the more.
@@ -38,10 +38,9 @@ impl Seal {
     }
 
     /// Sets this seal. A file of another user cannot be sealed, which is no failure: it will be hashed instead.
-    pub(super) fn set(self, path: &Path, digest: &Digest) -> io::Result<()> {
-        let file = File::open(path)?;
+    pub(super) fn set(self, file: &File, digest: &Digest) -> io::Result<()> {
         // The seconds stay true: a blob's age can still be seen, and outputs that are hard links keep their date.
-        let seconds = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+        let seconds = clock::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let time = SystemTime::UNIX_EPOCH + Duration::new(seconds, self.nanoseconds(digest));
         match file.set_modified(time) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
@@ -85,7 +84,7 @@ mod tests {
         let seal = |digest: &Digest| Seal::of(&fs::metadata(&path).unwrap(), digest);
         assert_eq!(seal(&digest), Seal::Broken);
         for set in [Seal::Verified, Seal::Durable, Seal::Verified] {
-            set.set(&path, &digest).unwrap();
+            set.set(&File::open(&path).unwrap(), &digest).unwrap();
             assert_eq!(seal(&digest), set);
             assert_eq!(seal(&Digest::of(b"other")), Seal::Broken);
         }

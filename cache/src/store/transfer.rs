@@ -1,12 +1,14 @@
 //! `cache push` and `pull`: records and their blobs to another backend and back.
 
+use std::fs::{self, File};
+
 use rayon::prelude::*;
 
 use super::lookup::Blob;
 use super::seal::Seal;
 use super::{Inner, Store};
 use crate::artifact::FileEntry;
-use crate::backend::{Backend, ObjectName};
+use crate::backend::{Backend, ObjectName, make_read_only};
 use crate::digest::{Digest, Key};
 use crate::error::{CacheError, Result};
 use crate::record::Record;
@@ -83,16 +85,18 @@ impl Inner {
         if self.is_present(file)? {
             return Ok(Arrival::Before);
         }
-        let path = self.disk.temporary("pull");
+        let path = self.disk.session().path("pull");
         if !from.get_file(&ObjectName::blob(&file.digest), &path)? {
             return Ok(Arrival::Never);
         }
-        if Digest::of_file(&path)? != file.digest {
-            std::fs::remove_file(&path).map_err(CacheError::io("remove", &path))?;
+        let blob = File::open(&path).map_err(CacheError::io("open", &path))?;
+        if Digest::of_open_file(&blob, &path)? != file.digest {
+            fs::remove_file(&path).map_err(CacheError::io("remove", &path))?;
             return Ok(Arrival::Never);
         }
-        crate::backend::make_read_only(&path).map_err(CacheError::io("protect", &path))?;
-        Seal::Verified.set(&path, &file.digest).map_err(CacheError::io("seal", &path))?;
+        make_read_only(&blob)
+            .and_then(|()| Seal::Verified.set(&blob, &file.digest))
+            .map_err(CacheError::io("seal", &path))?;
         let _adding = self.adding()?;
         self.disk.adopt(&ObjectName::blob(&file.digest), &path)?;
         Ok(Arrival::Now(file.size))
