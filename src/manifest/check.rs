@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dnc_stages::stage::{Job, StageKind};
+use dnc_stages::stage::{Input, Job, Ports, StageKind};
 use rayon::prelude::*;
 use toml::Spanned;
 use toml::de::DeTable;
@@ -36,7 +36,11 @@ pub(super) fn check(
     if reading.check_sources {
         check_sources(&raw.stages, &jobs, &folder, problems);
     }
-    let ports: Vec<_> = jobs.iter().map(|job| job.as_ref().map(|job| job.ports())).collect();
+    let ports = jobs
+        .iter()
+        .zip(&raw.stages)
+        .map(|(job, stage)| job.as_ref().filter(|_| stage.has_known_per).map(|job| ports(job.as_ref(), stage)));
+    let ports: Vec<_> = ports.collect();
     let wires = Wiring::new(texts, &raw.stages, &ports, &raw.learners).connect(problems);
     cycle::check(&raw.stages, &wires, raw.learners.len(), problems);
 
@@ -69,8 +73,8 @@ fn kind_of(stage: &RawStage<'_>, kinds: &[StageKind], problems: &mut Vec<Diagnos
     if found.is_none() {
         let names = || kinds.iter().map(|kind| kind.name);
         let all = match stage.kind {
-            Some(_) => format!("The kinds are {}.", suggest::list(names())),
-            None => format!("Say what kind of stage it is, `kind = \"…\"`: {}.", suggest::list(names())),
+            Some(_) => format!("Expected {}.", suggest::one_of(names())),
+            None => format!("Say what kind of stage it is, `kind = \"…\"`: {}.", suggest::one_of(names())),
         };
         problems.push(
             Diagnostic::at(word.span(), format!("There is no kind of stage called `{}`", word.get_ref()))
@@ -97,22 +101,15 @@ fn jobs(
 }
 
 fn check_names(raw: &RawManifest<'_>, problems: &mut Vec<Diagnostic>) {
-    match &raw.name {
-        None => {
-            let hint = "Begin with `name = \"…\"`: its runs lie in the folder of this name.".to_owned();
-            problems.push(Diagnostic::at(0..0, "The manifest has no `name`").hint(hint));
-        }
-        Some(name) if !is_name(name.get_ref()) => {
-            problems.push(not_a_name(name, "its runs lie in the folder of this name"))
-        }
-        Some(_) => {}
+    if let Some(name) = raw.name.as_ref().filter(|name| !is_name(name.get_ref())) {
+        problems.push(not_a_name(name, "its runs lie in the folder of this name"));
     }
     for stage in raw.stages.iter().filter(|stage| !is_name(stage.name.get_ref())) {
         problems.push(not_a_name(&stage.name, "other stages refer to this one by it"));
     }
     if raw.stages.is_empty() && problems.is_empty() {
         let hint = "Add one: `[stage.decode]` and its parameters below. `dnc-run stages` lists the kinds.".to_owned();
-        problems.push(Diagnostic::at(0..0, "The manifest has no stages").hint(hint));
+        problems.push(Diagnostic::whole("The manifest has no stages").hint(hint));
     }
 }
 
@@ -181,4 +178,19 @@ fn what_is_there(folder: &Path, path: &Path) -> String {
         None if path.is_absolute() => "Nothing lies at this path.".to_owned(),
         None => "A path is relative to the manifest's folder.".to_owned(),
     }
+}
+
+/// The ports of a job, with those that only its stage's `in` names.
+fn ports(job: &dyn Job, stage: &RawStage<'_>) -> Ports {
+    let mut ports = job.ports();
+    let Some(rest) = ports.inputs.iter().position(Input::is_rest) else { return ports };
+    let rest = ports.inputs.remove(rest);
+    let declared = ports.inputs.len();
+    for input in &stage.inputs {
+        let name = input.port.get_ref();
+        if ports.inputs[..declared].iter().all(|port| port.name != *name) {
+            ports.inputs.push(Input { name: name.clone().into_owned(), ..rest.clone() });
+        }
+    }
+    ports
 }

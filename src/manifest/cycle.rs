@@ -107,9 +107,8 @@ fn describe(stages: &[RawStage<'_>], ring: &[Visit]) -> Diagnostic {
     let title = format!("`{}` waits for itself: {}", first.name.get_ref(), names.join(" → "));
     let problem = Diagnostic::at(span_of_feed(first, before), title);
     let has_rounds = ring.iter().any(|visit| *stages[visit.stage].per.get_ref() != Per::Once);
-    problem.hint(
-        has_rounds.then(|| "One of them must read the round before it, as in `merge@previous or init`.".to_owned()),
-    )
+    let hint = || format!("One of them must read what the round before it gave, as in `{before}@previous`.");
+    problem.hint(has_rounds.then(hint))
 }
 
 /// The line under `in` by which `reader` reads the stage called `source`.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::IsTerminal;
 use std::ops::Range;
 
-use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 /// Byte offsets into [`Texts`].
 pub type Span = Range<usize>;
@@ -82,11 +82,11 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// A problem with the text at `span`.
     pub fn at(span: Span, title: impl Into<String>) -> Self {
-        Self { at: Some(span), ..Self::nowhere(title) }
+        Self { at: Some(span), ..Self::whole(title) }
     }
 
-    /// A problem with the file as a whole.
-    pub fn nowhere(title: impl Into<String>) -> Self {
+    /// A problem with the manifest as a whole.
+    pub fn whole(title: impl Into<String>) -> Self {
         Self { title: title.into(), at: None, label: None, also: Vec::new(), hint: None }
     }
 
@@ -163,8 +163,16 @@ impl Diagnostics {
 
     fn group<'a>(&'a self, problem: &'a Diagnostic) -> Group<'a> {
         let mut group = Group::with_title(Level::ERROR.primary_title(&problem.title));
-        if let Some(text) = problem.at.as_ref().and_then(|at| self.texts.find(at)) {
-            group = group.element(snippet(text, problem));
+        match (&problem.at, self.texts.texts.first()) {
+            (Some(_), _) => {
+                let touched = self.texts.texts.iter().filter_map(|text| Some((text, marks(text, problem)?)));
+                // The text of the problem itself comes first.
+                let mut snippets: Vec<_> = touched.collect();
+                snippets.sort_by_key(|(_, marks)| !marks.iter().any(|mark| mark.0 == AnnotationKind::Primary));
+                group = group.elements(snippets.into_iter().map(|(text, marks)| snippet(text, marks)));
+            }
+            (None, Some(manifest)) => group = group.element(Origin::path(&manifest.name)),
+            (None, None) => {}
         }
         match &problem.hint {
             Some(hint) => group.element(Level::HELP.with_name("hint").message(hint)),
@@ -173,15 +181,22 @@ impl Diagnostics {
     }
 }
 
-/// The lines of `text` that the problem touches. The rest is cut away first: the renderer walks all that it is given.
-fn snippet<'a>(text: &'a Text, problem: &'a Diagnostic) -> Snippet<'a, Annotation<'a>> {
-    let inside = |span: &Span| span.start >= text.start && span.start <= text.start + text.text.len();
-    let marks = problem.at.iter().map(|at| (AnnotationKind::Primary, at, problem.label.as_deref()));
-    let also = problem.also.iter().map(|(span, label)| (AnnotationKind::Context, span, Some(label.as_str())));
-    let marks: Vec<_> = marks.chain(also).filter(|(_, span, _)| inside(span)).collect();
+/// A place to underline, how, and what stands under it.
+type Mark<'a> = (AnnotationKind, &'a Span, Option<&'a str>);
 
-    let first = marks.iter().map(|(_, span, _)| span.start - text.start).min().unwrap_or(0);
-    let last = marks.iter().map(|(_, span, _)| span.start - text.start).max().unwrap_or(0);
+/// What of `problem` lies in `text`; `None` where nothing does.
+fn marks<'a>(text: &Text, problem: &'a Diagnostic) -> Option<Vec<Mark<'a>>> {
+    let inside = |span: &Span| span.start >= text.start && span.start <= text.start + text.text.len();
+    let primary = problem.at.iter().map(|at| (AnnotationKind::Primary, at, problem.label.as_deref()));
+    let context = problem.also.iter().map(|(span, label)| (AnnotationKind::Context, span, Some(label.as_str())));
+    let marks: Vec<_> = primary.chain(context).filter(|(_, span, _)| inside(span)).collect();
+    (!marks.is_empty()).then_some(marks)
+}
+
+/// The lines of `text` that have `marks`. The rest is cut away first: the renderer walks all that it is given.
+fn snippet<'a>(text: &'a Text, marks: Vec<Mark<'a>>) -> Snippet<'a, Annotation<'a>> {
+    let starts = || marks.iter().map(|(_, span, _)| span.start - text.start);
+    let (first, last) = (starts().min().unwrap_or(0), starts().max().unwrap_or(0));
     let from = text.text[..first].rfind('\n').map_or(0, |newline| newline + 1);
     let to = text.text[last..].find('\n').map_or(text.text.len(), |newline| last + newline);
     let line = text.text[..from].bytes().filter(|&byte| byte == b'\n').count() + 1;

@@ -10,13 +10,17 @@
 mod check;
 mod cycle;
 pub mod diagnostic;
+pub mod overrides;
 
 mod params;
 mod raw;
 mod reference;
 mod refusal;
+mod resolved;
 mod rounds;
 pub mod suggest;
+#[cfg(test)]
+mod tests;
 mod text;
 mod wiring;
 
@@ -27,6 +31,7 @@ use dnc_stages::stage::{Job, Ports, STAGES, StageKind};
 use serde_json::Value;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Paint};
+pub use overrides::{Override, Variation, vary};
 pub use raw::{ResourceOverride, parse_bytes};
 pub use reference::{Reference, When, Which, learner_then};
 
@@ -102,11 +107,13 @@ pub struct Reading<'a> {
     pub stages: &'a [StageKind],
     /// Whether the files and folders that stages read must be there.
     pub check_sources: bool,
+    /// What `--set` and `--vary` lay over the manifest, the last of them on top.
+    pub overrides: &'a [Override],
 }
 
 impl Default for Reading<'_> {
     fn default() -> Self {
-        Self { stages: STAGES, check_sources: true }
+        Self { stages: STAGES, check_sources: true, overrides: &[] }
     }
 }
 
@@ -128,9 +135,13 @@ impl Manifest {
     pub fn parse(name: &str, text: String, folder: PathBuf, reading: Reading<'_>) -> Result<Self, Diagnostics> {
         let mut texts = diagnostic::Texts::default();
         texts.push_file(name, text);
+        reading.overrides.iter().for_each(|change| change.lay(&mut texts));
         let mut problems = Vec::new();
-        let manifest = text::parse(texts.get(0).0, &mut problems)
-            .and_then(|table| check::check(table, &texts, folder, reading, &mut problems));
+        let table = text::parse(texts.get(0).0, &mut problems);
+        let manifest = table.and_then(|table| {
+            let table = overrides::apply(table, reading.overrides, &texts, &mut problems);
+            check::check(table, &texts, folder, reading, &mut problems)
+        });
         match manifest {
             Some(manifest) if problems.is_empty() => Ok(manifest),
             _ => Err(Diagnostics::new(texts, problems)),

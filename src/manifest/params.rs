@@ -42,8 +42,13 @@ fn read_what_can_be(
     mut problems: Vec<Diagnostic>,
 ) -> Read {
     let mut params = json_table(&stage.params, &mut Vec::new());
+    let mut is_wiring_known = true;
     loop {
         let refusal = Refusal::read(&error.message);
+        if let Refusal::UnknownKey { name, known } = &refusal {
+            let near = suggest::nearest(name, known.iter().copied().chain(RESERVED_KEYS));
+            is_wiring_known &= !near.is_some_and(|near| RESERVED_KEYS.contains(&near));
+        }
         // What is missing because it was left out here is no new problem.
         if matches!(refusal, Refusal::Missing { .. }) && !problems.is_empty() {
             return Read { job: None, problems };
@@ -54,7 +59,8 @@ fn read_what_can_be(
             return Read { job: None, problems };
         }
         match kind.parse(params.clone()) {
-            Ok(job) => return Read { job: Some(job), problems },
+            // Where `per` or `in` is misspelt the wiring would be checked against what was not meant.
+            Ok(job) => return Read { job: is_wiring_known.then_some(job), problems },
             Err(next) => error = next,
         }
     }
@@ -76,8 +82,8 @@ fn describe(stage: &RawStage<'_>, error: &ParamError, refusal: Refusal<'_>) -> (
             let all = match (known.is_empty(), parent.is_empty()) {
                 (true, true) => format!("`{owner}` takes no parameters."),
                 (true, false) => format!("`{parent}` takes no keys."),
-                (false, true) => format!("`{owner}` takes {}.", suggest::list(known)),
-                (false, false) => format!("`{parent}` takes {}.", suggest::list(known)),
+                (false, true) => format!("`{owner}` takes {}.", suggest::all_of(known)),
+                (false, false) => format!("`{parent}` takes {}.", suggest::all_of(known)),
             };
             let span = locate(stage, &path).map_or_else(|| stage.name.span(), |(key, _)| key);
             Diagnostic::at(span, format!("Unknown parameter `{}` of `{owner}`", path.join(".")))
@@ -92,7 +98,7 @@ fn describe(stage: &RawStage<'_>, error: &ParamError, refusal: Refusal<'_>) -> (
             if let Some(child) = child_that(stage, &path, |value| value.as_str() == Some(name)) {
                 path.push(child);
             }
-            let one_of = format!("Expected {}.", suggest::list(known.iter().copied()));
+            let one_of = format!("Expected {}.", suggest::one_of(known.iter().copied()));
             Diagnostic::at(value_span(stage, &path), format!("`{}` of `{owner}` cannot be `{name}`", path.join(".")))
                 .hint(suggest::did_you_mean(name, known.iter().copied()).unwrap_or(one_of))
         }

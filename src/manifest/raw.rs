@@ -38,6 +38,8 @@ pub(super) struct RawStage<'t> {
     pub(super) name: Word<'t>,
     pub(super) kind: Option<Word<'t>>,
     pub(super) per: Spanned<Per>,
+    /// Whether `per` is missing or right: else it is not known what the stage reads and who reads it.
+    pub(super) has_known_per: bool,
     /// Where `in` stands, if it does.
     pub(super) inputs_span: Option<Span>,
     pub(super) inputs: Vec<RawInput<'t>>,
@@ -49,6 +51,8 @@ pub(super) struct RawStage<'t> {
 pub(super) struct RawInput<'t> {
     pub(super) port: Word<'t>,
     pub(super) span: Span,
+    /// Whether all of `references` are strings.
+    pub(super) is_readable: bool,
     pub(super) references: Vec<Word<'t>>,
 }
 
@@ -66,17 +70,31 @@ pub struct ResourceOverride {
 /// Sorts `table` into what the manifest knows.
 pub(super) fn read<'t>(table: DeTable<'t>, problems: &mut Vec<Diagnostic>) -> RawManifest<'t> {
     let mut raw = RawManifest::default();
+    let mut has_name = false;
     for (key, value) in table {
-        match key.get_ref().as_ref() {
-            "name" => raw.name = keep(string("name", value), problems),
-            "seed" => raw.seed = keep(whole("seed", &value), problems).unwrap_or_default(),
-            "rounds" => {
+        let name = key.get_ref().as_ref();
+        let meant = TOP_KEYS.into_iter().find(|known| *known == name).or_else(|| {
+            problems.push(unknown_key(&key, "at the top of a manifest", &TOP_KEYS));
+            // What stands under a misspelt key is read as if it were spelt right: its names are used elsewhere.
+            suggest::nearest(name, TOP_KEYS)
+        });
+        match meant {
+            Some("name") => {
+                has_name = true;
+                raw.name = keep(string("name", value), problems);
+            }
+            Some("seed") => raw.seed = keep(whole("seed", &value), problems).unwrap_or_default(),
+            Some("rounds") => {
                 raw.has_rounds = true;
                 raw.learners = rounds::read(value, problems);
             }
-            "stage" => raw.stages = stages(value, problems),
-            _ => problems.push(unknown_key(&key, "at the top of a manifest", &TOP_KEYS)),
+            Some("stage") => raw.stages.extend(stages(value, problems)),
+            _ => {}
         }
+    }
+    if !has_name {
+        let hint = "Begin with `name = \"…\"`: its runs lie in the folder of this name.".to_owned();
+        problems.push(Diagnostic::whole("The manifest has no `name`").hint(hint));
     }
     raw.stages.sort_by_key(|stage| stage.name.span().start);
     raw
@@ -101,13 +119,14 @@ fn stages<'t>(value: Spanned<DeValue<'t>>, problems: &mut Vec<Diagnostic>) -> Ve
 
 fn stage<'t>(name: Word<'t>, mut table: DeTable<'t>, problems: &mut Vec<Diagnostic>) -> RawStage<'t> {
     let kind = table.remove("kind").and_then(|value| keep(string("kind", value), problems));
-    let per = table.remove("per").and_then(|value| keep(per(value), problems));
+    let per = table.remove("per").map(|value| keep(per(value), problems));
+    let has_known_per = !matches!(per, Some(None));
     let inputs_entry = table.remove_entry("in");
     let inputs_span = inputs_entry.as_ref().map(|(key, _)| key.span());
     let inputs = inputs_entry.map(|(_, value)| inputs(value, problems)).unwrap_or_default();
     let resources = table.remove("resources").map(|value| resources(value, problems)).unwrap_or_default();
-    let per = per.unwrap_or_else(|| Spanned::new(name.span(), Per::Once));
-    RawStage { name, kind, per, inputs_span, inputs, resources, params: table }
+    let per = per.flatten().unwrap_or_else(|| Spanned::new(name.span(), Per::Once));
+    RawStage { name, kind, per, has_known_per, inputs_span, inputs, resources, params: table }
 }
 
 fn per(value: Spanned<DeValue<'_>>) -> Result<Spanned<Per>, Diagnostic> {
@@ -116,7 +135,7 @@ fn per(value: Spanned<DeValue<'_>>) -> Result<Spanned<Per>, Diagnostic> {
     match Per::ALL.iter().find(|(_, name)| name == word.get_ref()) {
         Some((per, _)) => Ok(Spanned::new(word.span(), *per)),
         None => Err(Diagnostic::at(word.span(), format!("`per` cannot be `{}`", word.get_ref()))
-            .label(format!("expected {}", suggest::list(names)))
+            .label(format!("expected {}", suggest::one_of(names)))
             .hint(suggest::did_you_mean(word.get_ref(), names))),
     }
 }
@@ -129,6 +148,7 @@ fn inputs<'t>(value: Spanned<DeValue<'t>>, problems: &mut Vec<Diagnostic>) -> Ve
     for (port, value) in ports {
         let span = value.span();
         let key = port.get_ref().clone();
+        let before = problems.len();
         let references = match value.into_inner() {
             DeValue::Array(array) => {
                 array.into_iter().filter_map(|item| keep(string(&format!("in.{key}"), item), problems)).collect()
@@ -144,7 +164,7 @@ fn inputs<'t>(value: Spanned<DeValue<'t>>, problems: &mut Vec<Diagnostic>) -> Ve
                 Vec::new()
             }
         };
-        inputs.push(RawInput { port, span, references });
+        inputs.push(RawInput { port, span, is_readable: problems.len() == before, references });
     }
     inputs
 }
@@ -254,7 +274,7 @@ pub(super) fn with_article(noun: &str) -> String {
 
 pub(super) fn unknown_key(key: &Word<'_>, place: &str, known: &[&str]) -> Diagnostic {
     let name = key.get_ref();
-    let all = format!("The keys {place} are {}.", suggest::list(known.iter().copied()));
+    let all = format!("The keys {place} are {}.", suggest::all_of(known.iter().copied()));
     Diagnostic::at(key.span(), format!("Unknown key `{name}` {place}"))
         .hint(suggest::did_you_mean(name, known.iter().copied()).unwrap_or(all))
 }

@@ -150,7 +150,9 @@ fn parse_one(text: &str, start: usize) -> Result<Written<'_>, Malformed> {
     };
     if !is_name(stage) || output.is_some_and(|output| !is_name(output)) {
         let hint = "Write a stage, `decode`; one of its outputs, `train.history`; or a round of it, `merge@previous`.";
-        return malformed(0..text.len(), format!("`{text}` is no reference"), hint);
+        let title =
+            if text.is_empty() { "A reference is empty".to_owned() } else { format!("`{text}` is no reference") };
+        return malformed(0..text.len(), title, hint);
     }
     let round = match round {
         None => None,

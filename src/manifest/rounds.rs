@@ -112,9 +112,10 @@ fn check_steps(learners: &[Spanned<u32>], problems: &mut Vec<Diagnostic>) {
         if after == before || Some(after) == before.checked_mul(2) || after == 1 || after == first {
             continue;
         }
-        let mut hint =
-            format!("Each cluster is split in two, so {before} learners stay or become {}", u64::from(before) * 2);
-        hint += if first == 1 { "; or the division starts again at 1." } else { "; or the division starts again." };
+        let again = if first == 1 { "1".to_owned() } else { format!("1 or {first}") };
+        let doubled = u64::from(before) * 2;
+        let hint =
+            format!("{before} stays or becomes {doubled}: each cluster is split in two. Or start again at {again}.");
         let problem = Diagnostic::at(pair[1].span(), format!("`learners` cannot go from {before} to {after}"));
         problems.push(problem.also(pair[0].span(), "the round before").hint(hint));
     }

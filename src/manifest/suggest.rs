@@ -1,7 +1,11 @@
 //! The name that was probably meant.
 
-/// Names less alike than this (Jaro-Winkler, 0 to 1) are not offered: `clap` draws the line for options about here too.
-const MIN_LIKENESS: f64 = 0.7;
+/// Names less alike than this (Jaro-Winkler, 0 to 1) are not offered. `clap` draws the line at 0.7, where `score` is taken
+/// for `decode`.
+const MIN_LIKENESS: f64 = 0.8;
+
+/// Two letters in the other's place: as like as this, however short the names.
+const ONE_SLIP: f64 = 0.9;
 
 /// The candidate most like `name`, where one is like it at all. The first of equals wins.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -9,7 +13,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let mut best = None;
     let mut best_likeness = MIN_LIKENESS;
     for candidate in candidates {
-        let likeness = strsim::jaro_winkler(&folded, &candidate.to_lowercase());
+        let likeness = likeness(&folded, &candidate.to_lowercase());
         if likeness > best_likeness {
             (best, best_likeness) = (Some(candidate), likeness);
         }
@@ -23,13 +27,28 @@ pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str
 }
 
 /// The names in backticks: `` `a`, `b` and `c` ``.
-pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub fn all_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    joined(names, "and")
+}
+
+/// The names in backticks: `` `a`, `b` or `c` ``.
+pub fn one_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    joined(names, "or")
+}
+
+fn joined<'a>(names: impl IntoIterator<Item = &'a str>, word: &str) -> String {
     let quoted: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     match quoted.split_last() {
         Some((last, [])) => last.clone(),
-        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
-        None => "none".to_owned(),
+        Some((last, rest)) => format!("{} {word} {last}", rest.join(", ")),
+        None => "nothing".to_owned(),
     }
+}
+
+fn likeness(name: &str, candidate: &str) -> f64 {
+    let alike = strsim::jaro_winkler(name, candidate);
+    let is_slip = name.len() > 2 && strsim::osa_distance(name, candidate) == 1;
+    if is_slip { alike.max(ONE_SLIP) } else { alike }
 }
 
 #[cfg(test)]
@@ -43,9 +62,12 @@ mod tests {
             ("Margin", Some("margin")),
             ("epoch", Some("epochs")),
             ("lerning_rate", Some("learning_rate")),
-            ("xyz", None),
+            ("pre", Some("per")),
+            ("x", None),
+            ("score", None),
         ] {
-            assert_eq!(nearest(name, ["margin", "epochs", "learning_rate", "beta"]), expected, "{name}");
+            let candidates = ["margin", "epochs", "learning_rate", "per", "decode"];
+            assert_eq!(nearest(name, candidates), expected, "{name}");
         }
     }
 }

@@ -30,10 +30,10 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostic {
     if path.is_dir() {
         let manifests = names_in(path);
         let manifest = manifests.iter().find(|name| name.ends_with(".toml"));
-        return Diagnostic::nowhere(format!("`{shown}` is a folder, not a manifest"))
+        return Diagnostic::whole(format!("`{shown}` is a folder, not a manifest"))
             .hint(manifest.map(|name| format!("Did you mean `{}`?", path.join(name).display())));
     }
-    let problem = Diagnostic::nowhere(format!("Cannot read the manifest `{shown}`: {error}"));
+    let problem = Diagnostic::whole(format!("Cannot read the manifest `{shown}`: {error}"));
     if error.kind() != ErrorKind::NotFound {
         return problem;
     }
@@ -55,35 +55,68 @@ pub(super) fn names_in(folder: &Path) -> Vec<String> {
 pub(super) fn parse<'t>(text: &'t str, problems: &mut Vec<Diagnostic>) -> Option<DeTable<'t>> {
     if text.trim().is_empty() {
         let hint = "Begin with `name = \"…\"` and a first `[stage.decode]`.".to_owned();
-        problems.push(Diagnostic::at(0..0, "The manifest is empty").hint(hint));
+        problems.push(Diagnostic::whole("The manifest is empty").hint(hint));
         return None;
     }
     let (table, errors) = DeTable::parse_recoverable(text);
     let table = table.into_inner();
     let (twice, broken): (Vec<_>, Vec<_>) = errors.iter().partition(|error| error.message() == "duplicate key");
-    problems.extend(twice.into_iter().map(|error| written_twice(text, &table, error)));
     // After a slip in the syntax the parser guesses, and the rest of its complaints may be about its guesses.
-    problems.extend(broken.first().map(|error| {
-        let mut message = error.message().to_owned();
-        message[..1].make_ascii_uppercase();
-        Diagnostic::at(error.span().unwrap_or(0..0), message)
-    }));
-    broken.is_empty().then_some(table)
+    if let Some(error) = broken.first() {
+        problems.push(broken_syntax(text, error));
+        return None;
+    }
+    let spans = || twice.iter().filter_map(|error| error.span());
+    let stages: Vec<_> = spans().filter_map(|span| stage_written_twice(text, &span)).collect();
+    // The parser mixes the keys of two tables of one name, so what they hold says nothing.
+    if !stages.is_empty() {
+        problems.extend(stages);
+        return None;
+    }
+    problems.extend(spans().map(|span| key_written_twice(text, &table, &span)));
+    Some(table)
 }
 
-fn written_twice(text: &str, table: &DeTable<'_>, error: &Error) -> Diagnostic {
+fn broken_syntax(text: &str, error: &Error) -> Diagnostic {
     let span = error.span().unwrap_or(0..0);
-    let name = text.get(span.clone()).unwrap_or_default().trim_matches(['"', '\'']);
-    let line = text[..span.start].rfind('\n').map_or(0, |newline| newline + 1);
-    let is_stage = text[line..span.start].trim_start().starts_with("[stage.");
-    let problem = if is_stage {
-        Diagnostic::at(span.clone(), format!("Two stages are called `{name}`"))
-            .hint(format!("Give one another name and say what it is: `kind = \"{name}\"`."))
-    } else {
-        Diagnostic::at(span.clone(), format!("`{name}` is written twice"))
-    };
-    match first_called(table, name, &span) {
-        Some(first) => problem.also(first, "first written here"),
+    let line_start = text[..span.start].rfind('\n').map_or(0, |newline| newline + 1);
+    let is_value = text[line_start..span.start].trim_end().ends_with(['=', '[', ',']);
+    let rest = &text[span.start..];
+    let word = rest[..rest.find(['\n', '#', ',', ']', '}']).unwrap_or(rest.len())].trim();
+    if is_value && word.is_empty() {
+        return Diagnostic::at(span, "A value is missing");
+    }
+    if is_value && word.starts_with(|symbol: char| symbol.is_alphabetic() || matches!(symbol, '/' | '.' | '~')) {
+        let span = span.start..span.start + word.len();
+        return Diagnostic::at(span, format!("`{word}` is no value"))
+            .hint(format!("Text is written in quotes: `\"{word}\"`."));
+    }
+    let mut message = error.message().to_owned();
+    if let Some(first) = message.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    Diagnostic::at(span, message)
+}
+
+/// The problem where `span` is the name in a second `[stage.NAME]`.
+fn stage_written_twice(text: &str, span: &Span) -> Option<Diagnostic> {
+    let line_start = text[..span.start].rfind('\n').map_or(0, |newline| newline + 1);
+    let header = &text[line_start..span.end];
+    let name = header.trim_start().strip_prefix("[stage.")?;
+    let problem = Diagnostic::at(span.clone(), format!("Two stages are called `{name}`"))
+        .hint(format!("Give one another name and say what it is: `kind = \"{name}\"`."));
+    let first = text[..line_start].find(&format!("{header}]")).map(|start| start + header.len());
+    Some(match first {
+        Some(end) => problem.also(end - span.len()..end, "the first"),
+        None => problem,
+    })
+}
+
+fn key_written_twice(text: &str, table: &DeTable<'_>, span: &Span) -> Diagnostic {
+    let name = text[span.clone()].trim_matches(['"', '\'']);
+    let problem = Diagnostic::at(span.clone(), format!("`{name}` is written twice"));
+    match first_called(table, name, span) {
+        Some(first) => problem.also(first, "the first"),
         None => problem,
     }
 }

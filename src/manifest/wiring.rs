@@ -54,15 +54,26 @@ impl<'a, 't> Wiring<'a, 't> {
     }
 
     fn connect_one(&self, stage: &RawStage<'t>, ports: &Ports, problems: &mut Vec<Diagnostic>) -> Vec<Wire> {
+        let index_of: HashMap<&str, usize> =
+            ports.inputs.iter().enumerate().map(|(index, port)| (port.name.as_str(), index)).collect();
         let mut wires = vec![Wire::default(); ports.inputs.len()];
+        let mut is_written = vec![false; ports.inputs.len()];
         for input in &stage.inputs {
-            match ports.inputs.iter().position(|port| port.name == *input.port.get_ref()) {
-                Some(index) => wires[index] = self.feed(stage, &ports.inputs[index], input, problems),
-                None => problems.push(unknown_port(stage, ports, input)),
+            match index_of.get(input.port.get_ref().as_ref()) {
+                Some(&index) => {
+                    is_written[index] = true;
+                    wires[index] = self.feed(stage, &ports.inputs[index], input, problems);
+                }
+                None => {
+                    // The input that was meant is not missing too.
+                    let near = suggest::nearest(input.port.get_ref(), index_of.keys().copied());
+                    near.iter().for_each(|near| is_written[index_of[near]] = true);
+                    problems.push(unknown_port(stage, ports, input));
+                }
             }
         }
-        for port in ports.inputs.iter().filter(|port| port.arity != Arity::Optional) {
-            if !stage.inputs.iter().any(|input| *input.port.get_ref() == port.name) {
+        for (port, is_written) in ports.inputs.iter().zip(is_written) {
+            if !is_written && port.arity != Arity::Optional {
                 problems.push(self.missing_input(stage, port));
             }
         }
@@ -73,6 +84,9 @@ impl<'a, 't> Wiring<'a, 't> {
         if port.arity != Arity::Many && input.references.len() > 1 {
             let title = format!("The port `{}` of `{}` takes one artifact", port.name, reader.name.get_ref());
             problems.push(Diagnostic::at(input.span.clone(), title).label("these are several"));
+            return Wire::default();
+        }
+        if !input.is_readable {
             return Wire::default();
         }
         if input.references.is_empty() && port.arity != Arity::Optional {
@@ -137,8 +151,8 @@ impl<'a, 't> Wiring<'a, 't> {
             return Err(Some(self.unknown_stage(place, written)));
         };
         let source = &self.stages[index];
-        let when = self.when(place, written, *source.per.get_ref())?;
         let ports = self.ports[index].as_ref().ok_or(None)?;
+        let when = self.when(place, written, *source.per.get_ref())?;
         let output = self.output(place, written, ports)?;
         let which = self.which(place, written, source, when)?;
         Ok(Reference { stage: index, output, when, which })
@@ -183,7 +197,7 @@ impl<'a, 't> Wiring<'a, 't> {
         if let Some(name) = written.output {
             let Some(index) = ports.outputs.iter().position(|output| output.name == name) else {
                 let names = || ports.outputs.iter().map(|output| output.name.as_str());
-                let all = format!("`{source}` writes {}.", suggest::list(names()));
+                let all = format!("`{source}` writes {}.", suggest::all_of(names()));
                 return Err(Diagnostic::at(at(), format!("`{source}` has no output `{name}`"))
                     .hint(suggest::did_you_mean(name, names()).unwrap_or(all)));
             };
@@ -206,7 +220,7 @@ impl<'a, 't> Wiring<'a, 't> {
             [index] => Ok(*index),
             [] if port.kind == Kind::Files && !ports.outputs.is_empty() => Ok(0),
             [] => {
-                let kinds = suggest::list(ports.outputs.iter().map(|output| output.kind.name()));
+                let kinds = suggest::all_of(ports.outputs.iter().map(|output| output.kind.name()));
                 Err(Diagnostic::at(at(), takes_kind())
                     .label(format!("`{source}` gives {kinds}"))
                     .hint(self.who_gives(port.kind, reader)))
@@ -215,7 +229,7 @@ impl<'a, 't> Wiring<'a, 't> {
                 let names: Vec<String> =
                     several.iter().map(|&index| format!("{source}.{}", ports.outputs[index].name)).collect();
                 Err(Diagnostic::at(at(), format!("`{source}` has several outputs of the kind {}", port.kind))
-                    .hint(format!("Say which: {}.", suggest::list(names.iter().map(String::as_str)))))
+                    .hint(format!("Say which: {}.", suggest::one_of(names.iter().map(String::as_str)))))
             }
         }
     }
@@ -252,7 +266,7 @@ impl<'a, 't> Wiring<'a, 't> {
             Some((round, then)) => {
                 let title = format!("In round {round} a learner has no artifact of `{}` of its own", written.stage);
                 Err(Diagnostic::at(at, title).label(format!("{} learners in round {then}", count(then))).hint(format!(
-                    "Round {round} has {} learners; read a stage that merges them instead.",
+                    "Round {round} has fewer ({}); read a stage that merges them instead.",
                     count(round)
                 )))
             }
@@ -289,7 +303,7 @@ impl<'a, 't> Wiring<'a, 't> {
         match names.as_slice() {
             [] => None,
             [name] => Some(format!("`{name}` gives {kind}.")),
-            names => Some(format!("{} give {kind}.", suggest::list(names.iter().copied()))),
+            names => Some(format!("{} give {kind}.", suggest::all_of(names.iter().copied()))),
         }
     }
 
@@ -315,7 +329,7 @@ fn unknown_port(reader: &RawStage<'_>, ports: &Ports, input: &RawInput<'_>) -> D
     let names = || ports.inputs.iter().map(|port| port.name.as_str());
     let all = match ports.inputs.is_empty() {
         true => format!("`{owner}` reads nothing."),
-        false => format!("`{owner}` reads {}.", suggest::list(names())),
+        false => format!("`{owner}` reads {}.", suggest::all_of(names())),
     };
     Diagnostic::at(input.port.span(), format!("`{owner}` has no input `{name}`"))
         .hint(suggest::did_you_mean(name, names()).unwrap_or(all))

@@ -1,0 +1,227 @@
+//! What is said of a file that cannot be read, of TOML that is none, and of the keys at the top.
+
+use insta::assert_snapshot;
+
+use super::{changed, refused, refused_file};
+
+#[test]
+fn a_manifest_that_is_nearly_nothing() {
+    assert_snapshot!(refused(""), @r#"
+        error: The manifest is empty
+        --> m.toml
+         = hint: Begin with `name = "…"` and a first `[stage.decode]`.
+        "#);
+    assert_snapshot!(refused("# to be written\n"), @r#"
+        error: The manifest has no `name`
+        --> m.toml
+         = hint: Begin with `name = "…"`: its runs lie in the folder of this name.
+        "#);
+    assert_snapshot!(refused("name = \"sop\"\n"), @r"
+        error: The manifest has no stages
+        --> m.toml
+         = hint: Add one: `[stage.decode]` and its parameters below. `dnc-run stages` lists the kinds.
+        ");
+}
+
+#[test]
+fn toml_that_is_none() {
+    assert_snapshot!(changed(r#"root = "images""#, r#"root = "images"#), @r#"
+        error: Invalid basic string, expected `"`
+         --> m.toml:8:15
+          |
+        8 | root = "images
+          |               ^
+        "#);
+    assert_snapshot!(changed("[stage.init]", "[stage.init"), @r"
+        error: Unclosed table, expected `]`
+          --> m.toml:10:12
+           |
+        10 | [stage.init
+           |            ^
+        ");
+    assert_snapshot!(changed("dimension = 64", "dimension ="), @r"
+        error: A value is missing
+          --> m.toml:11:12
+           |
+        11 | dimension =
+           |            ^
+        ");
+    assert_snapshot!(changed("dimension = 64", "dimension 64"), @r"
+        error: Key with no value, expected `=`
+          --> m.toml:11:11
+           |
+        11 | dimension 64
+           |           ^
+        ");
+    assert_snapshot!(changed(r#"root = "images""#, "root = images"), @r#"
+        error: `images` is no value
+         --> m.toml:8:8
+          |
+        8 | root = images
+          |        ^^^^^^
+          |
+          = hint: Text is written in quotes: `"images"`.
+        "#);
+    assert_snapshot!(changed("recall = [1, 10]", "recall = [1, 10"), @r"
+        error: Unclosed array, expected `]`
+          --> m.toml:32:16
+           |
+        32 | recall = [1, 10
+           |                ^
+        ");
+}
+
+#[test]
+fn what_is_written_twice() {
+    assert_snapshot!(changed("dimension = 64", "dimension = 64\nbackbone = \"resnet50\"\ndimension = 128"), @r#"
+        error: `dimension` is written twice
+          --> m.toml:13:1
+           |
+        11 | dimension = 64
+           | --------- the first
+        12 | backbone = "resnet50"
+        13 | dimension = 128
+           | ^^^^^^^^^
+        "#);
+    assert_snapshot!(changed("[stage.evaluate]", "[stage.embed]"), @r#"
+        error: Two stages are called `embed`
+          --> m.toml:30:8
+           |
+        13 | [stage.embed]
+           |        ----- the first
+        ...
+        30 | [stage.embed]
+           |        ^^^^^
+           |
+           = hint: Give one another name and say what it is: `kind = "embed"`.
+        "#);
+    assert_snapshot!(changed(r#"per = "learner""#, "per = \"learner\"\nloss.kind = \"margin\""), @r#"
+        error: `loss` is written twice
+          --> m.toml:25:1
+           |
+        23 | loss.kind = "margin"
+           | ---- the first
+        24 | in = { images = "decode", clusters = "cluster", model = "merge@previous or init" }
+        25 | loss = { kind = "margin", margin = 0.3 }
+           | ^^^^
+        "#);
+}
+
+#[test]
+fn keys_at_the_top() {
+    assert_snapshot!(changed(r#"name = "emoji""#, ""), @r#"
+        error: The manifest has no `name`
+        --> m.toml
+         = hint: Begin with `name = "…"`: its runs lie in the folder of this name.
+        "#);
+    assert_snapshot!(changed(r#"name = "emoji""#, "name = 3"), @r"
+        error: `name` must be a string
+         --> m.toml:2:8
+          |
+        2 | name = 3
+          |        ^ found `3`
+        ");
+    assert_snapshot!(changed(r#"name = "emoji""#, r#"name = "../emoji""#), @r#"
+        error: `../emoji` cannot be a name
+         --> m.toml:2:8
+          |
+        2 | name = "../emoji"
+          |        ^^^^^^^^^^
+          |
+          = hint: Letters, digits, `-` and `_` make a name: its runs lie in the folder of this name.
+        "#);
+    assert_snapshot!(changed(r#"name = "emoji""#, "name = \"emoji\"\nseed = -1"), @r"
+        error: `seed` must be a whole number, 0 or more
+         --> m.toml:3:8
+          |
+        3 | seed = -1
+          |        ^^ found `-1`
+        ");
+    assert_snapshot!(changed(r#"name = "emoji""#, "name = \"emoji\"\nseed = \"one\""), @r#"
+        error: `seed` must be a whole number, 0 or more
+         --> m.toml:3:8
+          |
+        3 | seed = "one"
+          |        ^^^^^ found a string
+        "#);
+    assert_snapshot!(changed(r#"name = "emoji""#, "name = \"emoji\"\nsede = 1"), @r"
+        error: Unknown key `sede` at the top of a manifest
+         --> m.toml:3:1
+          |
+        3 | sede = 1
+          | ^^^^
+          |
+          = hint: Did you mean `seed`?
+        ");
+    assert_snapshot!(changed("[stage.init]", "[stages.init]"), @r"
+        error: Unknown key `stages` at the top of a manifest
+          --> m.toml:10:2
+           |
+        10 | [stages.init]
+           |  ^^^^^^
+           |
+           = hint: Did you mean `stage`?
+        ");
+}
+
+#[test]
+fn stages_that_are_no_tables() {
+    assert_snapshot!(refused("name = \"x\"\nstage = 3\n"), @r"
+        error: `stage` must be a table
+         --> m.toml:2:9
+          |
+        2 | stage = 3
+          |         ^ found `3`
+        ");
+    assert_snapshot!(refused("name = \"x\"\n[[stage.decode]]\nroot = \"images\"\n"), @r"
+        error: `stage.decode` must be a table
+         --> m.toml:2:9
+          |
+        2 | [[stage.decode]]
+          |         ^^^^^^ found an array
+          |
+          = hint: Write `[stage.decode]` on a line of its own and the keys below it.
+        ");
+    assert_snapshot!(refused("name = \"x\"\n[stage]\ndecode = true\n"), @r"
+        error: `stage.decode` must be a table
+         --> m.toml:3:1
+          |
+        3 | decode = true
+          | ^^^^^^ found a boolean
+          |
+          = hint: Write `[stage.decode]` on a line of its own and the keys below it.
+        ");
+    assert_snapshot!(refused("name = \"x\"\n[stage.\"my decode\"]\nkind = \"decode\"\nroot = \"images\"\n"), @r#"
+        error: `my decode` cannot be a name
+         --> m.toml:2:8
+          |
+        2 | [stage."my decode"]
+          |        ^^^^^^^^^^^
+          |
+          = hint: Letters, digits, `-` and `_` make a name: other stages refer to this one by it.
+        "#);
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    assert_snapshot!(refused_file("sop.tml"), @r"
+        error: Cannot read the manifest `DIR/sop.tml`: No such file or directory (os error 2)
+         |
+         = hint: Did you mean `DIR/sop.toml`?
+        ");
+    assert_snapshot!(refused_file("nowhere/sop.toml"), @"error: Cannot read the manifest `DIR/nowhere/sop.toml`: No such file or directory (os error 2)");
+    assert_snapshot!(refused_file(""), @r"
+        error: `DIR/` is a folder, not a manifest
+         |
+         = hint: Did you mean `DIR/far.toml`?
+        ");
+    assert_snapshot!(refused_file("empty"), @"error: `DIR/empty` is a folder, not a manifest");
+    assert_snapshot!(refused_file("sop.toml/x"), @"error: Cannot read the manifest `DIR/sop.toml/x`: Not a directory (os error 20)");
+    assert_snapshot!(refused_file("latin-1.toml"), @r#"
+        error: The manifest is not UTF-8
+         --> DIR/latin-1.toml:1:12
+          |
+        1 | name = "caf�"
+          |            ^ not a character
+        "#);
+}
