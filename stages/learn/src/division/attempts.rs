@@ -1,0 +1,81 @@
+//! k-means with one seed after another until every cluster can be trained.
+
+use std::collections::BTreeMap;
+
+use super::{Clusters, KMeans, Points, Start};
+use crate::error::{LearnError, Result};
+use crate::streams::Streams;
+
+/// How many seeds k-means is given before a division counts as impossible.
+pub const MAX_TRIES: usize = 30;
+
+/// A k-means that may be tried several times.
+pub(super) struct Attempts<'a, 'k> {
+    pub(super) points: Points<'a>,
+    /// The classes of the points, where every cluster must be trainable.
+    pub(super) labels: Option<&'a [u32]>,
+    pub(super) clusters: usize,
+    /// Where the first try begins, if not at a seed.
+    pub(super) centroids: Option<&'a [f32]>,
+    pub(super) streams: &'a Streams,
+    pub(super) kmeans: &'a mut KMeans<'k>,
+}
+
+/// Why a cluster cannot be trained.
+struct Untrainable {
+    cluster: usize,
+    images: usize,
+    classes: usize,
+}
+
+/// The first answer of k-means that can be trained on.
+pub(super) fn cluster(attempts: Attempts<'_, '_>) -> Result<Clusters> {
+    let Attempts { points, labels, clusters: count, centroids, streams, kmeans } = attempts;
+    let mut worst = None;
+    // One cluster is the same with every seed.
+    let tries = if count == 1 { 1 } else { MAX_TRIES };
+    for attempt in 0..tries {
+        let start = match centroids {
+            Some(centroids) if attempt == 0 => Start::Centroids(centroids),
+            _ => Start::Seed(streams.at(attempt as u64).seed()),
+        };
+        let clusters = if count == 1 {
+            whole(points)
+        } else {
+            kmeans(points, count, start).map_err(|source| LearnError::KMeans {
+                points: points.count(),
+                clusters: count,
+                source,
+            })?
+        };
+        worst = labels.and_then(|labels| untrainable(&clusters.assignments, labels, count));
+        if worst.is_none() {
+            return Ok(clusters);
+        }
+    }
+    let Untrainable { cluster, images, classes } = worst.expect("only an untrainable cluster asks for another try");
+    Err(LearnError::Cluster { cluster, clusters: count, images, classes, tries })
+}
+
+/// All points in one cluster.
+fn whole(points: Points<'_>) -> Clusters {
+    let mut sums = vec![0.0f64; points.dimension];
+    for row in points.values.chunks_exact(points.dimension) {
+        sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
+    }
+    let count = points.count().max(1) as f64;
+    let centroids = sums.into_iter().map(|sum| (sum / count) as f32).collect();
+    Clusters { assignments: vec![0; points.count()], centroids }
+}
+
+/// The first cluster without two classes that have two images each.
+fn untrainable(assignments: &[u32], labels: &[u32], clusters: usize) -> Option<Untrainable> {
+    let mut sizes = vec![BTreeMap::<u32, usize>::new(); clusters];
+    for (&cluster, &label) in assignments.iter().zip(labels) {
+        *sizes[cluster as usize].entry(label).or_default() += 1;
+    }
+    sizes.into_iter().enumerate().find_map(|(cluster, sizes)| {
+        let classes = sizes.values().filter(|&&images| images >= 2).count();
+        (classes < 2).then(|| Untrainable { cluster, images: sizes.values().sum(), classes })
+    })
+}

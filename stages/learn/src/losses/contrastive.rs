@@ -1,0 +1,64 @@
+//! Contrastive loss: positives within one distance, negatives beyond another.
+//!
+//! Formula: `mean of [d_p − m₊]₊ᵉ + mean of [m₋ − d_n]₊ᵉ`, each over its pairs above zero, with e = 1, or 2 if `squared`.
+//! Shapes: embeddings `[batch, dim]`.
+//! Source: Hadsell et al. 2006, "Dimensionality Reduction by Learning an Invariant Mapping", equation 4.
+//! Deviation: by default not squared, and without Hadsell's factors ½, as pytorch-metric-learning has it, so that the
+//! baseline compares with published figures.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Batch, Loss, LossOutput, check_range};
+use crate::comparisons::scalar;
+use crate::error::Result;
+use crate::miners::Selection;
+
+/// Positives near, negatives far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Contrastive {
+    /// m₊: a positive nearer than this is left alone.
+    pub positive_margin: f64,
+    /// m₋: a negative farther than this is left alone.
+    pub negative_margin: f64,
+    /// Squares each term.
+    pub squared: bool,
+}
+
+impl Default for Contrastive {
+    fn default() -> Self {
+        Self { positive_margin: 0.0, negative_margin: 1.0, squared: false }
+    }
+}
+
+impl Loss for Contrastive {
+    fn forward(&self, batch: &Batch<'_>, selection: &Selection) -> Result<LossOutput> {
+        batch.distances.check_labels(batch.labels)?;
+        let pairs = selection.pairs(batch.labels);
+        let mut slopes = batch.distances.slopes();
+        let (mut value, mut informative) = (0.0, 0);
+        for (pairs, boundary, side) in
+            [(&pairs.positives, self.positive_margin, 1.0), (&pairs.negatives, self.negative_margin, -1.0)]
+        {
+            let excess =
+                |&[row, column]: &[u32; 2]| side * (batch.distances.at(row as usize, column as usize) - boundary);
+            let count = pairs.iter().filter(|&pair| excess(pair) > 0.0).count();
+            informative += count;
+            let weight = 1.0 / count.max(1) as f64;
+            for pair in pairs.iter().filter(|&pair| excess(pair) > 0.0) {
+                let excess = excess(pair);
+                let (term, slope) = if self.squared { (excess * excess, 2.0 * excess) } else { (excess, 1.0) };
+                value += term * weight;
+                slopes.add(pair[0] as usize, pair[1] as usize, side * slope * weight);
+            }
+        }
+        let objective = scalar(value, &[batch.distances.with(&slopes)])?;
+        Ok(LossOutput { objective, value, terms: pairs.len(), informative })
+    }
+
+    fn check(&self) -> Result<()> {
+        check_range("positive_margin", self.positive_margin, 0.0..=2.0)?;
+        check_range("negative_margin", self.negative_margin, 0.0..=2.0)
+    }
+}

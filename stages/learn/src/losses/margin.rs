@@ -1,0 +1,113 @@
+//! Margin loss: positives inside a boundary β, negatives outside, each by a margin α.
+//!
+//! Formula: `( Σ [d_ap − β_a + α]₊ + [β_a − d_an + α]₊ ) / (number of terms above zero) + ν · mean |β_a|`,
+//! over the selected triplets (a, p, n); the derivative by β counts positives minus negatives above zero.
+//! Shapes: embeddings `[batch, dim]`, β `[1]` or `[classes]`.
+//! Source: Wu et al. 2017, arXiv 1706.07567, section 4.2; DC19 and DC21 train with it.
+//! Deviation: the penalty ν is a mean over the anchors of the selected triplets, not a sum over all classes, so that its
+//! weight does not grow with the number of classes that are absent from the batch.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Batch, Learned, Loss, LossOutput, check_range, coefficients};
+use crate::comparisons::scalar;
+use crate::error::Result;
+use crate::miners::Selection;
+
+/// Pairs on the right side of a boundary between near and far, which may be learned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Margin {
+    /// β: the distance between near and far, or its first value where it is learned.
+    pub beta: f64,
+    /// α: how far on the right side of the boundary a pair must lie to be left alone.
+    pub margin: f64,
+    /// Whether β is learned, with the rate of the loss's parameter group.
+    pub learn_beta: Beta,
+    /// ν: weight of the penalty on β, where it is learned.
+    pub nu: f64,
+}
+
+/// Whether β is learned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Beta {
+    /// It stays as configured. DC19's published code does this, though its paper says otherwise.
+    #[default]
+    No,
+    /// One for all classes.
+    Shared,
+    /// One for each class.
+    PerClass,
+}
+
+impl Default for Margin {
+    fn default() -> Self {
+        Self { beta: 1.2, margin: 0.2, learn_beta: Beta::No, nu: 0.0 }
+    }
+}
+
+impl Loss for Margin {
+    fn learned(&self, classes: usize, _: usize) -> Option<Learned> {
+        match self.learn_beta {
+            Beta::No => None,
+            Beta::Shared => Some(coefficients("loss.beta", 1, self.beta)),
+            Beta::PerClass => Some(coefficients("loss.beta", classes, self.beta)),
+        }
+    }
+
+    fn forward(&self, batch: &Batch<'_>, selection: &Selection) -> Result<LossOutput> {
+        batch.distances.check_labels(batch.labels)?;
+        let learned = match self.learn_beta {
+            Beta::No => None,
+            Beta::Shared | Beta::PerClass => Some(batch.learned("loss.beta")?),
+        };
+        let betas: Vec<f32> = learned.map_or_else(|| Ok(vec![self.beta as f32]), |beta| beta.detach().to_vec1())?;
+
+        let row_of = |anchor: u32| if betas.len() == 1 { 0 } else { batch.labels[anchor as usize] as usize };
+
+        let triplets = selection.triplets(batch.labels);
+        let mut slopes = batch.distances.slopes();
+        let mut beta_slopes = vec![0.0; betas.len()];
+        let (mut sum, mut penalty, mut informative) = (0.0, 0.0, 0);
+        for &[anchor, positive, negative] in triplets.iter() {
+            let row = row_of(anchor);
+            let beta = f64::from(betas[row]);
+            // Positives push the boundary outwards and negatives inwards: `side` is the derivative of a term by d.
+            for (other, side) in [(positive, 1.0), (negative, -1.0)] {
+                let (anchor, other) = (anchor as usize, other as usize);
+                let term = side * (batch.distances.at(anchor, other) - beta) + self.margin;
+                if term > 0.0 {
+                    sum += term;
+                    informative += 1;
+                    slopes.add(anchor, other, side);
+                    beta_slopes[row] -= side;
+                }
+            }
+            penalty += beta.abs();
+        }
+        let terms_above_zero = informative.max(1) as f64;
+        slopes.divide(terms_above_zero);
+        beta_slopes.iter_mut().for_each(|slope| *slope /= terms_above_zero);
+        let mut value = sum / terms_above_zero;
+
+        let mut parts = vec![batch.distances.with(&slopes)];
+        if let Some(learned) = learned {
+            let weight = self.nu / triplets.len().max(1) as f64;
+            value += weight * penalty;
+            for &[anchor, ..] in triplets.iter() {
+                let row = row_of(anchor);
+                beta_slopes[row] += weight * f64::from(betas[row]).signum();
+            }
+            parts.push((learned, &beta_slopes));
+        }
+        Ok(LossOutput { objective: scalar(value, &parts)?, value, terms: 2 * triplets.len(), informative })
+    }
+
+    fn check(&self) -> Result<()> {
+        check_range("beta", self.beta, 0.0..=2.0)?;
+        check_range("margin", self.margin, 0.0..=2.0)?;
+        check_range("nu", self.nu, 0.0..=f64::MAX)
+    }
+}

@@ -1,0 +1,67 @@
+//! Multi-similarity loss: each pair weighted by how it compares with the other pairs of its anchor.
+//!
+//! Formula: `1/B Σ_i { 1/α · ln(1 + Σ_{p ∈ P_i} e^{−α(s_ip − λ)}) + 1/β · ln(1 + Σ_{n ∈ N_i} e^{β(s_in − λ)}) }`, with P_i
+//! and N_i the selected positives and negatives of image i and s the cosine. The derivative by s of a positive is its
+//! negated weight among the exponentials, that of a negative its weight.
+//! Shapes: embeddings `[batch, dim]`.
+//! Source: Wang et al. 2019, arXiv 1904.06627, equation 15. Its own miner is
+//! [`MultiSimilarity`](crate::miners::MinerConfig::MultiSimilarity).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Batch, Loss, LossOutput, check_range, log_one_plus_sum_exp};
+use crate::comparisons::{Comparisons, scalar};
+use crate::error::Result;
+use crate::miners::Selection;
+
+/// Pairs weighted by how they compare with the others of their anchor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MultiSimilarity {
+    /// α: how sharply the least similar positives are favoured.
+    pub alpha: f64,
+    /// β: how sharply the most similar negatives are favoured.
+    pub beta: f64,
+    /// λ: the cosine between near and far.
+    pub base: f64,
+}
+
+impl Default for MultiSimilarity {
+    fn default() -> Self {
+        Self { alpha: 2.0, beta: 50.0, base: 0.5 }
+    }
+}
+
+impl Loss for MultiSimilarity {
+    fn forward(&self, batch: &Batch<'_>, selection: &Selection) -> Result<LossOutput> {
+        let similarities = Comparisons::similarities(batch.embeddings, batch.embeddings)?;
+        similarities.check_labels(batch.labels)?;
+        let images = batch.labels.len();
+        let pairs = selection.pairs(batch.labels);
+        let mut slopes = similarities.slopes();
+        let (mut value, mut informative) = (0.0, 0);
+        for (pairs, scale) in [(&pairs.positives, -self.alpha), (&pairs.negatives, self.beta)] {
+            let mut others_of = vec![Vec::new(); images];
+            pairs.iter().for_each(|&[anchor, other]| others_of[anchor as usize].push(other as usize));
+            for (anchor, others) in others_of.iter().enumerate() {
+                let exponents: Vec<f64> =
+                    others.iter().map(|&other| scale * (similarities.at(anchor, other) - self.base)).collect();
+                informative += exponents.iter().filter(|&&exponent| exponent > 0.0).count();
+                let (term, weights) = log_one_plus_sum_exp(&exponents);
+                value += term / scale.abs() / images as f64;
+                for (&other, weight) in others.iter().zip(weights) {
+                    slopes.add(anchor, other, scale.signum() * weight / images as f64);
+                }
+            }
+        }
+        let objective = scalar(value, &[similarities.with(&slopes)])?;
+        Ok(LossOutput { objective, value, terms: pairs.len(), informative })
+    }
+
+    fn check(&self) -> Result<()> {
+        check_range("alpha", self.alpha, f64::MIN_POSITIVE..=f64::MAX)?;
+        check_range("beta", self.beta, f64::MIN_POSITIVE..=f64::MAX)?;
+        check_range("base", self.base, -1.0..=1.0)
+    }
+}

@@ -1,0 +1,91 @@
+//! N-pairs loss: an anchor's positive against the positives of all other classes at once.
+//!
+//! Formula: `1/N Σ_i ln(1 + Σ_j exp(σ (s_{a_i p_j} − s_{a_i p_i})))` over the N pairs (a_i, p_i) of the batch, where j runs over
+//! the pairs of other classes and s is the cosine.
+//! Shapes: embeddings `[batch, dim]`.
+//! Source: Sohn 2016, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective", section 3.2.
+//! Deviation: Sohn takes inner products of unnormalised embeddings and penalises their norms; here as in all losses the
+//! embeddings are normalised, and the scale σ takes the place of their norms. A class with more than two images in the
+//! batch gives several pairs (its first and second image, its third and fourth, …), which are no negatives of each other.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Batch, Loss, LossOutput, check_range, log_one_plus_sum_exp};
+use crate::comparisons::{Comparisons, scalar};
+use crate::error::Result;
+use crate::miners::Selection;
+
+/// One positive against the positives of all other classes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NPairs {
+    /// σ: what the cosines are multiplied by.
+    pub scale: f64,
+}
+
+impl Default for NPairs {
+    fn default() -> Self {
+        Self { scale: 16.0 }
+    }
+}
+
+impl Loss for NPairs {
+    fn takes_selection(&self) -> bool {
+        false
+    }
+
+    fn forward(&self, batch: &Batch<'_>, _: &Selection) -> Result<LossOutput> {
+        let similarities = Comparisons::similarities(batch.embeddings, batch.embeddings)?;
+        similarities.check_labels(batch.labels)?;
+        let pairs = pairs_of(batch.labels);
+        let mut slopes = similarities.slopes();
+        let (mut value, mut terms, mut informative) = (0.0, 0, 0);
+        let weight = 1.0 / pairs.len().max(1) as f64;
+        for &[anchor, positive] in &pairs {
+            let near = similarities.at(anchor, positive);
+            let negatives: Vec<usize> =
+                pairs.iter().map(|pair| pair[1]).filter(|&other| batch.labels[other] != batch.labels[anchor]).collect();
+            let exponents: Vec<f64> =
+                negatives.iter().map(|&negative| self.scale * (similarities.at(anchor, negative) - near)).collect();
+            terms += exponents.len();
+            informative += exponents.iter().filter(|&&exponent| exponent > 0.0).count();
+            let (term, weights) = log_one_plus_sum_exp(&exponents);
+            value += weight * term;
+            for (&negative, share) in negatives.iter().zip(weights) {
+                slopes.add(anchor, negative, weight * self.scale * share);
+                slopes.add(anchor, positive, -weight * self.scale * share);
+            }
+        }
+        let objective = scalar(value, &[similarities.with(&slopes)])?;
+        Ok(LossOutput { objective, value, terms, informative })
+    }
+
+    fn check(&self) -> Result<()> {
+        check_range("scale", self.scale, f64::MIN_POSITIVE..=f64::MAX)
+    }
+}
+
+/// The images of each class two by two, in the batch's order; an odd one out is left out.
+fn pairs_of(labels: &[u32]) -> Vec<[usize; 2]> {
+    let mut waiting = std::collections::BTreeMap::new();
+    let mut pairs = Vec::new();
+    for (image, label) in labels.iter().enumerate() {
+        match waiting.remove(label) {
+            Some(anchor) => pairs.push([anchor, image]),
+            None => _ = waiting.insert(label, image),
+        }
+    }
+    pairs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_pair_up_within_their_class() {
+        assert_eq!(pairs_of(&[7, 3, 7, 3, 7, 7, 3, 9]), [[0, 2], [1, 3], [4, 5]]);
+        assert!(pairs_of(&[1, 2]).is_empty());
+    }
+}

@@ -1,0 +1,82 @@
+//! Proxy-Anchor loss: a learned proxy a class, which anchors all images of the batch.
+//!
+//! Formula: `1/|P₊| Σ_{p ∈ P₊} ln(1 + Σ_{x of p's class} e^{−α(s_xp − δ)}) + 1/|P| Σ_{p ∈ P} ln(1 + Σ_{x of others} e^{α(s_xp + δ)})`,
+//! with P all proxies, P₊ those whose class is in the batch and s the cosine.
+//! Shapes: embeddings `[batch, dim]`, proxies `[classes, dim]`.
+//! Source: Kim et al. 2020, arXiv 2003.13911, equation 4.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Batch, Learned, Loss, LossOutput, check_range, log_one_plus_sum_exp};
+use crate::comparisons::{Comparisons, scalar};
+use crate::error::Result;
+use crate::miners::Selection;
+use crate::parameters::{Init, Spec};
+
+/// A learned proxy a class, against all images of the batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProxyAnchor {
+    /// α: how sharply the hardest images are favoured.
+    pub alpha: f64,
+    /// δ: the cosine by which images must be on the right side.
+    pub margin: f64,
+}
+
+impl Default for ProxyAnchor {
+    fn default() -> Self {
+        Self { alpha: 32.0, margin: 0.1 }
+    }
+}
+
+impl Loss for ProxyAnchor {
+    fn learned(&self, classes: usize, dimension: usize) -> Option<Learned> {
+        // Kaiming's normal initialisation by outputs, as the authors' code has it; only the directions matter.
+        let init = Init::Normal { std: (2.0 / classes.max(1) as f64).sqrt() };
+        Some(Learned::Points(Spec::weight("loss.proxies", [classes, dimension], init)))
+    }
+
+    fn takes_selection(&self) -> bool {
+        false
+    }
+
+    fn forward(&self, batch: &Batch<'_>, _: &Selection) -> Result<LossOutput> {
+        let proxies = batch.learned("loss.proxies")?;
+        let similarities = Comparisons::similarities(batch.embeddings, proxies)?; // [batch, classes]
+        similarities.check_labels(batch.labels)?;
+        let classes = similarities.columns();
+        let mut images_of = vec![Vec::new(); classes];
+        batch.labels.iter().enumerate().for_each(|(image, &label)| images_of[label as usize].push(image));
+        let present = images_of.iter().filter(|images| !images.is_empty()).count();
+
+        let mut slopes = similarities.slopes();
+        let (mut value, mut informative) = (0.0, 0);
+        let mut add = |proxy: usize, images: &[usize], scale: f64, shift: f64, proxies: usize| {
+            let exponents: Vec<f64> =
+                images.iter().map(|&image| scale * (similarities.at(image, proxy) + shift)).collect();
+            informative += exponents.iter().filter(|&&exponent| exponent > 0.0).count();
+            let (term, weights) = log_one_plus_sum_exp(&exponents);
+            value += term / proxies as f64;
+            for (&image, weight) in images.iter().zip(weights) {
+                slopes.add(image, proxy, scale * weight / proxies as f64);
+            }
+        };
+        let mut others = Vec::with_capacity(batch.labels.len());
+        for (proxy, images) in images_of.iter().enumerate() {
+            others.clear();
+            others.extend((0..batch.labels.len()).filter(|&image| batch.labels[image] as usize != proxy));
+            add(proxy, &others, self.alpha, self.margin, classes);
+            if !images.is_empty() {
+                add(proxy, images, -self.alpha, -self.margin, present);
+            }
+        }
+        let objective = scalar(value, &[similarities.with(&slopes)])?;
+        Ok(LossOutput { objective, value, terms: batch.labels.len() * classes, informative })
+    }
+
+    fn check(&self) -> Result<()> {
+        check_range("alpha", self.alpha, f64::MIN_POSITIVE..=f64::MAX)?;
+        check_range("margin", self.margin, 0.0..=2.0)
+    }
+}

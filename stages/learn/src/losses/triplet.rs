@@ -1,0 +1,74 @@
+//! Triplet loss: a positive must be nearer to its anchor than a negative, by a margin α.
+//!
+//! Formula: `mean of [d_ap − d_an + α]₊ over the triplets where it is above zero`; soft: `mean of ln(1 + exp(d_ap − d_an))`
+//! over all triplets.
+//! Shapes: embeddings `[batch, dim]`.
+//! Source: Schroff et al. 2015 (FaceNet), arXiv 1503.03832, equation 3; soft: Hermans et al. 2017, arXiv 1703.07737,
+//! section 2.
+//! Deviation: distances are not squared (DC21 and Hermans; squared ones collapse more easily), and triplets that are
+//! satisfied already do not thin out the mean.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Batch, Loss, LossOutput, check_range, log_one_plus_sum_exp};
+use crate::comparisons::scalar;
+use crate::error::Result;
+use crate::miners::Selection;
+
+/// Positives nearer than negatives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Triplet {
+    /// α: by how much a positive must be nearer; not used where `soft`.
+    pub margin: f64,
+    /// Replaces the hinge at the margin by a soft one that never lets go.
+    pub soft: bool,
+}
+
+impl Default for Triplet {
+    fn default() -> Self {
+        Self { margin: 0.2, soft: false }
+    }
+}
+
+impl Loss for Triplet {
+    fn forward(&self, batch: &Batch<'_>, selection: &Selection) -> Result<LossOutput> {
+        batch.distances.check_labels(batch.labels)?;
+        let triplets = selection.triplets(batch.labels);
+        let mut slopes = batch.distances.slopes();
+        let (mut sum, mut informative) = (0.0, 0);
+        for &[anchor, positive, negative] in triplets.iter() {
+            let [anchor, positive, negative] = [anchor as usize, positive as usize, negative as usize];
+            let gap = batch.distances.at(anchor, positive) - batch.distances.at(anchor, negative);
+            let (term, slope) = self.term(gap);
+            if term > 0.0 {
+                sum += term;
+                informative += 1;
+                slopes.add(anchor, positive, slope);
+                slopes.add(anchor, negative, -slope);
+            }
+        }
+        let count = informative.max(1) as f64;
+        slopes.divide(count);
+        let value = sum / count;
+        let objective = scalar(value, &[batch.distances.with(&slopes)])?;
+        Ok(LossOutput { objective, value, terms: triplets.len(), informative })
+    }
+
+    fn check(&self) -> Result<()> {
+        check_range("margin", self.margin, 0.0..=2.0)
+    }
+}
+
+impl Triplet {
+    /// A triplet's term and its derivative by `gap = d_ap − d_an`.
+    fn term(&self, gap: f64) -> (f64, f64) {
+        if self.soft {
+            let (term, weights) = log_one_plus_sum_exp(&[gap]);
+            (term, weights[0])
+        } else {
+            (gap + self.margin, 1.0)
+        }
+    }
+}

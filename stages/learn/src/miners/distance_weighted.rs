@@ -1,0 +1,155 @@
+//! Distance-weighted negatives: drawn with weights that make all distances equally likely.
+//!
+//! Formula: the distance d of two uniform points on the unit sphere in n dimensions has density
+//! `q(d) ∝ d^{n−2} (1 − d²/4)^{(n−3)/2}`; a negative's weight is `1 / q(max(d, cutoff))`, in logarithms
+//! `(2 − n) ln d − (n − 3)/2 · ln(1 − d²/4)`, and next to nothing where d ≥ `beyond`. Each anchor gets as many negatives
+//! as it has positives, without replacement while there are enough.
+//! Source: Wu et al. 2017, arXiv 1706.07567, section 4.1.
+//! Deviation: n is the dimension of the subspace that the learner trains, as q demands, not of the whole embedding. The
+//! paper bounds weights by a constant; as in its authors' code, the cutoff on d does that here.
+//!
+//! Drawing without replacement by weights is taking those with the largest `ln weight + Gumbel noise` (Efraimidis and
+//! Spirakis 2006, in logarithms). Weights of n = 512 span hundreds of powers of ten, so they never leave the logarithm.
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Candidates, Miner, Selection};
+use crate::error::Result;
+
+/// The logarithm of the weight of a negative that is too far to push, relative to the anchor's heaviest negative. It is not
+/// minus infinity, so that an anchor all of whose negatives are far still gets some.
+const LN_FAR_WEIGHT: f64 = -20.723_265_836_946_41; // ln 1e-9
+
+/// `1 − d²/4` counts as no less than this: it is zero for opposite points, whose weight would be infinite.
+const SPAN_FLOOR: f64 = 1e-8;
+
+/// Negatives drawn so that all distances are equally likely.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DistanceWeighted {
+    /// A negative nearer than this counts as this far: very near ones are noise or mislabelled.
+    pub cutoff: f64,
+    /// From this distance on a negative gets next to no weight: α + β of the margin loss, which it would not push.
+    pub beyond: f64,
+}
+
+impl Default for DistanceWeighted {
+    fn default() -> Self {
+        Self { cutoff: 0.5, beyond: 1.4 }
+    }
+}
+
+impl Miner for DistanceWeighted {
+    fn mine(&self, batch: &Candidates<'_>, rng: &mut ChaCha8Rng) -> Result<Selection> {
+        batch.triplets(|anchor, positives, negatives| {
+            let weights = self.ln_weights(batch, anchor, negatives);
+            let mut keyed: Vec<(f64, usize)> =
+                weights.iter().zip(negatives).map(|(weight, &negative)| (weight + gumbel(rng), negative)).collect();
+            keyed.sort_by(|a, b| b.0.total_cmp(&a.0));
+            let drawn = keyed.iter().map(|&(_, negative)| negative).cycle();
+            positives.iter().zip(drawn).map(|(&positive, negative)| [positive, negative]).collect()
+        })
+    }
+}
+
+impl DistanceWeighted {
+    /// The logarithm of each negative's weight, up to a constant an anchor.
+    fn ln_weights(&self, batch: &Candidates<'_>, anchor: usize, negatives: &[usize]) -> Vec<f64> {
+        let n = batch.dimension as f64;
+        let ln_inverse_density = |distance: f64| {
+            let distance = distance.max(self.cutoff);
+            let span = (1.0 - distance * distance / 4.0).max(SPAN_FLOOR);
+            (2.0 - n) * distance.ln() - (n - 3.0) / 2.0 * span.ln()
+        };
+        let near: Vec<Option<f64>> = negatives
+            .iter()
+            .map(|&negative| batch.distances.at(anchor, negative))
+            .map(|distance| (distance < self.beyond).then(|| ln_inverse_density(distance)))
+            .collect();
+        let heaviest = near.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max);
+        near.iter()
+            .map(|weight| weight.map_or(LN_FAR_WEIGHT, |weight| (weight - heaviest).max(LN_FAR_WEIGHT)))
+            .collect()
+    }
+}
+
+/// A number from the standard Gumbel distribution. `1 − u` lies in (0, 1], the floor keeps both logarithms finite.
+fn gumbel(rng: &mut ChaCha8Rng) -> f64 {
+    let uniform = (1.0 - rng.random::<f64>()).clamp(f64::MIN_POSITIVE, 1.0 - f64::EPSILON / 2.0);
+    -(-uniform.ln()).ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+    use crate::comparisons::Comparisons;
+    use crate::streams::Streams;
+
+    /// One anchor and its positive, then a negative at each of `distances`.
+    fn batch(distances: &[f64]) -> (Comparisons, Vec<u32>) {
+        let size = distances.len() + 2;
+        let mut matrix = vec![1.0f32; size * size];
+        for (column, &distance) in distances.iter().enumerate() {
+            matrix[column + 2] = distance as f32;
+        }
+        let labels = (0..size as u32).map(|image| image.saturating_sub(1)).collect();
+        (Comparisons::of(Tensor::from_vec(matrix, (size, size), &Device::Cpu).unwrap()).unwrap(), labels)
+    }
+
+    fn first_drawn(distances: &[f64], dimension: usize, draws: u64) -> Vec<f64> {
+        let (matrix, labels) = batch(distances);
+        let candidates = Candidates { distances: &matrix, labels: &labels, dimension };
+        let mut counts = vec![0u64; distances.len()];
+        for draw in 0..draws {
+            let mut rng = Streams::new(1).at(draw).rng();
+            let selection = DistanceWeighted::default().mine(&candidates, &mut rng).unwrap();
+            let Selection::Triplets(triplets) = selection else { unreachable!("this miner makes triplets") };
+            counts[triplets[0][2] as usize - 2] += 1;
+        }
+        counts.into_iter().map(|count| count as f64 / draws as f64).collect()
+    }
+
+    #[test]
+    fn shares_follow_the_inverse_density() {
+        let distances = [0.3, 0.5, 0.6, 0.9, 1.3, 1.5];
+        for dimension in [3, 4, 8] {
+            let n = dimension as f64;
+            let weight = |d: f64| {
+                let d = d.max(0.5);
+                if d > 1.4 { 0.0 } else { 1.0 / (d.powf(n - 2.0) * (1.0 - d * d / 4.0).powf((n - 3.0) / 2.0)) }
+            };
+            let total: f64 = distances.iter().map(|&d| weight(d)).sum();
+            let shares = first_drawn(&distances, dimension, 4000);
+            for (&distance, share) in distances.iter().zip(shares) {
+                let expected = weight(distance) / total;
+                assert!((share - expected).abs() < 0.03, "n {dimension}, d {distance}: {share} for {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn large_dimensions_stay_finite_and_far_negatives_still_serve() {
+        assert_eq!(first_drawn(&[0.5, 1.39], 2048, 50), [1.0, 0.0]);
+        let shares = first_drawn(&[1.5, 1.9, 2.0], 512, 3000);
+        assert!(shares.iter().all(|share| (share - 1.0 / 3.0).abs() < 0.04), "{shares:?}");
+    }
+
+    #[test]
+    fn an_anchor_gets_distinct_negatives_while_there_are_enough() {
+        let labels = [0, 0, 0, 0, 1, 2, 3];
+        let matrix = Comparisons::of(Tensor::ones((7, 7), candle_core::DType::F32, &Device::Cpu).unwrap()).unwrap();
+        let candidates = Candidates { distances: &matrix, labels: &labels, dimension: 8 };
+        let selection = DistanceWeighted::default().mine(&candidates, &mut Streams::new(0).rng()).unwrap();
+        let triplets = selection.triplets(&labels);
+        assert_eq!(triplets.len(), 4 * 3);
+        for anchor in triplets.chunks(3) {
+            let negatives: std::collections::BTreeSet<u32> = anchor.iter().map(|triplet| triplet[2]).collect();
+            assert_eq!(negatives.into_iter().collect::<Vec<_>>(), [4, 5, 6]);
+        }
+    }
+}

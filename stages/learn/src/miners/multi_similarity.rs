@@ -1,0 +1,46 @@
+//! Multi-similarity mining: negatives that are more similar than the least similar positive, and positives that are less
+//! similar than the most similar negative, both up to ε.
+//!
+//! Formula: negative n of anchor i if `s_in > min_p s_ip − ε`, positive p if `s_ip < max_n s_in + ε`, with the cosine
+//! `s = 1 − d²/2`.
+//! Source: Wang et al. 2019, arXiv 1904.06627, equations 11 and 12.
+
+use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Candidates, Miner, Pairs, Selection};
+use crate::error::Result;
+
+/// Pairs that are harder than the easiest of the other kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MultiSimilarity {
+    /// ε: how much easier a pair may be.
+    pub epsilon: f64,
+}
+
+impl Default for MultiSimilarity {
+    fn default() -> Self {
+        Self { epsilon: 0.1 }
+    }
+}
+
+impl Miner for MultiSimilarity {
+    fn mine(&self, batch: &Candidates<'_>, _: &mut ChaCha8Rng) -> Result<Selection> {
+        batch.distances.check_labels(batch.labels)?;
+        let mut pairs = Pairs::default();
+        for anchor in 0..batch.labels.len() {
+            let similarity = |other: usize| 1.0 - batch.distances.at(anchor, other).powi(2) / 2.0;
+            let (positives, negatives) = (batch.positives(anchor), batch.negatives(anchor));
+            let hardest_positive = positives.iter().map(|&p| similarity(p)).fold(f64::INFINITY, f64::min);
+            let hardest_negative = negatives.iter().map(|&n| similarity(n)).fold(f64::NEG_INFINITY, f64::max);
+            let pair = |other: usize| [anchor as u32, other as u32];
+            let hard_positives = positives.into_iter().filter(|&p| similarity(p) < hardest_negative + self.epsilon);
+            pairs.positives.extend(hard_positives.map(pair));
+            let hard_negatives = negatives.into_iter().filter(|&n| similarity(n) > hardest_positive - self.epsilon);
+            pairs.negatives.extend(hard_negatives.map(pair));
+        }
+        Ok(Selection::Pairs(pairs))
+    }
+}

@@ -1,0 +1,26 @@
+//! Semi-hard negatives: for every positive pair the nearest negative that is farther than the positive, else the farthest of
+//! those that are nearer.
+//!
+//! Source: Schroff et al. 2015 (FaceNet), arXiv 1503.03832, section 3.2.
+
+use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Candidates, Miner, Negative, Selection};
+use crate::error::Result;
+
+/// For every positive pair a negative just beyond the positive.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SemiHard {}
+
+impl Miner for SemiHard {
+    fn mine(&self, batch: &Candidates<'_>, rng: &mut ChaCha8Rng) -> Result<Selection> {
+        batch.triplets(|anchor, positives, negatives| {
+            let negative =
+                |positive, rng: &mut _| batch.negative([anchor, positive], negatives, Negative::SemiHard, rng);
+            positives.iter().filter_map(|&positive| Some([positive, negative(positive, rng)?])).collect()
+        })
+    }
+}
