@@ -17,7 +17,7 @@ use bytes::Bytes;
 use memmap2::Mmap;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{WriterProperties, WriterVersion};
 
@@ -124,6 +124,47 @@ impl TableFile {
             }
         }
         Ok(())
+    }
+}
+
+/// Hands the rows of the table at `path`, batch by batch, to `each`, with only the columns that `wanted` names.
+pub(crate) fn batches_of(
+    path: &Path,
+    wanted: impl Fn(&str) -> bool,
+    each: &mut dyn FnMut(RecordBatch) -> Result<(), StageError>,
+) -> Result<(), StageError> {
+    let file = TableFile::open(path)?
+        .ok_or_else(|| StageError::input(format!("The file `{}` is neither Arrow nor Parquet", path.display())))?;
+    file.batches(wanted, each)
+}
+
+/// One column of a Parquet file, read a few rows at a time.
+pub(crate) struct RowReader {
+    path: PathBuf,
+    reader: ParquetRecordBatchReader,
+}
+
+impl RowReader {
+    pub(crate) fn open(path: &Path, column: &str, rows: usize) -> Result<Self, StageError> {
+        let failed = |source: Failure| StageError::File { action: "read", path: path.to_owned(), source };
+        let builder = ParquetRecordBatchReaderBuilder::try_new(map(path)?).map_err(|source| failed(source.into()))?;
+        let index = builder.schema().index_of(column).map_err(|source| failed(source.into()))?;
+        let mask = ProjectionMask::roots(builder.parquet_schema(), [index]);
+        let reader = builder.with_projection(mask).with_batch_size(rows).build();
+        Ok(Self { path: path.to_owned(), reader: reader.map_err(|source| failed(source.into()))? })
+    }
+}
+
+impl Iterator for RowReader {
+    type Item = Result<RecordBatch, StageError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.reader.next()?;
+        Some(batch.map_err(|source| StageError::File {
+            action: "read",
+            path: self.path.clone(),
+            source: source.into(),
+        }))
     }
 }
 

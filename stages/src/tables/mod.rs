@@ -16,6 +16,7 @@ pub mod model;
 pub mod queries;
 mod rows;
 mod schema;
+pub mod skipped;
 pub mod split;
 pub mod views;
 mod written;
@@ -25,6 +26,7 @@ use std::path::Path;
 use arrow::array::RecordBatch;
 
 pub use file::{Form, schema_of};
+pub(crate) use file::{RowReader, batches_of};
 pub use schema::Description;
 pub use split::Split;
 pub use written::{FacetDigests, descriptions, facets_of_folder};

@@ -8,7 +8,7 @@ use super::facets::Facets;
 use super::file::TableFile;
 use super::rows::{conform, table_of};
 use super::schema::Description;
-use super::{assignments, embeddings, history, images, metrics, model, queries, views};
+use super::{assignments, embeddings, history, images, metrics, model, queries, skipped, views};
 use crate::error::StageError;
 use crate::kind::Kind;
 
@@ -18,7 +18,7 @@ pub type FacetDigests = BTreeMap<String, [u8; 32]>;
 /// The tables of an artifact of this kind, the main one first.
 pub fn descriptions(kind: Kind) -> Vec<Description> {
     match kind {
-        Kind::Images => vec![images::description()],
+        Kind::Images => vec![images::description(), skipped::description()],
         Kind::Views => vec![views::description()],
         Kind::Embeddings => vec![embeddings::description()],
         Kind::Assignments => vec![assignments::description(), assignments::centroids(), assignments::agreement()],

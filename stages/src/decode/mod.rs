@@ -1,0 +1,264 @@
+//! `decode`: from a data set on disk to the table of images.
+//!
+//! Read this file first, then [`dataset`] (which images there are), [`splits`] (what they are for), [`encoded`] (where their
+//! bytes come from) and [`picture`] (from bytes to pixels). Images are decoded in chunks on all threads while the chunk
+//! before is written, so memory stays bounded and the table is the same for any number of threads.
+
+pub mod dataset;
+pub mod encoded;
+pub mod picture;
+pub mod splits;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::context::Context;
+use crate::error::StageError;
+use crate::kind::Kind;
+use crate::stage::{Ambient, Output, ParamError, Ports, Resources, Source, Stage, Threads};
+use crate::tables::Split;
+use crate::tables::images::{ImageRow, ImagesWriter};
+use crate::tables::skipped::{self, SkippedRow};
+use crate::views::resize::{resized, scaled};
+use dataset::{Dataset, Entry, Listing, named_or_table, named_or_table_schema};
+use encoded::Undecoded;
+use picture::{Limits, Raster};
+use splits::SplitRule;
+
+/// Images in the first chunk, before it is known how large they are.
+const FIRST_CHUNK: usize = 32;
+/// Bytes of decoded pixels that a chunk is made to hold.
+const CHUNK_BYTES: usize = 32 << 20;
+
+/// Reads a data set and decodes its images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Decode {
+    /// The data set: a name such as `"folder"`, or a table with its `kind`.
+    #[serde(deserialize_with = "named_or_table")]
+    #[schemars(schema_with = "named_or_table_schema")]
+    pub dataset: Dataset,
+    /// Its file or folder, relative to the manifest.
+    pub root: PathBuf,
+    /// To which size images are brought; without it they keep their own.
+    #[serde(default)]
+    pub resize: Option<Resize>,
+    /// What images are for; without it the data set decides.
+    #[serde(default)]
+    pub split: SplitRule,
+    /// The most images of a class that are taken, the first of them; without it all are.
+    #[serde(default)]
+    pub per_class: Option<u32>,
+    /// What transparent pixels are shown over, red, green and blue.
+    #[serde(default = "white")]
+    pub background: [u8; 3],
+    /// What an image that cannot be decoded does.
+    #[serde(default)]
+    pub on_error: OnError,
+    /// What an image may claim.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// To which size images are brought, by antialiased bilinear interpolation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Resize {
+    /// Height and width, whatever the shape was.
+    Exact([u16; 2]),
+    /// The shorter side, keeping the shape; smaller images stay as they are.
+    Shorter(u16),
+}
+
+/// What an image that cannot be decoded does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// The stage fails and names the image.
+    #[default]
+    Fail,
+    /// It is left out and listed, with the reason, in the table `skipped` beside the images.
+    Skip,
+}
+
+impl Stage for Decode {
+    const NAME: &'static str = "decode";
+    const VERSION: u32 = 1;
+    const SUMMARY: &'static str = "Reads a data set and decodes its images into a table";
+
+    fn ports(&self) -> Ports {
+        Ports { inputs: Vec::new(), outputs: vec![Output::new("images", Kind::Images)] }
+    }
+
+    fn ambient(&self) -> Ambient {
+        Ambient { seed: self.split.draws(), ..Ambient::default() }
+    }
+
+    fn check(&self) -> Result<(), ParamError> {
+        self.split.check()?;
+        match self.resize {
+            Some(Resize::Exact([0, _] | [_, 0]) | Resize::Shorter(0)) => {
+                Err(ParamError::new("resize", "An image cannot be resized to nothing"))
+            }
+            _ if self.per_class == Some(0) => Err(ParamError::new("per_class", "No image of any class would be left")),
+            _ => Ok(()),
+        }
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source { param: "root".to_owned(), path: self.root.clone() }]
+    }
+
+    fn resources(&self) -> Resources {
+        Resources { threads: Threads::Many, ..Resources::default() }
+    }
+
+    fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
+        let root = context.source("root")?.to_path_buf();
+        let mut listing = self.dataset.list(&root)?;
+        if let Some(most) = self.per_class {
+            take_per_class(&mut listing.entries, most);
+        }
+        let streams = if self.split.draws() { Some(context.streams()?) } else { None };
+        self.split.apply(&mut listing.entries, listing.classes.len(), streams.as_ref())?;
+        tell_counts(context, &listing);
+        let mut written =
+            Written { images: ImagesWriter::create(context, "images")?, labels: HashMap::new(), skipped: Vec::new() };
+        self.decode(&mut listing, &mut written, context)?;
+        if written.labels.is_empty() {
+            return Err(StageError::input(format!("No image of `{}` could be decoded", root.display())));
+        }
+        for skipped in &written.skipped {
+            context.log(format!("Skipped `{}`, which {}", skipped.source, skipped.reason));
+        }
+        written.images.finish(context)?;
+        skipped::write(context, "images", &written.skipped)
+    }
+}
+
+impl Decode {
+    /// Decodes a chunk on all threads while the one before is written.
+    fn decode(&self, listing: &mut Listing, written: &mut Written, context: &Context<'_>) -> Result<(), StageError> {
+        let Listing { entries, classes, encoded, .. } = listing;
+        let (mut done, mut size) = (0, FIRST_CHUNK);
+        let mut previous: Vec<(&Entry, String, Result<Raster, Undecoded>)> = Vec::new();
+        loop {
+            context.check_cancelled()?;
+            let chunk = &entries[done..(done + size).min(entries.len())];
+            let payloads = encoded.fetch(chunk)?;
+            let (wrote, rasters) = rayon::join(
+                || written.push_all(std::mem::take(&mut previous), classes, self.on_error),
+                || payloads.into_par_iter().map(|payload| self.raster(payload)).collect::<Vec<_>>(),
+            );
+            wrote?;
+            if chunk.is_empty() {
+                return Ok(());
+            }
+            done += chunk.len();
+            // How many images are decoded at a time decides about memory alone: no result depends on it.
+            let bytes: usize = rasters.iter().flatten().map(|raster| raster.pixels.len()).sum();
+            size = (CHUNK_BYTES / (bytes / chunk.len()).max(1)).clamp(8, 4096);
+            let names = chunk.iter().map(|entry| encoded.name(entry));
+            previous =
+                chunk.iter().zip(names).zip(rasters).map(|((entry, name), raster)| (entry, name, raster)).collect();
+            context.progress(done as u64, entries.len() as u64, "images");
+        }
+    }
+
+    /// The picture in its final size.
+    fn raster(&self, payload: encoded::Payload<'_>) -> Result<Raster, Undecoded> {
+        let raster = payload.decode(self.background, self.limits)?;
+        let (height, width) = match self.resize {
+            Some(Resize::Exact([height, width])) => (height.into(), width.into()),
+            Some(Resize::Shorter(side)) if raster.height.min(raster.width) > usize::from(side) => {
+                scaled(raster.height, raster.width, side.into())
+            }
+            _ => return Ok(raster),
+        };
+        Ok(Raster { height, width, pixels: resized(raster.as_picture(), height, width) })
+    }
+}
+
+/// The table as far as it is written.
+struct Written {
+    images: ImagesWriter,
+    /// Label of each class that has an image, by first appearance.
+    labels: HashMap<usize, u32>,
+    skipped: Vec<SkippedRow>,
+}
+
+impl Written {
+    fn push_all(
+        &mut self,
+        chunk: Vec<(&Entry, String, Result<Raster, Undecoded>)>,
+        classes: &[String],
+        on_error: OnError,
+    ) -> Result<(), StageError> {
+        for (entry, name, raster) in chunk {
+            match raster {
+                Ok(raster) => self.push(entry, &raster, classes)?,
+                Err(reason) if on_error == OnError::Skip => {
+                    self.skipped.push(SkippedRow { source: entry.source.clone(), reason: reason.to_string() });
+                }
+                Err(reason) => return Err(StageError::input(format!("The image `{name}` {reason}"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, entry: &Entry, raster: &Raster, classes: &[String]) -> Result<(), StageError> {
+        let next = self.labels.len() as u32;
+        let label = *self.labels.entry(entry.class).or_insert(next);
+        self.images.push(&ImageRow {
+            label,
+            class: &classes[entry.class],
+            split: entry.split.expect("the split rule gave one to every entry"),
+            camera: entry.camera,
+            source: &entry.source,
+            height: raster.height as u16,
+            width: raster.width as u16,
+            pixels: &raster.pixels,
+        })?;
+        Ok(())
+    }
+}
+
+fn take_per_class(entries: &mut Vec<Entry>, most: u32) {
+    let mut taken: HashMap<usize, u32> = HashMap::new();
+    entries.retain(|entry| {
+        let count = taken.entry(entry.class).or_default();
+        *count += 1;
+        *count <= most
+    });
+}
+
+/// Says what each split holds, and where that is not what the data set is known to hold.
+fn tell_counts(context: &Context<'_>, listing: &Listing) {
+    let mut counts: BTreeMap<Split, (usize, BTreeSet<usize>)> = BTreeMap::new();
+    for entry in &listing.entries {
+        let (images, classes) = counts.entry(entry.split.unwrap_or(Split::Train)).or_default();
+        *images += 1;
+        classes.insert(entry.class);
+    }
+    for (split, (images, classes)) in &counts {
+        context.log(format!("{split}: {images} images of {} classes", classes.len()));
+    }
+    for expected in &listing.expected {
+        let (images, classes) =
+            counts.get(&expected.split).map_or((0, 0), |(images, classes)| (*images, classes.len()));
+        if (images, classes) != (expected.images, expected.classes) {
+            context.log(format!(
+                "Warning: {} has {images} images of {classes} classes, but the data set is known to have {} of {}",
+                expected.split, expected.images, expected.classes
+            ));
+        }
+    }
+}
+
+fn white() -> [u8; 3] {
+    [255; 3]
+}
