@@ -99,7 +99,11 @@ impl InputArtifact {
     /// The artifact has no such file.
     pub fn file(&self, name: &str) -> Result<&Path, StageError> {
         self.files.iter().find(|file| file.name == name).map(|file| file.path.as_path()).ok_or_else(|| {
-            StageError::input(format!("The {kind} of `{node}` have no file `{name}`", kind = self.kind, node = self.node))
+            StageError::input(format!(
+                "The {kind} of `{node}` have no file `{name}`",
+                kind = self.kind,
+                node = self.node
+            ))
         })
     }
 }
@@ -142,6 +146,11 @@ impl<'run> Context<'run> {
     /// The artifacts on a port that takes many, in the learners' order.
     pub fn inputs(&self, port: &str) -> &[InputArtifact] {
         self.surroundings.inputs.get(port).map_or(&[], Vec::as_slice)
+    }
+
+    /// All ports that are fed, by name.
+    pub fn ports(&self) -> &BTreeMap<String, Vec<InputArtifact>> {
+        &self.surroundings.inputs
     }
 
     /// The resolved path of the file or folder that the parameter `param` names.

@@ -5,11 +5,19 @@
 //!
 //! This crate deliberately knows neither the cache nor manifests: who runs a stage hands it files and takes files.
 
+pub mod augment;
+pub mod command;
 pub mod context;
+pub mod decode;
 pub mod device;
 pub mod error;
 pub mod kind;
+pub mod loader;
 pub mod stage;
+pub mod tables;
+#[cfg(test)]
+mod testing;
+pub mod views;
 
 pub use context::Context;
 pub use error::StageError;

@@ -11,12 +11,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::command::Command;
 use crate::context::Context;
 use crate::error::StageError;
 use crate::kind::Kind;
 
 /// Every stage, in the order in which a pipeline uses them.
-pub const STAGES: &[StageKind] = &[];
+pub const STAGES: &[StageKind] = &[StageKind::of::<Command>()];
 
 /// A kind of work. The fields of the type are the parameters.
 pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
@@ -99,6 +100,20 @@ impl Input {
     pub fn whole(name: impl Into<String>, kind: Kind) -> Self {
         Self { name: name.into(), kind, columns: Columns::All, arity: Arity::One }
     }
+
+    /// Stands for whatever ports a manifest names besides the others: each takes any number of artifacts of any kind and
+    /// sees all of them. A plan has ports of the manifest's names in its place.
+    pub fn rest() -> Self {
+        Self::whole(Self::REST, Kind::Files).many()
+    }
+
+    /// Whether this is [`Input::rest`].
+    pub fn is_rest(&self) -> bool {
+        self.name == Self::REST
+    }
+
+    /// The name of [`Input::rest`], which no port in a manifest can have.
+    const REST: &'static str = "*";
 
     /// The same port, which may stay empty.
     #[must_use]

@@ -1,0 +1,32 @@
+# One profile (release) for the binary, tests and benchmarks, so that every dependency is compiled once.
+CARGO ?= cargo
+PROFILE = --release
+DNC_RUN = target/release/dnc-run
+ONLY ?= .
+
+.PHONY: run build test bench bench-peers doc fmt lint deny data check-cuda ci
+
+## Builds, then runs the quickstart: embedded images, K = 1, 2, 4, a metric table at the end.
+run: build
+	$(DNC_RUN) pipelines/quickstart.toml
+
+build:
+	$(CARGO) build $(PROFILE) --locked
+
+test:
+	$(CARGO) test $(PROFILE) --locked --workspace --quiet
+
+fmt:
+	$(CARGO) fmt --all --check
+
+lint:
+	$(CARGO) clippy $(PROFILE) --locked --workspace --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(PROFILE) --locked --workspace --no-deps
+
+## Licences, advisories and duplicates of the dependencies, where cargo-deny is installed.
+deny:
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; else echo "cargo-deny is not installed: skipped"; fi
+
+ci: fmt lint doc test

@@ -1,0 +1,180 @@
+//! `dnc-run cache`: the store, shown and tended.
+
+use std::collections::HashSet;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use dnc_cache::{GcPolicy, Key, Store};
+
+use super::place::Place;
+use super::{Failure, Folders};
+use crate::report::run_folder::RunFolder;
+use crate::report::text_table;
+
+/// Arguments of `cache`.
+#[derive(Args)]
+pub struct CacheArgs {
+    #[command(subcommand)]
+    command: CacheCommand,
+    #[command(flatten)]
+    folders: Folders,
+}
+
+#[derive(Subcommand)]
+enum CacheCommand {
+    /// Lists the records, and what they take
+    Ls,
+    /// Reads every byte, and sets aside what is not as it was written
+    Verify,
+    /// Removes what no kept run names
+    Gc(GcArgs),
+}
+
+#[derive(Args)]
+struct GcArgs {
+    /// Keeps what the last N runs of each name name
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    keep: usize,
+    /// Removes only what was not used for so long: `12h`, `30d`
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    older_than: Option<Duration>,
+    /// Goes on, oldest use first, until the store is no larger than this: `500MB`, `20GB`
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_size: Option<u64>,
+    /// Empties the quarantine, too
+    #[arg(long)]
+    quarantine: bool,
+    /// Says what would go, and removes nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl CacheArgs {
+    /// Shows or tends the store.
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let place = Place::here(&self.folders)?;
+        let store = Store::open(&place.store)?;
+        match self.command {
+            CacheCommand::Ls => ls(&store),
+            CacheCommand::Verify => verify(&store),
+            CacheCommand::Gc(args) => gc(&store, &place, &args),
+        }
+    }
+}
+
+fn ls(store: &Store) -> Result<(), Failure> {
+    let listing = store.ls()?;
+    let now = SystemTime::now();
+    let rows = listing.records.iter().map(|entry| {
+        let stage = entry.record.fingerprint.get("stage").and_then(|stage| stage.as_str()).unwrap_or("?");
+        let age = now.duration_since(entry.used).unwrap_or(Duration::ZERO);
+        let outputs: Vec<_> = entry.record.outputs.keys().map(String::as_str).collect();
+        vec![entry.record.key.short(), stage.to_owned(), outputs.join(" "), told_size(entry.bytes), told_age(age)]
+    });
+    println!("{}", text_table(&["key", "stage", "outputs", "size", "last use"], rows.collect()));
+    eprintln!("{} records, {} blobs, {}", listing.records.len(), listing.blobs, told_size(listing.bytes));
+    if listing.unnamed.0 > 0 {
+        eprintln!(
+            "{} blobs ({}) that no record names; `cache gc` removes them",
+            listing.unnamed.0,
+            told_size(listing.unnamed.1)
+        );
+    }
+    if !listing.quarantine.is_empty() {
+        eprintln!("{} damaged objects in quarantine", listing.quarantine.len());
+    }
+    Ok(())
+}
+
+fn verify(store: &Store) -> Result<(), Failure> {
+    let report = store.verify(&|_, _| {})?;
+    for object in &report.quarantined {
+        println!("damaged, now in quarantine: {object}");
+    }
+    for dangling in &report.dangling {
+        println!("record {} names {} blobs that are gone", dangling.key.short(), dangling.missing.len());
+    }
+    eprintln!("{} records and {} blobs ({}) read", report.records, report.blobs, told_size(report.bytes));
+    if report.is_clean() { Ok(()) } else { Err(Failure::Node) }
+}
+
+fn gc(store: &Store, place: &Place, args: &GcArgs) -> Result<(), Failure> {
+    let policy = GcPolicy {
+        keep: kept_keys(place, args.keep)?,
+        keep_blobs: HashSet::new(),
+        older_than: args.older_than,
+        max_size: args.max_size,
+        quarantine: args.quarantine,
+        dry_run: args.dry_run,
+    };
+    let report = store.gc(&policy)?;
+    let did = if args.dry_run { "would remove" } else { "removed" };
+    eprintln!(
+        "{did} {} records, {} blobs ({}), {} temporary and {} scratch folders; {} records ({}) kept",
+        report.records.len(),
+        report.blobs,
+        told_size(report.bytes),
+        report.temporary,
+        report.scratch,
+        report.kept_records,
+        told_size(report.kept_bytes)
+    );
+    Ok(())
+}
+
+/// The keys that the last `keep` runs of each name name. A run that is not finished protects itself by its locks.
+fn kept_keys(place: &Place, keep: usize) -> Result<HashSet<Key>, Failure> {
+    let mut runs = RunFolder::all(&place.runs).context("Cannot read the folder of runs")?;
+    let mut kept = HashSet::new();
+    let mut of_name = 0;
+    let mut name = None;
+    while let Some(run) = runs.pop() {
+        if name.as_ref() != Some(&run.name) {
+            (name, of_name) = (Some(run.name.clone()), 0);
+        }
+        of_name += 1;
+        if of_name <= keep {
+            let nodes = run.read().map(|run| run.nodes).unwrap_or_default();
+            kept.extend(nodes.into_iter().filter_map(|node| node.key));
+        }
+    }
+    Ok(kept)
+}
+
+fn age(text: &str) -> Result<Duration, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86400), ("w", 604_800)];
+    let parsed =
+        units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?.trim().parse::<u64>().ok()?, *seconds)));
+    let (count, seconds) = parsed.ok_or_else(|| format!("`{text}` is no age; write `90m`, `12h`, `30d` or `4w`"))?;
+    Ok(Duration::from_secs(count.saturating_mul(seconds)))
+}
+
+const SIZES: [(&str, u64); 4] = [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+
+fn size(text: &str) -> Result<u64, String> {
+    let parsed =
+        SIZES.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?.trim().parse::<f64>().ok()?, *bytes)));
+    let (count, bytes) = parsed
+        .or_else(|| Some((text.parse().ok()?, 1)))
+        .ok_or_else(|| format!("`{text}` is no size; write `500MB` or `20GB`"))?;
+    if count.is_sign_negative() || !count.is_finite() {
+        Err(format!("`{text}` is no size"))
+    } else {
+        Ok((count * bytes as f64) as u64)
+    }
+}
+
+fn told_size(bytes: u64) -> String {
+    let fits = SIZES.iter().find(|(_, unit)| bytes >= *unit);
+    fits.map_or_else(|| format!("{bytes} B"), |(name, unit)| format!("{:.1} {name}", bytes as f64 / *unit as f64))
+}
+
+fn told_age(age: Duration) -> String {
+    match age.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s ago"),
+        seconds @ 120..7200 => format!("{} min ago", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} h ago", seconds / 3600),
+        seconds => format!("{} d ago", seconds / 86400),
+    }
+}

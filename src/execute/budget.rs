@@ -1,0 +1,135 @@
+//! Who gets which threads, memory and GPU.
+//!
+//! A node that uses one thread takes one; a node that can use many takes a fair share of those that are free, at least
+//! one. Nothing that a node writes depends on how many it got.
+
+/// What the run may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Nodes at once.
+    pub jobs: usize,
+    /// Threads of all nodes together.
+    pub threads: usize,
+    /// Bytes of memory of all nodes together, as far as they declare it.
+    pub memory: u64,
+    /// Ordinals of the GPUs to hand out; empty on a CPU.
+    pub gpus: Vec<usize>,
+}
+
+/// What a node asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Threads that it can use.
+    pub threads: usize,
+    /// Bytes of memory that it may need.
+    pub memory: u64,
+    /// Whether it computes on the run's device, so that on a GPU it wants one to itself.
+    pub device: bool,
+}
+
+/// What one running node was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Threads for its pool.
+    pub threads: usize,
+    /// The GPU that is its own while it runs.
+    pub gpu: Option<usize>,
+    memory: u64,
+}
+
+/// What is left to give.
+#[derive(Debug)]
+pub struct Budget {
+    limits: Limits,
+    running: usize,
+    threads: usize,
+    memory: u64,
+    gpus: Vec<usize>,
+}
+
+impl Budget {
+    /// Everything is free.
+    pub fn new(limits: Limits) -> Self {
+        let gpus = limits.gpus.iter().rev().copied().collect();
+        Self { running: 0, threads: limits.threads, memory: limits.memory, gpus, limits }
+    }
+
+    /// What a node that asks for `wanted` may have now, when `others` more are ready to run; `None` if it has to wait.
+    /// A node that alone wants more memory than there is runs when nothing else does.
+    pub fn grant(&mut self, wanted: Wanted, others: usize) -> Option<Grant> {
+        let memory = wanted.memory.min(self.limits.memory);
+        let wants_gpu = wanted.device && !self.limits.gpus.is_empty();
+        if self.running >= self.limits.jobs
+            || self.threads == 0
+            || memory > self.memory
+            || (wants_gpu && self.gpus.is_empty())
+        {
+            return None;
+        }
+        let slots = (self.limits.jobs - self.running).min(others + 1);
+        let threads = self.threads.div_ceil(slots).min(wanted.threads);
+        self.running += 1;
+        self.threads -= threads;
+        self.memory -= memory;
+        let gpu = if wants_gpu { self.gpus.pop() } else { None };
+        Some(Grant { threads, gpu, memory })
+    }
+
+    /// Takes back what a node was given.
+    pub fn give_back(&mut self, grant: Grant) {
+        self.running -= 1;
+        self.threads += grant.threads;
+        self.memory += grant.memory;
+        self.gpus.extend(grant.gpu);
+        self.gpus.sort_unstable_by(|a, b| b.cmp(a));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(jobs: usize, threads: usize, gpus: &[usize]) -> Limits {
+        Limits { jobs, threads, memory: 100, gpus: gpus.to_vec() }
+    }
+
+    const MANY: Wanted = Wanted { threads: usize::MAX, memory: 0, device: true };
+    const ONE: Wanted = Wanted { threads: 1, memory: 0, device: false };
+
+    #[test]
+    fn shares_are_fair_and_come_back() {
+        let mut budget = Budget::new(limits(4, 8, &[]));
+        let first = budget.grant(MANY, 1).expect("all is free");
+        assert_eq!(first.threads, 4);
+        let second = budget.grant(MANY, 0).expect("half is free");
+        assert_eq!(second.threads, 4);
+        assert_eq!(budget.grant(ONE, 0), None);
+        budget.give_back(first);
+        assert_eq!(budget.grant(ONE, 0).expect("half is free again").threads, 1);
+    }
+
+    #[test]
+    fn gpus_are_handed_out_by_number() {
+        let mut budget = Budget::new(limits(4, 8, &[0, 3]));
+        let first = budget.grant(MANY, 3).expect("two GPUs are free");
+        let second = budget.grant(MANY, 2).expect("one GPU is free");
+        assert_eq!((first.gpu, second.gpu), (Some(0), Some(3)));
+        assert_eq!(budget.grant(MANY, 1), None);
+        assert_eq!(budget.grant(ONE, 1).expect("it needs no GPU").gpu, None);
+        budget.give_back(second);
+        assert_eq!(budget.grant(MANY, 1).expect("a GPU came back").gpu, Some(3));
+    }
+
+    #[test]
+    fn memory_and_jobs_are_limits() {
+        let mut budget = Budget::new(limits(2, 8, &[]));
+        let hungry = Wanted { memory: 80, ..ONE };
+        let first = budget.grant(hungry, 1).expect("100 are free");
+        assert_eq!(budget.grant(hungry, 0), None);
+        assert!(budget.grant(ONE, 0).is_some());
+        assert_eq!(budget.grant(ONE, 0), None, "two nodes run already");
+        budget.give_back(first);
+        let insatiable = Wanted { memory: 1000, ..ONE };
+        assert_eq!(budget.grant(insatiable, 0).expect("it gets all there is").memory, 100);
+    }
+}

@@ -1,0 +1,356 @@
+//! The loop of a run: does what the schedule says until every node that was asked for came to its end.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, Scope};
+use std::time::{Duration, Instant};
+use std::{iter, mem};
+
+use dnc_cache::{Blob, CacheError, Key, Record, Store};
+use dnc_stages::context::InputArtifact;
+use dnc_stages::device::DeviceChoice;
+use rayon::prelude::*;
+
+use super::budget::{Budget, Grant, Limits};
+use super::local::{self, Attempt, Incoming, Work};
+use super::reason::Reason;
+use super::task::{Ingredients, Task, ambient_values};
+use super::{NodeResult, Outcome};
+use crate::fingerprint::Fingerprint;
+use crate::plan::{Plan, Wire};
+use crate::report::event::Event;
+use crate::report::{Reporter, run_folder};
+use crate::schedule::{NodeIndex, Schedule, State, Step};
+
+/// How often a waiting run looks whether it was asked to stop.
+const LOOK_FOR_STOP: Duration = Duration::from_millis(50);
+
+/// Looks per piece of parallel work: some 100 µs.
+const STEPS_AT_ONCE: usize = 16;
+
+/// How a run is to be done.
+pub struct Options {
+    /// What it may use.
+    pub limits: Limits,
+    /// Where floats are computed.
+    pub device: DeviceChoice,
+    /// The nodes that are asked for; they and all above them are brought up to date.
+    pub targets: Vec<NodeIndex>,
+    /// For each node, whether it runs even if it has a record.
+    pub forced: Vec<bool>,
+    /// Whether each stale node runs twice, to compare.
+    pub verify: bool,
+}
+
+/// What a run needs besides the plan.
+pub struct Run<'run> {
+    /// What is run.
+    pub plan: &'run Plan,
+    /// Where records and blobs are.
+    pub store: &'run Store,
+    /// What enters all keys.
+    pub ingredients: &'run Ingredients,
+    /// How.
+    pub options: &'run Options,
+    /// The fingerprint of a node in the last run that knew it.
+    pub previous: &'run (dyn Fn(&str) -> Option<Fingerprint> + Sync),
+    /// Who is told.
+    pub reporter: &'run Reporter,
+    /// Set when the user wants to stop.
+    pub cancelled: &'run AtomicBool,
+}
+
+/// Brings the targets up to date and says what became of every node, in the plan's order.
+///
+/// # Errors
+/// The store cannot be read or written at all. A node that fails is no error but an outcome.
+pub fn execute(run: &Run<'_>) -> Result<Vec<NodeResult>, CacheError> {
+    let mut forced = run.options.forced.clone();
+    loop {
+        let (results, again) = pass(run, &mut forced)?;
+        run.store.flush()?;
+        if !again || run.cancelled.load(Ordering::Relaxed) {
+            return Ok(results);
+        }
+        // Bytes that were believed to be there turned out otherwise. What was done is recorded, so looking at everything
+        // anew costs little and is easier to trust than mending what was concluded from them.
+    }
+}
+
+/// What came of a thread's work on a node.
+struct Answer {
+    node: NodeIndex,
+    grant: Grant,
+    attempt: Attempt,
+    took: Duration,
+    measured: BTreeMap<String, f64>,
+}
+
+/// One walk over the plan. The flag says that some bytes turned out otherwise than believed, so that the plan must be
+/// walked again.
+fn pass(run: &Run<'_>, forced: &mut [bool]) -> Result<(Vec<NodeResult>, bool), CacheError> {
+    let mut schedule = Schedule::new(run.plan.upstream(), &run.options.targets);
+    let mut results: Vec<NodeResult> = run.plan.nodes.iter().map(|_| NodeResult::default()).collect();
+    let mut budget = Budget::new(run.options.limits.clone());
+    let mut again = false;
+    run.reporter.begin_pass();
+
+    thread::scope(|scope| {
+        let (sender, receiver) = mpsc::channel();
+        let mut ready = Vec::new();
+        let mut running = 0;
+        loop {
+            let steps: Vec<Step> = iter::from_fn(|| schedule.next_step()).collect();
+            if !steps.is_empty() {
+                take_steps(run, &mut schedule, &mut results, forced, &mut ready, &steps)?;
+                continue;
+            }
+            if run.cancelled.load(Ordering::Relaxed) || again {
+                ready.clear();
+            }
+            running += start_ready(run, scope, &sender, &mut budget, &mut ready, &mut results, forced);
+            if running == 0 {
+                return Ok(());
+            }
+            match receiver.recv_timeout(LOOK_FOR_STOP) {
+                Ok(answer) => {
+                    running -= 1;
+                    again |= take_answer(run, &mut schedule, &mut results, &mut budget, forced, answer);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => unreachable!("this loop holds a sender"),
+            }
+        }
+    })?;
+    let again = again && !run.cancelled.load(Ordering::Relaxed);
+    for (node, result) in results.iter_mut().enumerate() {
+        match schedule.state(node) {
+            None | Some(State::Hit | State::Ran | State::Failed) => {}
+            Some(State::Skipped) => end(run, node, result, Outcome::Skipped),
+            Some(_) if again => {}
+            Some(_) => end(run, node, result, Outcome::Cancelled),
+        }
+    }
+    Ok((results, again))
+}
+
+/// Does what can be done at once, and puts what has to run among the `ready`.
+fn take_steps(
+    run: &Run<'_>,
+    schedule: &mut Schedule,
+    results: &mut [NodeResult],
+    forced: &[bool],
+    ready: &mut Vec<NodeIndex>,
+    steps: &[Step],
+) -> Result<(), CacheError> {
+    let looked: Vec<(Step, Result<Seen, CacheError>)> = steps
+        .par_iter()
+        .with_min_len(STEPS_AT_ONCE)
+        .map(|&step| {
+            let seen = match step {
+                Step::Look(node) => look(run, results, forced[node], node),
+                Step::Secure(node) => is_secure(run, &results[node], node).map(Seen::Bytes),
+                Step::Run(_) => Ok(Seen::Nothing),
+            };
+            (step, seen)
+        })
+        .collect();
+    for object in run.store.set_aside() {
+        run.reporter.notice(None, format!("`{object}` was damaged and is in quarantine; what it held is made again"));
+    }
+    for (step, seen) in looked {
+        match (step, seen?) {
+            (Step::Look(node), Seen::Record(record)) => {
+                let result = &mut results[node];
+                result.key = Some(record.key);
+                result.outputs = record.outputs;
+                schedule.found(node);
+                end(run, node, result, Outcome::Hit);
+            }
+            (Step::Look(node), Seen::Stale(key, reason)) => {
+                results[node].key = Some(key);
+                results[node].reason = Some(reason);
+                schedule.stale(node);
+            }
+            (Step::Look(node), Seen::Wrong(message)) => {
+                results[node].error = Some(message);
+                schedule.failed(node);
+                end(run, node, &mut results[node], Outcome::Failed);
+            }
+            (Step::Secure(node), Seen::Bytes(true)) => schedule.secured(node),
+            (Step::Secure(node), _) => {
+                results[node].reason = Some(Reason::Lost);
+                schedule.lost(node);
+            }
+            (Step::Run(node), _) => ready.push(node),
+            (Step::Look(_), Seen::Bytes(_) | Seen::Nothing) => unreachable!("a look sees a record or none"),
+        }
+    }
+    Ok(())
+}
+
+/// What a step that needs no running brought to light.
+enum Seen {
+    Record(Record),
+    Stale(Key, Reason),
+    Wrong(String),
+    Bytes(bool),
+    Nothing,
+}
+
+fn look(run: &Run<'_>, results: &[NodeResult], forced: bool, node: NodeIndex) -> Result<Seen, CacheError> {
+    let node = &run.plan.nodes[node];
+    let task = match Task::new(run.plan, node, run.ingredients, results) {
+        Ok(task) => task,
+        Err(message) => return Ok(Seen::Wrong(message)),
+    };
+    if forced {
+        return Ok(Seen::Stale(task.key, Reason::Forced));
+    }
+    if let Some(record) = run.store.record(&task.key)? {
+        return Ok(Seen::Record(record));
+    }
+    let reason = Reason::of(&task, (run.previous)(&node.name));
+    Ok(Seen::Stale(task.key, reason))
+}
+
+/// Whether the outputs that the node's record names are there. Those that the run's own tables are made of will be read,
+/// so they are verified.
+fn is_secure(run: &Run<'_>, result: &NodeResult, node: NodeIndex) -> Result<bool, CacheError> {
+    let ports = &run.plan.stage(&run.plan.nodes[node]).ports;
+    for output in &ports.outputs {
+        let Some(artifact) = result.outputs.get(&output.name) else { return Ok(false) };
+        if !run.store.present(artifact)? {
+            return Ok(false);
+        }
+        if run_folder::holds(output.kind) {
+            for file in artifact.files() {
+                if !matches!(run.store.blob(&file.digest)?, Blob::Present(_)) {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Starts as many of the ready nodes as there is room for, in order; says how many.
+fn start_ready<'scope>(
+    run: &'scope Run<'_>,
+    scope: &'scope Scope<'scope, '_>,
+    sender: &Sender<Answer>,
+    budget: &mut Budget,
+    ready: &mut Vec<NodeIndex>,
+    results: &mut [NodeResult],
+    forced: &[bool],
+) -> usize {
+    let mut waiting = Vec::new();
+    let mut started = 0;
+    let total = ready.len();
+    for (position, node) in mem::take(ready).into_iter().enumerate() {
+        let wanted = run.plan.wanted(&run.plan.nodes[node]);
+        let Some(grant) = budget.grant(wanted, total - position - 1) else {
+            waiting.push(node);
+            continue;
+        };
+        let reason = results[node].reason.get_or_insert(Reason::Lost).clone();
+        let name = &run.plan.nodes[node].name;
+        run.reporter.tell(&Event::NodeStarted { node: name.clone(), why: reason.to_string() });
+        let work = work(run, results, &grant, forced[node] || reason == Reason::Lost, node);
+        let sender = sender.clone();
+        started += 1;
+        scope.spawn(move || {
+            let observer = run.reporter.observer(name);
+            let begun = Instant::now();
+            let attempt = local::attempt(work, run.store, &observer, run.cancelled, &mut |holder| {
+                let holder = holder.map_or_else(|| "another process".to_owned(), |id| format!("process {id}"));
+                run.reporter.tell(&Event::NodeWaits { node: name.clone(), holder });
+            });
+            let answer = Answer { node, grant, attempt, took: begun.elapsed(), measured: observer.into_measured() };
+            // The receiver outlives every thread of the scope.
+            drop(sender.send(answer));
+        });
+    }
+    *ready = waiting;
+    started
+}
+
+fn work<'run>(run: &'run Run<'_>, results: &[NodeResult], grant: &Grant, forced: bool, node: NodeIndex) -> Work<'run> {
+    let plan = run.plan;
+    let node = &plan.nodes[node];
+    let incoming = |wire: &Wire| {
+        let feeds = wire.feeds.iter().map(|feed| Incoming {
+            artifact: InputArtifact {
+                node: plan.nodes[feed.node].name.clone(),
+                kind: feed.kind,
+                files: Vec::new(),
+                columns: wire.columns.clone(),
+            },
+            stored: results[feed.node].outputs[&feed.output].clone(),
+        });
+        (wire.port.clone(), feeds.collect())
+    };
+    let sources = &run.ingredients.sources[node.stage];
+    Work {
+        node: &node.name,
+        job: plan.stage(node).job.as_ref(),
+        task: Task::new(plan, node, run.ingredients, results).expect("it was made when the node was looked at"),
+        inputs: node.inputs.iter().map(incoming).collect(),
+        sources: sources.iter().map(|source| (source.param.clone(), source.path.clone())).collect(),
+        ambient: ambient_values(plan, node),
+        device: grant.gpu.map_or(run.options.device, DeviceChoice::Cuda),
+        threads: grant.threads,
+        forced,
+        verify: run.options.verify,
+    }
+}
+
+/// Notes what came of a node that was running; `true` if the plan must be walked again.
+fn take_answer(
+    run: &Run<'_>,
+    schedule: &mut Schedule,
+    results: &mut [NodeResult],
+    budget: &mut Budget,
+    forced: &mut [bool],
+    answer: Answer,
+) -> bool {
+    let Answer { node, grant, attempt, took, measured } = answer;
+    budget.give_back(grant);
+    let result = &mut results[node];
+    result.took = took;
+    result.measured = measured;
+    let believed = !result.outputs.is_empty();
+    match attempt {
+        Attempt::Ran { outputs, differs } => {
+            forced[node] = false;
+            if let Some(place) = &differs {
+                let message = format!("not reproducible: `{place}` is not as recorded for the same key");
+                run.reporter.notice(Some(&run.plan.nodes[node].name), message);
+            }
+            result.outputs = outputs;
+            schedule.ran(node);
+            end(run, node, result, Outcome::Ran);
+            believed && differs.is_some()
+        }
+        Attempt::Found(outputs) => {
+            result.outputs = outputs;
+            schedule.ran(node);
+            end(run, node, result, Outcome::Hit);
+            false
+        }
+        Attempt::Failed(message) => {
+            result.error = Some(message);
+            schedule.failed(node);
+            end(run, node, result, Outcome::Failed);
+            false
+        }
+        Attempt::InputLost => true,
+        Attempt::Cancelled => false,
+    }
+}
+
+fn end(run: &Run<'_>, node: NodeIndex, result: &mut NodeResult, outcome: Outcome) {
+    result.outcome = outcome;
+    run.reporter.finished(&run.plan.nodes[node].name, result);
+}

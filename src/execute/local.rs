@@ -1,0 +1,290 @@
+//! One task on this machine: claimed, given its inputs, run, taken into the store.
+
+use std::any::Any;
+use std::backtrace::Backtrace;
+use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, Once};
+use std::thread;
+
+use dnc_cache::{Artifact, Blob, CacheError, Claim, Digest, Record, Store};
+use dnc_stages::StageError;
+use dnc_stages::context::{AmbientValues, Context, InputArtifact, InputFile, Observer, Surroundings, Written};
+use dnc_stages::device::DeviceChoice;
+use dnc_stages::stage::Job;
+
+use super::task::Task;
+use super::whole_message;
+
+/// What running one node takes, gathered by the driver.
+pub struct Work<'run> {
+    /// Its name.
+    pub node: &'run str,
+    /// The stage with its parameters.
+    pub job: &'run dyn Job,
+    /// The task.
+    pub task: Task,
+    /// Its inputs by port.
+    pub inputs: BTreeMap<String, Vec<Incoming>>,
+    /// The files outside the store, resolved, by the parameter that names them.
+    pub sources: BTreeMap<String, PathBuf>,
+    /// What the stage may know of round and learners.
+    pub ambient: AmbientValues,
+    /// Where floats are computed.
+    pub device: DeviceChoice,
+    /// How many threads its pool gets.
+    pub threads: usize,
+    /// Whether to run even if a record is there.
+    pub forced: bool,
+    /// Whether to run twice, with one thread and with all, and compare.
+    pub verify: bool,
+}
+
+/// An artifact on its way into a node.
+pub struct Incoming {
+    /// What the stage will see, still without files.
+    pub artifact: InputArtifact,
+    /// The artifact as its record names it.
+    pub stored: Artifact,
+}
+
+/// How one try at a task ended.
+pub enum Attempt {
+    /// It ran and left these outputs. `differs` names the first output and facet that are not as an older record says.
+    Ran {
+        /// The outputs by name.
+        outputs: BTreeMap<String, Artifact>,
+        /// `output.facet`, where the task had a record and gave other bytes.
+        differs: Option<String>,
+    },
+    /// Another process finished it first.
+    Found(BTreeMap<String, Artifact>),
+    /// An input's bytes are gone or rotten: whoever made it must run first.
+    InputLost,
+    /// It failed, and why.
+    Failed(String),
+    /// The run was stopped.
+    Cancelled,
+}
+
+/// Tries the task once. `waiting` is told when another process holds it.
+pub fn attempt(
+    work: Work<'_>,
+    store: &Store,
+    observer: &dyn Observer,
+    cancelled: &AtomicBool,
+    waiting: &mut dyn FnMut(Option<u32>),
+) -> Attempt {
+    match try_attempt(work, store, observer, cancelled, waiting) {
+        Ok(attempt) => attempt,
+        Err(Failure::Cache(CacheError::Cancelled { .. }) | Failure::Stage(StageError::Cancelled)) => Attempt::Cancelled,
+        Err(Failure::Cache(error)) => Attempt::Failed(whole_message(&error)),
+        Err(Failure::Stage(error)) => Attempt::Failed(whole_message(&error)),
+        Err(Failure::Message(message)) => Attempt::Failed(message),
+    }
+}
+
+enum Failure {
+    Cache(CacheError),
+    Stage(StageError),
+    Message(String),
+}
+
+impl From<CacheError> for Failure {
+    fn from(error: CacheError) -> Self {
+        Failure::Cache(error)
+    }
+}
+
+impl From<StageError> for Failure {
+    fn from(error: StageError) -> Self {
+        Failure::Stage(error)
+    }
+}
+
+fn try_attempt(
+    work: Work<'_>,
+    store: &Store,
+    observer: &dyn Observer,
+    cancelled: &AtomicBool,
+    waiting: &mut dyn FnMut(Option<u32>),
+) -> Result<Attempt, Failure> {
+    let claim = store.claim(&work.task.key, &|| cancelled.load(Ordering::Relaxed), waiting)?;
+    let recorded = store.record(&work.task.key)?;
+    if let Some(record) = &recorded
+        && !work.forced
+        && all_present(store, record)?
+    {
+        return Ok(Attempt::Found(record.outputs.clone()));
+    }
+    let Some(inputs) = open_inputs(store, &work.inputs)? else { return Ok(Attempt::InputLost) };
+
+    let scratch = store.scratch(&work.task.key)?;
+    let run = |threads: usize| -> Result<BTreeMap<String, Artifact>, Failure> {
+        let folder = store.task_folder(&work.task.key)?;
+        let surroundings = Surroundings {
+            inputs: inputs.clone(),
+            sources: work.sources.clone(),
+            ambient: work.ambient,
+            device: work.device,
+            threads,
+            outputs: folder.path().to_path_buf(),
+            scratch: scratch.clone(),
+            observer,
+            cancelled,
+        };
+        let written = run_caught(work.node, work.job, surroundings)?;
+        take_in(store, work.job, written)
+    };
+    if work.verify {
+        let alone = run(1)?;
+        empty(&scratch)?;
+        let together = run(work.threads.max(2))?;
+        if let Some(place) = first_difference(&alone, &together) {
+            return Err(Failure::Message(format!(
+                "It is not reproducible: with one thread and with {} its output differs in `{place}`",
+                work.threads.max(2)
+            )));
+        }
+        return finish(store, claim, work.task, together, recorded);
+    }
+    let outputs = run(work.threads)?;
+    finish(store, claim, work.task, outputs, recorded)
+}
+
+fn finish(
+    store: &Store,
+    claim: Claim,
+    task: Task,
+    outputs: BTreeMap<String, Artifact>,
+    recorded: Option<Record>,
+) -> Result<Attempt, Failure> {
+    let differs = recorded.and_then(|record| first_difference(&record.outputs, &outputs));
+    let fingerprint = serde_json::to_value(&task.fingerprint).expect("a fingerprint has string keys");
+    store.commit(claim, Record { key: task.key, fingerprint, outputs: outputs.clone() })?;
+    Ok(Attempt::Ran { outputs, differs })
+}
+
+fn all_present(store: &Store, record: &Record) -> Result<bool, CacheError> {
+    for artifact in record.outputs.values() {
+        if !store.present(artifact)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+type OpenInputs = BTreeMap<String, Vec<InputArtifact>>;
+
+/// The inputs with the paths of their verified files; `None` where bytes are gone or rotten.
+fn open_inputs(store: &Store, inputs: &BTreeMap<String, Vec<Incoming>>) -> Result<Option<OpenInputs>, CacheError> {
+    let mut open = OpenInputs::new();
+    for (port, incoming) in inputs {
+        let mut artifacts = Vec::with_capacity(incoming.len());
+        for Incoming { artifact, stored } in incoming {
+            let mut artifact = artifact.clone();
+            for file in stored.files() {
+                match store.blob(&file.digest)? {
+                    Blob::Present(path) => artifact.files.push(InputFile { name: file.path.clone(), path }),
+                    Blob::Missing | Blob::Rotten => return Ok(None),
+                }
+            }
+            artifacts.push(artifact);
+        }
+        open.insert(port.clone(), artifacts);
+    }
+    Ok(Some(open))
+}
+
+/// Takes every declared output into the store.
+fn take_in(
+    store: &Store,
+    job: &dyn Job,
+    mut written: BTreeMap<String, Written>,
+) -> Result<BTreeMap<String, Artifact>, Failure> {
+    let mut outputs = BTreeMap::new();
+    for output in job.ports().outputs {
+        let Some(written) = written.remove(&output.name) else {
+            return Err(Failure::Message(format!("It did not write its output `{}`", output.name)));
+        };
+        let facets = written.facets.into_iter().map(|(name, bytes)| (name, Digest::from_bytes(bytes))).collect();
+        outputs.insert(output.name, store.ingest(&written.folder, facets)?);
+    }
+    Ok(outputs)
+}
+
+/// The first output, and facet of it, in which two results of one task differ.
+fn first_difference(old: &BTreeMap<String, Artifact>, new: &BTreeMap<String, Artifact>) -> Option<String> {
+    for (name, new) in new {
+        let Some(old) = old.get(name) else { return Some(name.clone()) };
+        let facets = old.facets().keys().chain(new.facets().keys());
+        if let Some(facet) = facets.filter(|&facet| old.facets().get(facet) != new.facets().get(facet)).min() {
+            return Some(format!("{name}.{facet}"));
+        }
+        if old.digest() != new.digest() {
+            let file = new.files().iter().find(|&file| !old.files().contains(file));
+            return Some(file.map_or_else(|| name.clone(), |file| format!("{name}/{}", file.path)));
+        }
+    }
+    None
+}
+
+fn empty(folder: &Path) -> Result<(), StageError> {
+    std::fs::remove_dir_all(folder)
+        .and_then(|()| std::fs::create_dir_all(folder))
+        .map_err(|source| StageError::file("empty", folder, source))
+}
+
+/// Runs the job in a rayon pool of its own. A panic becomes an error that says where it happened.
+fn run_caught(node: &str, job: &dyn Job, surroundings: Surroundings<'_>) -> Result<BTreeMap<String, Written>, Failure> {
+    let threads = surroundings.threads;
+    let named = node.to_owned();
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(move |number| format!("{NODE_THREAD}{named}/{number}"))
+        .build()
+        .map_err(|error| Failure::Message(format!("Cannot start {threads} threads: {error}")))?;
+    remember_panics();
+    pool.install(|| {
+        panic::catch_unwind(AssertUnwindSafe(|| {
+            let mut context = Context::new(surroundings);
+            job.run(&mut context).map(|()| context.finish())
+        }))
+    })
+    .map_err(|payload| {
+        let told = PANICS.lock().expect("the hook does not panic").remove(node);
+        let told = told.unwrap_or_else(|| text_of(payload.as_ref()));
+        Failure::Message(format!("It panicked (a defect, please report it): {told}"))
+    })?
+    .map_err(Failure::from)
+}
+
+/// What the names of the threads that run nodes begin with.
+const NODE_THREAD: &str = "node ";
+
+/// Message, place and backtrace of the last panic of each running node.
+static PANICS: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+
+/// Makes a panic of a node be remembered with its place instead of being printed between the lines of the others.
+fn remember_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let default = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let thread = thread::current();
+            let node =
+                thread.name().and_then(|name| name.strip_prefix(NODE_THREAD)).and_then(|name| name.rsplit_once('/'));
+            let Some((node, _)) = node else { return default(info) };
+            let place = info.location().map(ToString::to_string).unwrap_or_default();
+            let told = format!("{} at {place}\n{}", text_of(info.payload()), Backtrace::capture());
+            PANICS.lock().expect("this hook does not panic").insert(node.to_owned(), told);
+        }));
+    });
+}
+
+fn text_of(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|&text| text.to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
+}

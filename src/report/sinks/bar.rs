@@ -1,0 +1,88 @@
+//! `--progress bar`: one line for the whole run and one for each running node, redrawn in place.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::plain;
+use crate::execute::Outcome;
+use crate::report::event::{Event, Sink};
+
+const REDRAW: Duration = Duration::from_millis(200);
+
+/// Draws bars on a terminal.
+pub struct Bar {
+    screen: MultiProgress,
+    whole: ProgressBar,
+    nodes: HashMap<String, ProgressBar>,
+}
+
+impl Bar {
+    /// Bars on standard error.
+    pub fn new() -> Self {
+        let screen = MultiProgress::new();
+        let whole = screen.add(ProgressBar::no_length());
+        whole.set_style(style("{msg} {bar:30} {pos}/{len} nodes {elapsed}"));
+        Self { screen, whole, nodes: HashMap::new() }
+    }
+
+    fn line(&self, line: &str) {
+        // Writing above the bars fails only where standard error is gone, and then nobody reads it.
+        drop(self.screen.println(line));
+    }
+}
+
+impl Default for Bar {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Sink for Bar {
+    fn tell(&mut self, event: &Event) {
+        match event {
+            Event::RunStarted { run, nodes } => {
+                self.whole.set_message(run.clone());
+                self.whole.set_length(*nodes as u64);
+            }
+            Event::NodeStarted { node, why } => {
+                let bar = self.screen.insert_before(&self.whole, ProgressBar::no_length());
+                bar.set_style(style("  {prefix} {spinner} {msg}"));
+                bar.set_prefix(node.clone());
+                bar.set_message(why.clone());
+                bar.enable_steady_tick(REDRAW);
+                self.nodes.insert(node.clone(), bar);
+            }
+            Event::NodeWaits { node, holder } => self.line(&format!("{node}: waits for {holder}")),
+            Event::NodeProgress { node, done, total, unit } => {
+                if let Some(bar) = self.nodes.get(node) {
+                    if bar.length() != Some(*total) && *total > 0 {
+                        bar.set_length(*total);
+                        bar.set_style(style("  {prefix} {bar:30} {pos}/{len} {msg} {eta}"));
+                    }
+                    bar.set_message(unit.clone());
+                    bar.set_position(*done);
+                }
+            }
+            Event::NodeFinished { node, outcome, took, error, finished, nodes } => {
+                if let Some(bar) = self.nodes.remove(node) {
+                    bar.finish_and_clear();
+                }
+                if matches!(outcome, Outcome::Ran | Outcome::Failed | Outcome::Skipped) {
+                    self.line(&plain::finished_line(node, *outcome, *took, error.as_deref(), *finished, *nodes));
+                }
+                self.whole.set_position(*finished as u64);
+            }
+            Event::Notice { .. } => self.line(&plain::notice(event)),
+            Event::RunFinished { outcomes, took } => {
+                self.whole.finish_and_clear();
+                eprintln!("{}", plain::summary(*outcomes, *took));
+            }
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is a constant of this file")
+}

@@ -1,0 +1,76 @@
+//! `--progress plain`: a line an event, readable in a log file.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::execute::Outcome;
+use crate::report::event::{Event, Outcomes, Sink};
+
+/// Writes lines. Progress is told when another tenth of a node is done, so that a log stays short.
+#[derive(Default)]
+pub struct Plain {
+    tenths: HashMap<String, u64>,
+}
+
+impl Sink for Plain {
+    fn tell(&mut self, event: &Event) {
+        match event {
+            Event::RunStarted { run, nodes } => eprintln!("Run {run}: {nodes} nodes"),
+            Event::NodeStarted { node, why } => eprintln!("{node}: runs, {why}"),
+            Event::NodeWaits { node, holder } => eprintln!("{node}: waits for {holder}"),
+            Event::NodeProgress { node, done, total, unit } => {
+                let tenth = (done * 10).checked_div(*total).unwrap_or(0);
+                let told = self.tenths.entry(node.clone()).or_default();
+                if tenth > *told && done < total {
+                    *told = tenth;
+                    eprintln!("{node}: {done} of {total} {unit}");
+                }
+            }
+            Event::NodeFinished { outcome: Outcome::Hit | Outcome::Cancelled, .. } => {}
+            Event::NodeFinished { node, outcome, took, error, finished, nodes } => {
+                self.tenths.remove(node);
+                eprintln!("{}", finished_line(node, *outcome, *took, error.as_deref(), *finished, *nodes));
+            }
+            Event::Notice { .. } => eprintln!("{}", notice(event)),
+            Event::RunFinished { outcomes, took } => eprintln!("{}", summary(*outcomes, *took)),
+        }
+    }
+}
+
+/// The line of a node that came to its end.
+pub(super) fn finished_line(
+    node: &str,
+    outcome: Outcome,
+    took: Duration,
+    error: Option<&str>,
+    finished: usize,
+    nodes: usize,
+) -> String {
+    let what = match (outcome, error) {
+        (Outcome::Failed, Some(error)) => format!("failed after {:.1} s: {error}", took.as_secs_f64()),
+        (Outcome::Ran, _) => format!("done in {:.1} s", took.as_secs_f64()),
+        (outcome, _) => outcome.to_string(),
+    };
+    format!("[{finished}/{nodes}] {node}: {what}")
+}
+
+/// The line of a notice.
+pub(super) fn notice(event: &Event) -> String {
+    match event {
+        Event::Notice { node: Some(node), message } => format!("note: {node}: {message}"),
+        Event::Notice { node: None, message } => format!("note: {message}"),
+        _ => String::new(),
+    }
+}
+
+/// The last line of a run.
+pub(super) fn summary(outcomes: Outcomes, took: Duration) -> String {
+    let Outcomes { hit, ran, failed, skipped, cancelled } = outcomes;
+    let mut parts = vec![format!("{hit} hit"), format!("{ran} ran")];
+    for (count, what) in [(failed, "failed"), (skipped, "skipped"), (cancelled, "cancelled")] {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    }
+    format!("{} in {:.2} s", parts.join(", "), took.as_secs_f64())
+}

@@ -1,0 +1,397 @@
+//! `command`: any program that reads and writes files.
+//!
+//! It runs in an empty folder and finds there what it declared and nothing else: its inputs, and where its outputs go.
+//! Words and environment may hold placeholders, and what they mention enters the key:
+//!
+//! | placeholder | stands for |
+//! |---|---|
+//! | `{in.PORT}` | the file that feeds the port; a folder where there are several files |
+//! | `{out.NAME}` | the folder of that output |
+//! | `{file.N}` | the path of entry N of `files` |
+//! | `{seed}` `{round}` `{learners}` `{learner}` | the manifest's seed, the round, how many learners it has, this node's learner |
+//!
+//! The program itself and all `files` are part of the key by what they contain.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process_group};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::context::{Context, InputArtifact};
+use crate::error::StageError;
+use crate::kind::Kind;
+use crate::stage::{Ambient, Input, Output, ParamError, Ports, Source, Stage};
+use crate::tables;
+
+/// Runs a program on files.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// The program and its arguments; a single string is given to the shell.
+    pub run: Words,
+    /// The outputs that it writes, and what they hold.
+    #[serde(default)]
+    pub outputs: BTreeMap<String, Kind>,
+    /// Scripts and other files that it reads, relative to the manifest.
+    #[serde(default)]
+    pub files: Vec<PathBuf>,
+    /// Environment variables, besides PATH, HOME, LANG and TMPDIR, which it always has.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Seconds after which it is stopped and has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_limit: Option<f64>,
+}
+
+/// A program and its arguments, or a line for the shell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Words {
+    /// For `sh -c`.
+    Line(String),
+    /// As they are.
+    List(Vec<String>),
+}
+
+/// Variables that a program cannot do without and that say nothing about what it computes.
+const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
+
+/// How often a silent program is looked at: whether it ended, took too long, or shall be stopped.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+impl Stage for Command {
+    const NAME: &'static str = "command";
+    const VERSION: u32 = 1;
+    const SUMMARY: &'static str = "Runs any program on Arrow, Parquet or other files";
+
+    fn ports(&self) -> Ports {
+        let outputs = self.outputs.iter().map(|(name, &kind)| Output::new(name, kind)).collect();
+        Ports { inputs: vec![Input::rest()], outputs }
+    }
+
+    fn ambient(&self) -> Ambient {
+        let words = self.words();
+        let texts = || words.iter().chain(self.env.values());
+        let mentions = |placeholder: &str| texts().any(|text| text.contains(placeholder));
+        Ambient {
+            seed: mentions("{seed}"),
+            round: mentions("{round}"),
+            learners: mentions("{learners}"),
+            learner: mentions("{learner}"),
+            arithmetic: false,
+        }
+    }
+
+    fn check(&self) -> Result<(), ParamError> {
+        if self.words().first().is_none_or(String::is_empty) {
+            return Err(ParamError::new("run", "There is no program to run"));
+        }
+        if self.program().is_none() {
+            let program = &self.words()[0];
+            return Err(ParamError::new("run", format!("No program `{program}` is on the PATH")));
+        }
+        if self.outputs.is_empty() {
+            return Err(ParamError::new("", "A command without outputs leaves nothing that could be kept")
+                .hint("name them, as in `outputs = { result = \"files\" }`"));
+        }
+        if self.time_limit.is_some_and(|seconds| seconds.is_nan() || seconds <= 0.0) {
+            return Err(ParamError::new("time_limit", "A time limit is a number of seconds above 0"));
+        }
+        let known = |name: &str| {
+            let file = |index: &str| index.parse().is_ok_and(|index: usize| index < self.files.len());
+            let output = |name: &str| self.outputs.contains_key(name);
+            matches!(name, "seed" | "round" | "learners" | "learner")
+                || name.starts_with("in.")
+                || name.strip_prefix("file.").is_some_and(file)
+                || name.strip_prefix("out.").is_some_and(output)
+        };
+        for (key, text) in
+            self.words().iter().map(|word| ("run", word)).chain(self.env.values().map(|value| ("env", value)))
+        {
+            if let Some(unknown) = placeholders(text).find(|name| is_placeholder(name) && !known(name)) {
+                return Err(ParamError::new(key, format!("`{{{unknown}}}` stands for nothing")));
+            }
+        }
+        Ok(())
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        let param = match self.run {
+            Words::Line(_) => "shell".to_owned(),
+            Words::List(_) => "run.0".to_owned(),
+        };
+        let program = self.program().map(|path| Source { param, path });
+        let files = self.files.iter().enumerate();
+        program
+            .into_iter()
+            .chain(files.map(|(index, path)| Source { param: format!("files.{index}"), path: path.clone() }))
+            .collect()
+    }
+
+    fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
+        let folder = context.scratch().join("command");
+        fresh(&folder)?;
+        let places = self.places(context, &folder)?;
+        let words: Vec<String> = self.words().iter().map(|word| filled(word, &places)).collect::<Result<_, _>>()?;
+        let mut command = std::process::Command::new(context.source(&self.sources()[0].param)?);
+        command.args(&words[1..]).current_dir(&folder).env_clear().stdin(Stdio::null()).process_group(0);
+        command.envs(INHERITED.iter().filter_map(|name| Some((*name, env::var_os(name)?))));
+        for (name, value) in &self.env {
+            command.env(name, filled(value, &places)?);
+        }
+        let status = self.watch(command, context)?;
+        if !status.success() {
+            return Err(StageError::input(failure(&words[0], status)));
+        }
+        for (name, &kind) in &self.outputs {
+            tables::note_facets(context, name, kind)?;
+        }
+        // The input links would outlive a kill otherwise; they name nothing that is not in the store.
+        fs::remove_dir_all(&folder).map_err(|source| StageError::file("remove", &folder, source))
+    }
+}
+
+impl Command {
+    fn words(&self) -> Vec<String> {
+        match &self.run {
+            Words::Line(line) => vec!["sh".to_owned(), "-c".to_owned(), line.clone()],
+            Words::List(words) => words.clone(),
+        }
+    }
+
+    /// The program's path: as written where it has a slash, else the first on the PATH.
+    fn program(&self) -> Option<PathBuf> {
+        let words = self.words();
+        let program = words.first()?;
+        if program.contains('/') {
+            return Some(PathBuf::from(program));
+        }
+        let path = env::var_os("PATH")?;
+        env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
+    }
+
+    /// What the placeholders stand for.
+    fn places(&self, context: &mut Context<'_>, folder: &Path) -> Result<BTreeMap<String, String>, StageError> {
+        let mut places = BTreeMap::new();
+        for (port, artifacts) in context.ports() {
+            places.insert(format!("in.{port}"), laid_out(&folder.join(port), artifacts)?.display().to_string());
+        }
+        for name in self.outputs.keys() {
+            places.insert(format!("out.{name}"), context.output(name)?.display().to_string());
+        }
+        for index in 0..self.files.len() {
+            places.insert(format!("file.{index}"), context.source(&format!("files.{index}"))?.display().to_string());
+        }
+        let ambient = context.ambient();
+        let numbers = [
+            ("seed", ambient.seed),
+            ("round", ambient.round.map(u64::from)),
+            ("learners", ambient.learners.map(u64::from)),
+            ("learner", ambient.learner.map(u64::from)),
+        ];
+        places.extend(numbers.into_iter().filter_map(|(name, number)| Some((name.to_owned(), number?.to_string()))));
+        Ok(places)
+    }
+
+    /// Runs the program to its end, its output going to the node's log.
+    fn watch(&self, mut command: std::process::Command, context: &Context<'_>) -> Result<ExitStatus, StageError> {
+        let program = PathBuf::from(command.get_program());
+        let failed = |source: io::Error| StageError::file("run", &program, source);
+        let (mut reader, writer) = io::pipe().map_err(failed)?;
+        command.stdout(writer.try_clone().map_err(failed)?).stderr(writer);
+        let mut child = command.spawn().map_err(failed)?;
+        // The command holds the pipe's other end, which must close when the program's own copies do.
+        drop(command);
+        let deadline = self.time_limit.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
+        let mut output = Lines::default();
+        loop {
+            if is_readable(&reader).map_err(failed)? {
+                let mut bytes = [0; 8192];
+                let count = reader.read(&mut bytes).map_err(failed)?;
+                if count == 0 {
+                    break;
+                }
+                output.take(&bytes[..count], context);
+            } else if child.try_wait().map_err(failed)?.is_some() {
+                break;
+            }
+            let late = deadline.is_some_and(|deadline| Instant::now() > deadline);
+            if late || context.check_cancelled().is_err() {
+                stop(&mut child).map_err(failed)?;
+                output.end(context);
+                context.check_cancelled()?;
+                let limit = self.time_limit.unwrap_or_default();
+                return Err(StageError::input(format!("It was stopped at its time limit of {limit} s")));
+            }
+        }
+        output.end(context);
+        self.wait(&mut child, deadline, context).map_err(failed)
+    }
+
+    /// Waits for a program that closed its output before it ended.
+    fn wait(&self, child: &mut Child, deadline: Option<Instant>, context: &Context<'_>) -> io::Result<ExitStatus> {
+        if deadline.is_none() {
+            return child.wait();
+        }
+        loop {
+            let over = deadline.is_some_and(|deadline| Instant::now() > deadline) || context.check_cancelled().is_err();
+            match child.try_wait()? {
+                Some(status) => return Ok(status),
+                None if over => stop(child)?,
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+}
+
+/// Whether there is something to read, or the end, waiting a little for it.
+fn is_readable(reader: &impl AsFd) -> io::Result<bool> {
+    let timeout = Timespec { tv_sec: 0, tv_nsec: LOOK_EVERY.subsec_nanos().into() };
+    match poll(&mut [PollFd::new(reader, PollFlags::IN)], Some(&timeout)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Kills the program and all that it started.
+fn stop(child: &mut Child) -> io::Result<()> {
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        match kill_process_group(group, Signal::KILL) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    child.wait().map(drop)
+}
+
+fn failure(program: &str, status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("`{program}` ended with exit code {code}; what it said is in the node's log"),
+        (None, Some(signal)) => format!("`{program}` was killed by signal {signal}"),
+        (None, None) => format!("`{program}` ended with {status}"),
+    }
+}
+
+/// Cuts a program's output into the log's lines.
+#[derive(Default)]
+struct Lines {
+    open: Vec<u8>,
+}
+
+impl Lines {
+    fn take(&mut self, bytes: &[u8], context: &Context<'_>) {
+        self.open.extend_from_slice(bytes);
+        while let Some(end) = self.open.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = self.open.drain(..=end).collect();
+            context.log(String::from_utf8_lossy(&line[..end]));
+        }
+    }
+
+    fn end(&mut self, context: &Context<'_>) {
+        if !self.open.is_empty() {
+            context.log(String::from_utf8_lossy(&self.open));
+            self.open.clear();
+        }
+    }
+}
+
+fn fresh(folder: &Path) -> Result<(), StageError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StageError::file("remove", folder, error)),
+        _ => {}
+    }
+    fs::create_dir_all(folder).map_err(|source| StageError::file("create", folder, source))
+}
+
+/// Links an input's files under their own names, and returns the file where there is one, the folder where there are
+/// more. Of several artifacts each gets a folder named by its place.
+fn laid_out(folder: &Path, artifacts: &[InputArtifact]) -> Result<PathBuf, StageError> {
+    let mut last = folder.to_path_buf();
+    for (index, artifact) in artifacts.iter().enumerate() {
+        let own = if artifacts.len() > 1 { folder.join(index.to_string()) } else { folder.to_path_buf() };
+        for file in &artifact.files {
+            last = own.join(&file.name);
+            let parent = last.parent().unwrap_or(&own);
+            fs::create_dir_all(parent).map_err(|source| StageError::file("create", parent, source))?;
+            std::os::unix::fs::symlink(&file.path, &last).map_err(|source| StageError::file("link", &last, source))?;
+        }
+    }
+    let one = artifacts.len() == 1 && artifacts[0].files.len() == 1;
+    Ok(if one { last } else { folder.to_path_buf() })
+}
+
+/// What stands in braces, as in `{seed}`.
+fn placeholders(text: &str) -> impl Iterator<Item = &str> {
+    text.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0))
+}
+
+/// Whether a word in braces means to be a placeholder: braces are common in shells and JSON, too.
+fn is_placeholder(name: &str) -> bool {
+    matches!(name, "seed" | "round" | "learners" | "learner")
+        || ["in.", "out.", "file."].iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn filled(text: &str, places: &BTreeMap<String, String>) -> Result<String, StageError> {
+    let mut filled = text.to_owned();
+    for name in placeholders(text).filter(|name| is_placeholder(name)) {
+        let Some(place) = places.get(name) else {
+            return Err(StageError::input(format!(
+                "`{{{name}}}` stands for nothing here: there is no such input or value"
+            )));
+        };
+        filled = filled.replace(&format!("{{{name}}}"), place);
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(text: &str) -> Result<Box<dyn crate::stage::Job>, ParamError> {
+        let kind = crate::stage::StageKind::of::<Command>();
+        kind.parse(serde_json::from_str(text).expect("the test writes JSON"))
+    }
+
+    #[test]
+    fn what_it_mentions_enters_its_key() {
+        let job = command(r#"{ "run": "echo {seed} > {out.x}/x", "outputs": { "x": "files" } }"#).expect("it is right");
+        assert_eq!(job.ambient(), Ambient { seed: true, ..Ambient::default() });
+        assert_eq!(job.ports().outputs, [Output::new("x", Kind::Files)]);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for (params, key, told) in [
+            (r#"{ "run": [], "outputs": { "x": "files" } }"#, "run", "no program"),
+            (r#"{ "run": ["no-such-program-anywhere"], "outputs": { "x": "files" } }"#, "run", "PATH"),
+            (r#"{ "run": "true" }"#, "", "without outputs"),
+            (r#"{ "run": "cp {out.y}", "outputs": { "x": "files" } }"#, "run", "{out.y}"),
+            (r#"{ "run": "cp {file.0}", "outputs": { "x": "files" } }"#, "run", "{file.0}"),
+            (r#"{ "run": "true", "outputs": { "x": "files" }, "time_limit": 0 }"#, "time_limit", "above 0"),
+            (r#"{ "run": "true", "outputs": { "x": "pictures" } }"#, "outputs.x", "unknown variant"),
+        ] {
+            let error = command(params).err().expect("it is refused");
+            assert_eq!(error.key, key, "{params}");
+            assert!(error.message.contains(told), "{params}: {}", error.message);
+        }
+    }
+
+    #[test]
+    fn braces_of_other_languages_stay() {
+        let places = BTreeMap::from([("seed".to_owned(), "7".to_owned())]);
+        let filled = filled(r#"awk '{print $1}' {seed} ${HOME}"#, &places).expect("the seed is known");
+        assert_eq!(filled, r#"awk '{print $1}' 7 ${HOME}"#);
+    }
+}

@@ -1,0 +1,249 @@
+//! What runs again, and what does not: the table of issue 2, each row as a user would bring it about.
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+
+use common::{Project, overwrite};
+
+/// left → middle → end, and a branch beside them. `middle` writes the number of lines of `left`, so that its output can
+/// stay when its input changes. Each node counts how often it ran.
+const MANIFEST: &str = r#"
+name = "chain"
+
+[stage.left]
+kind = "command"
+run = "cat {file.0} > {out.text}/text"
+files = ["input.txt"]
+outputs = { text = "files" }
+
+[stage.middle]
+kind = "command"
+in = { text = "left" }
+run = "wc -l < {in.text} > {out.count}/count"
+outputs = { count = "files" }
+
+[stage.end]
+kind = "command"
+in = { count = "middle" }
+run = "sed s/^/lines:/ {in.count} > {out.told}/told"
+outputs = { told = "files" }
+
+[stage.branch]
+kind = "command"
+in = { text = "left" }
+run = "tr a-z A-Z < {in.text} > {out.loud}/loud"
+outputs = { loud = "files" }
+"#;
+
+fn chain() -> Project {
+    let project = Project::new();
+    project.write("chain.toml", MANIFEST);
+    project.write("input.txt", "one\ntwo\n");
+    project.run(&["chain.toml"]);
+    assert_eq!(project.nodes("chain", "ran"), ["left", "middle", "branch", "end"]);
+    project
+}
+
+fn blob_of(project: &Project, output: &str) -> PathBuf {
+    let run = project.last_run("chain");
+    let node = output.split('.').next().expect("node.output");
+    let nodes = run["nodes"].as_array().expect("nodes");
+    let key = nodes.iter().find(|entry| entry["node"] == node).expect("it is there")["key"].as_str().expect("a key");
+    let record = project.read(&format!(".dnc/store/records/{}/{key}", &key[..2]));
+    let record: serde_json::Value = serde_json::from_str(record.lines().next().expect("a line")).expect("it is JSON");
+    let name = output.split('.').nth(1).expect("node.output");
+    let digest = record["outputs"][name]["files"][0]["digest"].as_str().expect("a digest").to_owned();
+    project.path().join(format!(".dnc/store/blobs/{}/{digest}", &digest[..2]))
+}
+
+/// Changes something, runs again, and names what ran.
+fn check(what: &str, change: impl FnOnce(&Project), expected: &[&str]) {
+    let project = chain();
+    let before = project.digests("chain");
+    change(&project);
+    project.run(&["chain.toml"]);
+    assert_eq!(project.nodes("chain", "ran"), expected, "{what}");
+    if expected.is_empty() {
+        assert_eq!(project.digests("chain"), before, "{what}");
+    }
+}
+
+#[test]
+fn nothing_changed() {
+    check("nothing changed", |_| {}, &[]);
+}
+
+#[test]
+fn touched_only() {
+    let touch = |project: &Project| {
+        project.write("input.txt", "one\ntwo\n");
+    };
+    check("touched only", touch, &[]);
+}
+
+#[test]
+fn an_output_that_stays_stops_the_wave() {
+    let change = |project: &Project| {
+        project.write("input.txt", "uno\ndue\n");
+    };
+    check("as many lines, other words", change, &["left", "middle", "branch"]);
+}
+
+#[test]
+fn a_change_reverted() {
+    let project = chain();
+    project.write("input.txt", "three\nfour\nfive\n");
+    project.run(&["chain.toml"]);
+    assert_eq!(project.nodes("chain", "ran").len(), 4);
+    project.write("input.txt", "one\ntwo\n");
+    project.run(&["chain.toml"]);
+    assert_eq!(project.nodes("chain", "ran"), [""; 0]);
+}
+
+#[test]
+fn a_parameter_that_no_stage_reads() {
+    let change = |project: &Project| {
+        project.write("chain.toml", MANIFEST.replace("name = \"chain\"", "name = \"chain\" # a comment\nseed = 7"));
+    };
+    check("a seed that nobody mentions", change, &[]);
+}
+
+#[test]
+fn one_parameter_changed() {
+    let change = |project: &Project| {
+        project.write("chain.toml", MANIFEST.replace("lines:", "count:"));
+    };
+    check("the last one's words", change, &["end"]);
+}
+
+#[test]
+fn the_final_output_is_gone() {
+    check("deleted", |project| fs::remove_file(blob_of(project, "end.told")).expect("it is there"), &["end"]);
+}
+
+#[test]
+fn a_dropped_intermediate_is_not_missed() {
+    check("deleted", |project| fs::remove_file(blob_of(project, "middle.count")).expect("it is there"), &[]);
+}
+
+#[test]
+fn the_final_output_was_tampered_with() {
+    let tamper = |project: &Project| overwrite(&blob_of(project, "end.told"), |bytes| bytes[0] ^= 1);
+    check("one bit of the result", tamper, &["end"]);
+}
+
+#[test]
+fn a_rotten_blob_is_set_aside_and_made_again() {
+    let project = chain();
+    let blob = blob_of(&project, "left.text");
+    let sound = fs::read(&blob).expect("it is there");
+    overwrite(&blob, |bytes| bytes[1] ^= 4);
+    project.write("chain.toml", MANIFEST.replace("tr a-z A-Z", "tr A-Z a-z"));
+    let called = project.run(&["chain.toml"]);
+    assert_eq!(project.nodes("chain", "ran"), ["left", "branch"], "{}", called.stderr);
+    assert!(called.stderr.contains("quarantine"), "{}", called.stderr);
+    assert_eq!(fs::read(&blob).expect("it is there again"), sound);
+    assert_eq!(project.files_in(".dnc/store/quarantine").len(), 1);
+    assert_eq!(project.call(&["cache", "verify"]).code, Some(0));
+}
+
+#[test]
+fn verify_finds_the_flipped_bit() {
+    let project = chain();
+    overwrite(&blob_of(&project, "middle.count"), |bytes| bytes[0] ^= 8);
+    let called = project.call(&["cache", "verify"]);
+    assert_eq!(called.code, Some(1), "{}{}", called.stdout, called.stderr);
+    assert!(called.stdout.contains("quarantine"), "{}", called.stdout);
+}
+
+#[test]
+fn only_what_is_below_a_changed_leaf_runs() {
+    let project = Project::new();
+    let mut manifest = String::from("name = \"fan\"\n");
+    for leaf in 0..20 {
+        project.write(&format!("in/{leaf}"), format!("{leaf}\n"));
+        manifest += &format!(
+            "[stage.a{leaf}]\nkind = \"command\"\nrun = \"cat {{file.0}} > {{out.x}}/x\"\nfiles = [\"in/{leaf}\"]\noutputs = {{ x = \"files\" }}\n\
+             [stage.b{leaf}]\nkind = \"command\"\nin = {{ x = \"a{leaf}\" }}\nrun = \"cat {{in.x}} {{in.x}} > {{out.x}}/x\"\noutputs = {{ x = \"files\" }}\n"
+        );
+    }
+    project.write("fan.toml", manifest);
+    project.run(&["fan.toml", "--jobs", "4"]);
+    project.write("in/7", "seven\n");
+    project.run(&["fan.toml", "--jobs", "4"]);
+    assert_eq!(project.nodes("fan", "ran"), ["a7", "b7"]);
+}
+
+#[test]
+fn from_runs_again_what_is_cached_and_says_what_is_not_reproducible() {
+    let project = chain();
+    project.run(&["chain.toml", "--from", "middle"]);
+    assert_eq!(project.nodes("chain", "ran"), ["middle", "end"]);
+
+    project.write("chain.toml", MANIFEST.replace("sed s/^/lines:/ {in.count}", "date +%N"));
+    project.run(&["chain.toml"]);
+    let called = project.run(&["--from", "end"]);
+    assert!(called.stderr.starts_with("Manifest of the last run"), "{}", called.stderr);
+    assert!(called.stderr.contains("note: end: not reproducible"), "{}", called.stderr);
+}
+
+#[test]
+fn until_leaves_the_rest_alone() {
+    let project = Project::new();
+    project.write("chain.toml", MANIFEST);
+    project.write("input.txt", "one\n");
+    project.run(&["chain.toml", "--until", "middle"]);
+    assert_eq!(project.nodes("chain", "ran"), ["left", "middle"]);
+}
+
+#[test]
+fn a_failed_node_leaves_independent_branches_alone() {
+    let project = Project::new();
+    project.write("chain.toml", MANIFEST.replace("wc -l < {in.text} > {out.count}/count", "echo oh no; exit 3"));
+    project.write("input.txt", "one\n");
+    let called = project.call(&["chain.toml"]);
+    assert_eq!(called.code, Some(1), "{}", called.stderr);
+    assert_eq!(project.nodes("chain", "failed"), ["middle"]);
+    assert_eq!(project.nodes("chain", "skipped"), ["end"]);
+    assert_eq!(project.nodes("chain", "ran"), ["left", "branch"]);
+    assert!(called.stderr.contains("exit code 3"), "{}", called.stderr);
+    assert!(project.read("runs/chain/1/logs/middle.log").contains("oh no"));
+}
+
+#[test]
+fn plan_and_explain_name_what_changed() {
+    let project = chain();
+    project.write("chain.toml", MANIFEST.replace("lines:", "count:"));
+    project.write("input.txt", "one\ntwo\nthree\n");
+    let plan = project.run(&["plan", "chain.toml"]).stdout;
+    insta::assert_snapshot!(plan, @r"
+    left    stale: files.0: the files changed
+    middle  unknown until left runs
+    branch  unknown until left runs
+    end     unknown until left runs
+    ");
+    project.write("input.txt", "one\ntwo\n");
+    let plan = project.run(&["chain.toml", "--dry-run"]).stdout;
+    insta::assert_snapshot!(plan, @r#"
+    left    hit
+    middle  hit
+    branch  hit
+    end     stale: run: "sed s/^/lines:/ {in.count} > {out.told}/told" → "sed s/^/count:/ {in.count} > {out.told}/told"
+    "#);
+    let explained = project.run(&["explain", "chain.toml", "end"]).stdout;
+    assert!(explained.contains("changed since its last run: run:"), "{explained}");
+}
+
+#[test]
+fn verify_runs_twice_and_compares() {
+    let project = Project::new();
+    project.write("chain.toml", MANIFEST);
+    project.write("input.txt", "one\n");
+    project.run(&["chain.toml", "--verify"]);
+    project.write("chain.toml", MANIFEST.replace("sed s/^/lines:/ {in.count}", "date +%N"));
+    let called = project.call(&["chain.toml", "--verify"]);
+    assert_eq!(called.code, Some(1));
+    assert!(called.stderr.contains("not reproducible"), "{}", called.stderr);
+}
