@@ -17,6 +17,8 @@ use dnc_learn::streams::Streams;
 /// Backbone, side of the images, images in a batch.
 const MODELS: [(&str, usize, usize); 3] = [("resnet18", 64, 80), ("efficientnet_lite0", 96, 80), ("resnet50", 224, 16)];
 
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
 struct Options {
     pattern: String,
     threads: usize,
@@ -24,13 +26,13 @@ struct Options {
     memory: bool,
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Failure> {
     let options = options()?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build()?;
     pool.install(|| MODELS.into_iter().try_for_each(|model| bench(model, &options)))
 }
 
-fn options() -> Result<Options, Box<dyn std::error::Error>> {
+fn options() -> Result<Options, Failure> {
     let mut options = Options { pattern: String::new(), threads: 2, reps: 5, memory: false };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -45,7 +47,7 @@ fn options() -> Result<Options, Box<dyn std::error::Error>> {
     Ok(options)
 }
 
-fn bench((name, side, batch): (&str, usize, usize), options: &Options) -> Result<(), Box<dyn std::error::Error>> {
+fn bench((name, side, batch): (&str, usize, usize), options: &Options) -> Result<(), Failure> {
     let (embed, train_step) = (format!("embed/{name}/{side}/b{batch}"), format!("train_step/{name}/{side}/b{batch}"));
     let wanted = |row: &str| row.contains(&options.pattern);
     if !wanted(&embed) && !wanted(&train_step) {
@@ -78,8 +80,8 @@ fn report(
     name: &str,
     work: usize,
     options: &Options,
-    mut run: impl FnMut() -> Result<(), Box<dyn std::error::Error>>,
-) -> Result<(), Box<dyn std::error::Error>> {
+    mut run: impl FnMut() -> Result<(), Failure>,
+) -> Result<(), Failure> {
     run()?;
     let mut seconds = Vec::with_capacity(options.reps);
     for _ in 0..options.reps {
@@ -103,7 +105,7 @@ fn report(
 }
 
 /// The largest resident size of this process so far, as Linux tells it.
-fn peak_mib() -> Result<u64, Box<dyn std::error::Error>> {
+fn peak_mib() -> Result<u64, Failure> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no `VmHWM` in /proc/self/status")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? / 1024)

@@ -7,11 +7,41 @@
 use candle_core::Tensor;
 use dnc_kernels::linear;
 use rand::Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use crate::backbones::{Backbone, Pooling, backbone};
+use crate::backbones::{Backbone, Pooling, Preprocessing, backbone};
 use crate::error::{LearnError, Result};
-use crate::parameters::{Parameters, Spec};
+use crate::parameters::{Group, Parameters, Spec};
 use crate::streams::Streams;
+
+/// What a model is, in a manifest and beside its tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Architecture {
+    /// The network that turns images into features; `dnc-run stages` lists them.
+    pub backbone: String,
+    /// Number of coordinates of an embedding.
+    pub dimension: usize,
+    /// How the backbone's map of features becomes one vector; without it, as the backbone was published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<Pooling>,
+    /// Share of the features that is dropped while training.
+    #[serde(default = "default_dropout")]
+    pub dropout: f64,
+    /// Side in pixels of the images that the network sees; without it, as the backbone was published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop: Option<usize>,
+    /// Length in pixels of an image's shorter side before its middle is cut out; without it, in the backbone's published
+    /// proportion to the crop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize: Option<usize>,
+}
+
+/// DC21's.
+fn default_dropout() -> f64 {
+    0.01
+}
 
 /// A backbone and the size of the embedding of its features.
 pub struct Model {
@@ -21,19 +51,38 @@ pub struct Model {
     pub pooling: Pooling,
     /// Number d of coordinates of an embedding.
     pub dimension: usize,
-    /// Share of the features that is dropped while training; the papers have 0.01.
+    /// Share of the features that is dropped while training.
     pub dropout: f64,
+    /// What the network expects of an image.
+    pub preprocessing: Preprocessing,
 }
 
 impl Model {
-    /// The backbone called `name` with its own pooling, and no dropout.
+    /// The backbone called `name` as it was published, without dropout.
     ///
     /// # Errors
     /// If there is no such backbone.
     pub fn new(name: &str, dimension: usize) -> Result<Self> {
         let backbone = backbone(name)?;
-        let pooling = backbone.pooling();
-        Ok(Self { backbone, pooling, dimension, dropout: 0.0 })
+        let (pooling, preprocessing) = (backbone.pooling(), backbone.preprocessing());
+        Ok(Self { backbone, pooling, dimension, dropout: 0.0, preprocessing })
+    }
+
+    /// The model that `architecture` describes.
+    ///
+    /// # Errors
+    /// If there is no such backbone.
+    pub fn build(architecture: &Architecture) -> Result<Self> {
+        let published = Self::new(&architecture.backbone, architecture.dimension)?;
+        let own = published.preprocessing;
+        let crop = architecture.crop.unwrap_or(own.crop);
+        let resize = architecture.resize.unwrap_or_else(|| (crop * own.resize).div_ceil(own.crop));
+        Ok(Self {
+            pooling: architecture.pooling.unwrap_or(published.pooling),
+            dropout: architecture.dropout,
+            preprocessing: Preprocessing { resize, crop, ..own },
+            ..published
+        })
     }
 
     /// All tensors of the model: the backbone's and the embedding layer's.
@@ -73,7 +122,7 @@ impl Model {
     pub fn fold(&self, parameters: &Parameters) -> Result<Parameters> {
         let mut folded = self.backbone.fold(parameters)?;
         for (name, role, value) in parameters.iter() {
-            if crate::parameters::Group::of(name) != crate::parameters::Group::Backbone {
+            if Group::of(name) != Group::Backbone {
                 folded.insert(name, role, &value)?;
             }
         }
@@ -87,4 +136,59 @@ fn dropout(x: &Tensor, rate: f64, streams: &Streams) -> Result<Tensor> {
     let kept = (1.0 / (1.0 - rate)) as f32;
     let mask = (0..x.elem_count()).map(|_| if rng.random::<f64>() < rate { 0.0 } else { kept }).collect::<Vec<_>>();
     Ok((x * Tensor::from_vec(mask, x.shape(), x.device())?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::parameters::Role;
+
+    #[test]
+    fn an_architecture_overrides_what_was_published() {
+        let check = |text: &str, expected: [usize; 2], pooling: Pooling| {
+            let model = Model::build(&serde_json::from_str(text).unwrap()).unwrap();
+            assert_eq!([model.preprocessing.resize, model.preprocessing.crop], expected);
+            assert_eq!(model.pooling, pooling);
+        };
+        check(r#"{ "backbone": "resnet18", "dimension": 8 }"#, [256, 224], Pooling::Average);
+        check(r#"{ "backbone": "resnet18", "dimension": 8, "crop": 112, "pooling": "max" }"#, [128, 112], Pooling::Max);
+        check(r#"{ "backbone": "resnet18", "dimension": 8, "crop": 96, "resize": 96 }"#, [96, 96], Pooling::Average);
+        check(r#"{ "backbone": "vit_small_patch16", "dimension": 8 }"#, [256, 224], Pooling::ClassToken);
+    }
+
+    #[test]
+    fn dropout_keeps_the_mean_and_follows_its_stream() {
+        let x = Tensor::ones((50, 400), DType::F32, &Device::Cpu).unwrap();
+        let drop = |seed| dropout(&x, 0.25, &Streams::new(seed)).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let values: Vec<f32> = drop(1);
+        let dropped = values.iter().filter(|value| **value == 0.0).count() as f64 / values.len() as f64;
+        assert!((dropped - 0.25).abs() < 0.01, "{dropped}");
+        let mean = values.iter().sum::<f32>() / values.len() as f32;
+        assert!((mean - 1.0).abs() < 0.02, "{mean}");
+        assert_eq!(values, drop(1));
+        assert_ne!(values, drop(2));
+    }
+
+    #[test]
+    fn nothing_is_dropped_but_in_training() {
+        let mut model = Model::new("small", 2).unwrap();
+        model.dropout = 0.5;
+        let mut parameters = Parameters::empty(&Device::Cpu);
+        let ones = |shape: &[usize]| Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
+        parameters.insert("embedding.weight", Role::Weight, &ones(&[2, 16])).unwrap();
+        parameters.insert("embedding.bias", Role::Weight, &ones(&[2])).unwrap();
+        let embed = |training: Option<&Streams>| -> Vec<f32> {
+            model.embed(&parameters, &ones(&[1, 16]), training).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        };
+        assert_eq!(embed(None), [17.0; 2]);
+        assert_ne!(embed(Some(&Streams::new(0))), [17.0; 2]);
+    }
+
+    #[test]
+    fn an_unknown_backbone_is_answered_with_the_nearest() {
+        let error = Model::new("resnet_18", 2).err().unwrap();
+        insta::assert_snapshot!(error, @"There is no backbone `resnet_18`; there are `bn_inception`, `efficientnet_lite0`, `resnet18`, `resnet34`, `resnet50`, `small`, `vit_small_patch14_dinov2`, `vit_small_patch16`; did you mean `resnet18`?");
+    }
 }

@@ -142,7 +142,7 @@ pub struct Frozen {
     pub affine: bool,
 }
 
-/// The named tensors of one model, all `f32` and on one device.
+/// The named tensors of one model, all on one device and, unless they were [`cast`](Parameters::cast), `f32`.
 #[derive(Clone, Debug)]
 pub struct Parameters {
     entries: BTreeMap<String, Entry>,
@@ -254,6 +254,16 @@ impl Parameters {
             copy.insert(name, role, &value)?;
         }
         Ok(copy)
+    }
+
+    /// The same model with all numbers as `dtype`, for inference alone.
+    pub fn cast(&self, dtype: DType) -> Result<Self> {
+        let mut cast = Self::empty(&self.device);
+        for (name, _, value) in self.iter() {
+            let value = Var::from_tensor(&value.to_dtype(dtype)?)?;
+            cast.entries.insert(name.to_owned(), Entry { role: Role::Constant, value });
+        }
+        Ok(cast)
     }
 
     /// All tensors as plain bytes, ordered by name.
