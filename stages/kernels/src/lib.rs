@@ -14,6 +14,7 @@ mod distance;
 pub mod error;
 mod gate;
 pub mod geometry;
+pub mod kmeans;
 pub mod linear;
 pub mod memory;
 pub mod neighbours;
