@@ -138,7 +138,8 @@ fn make(store: &Store, key: Key, bytes: &[u8]) -> Outcome {
         "params": { "crop": 224, "batch": 80, "backbone": "resnet50", "freeze": false },
         "inputs": { "images": { "id": Digest::of(b"id"), "pixels": Digest::of(b"pixels") }, "model": Digest::of(b"model") },
     });
-    store.commit(claim, Record { key, fingerprint, outputs: BTreeMap::from([("embeddings".to_owned(), embeddings)]) })?;
+    store
+        .commit(claim, Record { key, fingerprint, outputs: BTreeMap::from([("embeddings".to_owned(), embeddings)]) })?;
     Ok(())
 }
 

@@ -219,3 +219,204 @@ fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     rest.split_off(..N)?.try_into().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::symlink;
+
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// An index, and a folder with a few files.
+    fn index_and_input() -> (TempDir, Index, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let index = Index::new(Arc::new(Disk::open(folder.path().join("store")).unwrap()));
+        let input = folder.path().join("input");
+        for (path, bytes) in [("cats/1.png", "a cat"), ("cats/2.png", "a cat"), ("dogs/1.png", "a dog"), ("list", "")] {
+            fs::create_dir_all(input.join(path).parent().unwrap()).unwrap();
+            fs::write(input.join(path), bytes).unwrap();
+        }
+        (folder, index, input)
+    }
+
+    /// As if the files had lain there for a while.
+    fn later(index: &Index, path: &Path) -> SourceDigest {
+        index.digest_path_at(path, clock::now() + 2 * TICK).unwrap()
+    }
+
+    #[test]
+    fn the_second_time_nothing_is_read() {
+        let (_folder, index, input) = index_and_input();
+        let first = later(&index, &input);
+        assert_eq!((first.files, first.bytes, first.hashed), (4, 15, 4));
+        assert_eq!(later(&index, &input), SourceDigest { hashed: 0, ..first });
+        assert_eq!(index.digest_path(&input).unwrap(), SourceDigest { hashed: 0, ..first });
+    }
+
+    #[test]
+    fn a_file_has_the_digest_of_its_bytes() {
+        let (_folder, index, input) = index_and_input();
+        let file = later(&index, &input.join("dogs/1.png"));
+        assert_eq!(file, SourceDigest { digest: Digest::of(b"a dog"), files: 1, bytes: 5, hashed: 1 });
+        assert_eq!(later(&index, &input.join("dogs/1.png")).hashed, 0);
+    }
+
+    #[test]
+    fn a_touched_file_is_read_and_nothing_else_changes() {
+        let (_folder, index, input) = index_and_input();
+        let first = later(&index, &input);
+        File::open(input.join("list")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(later(&index, &input), SourceDigest { hashed: 1, ..first });
+        assert_eq!(later(&index, &input), SourceDigest { hashed: 0, ..first });
+    }
+
+    #[test]
+    fn other_bytes_of_the_same_length_and_time_are_noticed() {
+        let (_folder, index, input) = index_and_input();
+        let first = later(&index, &input);
+        let path = input.join("dogs/1.png");
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        fs::write(&path, "a cow").unwrap();
+        File::open(&path).unwrap().set_modified(modified).unwrap();
+        let second = later(&index, &input);
+        assert_eq!(second.hashed, 1);
+        assert_ne!(second.digest, first.digest);
+        fs::write(&path, "a dog").unwrap();
+        assert_eq!(later(&index, &input).digest, first.digest);
+    }
+
+    #[test]
+    fn a_young_file_is_read_again() {
+        let (_folder, index, input) = index_and_input();
+        let changed = clock::changed(&fs::metadata(input.join("list")).unwrap());
+        let first = index.digest_path_at(&input, changed).unwrap();
+        assert_eq!(index.digest_path_at(&input, changed).unwrap(), SourceDigest { hashed: 4, ..first });
+    }
+
+    #[test]
+    fn every_change_of_the_tree_shows() {
+        let (_folder, index, input) = index_and_input();
+        let mut digests = vec![later(&index, &input).digest];
+        let mut changed = |input: &Path| {
+            digests.push(later(&index, input).digest);
+            assert_ne!(digests[digests.len() - 1], digests[digests.len() - 2]);
+        };
+        fs::write(input.join("new"), "").unwrap();
+        changed(&input);
+        fs::rename(input.join("new"), input.join("renamed")).unwrap();
+        changed(&input);
+        fs::create_dir(input.join("birds")).unwrap();
+        changed(&input);
+        fs::rename(input.join("cats/1.png"), input.join("birds/1.png")).unwrap();
+        changed(&input);
+        fs::rename(input.join("birds/1.png"), input.join("cats/1.png")).unwrap();
+        fs::remove_dir(input.join("birds")).unwrap();
+        fs::remove_file(input.join("renamed")).unwrap();
+        changed(&input);
+        assert_eq!(digests.first(), digests.last());
+    }
+
+    #[test]
+    fn where_a_folder_lies_does_not_matter() {
+        let (folder, index, input) = index_and_input();
+        let first = later(&index, &input);
+        let moved = folder.path().join("moved");
+        fs::rename(&input, &moved).unwrap();
+        assert_eq!(later(&index, &moved).digest, first.digest);
+        symlink(&moved, folder.path().join("link")).unwrap();
+        assert_eq!(later(&index, &folder.path().join("link")), SourceDigest { hashed: 0, ..first });
+    }
+
+    #[test]
+    fn links_are_followed_but_not_in_circles() {
+        let (folder, index, input) = index_and_input();
+        let plain = later(&index, &input).digest;
+        fs::rename(input.join("cats"), folder.path().join("elsewhere")).unwrap();
+        symlink(folder.path().join("elsewhere"), input.join("cats")).unwrap();
+        assert_eq!(later(&index, &input).digest, plain);
+        symlink(&input, input.join("dogs/up")).unwrap();
+        let error = index.digest_path(&input).unwrap_err();
+        assert!(matches!(&error, CacheError::LinkLoop { path } if path.ends_with("input/dogs/up")), "{error}");
+    }
+
+    #[test]
+    fn errors_name_the_culprit() {
+        let (folder, index, input) = index_and_input();
+        let message = |input: &Path| {
+            let message = index.digest_path(input).unwrap_err().to_string();
+            message.replace(folder.path().canonicalize().unwrap().to_str().unwrap(), "FOLDER")
+        };
+        assert_eq!(message(Path::new("nowhere")), "Could not find `nowhere`");
+        symlink("nowhere", input.join("dogs/2.png")).unwrap();
+        assert_eq!(message(&input), "Could not read `FOLDER/input/dogs/2.png`");
+        assert_eq!(message(Path::new("/dev/null")), "`/dev/null` is neither a file nor a folder");
+    }
+
+    #[test]
+    fn a_damaged_list_counts_as_absent_and_gc_removes_those_of_vanished_inputs() {
+        let (_folder, index, input) = index_and_input();
+        let first = later(&index, &input);
+        let list = index.disk.list("index/").unwrap().remove(0).name;
+        let mut bytes = index.disk.get(&list).unwrap().unwrap();
+        bytes[40] ^= 1;
+        index.disk.put(&list, &bytes).unwrap();
+        assert_eq!(later(&index, &input), first);
+        assert_eq!(later(&index, &input).hashed, 0);
+        index.gc().unwrap();
+        assert_eq!(index.disk.list("index/").unwrap().len(), 1);
+        fs::rename(&input, input.with_extension("away")).unwrap();
+        index.gc().unwrap();
+        assert_eq!(index.disk.list("index/").unwrap(), []);
+    }
+
+    fn stat() -> impl Strategy<Value = Stat> {
+        any::<(u64, u64, i64, i64)>().prop_map(|(size, inode, modified, changed)| Stat {
+            size,
+            inode,
+            modified,
+            changed,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_list_is_read_as_it_was_written(files in proptest::collection::vec(("\\PC{0,12}", stat(), any::<[u8; 32]>()), 0..6)) {
+            let known = files.iter().map(|(path, stat, digest)| Known { path, stat: *stat, digest: Digest::from_bytes(*digest) });
+            let list = List { root: "/some/root".into(), files: known.collect() };
+            let bytes = list.encode();
+            prop_assert_eq!(List::decode(&bytes), Some(list));
+            for cut in 0..bytes.len() {
+                prop_assert_eq!(List::decode(&bytes[..cut]), None);
+            }
+        }
+    }
+
+    proptest! {
+        // Removing files is slow on some file systems.
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// Whatever was known before, possibly of other files: the digests are those of the bytes.
+        #[test]
+        fn stale_knowledge_does_no_harm(
+            before in proptest::collection::btree_map("[a-c]{1,2}", 0u8..3, 0..6),
+            after in proptest::collection::btree_map("[a-c]{1,2}", 0u8..3, 0..6),
+        ) {
+            let (_folder, index, input) = index_and_input();
+            let write = |files: &BTreeMap<String, u8>| {
+                fs::remove_dir_all(&input).unwrap();
+                fs::create_dir(&input).unwrap();
+                for (name, byte) in files {
+                    fs::write(input.join(name), [*byte]).unwrap();
+                }
+            };
+            write(&before);
+            later(&index, &input);
+            write(&after);
+            let slow = digest_of_files(after.iter().map(|(name, byte)| (name.as_str(), 1, Digest::of(&[*byte]))));
+            prop_assert_eq!(index.digest_path(&input).unwrap().digest, slow);
+        }
+    }
+}

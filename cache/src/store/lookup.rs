@@ -82,8 +82,9 @@ impl Inner {
         let read = || -> io::Result<_> {
             let mut file = File::open(&path)?;
             let metadata = file.metadata()?;
-            let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-            file.read_to_end(&mut bytes)?;
+            // One read and no more: records never change, and this is the one thing that a run does for every node.
+            let mut bytes = vec![0; usize::try_from(metadata.len()).unwrap_or(usize::MAX)];
+            file.read_exact(&mut bytes)?;
             Ok((bytes, metadata))
         };
         let Some((bytes, metadata)) = found(read()).map_err(CacheError::io("read", &path))? else {

@@ -134,7 +134,11 @@ impl Inner {
         let _taking = self.taking()?;
         let path = self.disk.path(&name);
         let now = found(fs::metadata(&path)).map_err(CacheError::io("read", &path))?;
-        if now.is_some_and(|metadata| Stamp::of(&metadata) == seen) && self.disk.quarantine(&name)? {
+        if now.is_some_and(|metadata| Stamp::of(&metadata) == seen) { self.set_aside(name) } else { Ok(()) }
+    }
+
+    fn set_aside(&self, name: ObjectName) -> Result<()> {
+        if self.disk.quarantine(&name)? {
             self.set_aside.lock().expect("nothing panics while it holds this lock").push(name);
         }
         Ok(())

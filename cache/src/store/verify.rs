@@ -55,8 +55,8 @@ impl Store {
         blobs.par_iter().try_for_each(|object| {
             match object.name.digest() {
                 Some(digest) => drop(self.inner.hash_blob(&digest)?),
-                // Never read under a name that tells no digest; the report says that it is there.
-                None => drop(disk.quarantine(&object.name)?),
+                // Nobody would ever read or remove a file whose name tells no digest.
+                None => self.inner.set_aside(object.name.clone())?,
             }
             progress(done.fetch_add(object.size, Ordering::Relaxed) + object.size, bytes);
             Ok(())

@@ -1,0 +1,586 @@
+//! One store in one process: what goes in comes out, and what is damaged does not.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use common::{blob_path, compute, ingest, names_below, overwrite};
+use dnc_cache::{Backend, Listing};
+use dnc_cache::{Blob, CacheError, Dangling, Digest, GcPolicy, Key, Memory, ObjectName, Record, Store};
+use tempfile::TempDir;
+
+fn new_store() -> (TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path().join("store")).unwrap();
+    (folder, store)
+}
+
+/// The same store, as the next process sees it.
+fn reopen(store: Store) -> Store {
+    store.flush().unwrap();
+    let root = store.root().to_owned();
+    drop(store);
+    Store::open(root).unwrap()
+}
+
+fn present(store: &Store, record: &Record) -> bool {
+    store.present(&record.outputs["out"]).unwrap()
+}
+
+mod opening {
+    use super::*;
+
+    fn message(root: &Path) -> String {
+        let error = Store::open(root).unwrap_err();
+        error.to_string().replace(root.to_str().unwrap(), "ROOT")
+    }
+
+    #[test]
+    fn a_file_is_not_a_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert_eq!(message(&file), "The store `ROOT` is not a folder");
+    }
+
+    #[test]
+    fn a_folder_with_other_files_is_not_written_into() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("thesis.tex"), "").unwrap();
+        assert_eq!(message(folder.path()), "The folder `ROOT` is not a store and is not empty");
+        assert_eq!(names_below(folder.path()), ["thesis.tex"]);
+    }
+
+    #[test]
+    fn a_newer_store_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("format"), "dnc-store 2\n").unwrap();
+        assert_eq!(
+            message(folder.path()),
+            "The store `ROOT` has format `dnc-store 2`, but this version reads `dnc-store 1`"
+        );
+        assert_eq!(names_below(folder.path()), ["format"]);
+    }
+
+    #[test]
+    fn a_store_that_was_interrupted_in_its_making_is_completed() {
+        let (_folder, store) = new_store();
+        let root = store.root().to_owned();
+        drop(store);
+        fs::remove_file(root.join("format")).unwrap();
+        let store = Store::open(&root).unwrap();
+        compute(&store, "a", &[("x", b"1")]).unwrap();
+        store.flush().unwrap();
+    }
+
+    #[test]
+    fn a_store_that_nobody_uses_holds_nothing_temporary() {
+        let (_folder, store) = new_store();
+        compute(&store, "a", &[("x", b"1"), ("deep/y", b"2")]).unwrap();
+        let root = store.root().to_owned();
+        drop(store);
+        for folder in ["tmp", "claims", "scratch", "quarantine"] {
+            assert_eq!(names_below(&root.join(folder)), [""; 0], "{folder}");
+        }
+    }
+}
+
+mod commits {
+    use super::*;
+
+    #[test]
+    fn a_record_is_there_at_once_and_afterwards() {
+        let (_folder, store) = new_store();
+        let record = compute(&store, "a", &[("x", b"1"), ("deep/y", b"22")]).unwrap();
+        assert_eq!(store.record(&record.key).unwrap().as_ref(), Some(&record));
+        let store = reopen(store);
+        assert_eq!(store.record(&record.key).unwrap().as_ref(), Some(&record));
+        assert_eq!(store.records(&[Key::of("b"), record.key])[1].as_ref().unwrap().as_ref(), Some(&record));
+        assert!(store.records(&[Key::of("b")])[0].as_ref().unwrap().is_none());
+        assert!(present(&store, &record));
+        assert_eq!(store.blob(&Digest::of(b"22")).unwrap(), Blob::Present(blob_path(&store, b"22")));
+        assert_eq!(store.blob(&Digest::of(b"3")).unwrap(), Blob::Missing);
+    }
+
+    #[test]
+    fn the_claim_lasts_until_others_can_find_the_record() {
+        let (_folder, store) = new_store();
+        let other = Store::open(store.root()).unwrap();
+        let record = compute(&store, "a", &[("x", b"1")]).unwrap();
+        drop(other.claim(&record.key, &|| false, &mut |_| ()).unwrap());
+        assert_eq!(other.record(&record.key).unwrap(), Some(record));
+    }
+
+    #[test]
+    fn more_than_fit_in_the_backlog() {
+        let (_folder, store) = new_store();
+        let tasks: Vec<String> = (0..200).map(|task| format!("task {task}")).collect();
+        let records: Vec<_> = tasks.iter().map(|task| compute(&store, task, &[]).unwrap()).collect();
+        let store = reopen(store);
+        for record in records {
+            assert_eq!(store.record(&record.key).unwrap(), Some(record));
+        }
+    }
+
+    #[test]
+    fn a_record_of_missing_bytes_is_refused_and_the_others_are_not() {
+        let (_folder, store) = new_store();
+        let (good, bad) = (Key::of("good"), Key::of("bad"));
+        let artifact = ingest(&store, "bad", &[("x", b"1")]).unwrap();
+        fs::remove_file(blob_path(&store, b"1")).unwrap();
+        let claim = store.try_claim(&bad).unwrap().unwrap();
+        let outputs = BTreeMap::from([("out".to_owned(), artifact)]);
+        store.commit(claim, Record { key: bad, fingerprint: serde_json::Value::Null, outputs }).unwrap();
+        compute(&store, "good", &[("x", b"2")]).unwrap();
+        let error = store.flush().unwrap_err();
+        assert_eq!(error.to_string(), "Could not commit 1 record to the store");
+        let CacheError::Commit { keys, source } = error else { panic!("{error:?}") };
+        assert_eq!(keys, [bad]);
+        assert!(matches!(*source, CacheError::Absent { digest } if digest == Digest::of(b"1")));
+        assert!(store.record(&bad).unwrap().is_none());
+        assert!(store.record(&good).unwrap().is_some());
+        store.flush().unwrap();
+        assert!(store.try_claim(&bad).unwrap().is_some(), "the claim is free again");
+    }
+
+    #[test]
+    fn scratch_stays_until_the_record_is_durable() {
+        let (_folder, store) = new_store();
+        let key = Key::of("a");
+        fs::write(store.scratch(&key).unwrap().join("epoch-1"), "weights").unwrap();
+        let store = reopen(store);
+        assert_eq!(fs::read(store.scratch(&key).unwrap().join("epoch-1")).unwrap(), b"weights");
+        compute(&store, "a", &[("x", b"1")]).unwrap();
+        store.flush().unwrap();
+        assert_eq!(names_below(&store.root().join("scratch")), [""; 0]);
+    }
+}
+
+mod folders {
+    use super::*;
+
+    #[test]
+    fn ingest_moves_all_files_and_keeps_no_copy() {
+        let (_folder, store) = new_store();
+        let folder = store.task_folder(&Key::of("a")).unwrap();
+        fs::create_dir_all(folder.path().join("deep/empty")).unwrap();
+        fs::write(folder.path().join("deep/y"), "yy").unwrap();
+        fs::write(folder.path().join("x"), "x").unwrap();
+        let inode = fs::metadata(folder.path().join("x")).unwrap().ino();
+        let facets = BTreeMap::from([("id".to_owned(), Digest::of(b"ids"))]);
+        let artifact = store.ingest(folder.path(), facets.clone()).unwrap();
+        let files: Vec<_> = artifact.files().iter().map(|file| (file.path.as_str(), file.size, file.digest)).collect();
+        assert_eq!(files, [("deep/y", 2, Digest::of(b"yy")), ("x", 1, Digest::of(b"x"))]);
+        assert_eq!(*artifact.facets(), facets);
+        assert_eq!(names_below(folder.path()), ["deep", "deep/empty"]);
+        let blob = fs::metadata(blob_path(&store, b"x")).unwrap();
+        assert_eq!((blob.ino(), blob.permissions().mode() & 0o777), (inode, 0o444));
+    }
+
+    #[test]
+    fn bytes_that_are_there_are_kept_once() {
+        let (_folder, store) = new_store();
+        compute(&store, "a", &[("x", b"same")]).unwrap();
+        store.flush().unwrap();
+        let inode = || fs::metadata(blob_path(&store, b"same")).unwrap().ino();
+        let before = inode();
+        compute(&store, "b", &[("y", b"same"), ("z", b"same")]).unwrap();
+        store.flush().unwrap();
+        assert_eq!(inode(), before);
+        assert_eq!(store.ls().unwrap().blobs, 1);
+    }
+
+    #[test]
+    fn a_folder_elsewhere_can_be_ingested() {
+        let (folder, store) = new_store();
+        let outside = folder.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("x"), "x").unwrap();
+        let artifact = store.ingest(&outside, BTreeMap::new()).unwrap();
+        assert!(store.present(&artifact).unwrap());
+        assert_eq!(names_below(&outside), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_not_a_file_of_its_own_is_refused() {
+        let (_folder, store) = new_store();
+        let folder = store.task_folder(&Key::of("a")).unwrap();
+        symlink("/etc/passwd", folder.path().join("link")).unwrap();
+        let error = store.ingest(folder.path(), BTreeMap::new()).unwrap_err();
+        assert!(matches!(error, CacheError::NotAFile { path } if path.ends_with("link")));
+        fs::remove_file(folder.path().join("link")).unwrap();
+        fs::write(folder.path().join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap();
+        let error = store.ingest(folder.path(), BTreeMap::new()).unwrap_err();
+        assert!(matches!(error, CacheError::NotUtf8 { .. }));
+    }
+
+    #[test]
+    fn an_artifact_comes_out_as_it_went_in() {
+        let (folder, store) = new_store();
+        let record = compute(&store, "a", &[("x", b"1"), ("deep/y", b"22"), ("deep/z", b"22")]).unwrap();
+        let out = folder.path().join("out");
+        fs::create_dir(&out).unwrap();
+        fs::write(out.join("x"), "what was there before").unwrap();
+        for _ in 0..2 {
+            store.materialise(&record.outputs["out"], &out).unwrap();
+            assert_eq!(names_below(&out), ["deep", "deep/y", "deep/z", "x"]);
+            assert_eq!(fs::read(out.join("x")).unwrap(), b"1");
+            assert_eq!(fs::read(out.join("deep/z")).unwrap(), b"22");
+            assert_eq!(fs::metadata(out.join("x")).unwrap().permissions().mode() & 0o777, 0o444);
+        }
+        fs::remove_file(blob_path(&store, b"22")).unwrap();
+        let error = store.materialise(&record.outputs["out"], &out).unwrap_err();
+        assert!(matches!(error, CacheError::Absent { digest } if digest == Digest::of(b"22")));
+    }
+
+    #[test]
+    fn an_output_that_is_written_into_does_not_corrupt_others_silently() {
+        let (folder, store) = new_store();
+        let record = compute(&store, "a", &[("x", b"good")]).unwrap();
+        store.flush().unwrap();
+        let out = folder.path().join("out");
+        store.materialise(&record.outputs["out"], &out).unwrap();
+        overwrite(&out.join("x"), b"evil", false).unwrap();
+        // A hard link shares the store's bytes, a clone or copy does not; in neither case may the evil bytes come out.
+        if fs::metadata(out.join("x")).unwrap().ino() == fs::metadata(blob_path(&store, b"good")).unwrap().ino() {
+            assert!(!present(&store, &record));
+        }
+        compute(&store, "a", &[("x", b"good")]).unwrap();
+        store.materialise(&record.outputs["out"], &out).unwrap();
+        assert_eq!(fs::read(out.join("x")).unwrap(), b"good");
+    }
+}
+
+mod damage {
+    use super::*;
+
+    #[test]
+    fn a_blob_that_was_written_to_is_noticed_without_reading() {
+        let (_folder, store) = new_store();
+        let record = compute(&store, "a", &[("x", b"good")]).unwrap();
+        let store = reopen(store);
+        overwrite(&blob_path(&store, b"good"), b"goof", false).unwrap();
+        assert!(!present(&store, &record));
+        let name = ObjectName::blob(&Digest::of(b"good"));
+        assert_eq!(store.set_aside(), std::slice::from_ref(&name));
+        assert_eq!(fs::read(store.root().join("quarantine").join(name.as_str())).unwrap(), b"goof");
+        assert_eq!(store.blob(&Digest::of(b"good")).unwrap(), Blob::Missing);
+    }
+
+    #[test]
+    fn a_blob_that_rotted_is_noticed_when_it_is_read() {
+        let (_folder, store) = new_store();
+        let record = compute(&store, "a", &[("x", b"good")]).unwrap();
+        let store = reopen(store);
+        overwrite(&blob_path(&store, b"good"), b"goof", true).unwrap();
+        assert!(present(&store, &record), "nobody has written to it as far as one can see");
+        assert_eq!(store.blob(&Digest::of(b"good")).unwrap(), Blob::Rotten);
+        assert!(!present(&store, &record));
+        assert_eq!(store.set_aside().len(), 1);
+        // Computed again, it is as before.
+        assert_eq!(compute(&store, "a", &[("x", b"good")]).unwrap(), record);
+        assert!(matches!(store.blob(&Digest::of(b"good")).unwrap(), Blob::Present(_)));
+    }
+
+    #[test]
+    fn a_blob_that_rots_after_it_was_verified_is_noticed_if_the_file_changed() {
+        let (_folder, store) = new_store();
+        compute(&store, "a", &[("x", b"good")]).unwrap();
+        store.flush().unwrap();
+        assert!(matches!(store.blob(&Digest::of(b"good")).unwrap(), Blob::Present(_)));
+        overwrite(&blob_path(&store, b"good"), b"goof", false).unwrap();
+        assert_eq!(store.blob(&Digest::of(b"good")).unwrap(), Blob::Rotten);
+    }
+
+    #[test]
+    fn a_blob_that_was_only_touched_is_sound_and_sealed_again() {
+        let (_folder, store) = new_store();
+        let record = compute(&store, "a", &[("x", b"good")]).unwrap();
+        store.flush().unwrap();
+        let modified = || fs::metadata(blob_path(&store, b"good")).unwrap().modified().unwrap();
+        File::open(blob_path(&store, b"good")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert!(present(&store, &record));
+        let sealed = modified();
+        assert_ne!(sealed, SystemTime::UNIX_EPOCH);
+        let store = reopen(store);
+        assert!(present(&store, &record));
+        assert_eq!(store.set_aside(), []);
+    }
+
+    #[test]
+    fn a_truncated_blob_is_noticed() {
+        let (_folder, store) = new_store();
+        let record = compute(&store, "a", &[("x", b"good")]).unwrap();
+        store.flush().unwrap();
+        overwrite(&blob_path(&store, b"good"), b"", true).unwrap();
+        assert!(!present(&store, &record));
+    }
+
+    #[test]
+    fn a_rotten_blob_is_not_committed_again() {
+        let (_folder, store) = new_store();
+        let artifact = ingest(&store, "a", &[("x", b"good")]).unwrap();
+        overwrite(&blob_path(&store, b"good"), b"goof", false).unwrap();
+        let claim = store.try_claim(&Key::of("a")).unwrap().unwrap();
+        let outputs = BTreeMap::from([("out".to_owned(), artifact)]);
+        store.commit(claim, Record { key: Key::of("a"), fingerprint: serde_json::Value::Null, outputs }).unwrap();
+        assert!(store.flush().is_err());
+        assert!(store.record(&Key::of("a")).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_damaged_record_counts_as_absent() {
+        let (_folder, store) = new_store();
+        let record = compute(&store, "a", &[("x", b"1")]).unwrap();
+        let store = reopen(store);
+        let name = ObjectName::record(&record.key);
+        let path = store.root().join(name.as_str());
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[100] ^= 1;
+        overwrite(&path, &bytes, true).unwrap();
+        assert!(store.record(&record.key).unwrap().is_none());
+        assert_eq!(store.set_aside(), [name]);
+        assert_eq!(compute(&store, "a", &[("x", b"1")]).unwrap(), record);
+        assert_eq!(reopen(store).record(&record.key).unwrap(), Some(record));
+    }
+
+    #[test]
+    fn verify_finds_every_kind() {
+        let (_folder, store) = new_store();
+        for (task, bytes) in [("whole", b"1"), ("rotten", b"2"), ("gone", b"3"), ("damaged", b"4")] {
+            compute(&store, task, &[("x", bytes)]).unwrap();
+        }
+        let store = reopen(store);
+        assert!(store.verify(&|_, _| ()).unwrap().is_clean());
+        overwrite(&blob_path(&store, b"2"), b"5", true).unwrap();
+        fs::remove_file(blob_path(&store, b"3")).unwrap();
+        let damaged = ObjectName::record(&Key::of("damaged"));
+        overwrite(&store.root().join(damaged.as_str()), b"{}", true).unwrap();
+        let stray = ObjectName::new("blobs/no-digest").unwrap();
+        fs::write(store.root().join(stray.as_str()), "stray").unwrap();
+
+        let told = std::sync::Mutex::new((0, 0));
+        let tell = |done, of| {
+            let mut told = told.lock().unwrap();
+            *told = (done, of).max(*told);
+        };
+        let report = store.verify(&tell).unwrap();
+        assert_eq!(*told.lock().unwrap(), (8, 8));
+        assert_eq!((report.blobs, report.bytes, report.records), (4, 8, 4));
+        let quarantined: HashSet<_> = report.quarantined.into_iter().collect();
+        assert_eq!(quarantined, HashSet::from([ObjectName::blob(&Digest::of(b"2")), damaged, stray]));
+        let mut dangling = [("rotten", b"2"), ("gone", b"3")]
+            .map(|(task, bytes)| Dangling { key: Key::of(task), missing: vec![Digest::of(bytes)] });
+        dangling.sort();
+        assert_eq!(report.dangling, dangling);
+        assert_eq!(store.ls().unwrap().quarantine.len(), 3);
+    }
+}
+
+mod gc {
+    use super::*;
+
+    /// A store with these tasks, used so many days ago; nobody has it open but the caller.
+    fn aged_store(tasks: &[(&str, &[u8], u64)]) -> (TempDir, Store) {
+        let (folder, store) = new_store();
+        for (task, bytes, _) in tasks {
+            compute(&store, task, &[("x", bytes)]).unwrap();
+        }
+        store.flush().unwrap();
+        for (task, _, days) in tasks {
+            let path = store.root().join(ObjectName::record(&Key::of(task)).as_str());
+            let age = Duration::from_secs(days * 24 * 3600);
+            File::open(path)
+                .unwrap()
+                .set_modified(fs::metadata(folder.path()).unwrap().modified().unwrap() - age)
+                .unwrap();
+        }
+        let store = reopen(store);
+        (folder, store)
+    }
+
+    fn keys(tasks: &[&str]) -> HashSet<Key> {
+        tasks.iter().map(|task| Key::of(task)).collect()
+    }
+
+    fn left(store: &Store) -> (HashSet<Key>, u64) {
+        let Listing { records, blobs, .. } = store.ls().unwrap();
+        (records.into_iter().map(|entry| entry.record.key).collect(), blobs)
+    }
+
+    #[test]
+    fn what_is_kept_stays_with_its_blobs() {
+        let (_folder, store) = aged_store(&[("kept", b"1", 9), ("shares", b"1", 9), ("other", b"22", 9)]);
+        let policy = GcPolicy { keep: keys(&["kept"]), dry_run: true, ..GcPolicy::default() };
+        let foretold = store.gc(&policy).unwrap();
+        assert_eq!(left(&store), (keys(&["kept", "shares", "other"]), 2));
+        let report = store.gc(&GcPolicy { dry_run: false, ..policy }).unwrap();
+        assert_eq!(report, foretold);
+        assert_eq!(report.records.iter().copied().collect::<HashSet<_>>(), keys(&["shares", "other"]));
+        assert_eq!((report.blobs, report.bytes, report.kept_records, report.kept_bytes), (1, 2, 1, 1));
+        assert_eq!(left(&store), (keys(&["kept"]), 1));
+        assert!(store.verify(&|_, _| ()).unwrap().is_clean());
+    }
+
+    #[test]
+    fn age_counts_from_the_last_use() {
+        let (_folder, store) =
+            aged_store(&[("old", b"1", 40), ("used", b"2", 40), ("young", b"3", 5), ("kept", b"4", 99)]);
+        assert!(store.record(&Key::of("used")).unwrap().is_some());
+        let older_than = Some(Duration::from_secs(30 * 24 * 3600));
+        let report = store.gc(&GcPolicy { keep: keys(&["kept"]), older_than, ..GcPolicy::default() }).unwrap();
+        assert_eq!(report.records, [Key::of("old")]);
+        assert_eq!(left(&store), (keys(&["used", "young", "kept"]), 3));
+    }
+
+    #[test]
+    fn the_least_recently_used_go_until_the_rest_fits() {
+        let tasks: &[(&str, &[u8], u64)] =
+            &[("a", b"4444", 4), ("b", b"333", 3), ("c", b"22", 2), ("also b", b"333", 1)];
+        let (_folder, store) = aged_store(tasks);
+        let report = store.gc(&GcPolicy { max_size: Some(5), ..GcPolicy::default() }).unwrap();
+        assert_eq!(report.records, [Key::of("a")]);
+        let report = store.gc(&GcPolicy { max_size: Some(4), ..GcPolicy::default() }).unwrap();
+        assert_eq!(report.records, [Key::of("b"), Key::of("c")], "the blob of `b` stays for `also b`");
+        assert_eq!(report.kept_bytes, 3);
+    }
+
+    #[test]
+    fn blobs_without_a_record_go_unless_they_are_pinned() {
+        let (_folder, store) = new_store();
+        ingest(&store, "killed before its commit", &[("x", b"1"), ("y", b"2")]).unwrap();
+        let store = reopen(store);
+        assert_eq!(store.ls().unwrap().unnamed, (2, 2));
+        let report =
+            store.gc(&GcPolicy { keep_blobs: HashSet::from([Digest::of(b"1")]), ..GcPolicy::default() }).unwrap();
+        assert_eq!((report.blobs, left(&store).1), (1, 1));
+    }
+
+    #[test]
+    fn what_a_living_process_made_or_used_is_spared() {
+        let (_folder, store) = aged_store(&[("old", b"1", 9), ("used", b"2", 9)]);
+        let other = Store::open(store.root()).unwrap();
+        other.record(&Key::of("used")).unwrap();
+        compute(&other, "made", &[("x", b"3")]).unwrap();
+        other.flush().unwrap();
+        let artifact = ingest(&other, "under way", &[("x", b"4"), ("y", b"1")]).unwrap();
+        let folder = other.task_folder(&Key::of("under way")).unwrap();
+        let report = store.gc(&GcPolicy::default()).unwrap();
+        assert_eq!(report.records, [Key::of("old")]);
+        assert_eq!((report.blobs, report.temporary), (0, 0), "even the blob of `old` is used again");
+        assert!(folder.path().exists());
+        assert!(other.present(&artifact).unwrap());
+    }
+
+    #[test]
+    fn leftovers_of_the_dead_go() {
+        let (_folder, store) = aged_store(&[("done", b"1", 0)]);
+        let root = store.root();
+        fs::create_dir_all(root.join("tmp/123-abc/task")).unwrap();
+        fs::write(root.join("tmp/123-abc/task/half"), "half").unwrap();
+        fs::write(root.join("tmp/123-abc.alive"), "").unwrap();
+        File::create(root.join("claims").join(Key::of("dead").to_string())).unwrap();
+        for task in ["done", "interrupted"] {
+            fs::write(store.scratch(&Key::of(task)).unwrap().join("checkpoint"), "").unwrap();
+        }
+        let held = store.try_claim(&Key::of("living")).unwrap().unwrap();
+        let report = store.gc(&GcPolicy { keep: keys(&["done"]), ..GcPolicy::default() }).unwrap();
+        assert_eq!((report.temporary, report.scratch), (1, 1));
+        assert_eq!(names_below(&root.join("tmp")).len(), 2, "its own");
+        assert_eq!(names_below(&root.join("claims")), [Key::of("living").to_string()]);
+        let interrupted = Key::of("interrupted").to_string();
+        assert_eq!(names_below(&root.join("scratch")), [interrupted.clone(), format!("{interrupted}/checkpoint")]);
+        let report = store.gc(&GcPolicy { older_than: Some(Duration::ZERO), ..GcPolicy::default() }).unwrap();
+        assert_eq!(report.scratch, 1, "nobody went on with it");
+        drop(held);
+    }
+
+    #[test]
+    fn the_quarantine_is_emptied_only_when_asked() {
+        let (_folder, store) = aged_store(&[("a", b"1", 0)]);
+        overwrite(&blob_path(&store, b"1"), b"2", false).unwrap();
+        assert_eq!(store.blob(&Digest::of(b"1")).unwrap(), Blob::Rotten);
+        assert_eq!(store.gc(&GcPolicy::default()).unwrap().quarantine, 0);
+        assert_eq!(store.gc(&GcPolicy { quarantine: true, ..GcPolicy::default() }).unwrap().quarantine, 1);
+        assert_eq!(store.ls().unwrap().quarantine, []);
+    }
+
+    #[test]
+    fn runs_beside_commits() {
+        let (_folder, store) = new_store();
+        let other = Store::open(store.root()).unwrap();
+        std::thread::scope(|scope| {
+            let gc = scope.spawn(|| (0..20).for_each(|_| drop(other.gc(&GcPolicy::default()).unwrap())));
+            let mut records = Vec::new();
+            for task in 0.. {
+                let same = format!("{}", task % 3);
+                records.push(compute(&store, &format!("task {task}"), &[("x", same.as_bytes())]).unwrap());
+                store.flush().unwrap();
+                assert!(present(&store, &records[task]));
+                if gc.is_finished() {
+                    break;
+                }
+            }
+            for record in records {
+                assert_eq!(store.record(&record.key).unwrap(), Some(record));
+            }
+        });
+        assert!(store.verify(&|_, _| ()).unwrap().is_clean());
+    }
+}
+
+mod transfer {
+    use super::*;
+
+    #[test]
+    fn a_fresh_store_gets_what_another_has_pushed() {
+        let (_folder, store) = new_store();
+        let remote = Memory::new();
+        let records = [("a", b"1"), ("b", b"2")].map(|(task, bytes)| compute(&store, task, &[("x", bytes)]).unwrap());
+        store.flush().unwrap();
+        let keys = [Key::of("a"), Key::of("never made"), Key::of("b")];
+        let pushed = store.push(&keys, &remote).unwrap();
+        assert_eq!(
+            (pushed.records.as_slice(), pushed.missing.as_slice()),
+            ([keys[0], keys[2]].as_slice(), &keys[1..2])
+        );
+        assert_eq!((pushed.blobs, pushed.bytes), (2, 2));
+        assert_eq!(store.push(&keys, &remote).unwrap().blobs, 0, "the second time there is nothing to do");
+
+        let (_folder, fresh) = new_store();
+        let pulled = fresh.pull(&keys, &remote, &|| false).unwrap();
+        assert_eq!(pulled, pushed);
+        for record in &records {
+            assert_eq!(fresh.record(&record.key).unwrap().as_ref(), Some(record));
+            assert!(present(&fresh, record));
+        }
+        assert_eq!(fresh.pull(&keys, &remote, &|| false).unwrap().blobs, 0);
+    }
+
+    #[test]
+    fn rot_does_not_travel() {
+        let (_folder, store) = new_store();
+        let record = compute(&store, "a", &[("x", b"good")]).unwrap();
+        store.flush().unwrap();
+        let remote = Memory::new();
+        store.push(&[record.key], &remote).unwrap();
+        remote.put(&ObjectName::blob(&Digest::of(b"good")), b"goof").unwrap();
+        let (_folder, fresh) = new_store();
+        assert_eq!(fresh.pull(&[record.key], &remote, &|| false).unwrap().missing, [record.key]);
+        assert_eq!(fresh.record(&record.key).unwrap(), None);
+        assert_eq!(fresh.ls().unwrap().blobs, 0);
+
+        overwrite(&blob_path(&store, b"good"), b"goof", true).unwrap();
+        let store = reopen(store);
+        let remote = Memory::new();
+        assert_eq!(store.push(&[record.key], &remote).unwrap().missing, [record.key]);
+        assert_eq!(remote.list("").unwrap(), []);
+    }
+}
