@@ -1,16 +1,18 @@
 //! Everything that is checked, in order.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dnc_stages::stage::{Input, Job, Ports, StageKind};
+use dnc_stages::stage::{Input, Job, Ports, Source, StageKind};
 use rayon::prelude::*;
+use serde_json::Value;
 use toml::Spanned;
 use toml::de::DeTable;
 
 use super::diagnostic::{Diagnostic, Texts};
-use super::raw::{self, RawManifest, RawStage};
+use super::raw::{self, RawStage, RawTable, Word};
 use super::reference::is_name;
 use super::text::names_in;
 use super::wiring::Wiring;
@@ -18,6 +20,15 @@ use super::{Manifest, Per, Reading, StageNode, cycle, params, suggest};
 
 /// So many stages are read on one thread before another one is worth waking.
 const STAGES_A_THREAD: usize = 128;
+
+/// A stage whose parameters could be read.
+struct Known {
+    kind: StageKind,
+    job: Arc<dyn Job>,
+    params: Value,
+    ports: Ports,
+    sources: Vec<Source>,
+}
 
 /// The manifest whose tables are `table`; not to be used where a problem was noted.
 pub(super) fn check(
@@ -28,43 +39,72 @@ pub(super) fn check(
     problems: &mut Vec<Diagnostic>,
 ) -> Option<Manifest> {
     let raw = raw::read(table, problems);
-    let kinds: Vec<_> = raw.stages.iter().map(|stage| kind_of(stage, reading.stages, problems)).collect();
-    let jobs = jobs(&raw.stages, &kinds, problems);
-    check_names(&raw, problems);
-    check_rounds(&raw, problems);
-    check_dimensions(&raw, &jobs, problems);
-    if reading.check_sources {
-        check_sources(&raw.stages, &jobs, &folder, problems);
+    check_name(raw.name.as_ref(), problems);
+    if raw.stages.is_empty() && problems.is_empty() {
+        let hint = "Add one: `[stage.decode]` and its parameters below. `dnc-run stages` lists the kinds.".to_owned();
+        problems.push(Diagnostic::whole("The manifest has no stages").hint(hint));
     }
-    let ports = jobs
+    let (stages, known) = read_stages(raw.stages, reading.stages, problems);
+    if !raw.has_rounds {
+        check_that_nothing_is_done_in_rounds(&stages, problems);
+    }
+    check_dimensions(&stages, &known, &raw.learners, problems);
+    if reading.check_sources {
+        check_sources(&stages, &known, &folder, problems);
+    }
+    let ports = stages
         .iter()
-        .zip(&raw.stages)
-        .map(|(job, stage)| job.as_ref().filter(|_| stage.has_known_per).map(|job| ports(job.as_ref(), stage)));
+        .zip(&known)
+        .map(|(stage, known)| known.as_ref().filter(|_| stage.has_known_wiring).map(|known| &known.ports));
     let ports: Vec<_> = ports.collect();
-    let wires = Wiring::new(texts, &raw.stages, &ports, &raw.learners).connect(problems);
-    cycle::check(&raw.stages, &wires, raw.learners.len(), problems);
+    let wires = Wiring::new(texts, &stages, &ports, &raw.learners).connect(problems);
+    cycle::check(&stages, &wires, raw.learners.len(), problems);
 
-    let nodes = raw.stages.into_iter().zip(kinds).zip(jobs).zip(ports).zip(wires);
-    let stages = nodes.map(|((((stage, kind), job), ports), inputs)| {
-        let job: Arc<dyn Job> = Arc::from(job?);
-        Some(StageNode {
-            name: stage.name.into_inner().into_owned(),
-            kind: kind?,
-            per: stage.per.into_inner(),
-            params: job.params(),
-            job,
-            ports: ports?,
-            inputs,
-            resources: stage.resources,
-        })
+    let nodes = stages.into_iter().zip(known).zip(wires).map(|((stage, known), inputs)| {
+        let Known { kind, job, params, ports, .. } = known?;
+        let name = stage.name.into_inner().into_owned();
+        let per = stage.per.into_inner();
+        Some(StageNode { name, kind, per, job, params, ports, inputs, resources: stage.resources })
     });
     Some(Manifest {
-        stages: stages.collect::<Option<_>>()?,
+        stages: nodes.collect::<Option<_>>()?,
         name: raw.name?.into_inner().into_owned(),
         seed: raw.seed,
         learners: raw.learners.into_iter().map(Spanned::into_inner).collect(),
         folder,
     })
+}
+
+/// The stages, and what is known of each.
+fn read_stages<'t>(
+    tables: Vec<RawTable<'t>>,
+    kinds: &[StageKind],
+    problems: &mut Vec<Diagnostic>,
+) -> (Vec<RawStage<'t>>, Vec<Option<Known>>) {
+    let read = |table| {
+        let mut problems = Vec::new();
+        let stage = raw::stage(table, &mut problems);
+        let stage = stage.map(|stage| {
+            let known = read_stage(&stage, kinds, &mut problems);
+            (stage, known)
+        });
+        (stage, problems)
+    };
+    let read: Vec<_> = tables.into_par_iter().with_min_len(STAGES_A_THREAD).map(read).collect();
+    let stages = read.into_iter().filter_map(|(stage, found)| {
+        problems.extend(found);
+        stage
+    });
+    stages.unzip()
+}
+
+fn read_stage(stage: &RawStage<'_>, kinds: &[StageKind], problems: &mut Vec<Diagnostic>) -> Option<Known> {
+    if !is_name(stage.name.get_ref()) {
+        problems.push(not_a_name(&stage.name, "other stages refer to this one by it"));
+    }
+    let kind = kind_of(stage, kinds, problems)?;
+    let job: Arc<dyn Job> = Arc::from(params::read(&kind, stage, problems)?);
+    Some(Known { kind, params: job.params(), ports: ports(job.as_ref(), stage), sources: job.sources(), job })
 }
 
 fn kind_of(stage: &RawStage<'_>, kinds: &[StageKind], problems: &mut Vec<Diagnostic>) -> Option<StageKind> {
@@ -84,45 +124,19 @@ fn kind_of(stage: &RawStage<'_>, kinds: &[StageKind], problems: &mut Vec<Diagnos
     found.copied()
 }
 
-fn jobs(
-    stages: &[RawStage<'_>],
-    kinds: &[Option<StageKind>],
-    problems: &mut Vec<Diagnostic>,
-) -> Vec<Option<Box<dyn Job>>> {
-    let read = |(stage, kind): (&RawStage<'_>, &Option<StageKind>)| kind.as_ref().map(|kind| params::read(kind, stage));
-    let pairs = stages.par_iter().zip(kinds).with_min_len(STAGES_A_THREAD);
-    let read: Vec<_> = pairs.map(read).collect();
-    let jobs = read.into_iter().map(|read| {
-        let read = read?;
-        problems.extend(read.problems);
-        read.job
-    });
-    jobs.collect()
-}
-
-fn check_names(raw: &RawManifest<'_>, problems: &mut Vec<Diagnostic>) {
-    if let Some(name) = raw.name.as_ref().filter(|name| !is_name(name.get_ref())) {
+fn check_name(name: Option<&Word<'_>>, problems: &mut Vec<Diagnostic>) {
+    if let Some(name) = name.filter(|name| !is_name(name.get_ref())) {
         problems.push(not_a_name(name, "its runs lie in the folder of this name"));
     }
-    for stage in raw.stages.iter().filter(|stage| !is_name(stage.name.get_ref())) {
-        problems.push(not_a_name(&stage.name, "other stages refer to this one by it"));
-    }
-    if raw.stages.is_empty() && problems.is_empty() {
-        let hint = "Add one: `[stage.decode]` and its parameters below. `dnc-run stages` lists the kinds.".to_owned();
-        problems.push(Diagnostic::whole("The manifest has no stages").hint(hint));
-    }
 }
 
-fn not_a_name(word: &raw::Word<'_>, because: &str) -> Diagnostic {
+fn not_a_name(word: &Word<'_>, because: &str) -> Diagnostic {
     Diagnostic::at(word.span(), format!("`{}` cannot be a name", word.get_ref()))
         .hint(format!("Letters, digits, `-` and `_` make a name: {because}."))
 }
 
-fn check_rounds(raw: &RawManifest<'_>, problems: &mut Vec<Diagnostic>) {
-    if raw.has_rounds {
-        return;
-    }
-    for stage in raw.stages.iter().filter(|stage| *stage.per.get_ref() != Per::Once) {
+fn check_that_nothing_is_done_in_rounds(stages: &[RawStage<'_>], problems: &mut Vec<Diagnostic>) {
+    for stage in stages.iter().filter(|stage| *stage.per.get_ref() != Per::Once) {
         let (name, per) = (stage.name.get_ref(), stage.per.get_ref().name());
         let hint = "Add `[rounds]` with `learners = [1, 2, 4]`: one number a round.".to_owned();
         let title = format!("`{name}` is done once a {per}, but the manifest has no rounds");
@@ -130,12 +144,15 @@ fn check_rounds(raw: &RawManifest<'_>, problems: &mut Vec<Diagnostic>) {
     }
 }
 
-fn check_dimensions(raw: &RawManifest<'_>, jobs: &[Option<Box<dyn Job>>], problems: &mut Vec<Diagnostic>) {
-    for (stage, job) in raw.stages.iter().zip(jobs) {
-        let Some(dimension) = job.as_ref().and_then(|job| job.embedding_dimension()) else { continue };
-        let Some(wrong) = raw.learners.iter().find(|count| dimension % *count.get_ref() as usize != 0) else {
-            continue;
-        };
+fn check_dimensions(
+    stages: &[RawStage<'_>],
+    known: &[Option<Known>],
+    learners: &[Spanned<u32>],
+    problems: &mut Vec<Diagnostic>,
+) {
+    for (stage, known) in stages.iter().zip(known) {
+        let Some(dimension) = known.as_ref().and_then(|known| known.job.embedding_dimension()) else { continue };
+        let Some(wrong) = learners.iter().find(|count| dimension % *count.get_ref() as usize != 0) else { continue };
         let title = format!("{} learners cannot share an embedding of {dimension} dimensions", wrong.get_ref());
         problems.push(
             Diagnostic::at(wrong.span(), title)
@@ -145,17 +162,12 @@ fn check_dimensions(raw: &RawManifest<'_>, jobs: &[Option<Box<dyn Job>>], proble
     }
 }
 
-fn check_sources(
-    stages: &[RawStage<'_>],
-    jobs: &[Option<Box<dyn Job>>],
-    folder: &Path,
-    problems: &mut Vec<Diagnostic>,
-) {
-    let mut is_there = HashMap::new();
-    for (stage, job) in stages.iter().zip(jobs) {
-        for source in job.iter().flat_map(|job| job.sources()) {
-            let path = folder.join(&source.path);
-            if *is_there.entry(path).or_insert_with_key(|path| path.exists()) {
+fn check_sources(stages: &[RawStage<'_>], known: &[Option<Known>], folder: &Path, problems: &mut Vec<Diagnostic>) {
+    // Many stages may name the same program.
+    let mut is_there: HashMap<&OsStr, bool> = HashMap::new();
+    for (stage, known) in stages.iter().zip(known) {
+        for source in known.iter().flat_map(|known| &known.sources) {
+            if *is_there.entry(source.path.as_os_str()).or_insert_with(|| folder.join(&source.path).exists()) {
                 continue;
             }
             let shown = source.path.display();

@@ -13,21 +13,10 @@ use super::raw::{RESERVED_KEYS, RawStage, wrong_type};
 use super::refusal::Refusal;
 use super::suggest;
 
-/// What was read of a stage's parameters.
-pub(super) struct Read {
-    /// The stage, if some of its parameters make one.
-    pub(super) job: Option<Box<dyn Job>>,
-    pub(super) problems: Vec<Diagnostic>,
-}
-
-/// Reads the parameters of `stage`, which is of the kind `kind`.
-pub(super) fn read(kind: &StageKind, stage: &RawStage<'_>) -> Read {
-    let mut problems = Vec::new();
-    let params = json_table(&stage.params, &mut problems);
-    match kind.parse(params) {
-        Ok(job) => Read { job: Some(job), problems },
-        Err(error) => read_what_can_be(kind, stage, error, problems),
-    }
+/// Reads the parameters of `stage`, which is of the kind `kind`; `None` where what is right of them does not make one.
+pub(super) fn read(kind: &StageKind, stage: &RawStage<'_>, problems: &mut Vec<Diagnostic>) -> Option<Box<dyn Job>> {
+    let params = json_table(&stage.params, problems);
+    kind.parse(params).map_or_else(|error| read_what_can_be(kind, stage, error, problems), Some)
 }
 
 /// Where the parameter called `key` (dotted) is written, or the table nearest above it.
@@ -39,8 +28,8 @@ fn read_what_can_be(
     kind: &StageKind,
     stage: &RawStage<'_>,
     mut error: ParamError,
-    mut problems: Vec<Diagnostic>,
-) -> Read {
+    problems: &mut Vec<Diagnostic>,
+) -> Option<Box<dyn Job>> {
     let mut params = json_table(&stage.params, &mut Vec::new());
     let mut is_wiring_known = true;
     loop {
@@ -51,16 +40,16 @@ fn read_what_can_be(
         }
         // What is missing because it was left out here is no new problem.
         if matches!(refusal, Refusal::Missing { .. }) && !problems.is_empty() {
-            return Read { job: None, problems };
+            return None;
         }
         let (path, problem) = describe(stage, &error, refusal);
         problems.push(problem);
         if !remove(&mut params, &path) {
-            return Read { job: None, problems };
+            return None;
         }
         match kind.parse(params.clone()) {
             // Where `per` or `in` is misspelt the wiring would be checked against what was not meant.
-            Ok(job) => return Read { job: is_wiring_known.then_some(job), problems },
+            Ok(job) => return is_wiring_known.then_some(job),
             Err(next) => error = next,
         }
     }

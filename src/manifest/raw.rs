@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use serde::Serialize;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
@@ -30,16 +31,19 @@ pub(super) struct RawManifest<'t> {
     /// How many learners each round has.
     pub(super) learners: Vec<Spanned<u32>>,
     /// In the order of the file.
-    pub(super) stages: Vec<RawStage<'t>>,
+    pub(super) stages: Vec<RawTable<'t>>,
 }
+
+/// What stands under a stage's name.
+pub(super) type RawTable<'t> = (Word<'t>, Spanned<DeValue<'t>>);
 
 /// A `[stage.NAME]` table as written.
 pub(super) struct RawStage<'t> {
     pub(super) name: Word<'t>,
     pub(super) kind: Option<Word<'t>>,
     pub(super) per: Spanned<Per>,
-    /// Whether `per` is missing or right: else it is not known what the stage reads and who reads it.
-    pub(super) has_known_per: bool,
+    /// Whether `per` and `in` could be read: else it is not known what the stage reads and who may read it.
+    pub(super) has_known_wiring: bool,
     /// Where `in` stands, if it does.
     pub(super) inputs_span: Option<Span>,
     pub(super) inputs: Vec<RawInput<'t>>,
@@ -57,7 +61,7 @@ pub(super) struct RawInput<'t> {
 }
 
 /// What a manifest says about resources in place of the stage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ResourceOverride {
     /// At most this many threads.
     pub threads: Option<u32>,
@@ -67,11 +71,11 @@ pub struct ResourceOverride {
     pub gpu: Option<bool>,
 }
 
-/// Sorts `table` into what the manifest knows.
-pub(super) fn read<'t>(table: DeTable<'t>, problems: &mut Vec<Diagnostic>) -> RawManifest<'t> {
+/// Sorts `tables` into what the manifest knows.
+pub(super) fn read<'t>(tables: DeTable<'t>, problems: &mut Vec<Diagnostic>) -> RawManifest<'t> {
     let mut raw = RawManifest::default();
     let mut has_name = false;
-    for (key, value) in table {
+    for (key, value) in tables {
         let name = key.get_ref().as_ref();
         let meant = TOP_KEYS.into_iter().find(|known| *known == name).or_else(|| {
             problems.push(unknown_key(&key, "at the top of a manifest", &TOP_KEYS));
@@ -88,7 +92,7 @@ pub(super) fn read<'t>(table: DeTable<'t>, problems: &mut Vec<Diagnostic>) -> Ra
                 raw.has_rounds = true;
                 raw.learners = rounds::read(value, problems);
             }
-            Some("stage") => raw.stages.extend(stages(value, problems)),
+            Some("stage") => raw.stages.extend(keep(table("stage", value), problems).unwrap_or_default()),
             _ => {}
         }
     }
@@ -96,37 +100,32 @@ pub(super) fn read<'t>(table: DeTable<'t>, problems: &mut Vec<Diagnostic>) -> Ra
         let hint = "Begin with `name = \"…\"`: its runs lie in the folder of this name.".to_owned();
         problems.push(Diagnostic::whole("The manifest has no `name`").hint(hint));
     }
-    raw.stages.sort_by_key(|stage| stage.name.span().start);
+    raw.stages.sort_by_key(|(name, _)| name.span().start);
     raw
 }
 
-fn stages<'t>(value: Spanned<DeValue<'t>>, problems: &mut Vec<Diagnostic>) -> Vec<RawStage<'t>> {
-    let Some(tables) = keep(table("stage", value), problems) else { return Vec::new() };
-    let mut stages = Vec::with_capacity(tables.len());
-    for (name, value) in tables {
-        let key = || format!("stage.{}", name.get_ref());
-        match value.into_inner() {
-            DeValue::Table(table) => stages.push(stage(name, table, problems)),
-            other => {
-                let found = Spanned::new(name.span(), other);
-                let hint = format!("Write `[stage.{}]` on a line of its own and the keys below it.", name.get_ref());
-                problems.push(wrong_type(&key(), "a table", &found).hint(hint));
-            }
+/// Sorts what stands under a stage's name; `None` where it is no table.
+pub(super) fn stage<'t>((name, value): RawTable<'t>, problems: &mut Vec<Diagnostic>) -> Option<RawStage<'t>> {
+    let mut table = match value.into_inner() {
+        DeValue::Table(table) => table,
+        other => {
+            let key = name.get_ref();
+            let hint = format!("Write `[stage.{key}]` on a line of its own and the keys below it.");
+            let found = Spanned::new(name.span(), other);
+            problems.push(wrong_type(&format!("stage.{key}"), "a table", &found).hint(hint));
+            return None;
         }
-    }
-    stages
-}
-
-fn stage<'t>(name: Word<'t>, mut table: DeTable<'t>, problems: &mut Vec<Diagnostic>) -> RawStage<'t> {
+    };
     let kind = table.remove("kind").and_then(|value| keep(string("kind", value), problems));
     let per = table.remove("per").map(|value| keep(per(value), problems));
-    let has_known_per = !matches!(per, Some(None));
     let inputs_entry = table.remove_entry("in");
     let inputs_span = inputs_entry.as_ref().map(|(key, _)| key.span());
-    let inputs = inputs_entry.map(|(_, value)| inputs(value, problems)).unwrap_or_default();
+    let inputs = inputs_entry.map(|(_, value)| inputs(value, problems));
+    let has_known_wiring = !matches!(per, Some(None)) && !matches!(inputs, Some(None));
     let resources = table.remove("resources").map(|value| resources(value, problems)).unwrap_or_default();
     let per = per.flatten().unwrap_or_else(|| Spanned::new(name.span(), Per::Once));
-    RawStage { name, kind, per, has_known_per, inputs_span, inputs, resources, params: table }
+    let inputs = inputs.flatten().unwrap_or_default();
+    Some(RawStage { name, kind, per, has_known_wiring, inputs_span, inputs, resources, params: table })
 }
 
 fn per(value: Spanned<DeValue<'_>>) -> Result<Spanned<Per>, Diagnostic> {
@@ -140,10 +139,9 @@ fn per(value: Spanned<DeValue<'_>>) -> Result<Spanned<Per>, Diagnostic> {
     }
 }
 
-fn inputs<'t>(value: Spanned<DeValue<'t>>, problems: &mut Vec<Diagnostic>) -> Vec<RawInput<'t>> {
+fn inputs<'t>(value: Spanned<DeValue<'t>>, problems: &mut Vec<Diagnostic>) -> Option<Vec<RawInput<'t>>> {
     let hint = || "Name each port and what is fed to it: `in = { images = \"decode\" }`.".to_owned();
-    let ports = table("in", value).map_err(|problem| problem.hint(hint()));
-    let Some(ports) = keep(ports, problems) else { return Vec::new() };
+    let ports = keep(table("in", value).map_err(|problem| problem.hint(hint())), problems)?;
     let mut inputs = Vec::with_capacity(ports.len());
     for (port, value) in ports {
         let span = value.span();
@@ -166,7 +164,7 @@ fn inputs<'t>(value: Spanned<DeValue<'t>>, problems: &mut Vec<Diagnostic>) -> Ve
         };
         inputs.push(RawInput { port, span, is_readable: problems.len() == before, references });
     }
-    inputs
+    Some(inputs)
 }
 
 fn resources(value: Spanned<DeValue<'_>>, problems: &mut Vec<Diagnostic>) -> ResourceOverride {

@@ -5,105 +5,135 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::reference::is_name;
-use super::{Manifest, Reference, StageNode, When};
+use super::{Manifest, Reference, ResourceOverride, StageNode, When};
+
+/// Room for a stage of a few parameters.
+const BYTES_A_STAGE: usize = 256;
 
 impl Manifest {
     /// The manifest as it is meant; read again it gives the same one.
     pub fn to_toml(&self) -> String {
-        let mut toml = format!("name = {}\nseed = {}\n", quoted(&self.name), self.seed);
+        let mut toml = String::with_capacity(BYTES_A_STAGE * (self.stages.len() + 1));
+        toml += "name = ";
+        push_string(&mut toml, &self.name);
+        push(&mut toml, format_args!("\nseed = {}\n", self.seed));
         if !self.learners.is_empty() {
-            toml += &format!("\n[rounds]\nlearners = {:?}\n", self.learners);
+            push(&mut toml, format_args!("\n[rounds]\nlearners = {:?}\n", self.learners));
         }
         for stage in &self.stages {
-            toml += &format!("\n[stage.{}]\n", key(&stage.name));
-            for (name, value) in self.entries(stage) {
-                toml += &format!("{name} = {value}\n");
-            }
+            toml += "\n[stage.";
+            push_key(&mut toml, &stage.name);
+            toml += "]\n";
+            self.push_stage(&mut toml, stage);
         }
         toml
     }
 
-    fn entries(&self, stage: &StageNode) -> Vec<(String, String)> {
-        let mut entries =
-            vec![("kind".to_owned(), quoted(stage.kind.name)), ("per".to_owned(), quoted(stage.per.name()))];
-        let fed = stage.ports.inputs.iter().zip(&stage.inputs).filter(|(_, wire)| !wire.feeds.is_empty());
-        let inputs = fed.map(|(port, wire)| {
-            let feeds: Vec<String> = wire.feeds.iter().map(|feed| quoted(&self.feed(feed))).collect();
-            let feeds = if let [feed] = feeds.as_slice() { feed.clone() } else { format!("[{}]", feeds.join(", ")) };
-            format!("{} = {feeds}", key(&port.name))
-        });
-        entries.push(("in".to_owned(), braced(inputs.collect())));
-        let resources = [
-            stage.resources.threads.map(|threads| format!("threads = {threads}")),
-            stage.resources.memory.map(|memory| format!("memory = {memory}")),
-            stage.resources.gpu.map(|gpu| format!("gpu = {gpu}")),
-        ];
-        entries.push(("resources".to_owned(), braced(resources.into_iter().flatten().collect())));
-        entries.retain(|(_, value)| value != "{}");
-        let params = stage.params.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
-        entries.extend(params.map(|(name, value)| (key(name), inline(value))));
-        entries
+    fn push_stage(&self, toml: &mut String, stage: &StageNode) {
+        push(toml, format_args!("kind = \"{}\"\nper = \"{}\"\n", stage.kind.name, stage.per.name()));
+        let fed = || stage.ports.inputs.iter().zip(&stage.inputs).filter(|(_, wire)| !wire.feeds.is_empty());
+        if fed().next().is_some() {
+            *toml += "in = { ";
+            push_joined(toml, fed(), |toml, (port, wire)| {
+                push_key(toml, &port.name);
+                *toml += " = ";
+                match wire.feeds.as_slice() {
+                    [feed] => self.push_feed(toml, feed),
+                    feeds => {
+                        *toml += "[";
+                        push_joined(toml, feeds, |toml, feed| self.push_feed(toml, feed));
+                        *toml += "]";
+                    }
+                }
+            });
+            *toml += " }\n";
+        }
+        if stage.resources != ResourceOverride::default() {
+            *toml += "resources = ";
+            push_value(toml, &serde_json::to_value(stage.resources).expect("it is a plain struct"));
+            *toml += "\n";
+        }
+        for (name, value) in stage.params.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+            push_key(toml, name);
+            *toml += " = ";
+            push_value(toml, value);
+            *toml += "\n";
+        }
     }
 
-    /// The reference as a manifest writes it, the output always named.
-    fn feed(&self, alternatives: &[Reference]) -> String {
-        let alternatives = alternatives.iter().map(|reference| {
+    /// A reference as a manifest writes it, the output always named.
+    fn push_feed(&self, toml: &mut String, alternatives: &[Reference]) {
+        for (index, reference) in alternatives.iter().enumerate() {
             let stage = &self.stages[reference.stage];
-            let round = match reference.when {
-                When::Once | When::Same => String::new(),
-                When::Previous => "@previous".to_owned(),
-                When::Last => "@last".to_owned(),
-                When::Round(round) => format!("@{round}"),
-            };
-            format!("{}.{}{round}", stage.name, stage.ports.outputs[reference.output].name)
-        });
-        alternatives.collect::<Vec<_>>().join(" or ")
+            let output = &stage.ports.outputs[reference.output].name;
+            *toml += if index == 0 { "\"" } else { " or " };
+            push(toml, format_args!("{}.{output}", stage.name));
+            match reference.when {
+                When::Once | When::Same => {}
+                When::Previous => *toml += "@previous",
+                When::Last => *toml += "@last",
+                When::Round(round) => push(toml, format_args!("@{round}")),
+            }
+        }
+        *toml += "\"";
     }
 }
 
-fn inline(value: &Value) -> String {
+fn push_value(toml: &mut String, value: &Value) {
     match value {
-        // An optional value that is not there is not written.
-        Value::Null => String::new(),
-        Value::Bool(_) => value.to_string(),
+        // A value that is not there is not written; in a list none can be missing.
+        Value::Null => {}
+        Value::Bool(boolean) => *toml += if *boolean { "true" } else { "false" },
         Value::Number(number) => match number.as_f64() {
-            // Rust writes a float so that it reads back the same, and always so that it is seen to be one.
-            Some(float) if number.is_f64() => format!("{float:?}"),
-            _ => number.to_string(),
+            // Written so, a float reads back the same and is seen to be one.
+            Some(float) if number.is_f64() => push(toml, format_args!("{float:?}")),
+            _ => push(toml, format_args!("{number}")),
         },
-        Value::String(text) => quoted(text),
-        Value::Array(items) => format!("[{}]", items.iter().map(inline).collect::<Vec<_>>().join(", ")),
+        Value::String(text) => push_string(toml, text),
+        Value::Array(items) => {
+            *toml += "[";
+            push_joined(toml, items, push_value);
+            *toml += "]";
+        }
         Value::Object(map) => {
-            let entries = map.iter().filter(|(_, value)| !value.is_null());
-            braced(entries.map(|(name, value)| format!("{} = {}", key(name), inline(value))).collect())
+            *toml += "{ ";
+            push_joined(toml, map.iter().filter(|(_, value)| !value.is_null()), |toml, (name, value)| {
+                push_key(toml, name);
+                *toml += " = ";
+                push_value(toml, value);
+            });
+            *toml += " }";
         }
     }
 }
 
-fn braced(entries: Vec<String>) -> String {
-    if entries.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", entries.join(", ")) }
+fn push_joined<T>(toml: &mut String, items: impl IntoIterator<Item = T>, mut push: impl FnMut(&mut String, T)) {
+    for (index, item) in items.into_iter().enumerate() {
+        if index > 0 {
+            *toml += ", ";
+        }
+        push(toml, item);
+    }
 }
 
-fn key(name: &str) -> String {
-    if is_name(name) { name.to_owned() } else { quoted(name) }
+fn push_key(toml: &mut String, name: &str) {
+    if is_name(name) { *toml += name } else { push_string(toml, name) }
 }
 
 /// A basic string.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
+fn push_string(toml: &mut String, text: &str) {
+    toml.push('"');
     for symbol in text.chars() {
         match symbol {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            control if control.is_control() => {
-                write!(quoted, "\\u{:04X}", control as u32).expect("a string can always be written to");
-            }
-            other => quoted.push(other),
+            '"' => *toml += "\\\"",
+            '\\' => *toml += "\\\\",
+            control if control.is_control() => push(toml, format_args!("\\u{:04X}", control as u32)),
+            other => toml.push(other),
         }
     }
-    quoted.push('"');
-    quoted
+    toml.push('"');
+}
+
+fn push(toml: &mut String, text: std::fmt::Arguments<'_>) {
+    toml.write_fmt(text).expect("a string can always be written to");
 }

@@ -18,7 +18,7 @@ const MAX_PROBLEMS: usize = 200;
 pub(super) struct Wiring<'a, 't> {
     texts: &'a Texts,
     stages: &'a [RawStage<'t>],
-    ports: &'a [Option<Ports>],
+    ports: &'a [Option<&'a Ports>],
     learners: &'a [Spanned<u32>],
     by_name: HashMap<&'a str, usize>,
 }
@@ -35,7 +35,7 @@ impl<'a, 't> Wiring<'a, 't> {
     pub(super) fn new(
         texts: &'a Texts,
         stages: &'a [RawStage<'t>],
-        ports: &'a [Option<Ports>],
+        ports: &'a [Option<&'a Ports>],
         learners: &'a [Spanned<u32>],
     ) -> Self {
         let names = stages.iter().map(|stage| stage.name.get_ref().as_ref());
@@ -151,7 +151,7 @@ impl<'a, 't> Wiring<'a, 't> {
             return Err(Some(self.unknown_stage(place, written)));
         };
         let source = &self.stages[index];
-        let ports = self.ports[index].as_ref().ok_or(None)?;
+        let ports = self.ports[index].ok_or(None)?;
         let when = self.when(place, written, *source.per.get_ref())?;
         let output = self.output(place, written, ports)?;
         let which = self.which(place, written, source, when)?;
@@ -191,7 +191,7 @@ impl<'a, 't> Wiring<'a, 't> {
     fn output(&self, place: &Place<'_, '_>, written: &Written<'_>, ports: &Ports) -> Result<usize, Diagnostic> {
         let Place { port, reader, .. } = place;
         let takes = |kind: Kind| port.kind == kind || port.kind == Kind::Files;
-        let takes_kind = || format!("The port `{}` of `{}` takes {}", port.name, reader.name.get_ref(), port.kind);
+        let takes_kind = || format!("The port `{}` of `{}` takes `{}`", port.name, reader.name.get_ref(), port.kind);
         let at = || self.span(place, written.output_range());
         let source = written.stage;
         if let Some(name) = written.output {
@@ -205,7 +205,7 @@ impl<'a, 't> Wiring<'a, 't> {
             return match takes(kind) {
                 true => Ok(index),
                 false => Err(Diagnostic::at(at(), takes_kind())
-                    .label(format!("this is {kind}"))
+                    .label(format!("this is `{kind}`"))
                     .hint(self.who_gives(port.kind, reader))),
             };
         }
@@ -228,7 +228,7 @@ impl<'a, 't> Wiring<'a, 't> {
             several => {
                 let names: Vec<String> =
                     several.iter().map(|&index| format!("{source}.{}", ports.outputs[index].name)).collect();
-                Err(Diagnostic::at(at(), format!("`{source}` has several outputs of the kind {}", port.kind))
+                Err(Diagnostic::at(at(), format!("`{source}` has several outputs of the kind `{}`", port.kind))
                     .hint(format!("Say which: {}.", suggest::one_of(names.iter().map(String::as_str)))))
             }
         }
@@ -282,8 +282,8 @@ impl<'a, 't> Wiring<'a, 't> {
 
     fn missing_input(&self, reader: &RawStage<'_>, port: &Input) -> Diagnostic {
         let at = reader.inputs_span.clone().unwrap_or_else(|| reader.name.span());
-        let title = format!("`{}` needs the input `{}`: {}", reader.name.get_ref(), port.name, port.kind);
-        Diagnostic::at(at, title).hint(self.who_gives(port.kind, reader))
+        let title = format!("The input `{}` of `{}` is missing", port.name, reader.name.get_ref());
+        Diagnostic::at(at, title).label(format!("it takes `{}`", port.kind)).hint(self.who_gives(port.kind, reader))
     }
 
     fn nothing_in_round_0(&self, reader: &RawStage<'_>, port: &Input, input: &RawInput<'_>) -> Diagnostic {
@@ -302,13 +302,13 @@ impl<'a, 't> Wiring<'a, 't> {
         let names: Vec<&str> = others.map(|stage| stage.name.get_ref().as_ref()).take(5).collect();
         match names.as_slice() {
             [] => None,
-            [name] => Some(format!("`{name}` gives {kind}.")),
-            names => Some(format!("{} give {kind}.", suggest::all_of(names.iter().copied()))),
+            [name] => Some(format!("`{name}` gives `{kind}`.")),
+            names => Some(format!("{} give `{kind}`.", suggest::all_of(names.iter().copied()))),
         }
     }
 
     fn givers(&self, kind: Kind) -> impl Iterator<Item = &RawStage<'t>> {
-        let gives = move |ports: &Ports| ports.outputs.iter().any(|output| output.kind == kind);
+        let gives = move |ports: &&Ports| ports.outputs.iter().any(|output| output.kind == kind);
         let stages = self.stages.iter().zip(self.ports);
         stages.filter(move |(_, ports)| ports.as_ref().is_some_and(gives)).map(|(stage, _)| stage)
     }

@@ -25,7 +25,7 @@ fn names_that_are_not_there() {
         31 | in = { images = "x", model = "merge" }
            |                  ^
            |
-           = hint: `decode` gives images.
+           = hint: `decode` gives `images`.
         "#);
     assert_snapshot!(changed(EVALUATE, r#"in = { images = "decode.pictures", model = "train.modle" }"#), @r#"
         error: `decode` has no output `pictures`
@@ -125,22 +125,6 @@ fn texts_that_are_no_references() {
            |                                      ^^^^ found a boolean
         "#);
     assert_snapshot!(changed(EVALUATE, r#"in = ["decode", "merge"]"#), @r#"
-        error: `evaluate` needs the input `images`: images
-          --> m.toml:31:1
-           |
-        31 | in = ["decode", "merge"]
-           | ^^
-           |
-           = hint: `decode` gives images.
-
-        error: `evaluate` needs the input `model`: model
-          --> m.toml:31:1
-           |
-        31 | in = ["decode", "merge"]
-           | ^^
-           |
-           = hint: `init`, `train` and `merge` give model.
-
         error: `in` must be a table
           --> m.toml:31:6
            |
@@ -154,22 +138,22 @@ fn texts_that_are_no_references() {
 #[test]
 fn artifacts_of_the_wrong_kind() {
     assert_snapshot!(changed(EVALUATE, r#"in = { images = "init", model = "merge" }"#), @r#"
-        error: The port `images` of `evaluate` takes images
+        error: The port `images` of `evaluate` takes `images`
           --> m.toml:31:18
            |
         31 | in = { images = "init", model = "merge" }
            |                  ^^^^ `init` gives `model`
            |
-           = hint: `decode` gives images.
+           = hint: `decode` gives `images`.
         "#);
     assert_snapshot!(changed(EVALUATE, r#"in = { images = "decode", model = "train.history" }"#), @r#"
-        error: The port `model` of `evaluate` takes model
+        error: The port `model` of `evaluate` takes `model`
           --> m.toml:31:42
            |
         31 | in = { images = "decode", model = "train.history" }
-           |                                          ^^^^^^^ this is history
+           |                                          ^^^^^^^ this is `history`
            |
-           = hint: `init`, `train` and `merge` give model.
+           = hint: `init`, `train` and `merge` give `model`.
         "#);
     assert_snapshot!(
         refused(
@@ -185,7 +169,7 @@ fn artifacts_of_the_wrong_kind() {
             "#
         ),
         @r#"
-        error: `download` has several outputs of the kind images
+        error: `download` has several outputs of the kind `images`
          --> m.toml:9:30
           |
         9 |             in = { images = "download", model = "init" }
@@ -199,30 +183,30 @@ fn artifacts_of_the_wrong_kind() {
 #[test]
 fn inputs_that_are_missing() {
     assert_snapshot!(changed(EVALUATE, r#"in = { model = "merge" }"#), @r#"
-        error: `evaluate` needs the input `images`: images
+        error: The input `images` of `evaluate` is missing
           --> m.toml:31:1
            |
         31 | in = { model = "merge" }
-           | ^^
+           | ^^ it takes `images`
            |
-           = hint: `decode` gives images.
+           = hint: `decode` gives `images`.
         "#);
     assert_snapshot!(changed(EVALUATE, ""), @r"
-        error: `evaluate` needs the input `images`: images
+        error: The input `images` of `evaluate` is missing
           --> m.toml:30:8
            |
         30 | [stage.evaluate]
-           |        ^^^^^^^^
+           |        ^^^^^^^^ it takes `images`
            |
-           = hint: `decode` gives images.
+           = hint: `decode` gives `images`.
 
-        error: `evaluate` needs the input `model`: model
+        error: The input `model` of `evaluate` is missing
           --> m.toml:30:8
            |
         30 | [stage.evaluate]
-           |        ^^^^^^^^
+           |        ^^^^^^^^ it takes `model`
            |
-           = hint: `init`, `train` and `merge` give model.
+           = hint: `init`, `train` and `merge` give `model`.
         ");
     assert_snapshot!(changed(r#"in = { learners = "train" }"#, "in = { learners = [] }"), @r"
         error: Nothing is fed to the port `learners` of `merge`
