@@ -91,7 +91,8 @@ fn unchanged_folder(root: &Path) -> Outcome {
         let folder = input.join(format!("class_{class:03}"));
         fs::create_dir_all(&folder)?;
         for image in 0..1_000 {
-            fs::write(folder.join(format!("image_{image:05}.jpg")), [class, (image % 256) as u8])?;
+            // Empty files take no blocks, so that the folder is made and removed quickly. Nothing reads them here.
+            fs::File::create(folder.join(format!("image_{image:05}.jpg")))?;
         }
     }
     let index = Store::open(root.join("store"))?.index();

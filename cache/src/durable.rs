@@ -9,7 +9,7 @@ use crate::error::{CacheError, Result};
 
 /// Up to this many files are synced one by one, beyond it the file system as a whole. Measured on ext4: 4 ms a file, 4 ms
 /// for the file system plus some 10 µs a file. A few single files leave alone what other programs have yet to write.
-const FEW: usize = 3;
+const FEW: usize = 5;
 
 /// Returns when the bytes and names of these files and folders, all of them below `root`, are on stable storage.
 pub(crate) fn sync(root: &Path, paths: &[PathBuf]) -> Result<()> {

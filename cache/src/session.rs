@@ -1,9 +1,10 @@
-//! What a process writes before it is done: a private folder whose owner's death shows.
+//! What a process writes before it is done: private paths whose owner's death shows.
 //!
-//! `tmp/<session>/` holds the files; `tmp/<session>.alive` is locked for as long as the process lives. A folder whose lock
-//! is free belonged to a dead process, whatever host or container that ran in, and can go.
+//! `tmp/<session>.alive` is locked for as long as the process lives, and all that it writes is called `tmp/<session>.…`. What
+//! bears the name of a session whose lock is free belonged to a dead process, whatever host or container that ran in, and
+//! can go.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,10 +16,14 @@ use crate::clock;
 use crate::error::{CacheError, Result, found};
 use crate::lock::LockFile;
 
-/// A process's private folder, removed when the value is dropped.
+/// The name of the file that shows whether its session is alive.
+const ALIVE: &str = "alive";
+
+/// A process's private paths. What is left of them is removed when the value is dropped.
 #[derive(Debug)]
 pub(crate) struct Session {
-    folder: PathBuf,
+    tmp: PathBuf,
+    name: String,
     named: AtomicU64,
     /// Empty folders that were given back: making and removing folders is slow where it is done by the thousand (3 ms each
     /// on ext4 with `discard`), and renaming them is not.
@@ -31,24 +36,32 @@ impl Session {
         fs::create_dir_all(tmp).map_err(CacheError::io("create", tmp))?;
         loop {
             let name = unique();
-            let alive = tmp.join(format!("{name}.alive"));
-            let Some(lock) = LockFile::try_acquire(&alive).map_err(CacheError::io("lock", &alive))? else { continue };
-            let folder = tmp.join(name);
-            match fs::create_dir(&folder) {
-                Ok(()) => return Ok(Self { folder, named: AtomicU64::new(0), spare: Mutex::default(), _alive: lock }),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(CacheError::io("create", folder)(error)),
+            let alive = tmp.join(format!("{name}.{ALIVE}"));
+            if let Some(lock) = LockFile::try_acquire(&alive).map_err(CacheError::io("lock", &alive))? {
+                return Ok(Self {
+                    tmp: tmp.to_owned(),
+                    name,
+                    named: AtomicU64::new(0),
+                    spare: Mutex::default(),
+                    _alive: lock,
+                });
             }
         }
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+    /// A path that was never given out before.
+    pub(crate) fn path(&self, stem: &str) -> PathBuf {
+        self.tmp.join(format!("{}.{stem}-{}", self.name, self.named.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// A path in the folder that was never given out before.
-    pub(crate) fn path(&self, stem: &str) -> PathBuf {
-        self.folder.join(format!("{stem}-{}", self.named.fetch_add(1, Ordering::Relaxed)))
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the path is at or below one that was given out.
+    pub(crate) fn owns(&self, path: &Path) -> bool {
+        let below = path.strip_prefix(&self.tmp).ok().and_then(|below| below.iter().next()?.to_str());
+        below.is_some_and(|below| session_of(below) == self.name)
     }
 
     /// Puts an empty folder at `to`, where nothing is.
@@ -79,40 +92,59 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // What cannot be removed now is removed by gc, which will find the lock free.
-        let _ = fs::remove_dir_all(&self.folder);
+        for path in fs::read_dir(&self.tmp).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            if self.owns(&path) && path.extension().is_none_or(|extension| extension != ALIVE) {
+                let _ = remove(&path);
+            }
+        }
     }
 }
 
 /// A session of a process that is dead, or of one that lives.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// Nobody holds it; the lock is ours, so that nobody else removes the folder at the same time.
-    Dead { folder: PathBuf, _lock: LockFile },
+    /// Nobody holds it; the lock is ours, so that nobody else removes the rest at the same time.
+    Dead { rest: Vec<PathBuf>, _lock: LockFile },
     /// A process that began then is alive.
-    Alive { folder: PathBuf, since: SystemTime },
+    Alive { name: String, since: SystemTime },
 }
 
 /// Every session below `tmp` but for those that end while we look.
 pub(crate) fn sessions(tmp: &Path) -> Result<Vec<Found>> {
-    let Some(entries) = found(fs::read_dir(tmp)).map_err(CacheError::io("list", tmp))? else { return Ok(Vec::new()) };
-    let mut names = BTreeSet::new();
-    for entry in entries {
-        let path = entry.map_err(CacheError::io("list", tmp))?.path();
-        names.insert(path.with_extension("alive"));
+    let mut paths = BTreeMap::<String, Vec<PathBuf>>::new();
+    for entry in fs::read_dir(tmp).map_err(CacheError::io("list", tmp))? {
+        let entry = entry.map_err(CacheError::io("list", tmp))?;
+        let of_session = paths.entry(session_of(&entry.file_name().to_string_lossy()).to_owned()).or_default();
+        of_session.push(entry.path());
     }
     let mut sessions = Vec::new();
-    for alive in names {
+    for (name, mut rest) in paths {
+        let alive = tmp.join(format!("{name}.{ALIVE}"));
+        rest.retain(|path| *path != alive);
         let lock = LockFile::try_acquire(&alive).map_err(CacheError::io("lock", &alive))?;
         let metadata = found(fs::metadata(&alive)).map_err(CacheError::io("read", &alive))?;
-        let folder = alive.with_extension("");
         match (lock, metadata) {
-            (Some(lock), _) => sessions.push(Found::Dead { folder, _lock: lock }),
+            (Some(lock), _) => sessions.push(Found::Dead { rest, _lock: lock }),
             // The file last changed when its holder signed it.
-            (None, Some(metadata)) => sessions.push(Found::Alive { folder, since: clock::changed(&metadata) }),
+            (None, Some(metadata)) => sessions.push(Found::Alive { name, since: clock::changed(&metadata) }),
             (None, None) => {}
         }
     }
     Ok(sessions)
+}
+
+/// Removes a file, or a folder with all that it holds, if it is there.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match found(fs::symlink_metadata(path))? {
+        Some(metadata) if metadata.is_dir() => found(fs::remove_dir_all(path)).map(drop),
+        Some(_) => found(fs::remove_file(path)).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// The session that a file in `tmp` belongs to.
+fn session_of(name: &str) -> &str {
+    name.split_once('.').map_or(name, |(session, _)| session)
 }
 
 /// A name that no other session has: process numbers are reused and hosts share stores, so the time is part of it.
@@ -129,7 +161,10 @@ mod tests {
     fn a_session_ends_without_a_trace() {
         let tmp = tempfile::tempdir().unwrap();
         let session = Session::begin(tmp.path()).unwrap();
-        fs::write(session.path("file"), "x").unwrap();
+        let path = session.path("file");
+        fs::write(&path, "x").unwrap();
+        assert!(session.owns(&path) && session.owns(&path.join("below")));
+        assert!(!session.owns(tmp.path()) && !session.owns(&tmp.path().join("1-abc.file-0")));
         assert_ne!(session.path("file"), session.path("file"));
         drop(session);
         assert_eq!(fs::read_dir(tmp.path()).unwrap().count(), 0);
@@ -156,7 +191,8 @@ mod tests {
     fn the_living_are_told_from_the_dead() {
         let tmp = tempfile::tempdir().unwrap();
         let _living = Session::begin(tmp.path()).unwrap();
-        fs::create_dir(tmp.path().join("1-abc")).unwrap();
+        fs::create_dir(tmp.path().join("1-abc.task-0")).unwrap();
+        fs::write(tmp.path().join("1-abc.record-1"), "half").unwrap();
         fs::write(tmp.path().join("2-abc.alive"), "2").unwrap();
         let found = sessions(tmp.path()).unwrap();
         let dead = found.iter().filter(|session| matches!(session, Found::Dead { .. })).count();

@@ -483,8 +483,8 @@ mod gc {
     fn leftovers_of_the_dead_go() {
         let (_folder, store) = aged_store(&[("done", b"1", 0)]);
         let root = store.root();
-        fs::create_dir_all(root.join("tmp/123-abc/task")).unwrap();
-        fs::write(root.join("tmp/123-abc/task/half"), "half").unwrap();
+        fs::create_dir_all(root.join("tmp/123-abc.task-0/deep")).unwrap();
+        fs::write(root.join("tmp/123-abc.task-0/deep/half"), "half").unwrap();
         fs::write(root.join("tmp/123-abc.alive"), "").unwrap();
         File::create(root.join("claims").join(Key::of("dead").to_string())).unwrap();
         for task in ["done", "interrupted"] {
@@ -493,7 +493,7 @@ mod gc {
         let held = store.try_claim(&Key::of("living")).unwrap().unwrap();
         let report = store.gc(&GcPolicy { keep: keys(&["done"]), ..GcPolicy::default() }).unwrap();
         assert_eq!((report.temporary, report.scratch), (1, 1));
-        assert_eq!(names_below(&root.join("tmp")).len(), 2, "its own");
+        assert_eq!(names_below(&root.join("tmp")).len(), 1, "its own lock");
         assert_eq!(names_below(&root.join("claims")), [Key::of("living").to_string()]);
         let interrupted = Key::of("interrupted").to_string();
         assert_eq!(names_below(&root.join("scratch")), [interrupted.clone(), format!("{interrupted}/checkpoint")]);

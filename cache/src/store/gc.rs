@@ -54,7 +54,7 @@ pub struct GcReport {
     pub kept_records: u64,
     /// How many bytes of blobs remain.
     pub kept_bytes: u64,
-    /// Temporary folders of dead processes.
+    /// Temporary files and folders of dead processes.
     pub temporary: u64,
     /// Scratch folders of tasks that succeeded, or that nobody went on with.
     pub scratch: u64,
@@ -169,16 +169,16 @@ impl Sweep<'_> {
         let mut spare = Spare { records: now, blobs: now };
         for session in session::sessions(&self.inner.disk.root().join("tmp"))? {
             match session {
-                Found::Alive { folder, since } => {
+                Found::Alive { name, since } => {
                     // We ourselves look nothing up; the use that others make is noted with this lag.
                     let lag =
-                        if folder == self.inner.disk.session().folder() { Duration::ZERO } else { USE_IS_NOTED_EVERY };
+                        if name == self.inner.disk.session().name() { Duration::ZERO } else { USE_IS_NOTED_EVERY };
                     spare.records = spare.records.min(clock::earlier(since, lag));
                     spare.blobs = spare.blobs.min(since);
                 }
-                Found::Dead { folder, .. } => {
-                    self.report.temporary += 1;
-                    self.remove_folder(&folder)?;
+                Found::Dead { rest, .. } => {
+                    self.report.temporary += rest.len() as u64;
+                    rest.iter().try_for_each(|path| self.remove_path(path))?;
                 }
             }
         }
@@ -222,7 +222,7 @@ impl Sweep<'_> {
             let claim = self.inner.disk.root().join("claims").join(key.to_string());
             let claim = LockFile::try_acquire(&claim).map_err(CacheError::io("lock", &claim))?;
             if claim.is_some() && (committed.contains(&key) || !self.changed_since(&folder, since)?) {
-                self.remove_folder(&folder)?;
+                self.remove_path(&folder)?;
                 self.report.scratch += 1;
             }
         }
@@ -251,11 +251,8 @@ impl Sweep<'_> {
         if self.policy.dry_run { Ok(()) } else { self.inner.disk.remove(name).map(drop) }
     }
 
-    fn remove_folder(&self, folder: &Path) -> Result<()> {
-        if self.policy.dry_run {
-            return Ok(());
-        }
-        found(fs::remove_dir_all(folder)).map(drop).map_err(CacheError::io("remove", folder))
+    fn remove_path(&self, path: &Path) -> Result<()> {
+        if self.policy.dry_run { Ok(()) } else { session::remove(path).map_err(CacheError::io("remove", path)) }
     }
 
     fn entries(&self, folder: &str) -> Result<Vec<PathBuf>> {

@@ -73,7 +73,7 @@ impl Inner {
 
     /// The file itself if it lies in a task folder, else what it becomes when it is moved to one.
     fn nearby(&self, file: PathBuf) -> Result<PathBuf> {
-        if file.starts_with(self.disk.session().folder()) {
+        if self.disk.session().owns(&file) {
             return Ok(file);
         }
         let near = self.disk.session().path("output");

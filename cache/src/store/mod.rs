@@ -5,7 +5,7 @@
 //!        records/ab/<key>       what a key produced, two lines of JSON
 //!        blobs/ab/<digest>      bytes, read-only, sealed (seal.rs)
 //!        quarantine/…           what was found damaged, under the name it had
-//!        tmp/<session>/…        what a living process has not finished
+//!        tmp/<session>.…        what a living process has not finished
 //!        claims/<key>           locked while a process computes the key
 //!        scratch/<key>/         what a task keeps across kills, until its record is committed
 //!        index/                 digests of unchanged input files (index.rs)
