@@ -7,14 +7,14 @@
 //! Shapes: W `[dim, F]`, b `[dim]`, masks `[learners, dim]`.
 //! Source: McMahan et al. 2017, arXiv 1602.05629, algorithm 1 (federated averaging), for the backbone.
 //!
-//! One learner alone is returned as it is, byte for byte.
+//! Learners are added one after the other, so that only one is in memory beside the sums. Sums are `f64`: what a single
+//! learner owns, and a learner alone, comes out as it went in, byte for byte.
 
 use std::collections::BTreeMap;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 
 use crate::error::{LearnError, Result};
-use crate::optimise::average;
 use crate::parameters::Group;
 use crate::subspaces::MASKS;
 use crate::weights::NamedTensor;
@@ -22,136 +22,169 @@ use crate::weights::NamedTensor;
 /// What a learner has become.
 #[derive(Clone, Copy, Debug)]
 pub struct Trained<'a> {
-    /// How many batches it has seen.
-    pub batches: u64,
+    /// How many batches it has seen, or any number in proportion.
+    pub batches: f64,
     /// Its model's tensors.
     pub tensors: &'a [NamedTensor],
     /// Its optimiser's moments.
     pub moments: &'a [NamedTensor],
 }
 
-/// A model and its optimiser's moments.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Merged {
-    /// The model's tensors, ordered by name.
-    pub tensors: Vec<NamedTensor>,
-    /// The moments, ordered by name.
-    pub moments: Vec<NamedTensor>,
+/// Learners that are being merged.
+#[derive(Debug)]
+pub struct Merge {
+    learners: usize,
+    added: usize,
+    tensors: BTreeMap<String, Sum>,
+    moments: BTreeMap<String, Sum>,
 }
 
-/// Merges learners, given in their order: learner k owns row k of the masks.
-///
-/// # Errors
-/// The masks are not one a learner, tensors of different learners differ in shape, or nobody has
-/// seen a batch.
-pub fn merge(learners: &[Trained<'_>]) -> Result<Merged> {
-    if let [alone] = learners {
-        return Ok(Merged { tensors: alone.tensors.to_vec(), moments: alone.moments.to_vec() });
+impl Merge {
+    /// A merge of so many learners, of which none was added yet.
+    pub fn of(learners: usize) -> Self {
+        Self { learners, added: 0, tensors: BTreeMap::new(), moments: BTreeMap::new() }
     }
-    let weights = Weights::of(learners)?;
-    let tensors: Vec<_> = learners.iter().map(|learner| (learner.batches as f64, learner.tensors)).collect();
-    let moments: Vec<_> = learners.iter().map(|learner| (learner.batches as f64, learner.moments)).collect();
-    Ok(Merged { tensors: weights.merge(&tensors)?, moments: weights.merge(&moments)? })
-}
 
-/// How much each learner counts in each row of the tensors that are divided between learners.
-struct Weights {
-    /// For each coordinate of the embedding, a weight a learner.
-    embedding: Vec<Vec<f64>>,
-    /// For each mask, a weight a learner.
-    masks: Vec<Vec<f64>>,
-}
-
-impl Weights {
-    fn of(learners: &[Trained<'_>]) -> Result<Self> {
-        let mut rows = Vec::with_capacity(learners.len());
-        for (index, learner) in learners.iter().enumerate() {
-            let masks = learner.tensors.iter().find(|tensor| tensor.name == MASKS);
-            let masks = masks.ok_or_else(|| LearnError::NoTensor { name: MASKS.into() })?;
-            let [count, dimension] = masks.shape[..] else { return Err(misfit(masks, learners.len())) };
-            if count != learners.len() {
-                return Err(misfit(masks, learners.len()));
+    /// Adds the next learner: the k-th to be added owns row k of the masks.
+    ///
+    /// # Errors
+    /// Its masks are not one a learner, or a tensor has another shape or type than the other learners'.
+    pub fn add(&mut self, learner: Trained<'_>) -> Result<()> {
+        let shares = Shares { learner: self.added, batches: learner.batches, mask: self.mask(learner.tensors)? };
+        for (sums, tensors) in [(&mut self.tensors, learner.tensors), (&mut self.moments, learner.moments)] {
+            for tensor in tensors {
+                let sum = sums.entry(tensor.name.clone()).or_insert_with(|| Sum::empty(tensor));
+                sum.add(tensor, &shares)?;
             }
-            let values = values(masks)?;
-            let open = values[index * dimension..][..dimension].iter().map(|&weight| f64::from(weight.max(0.0)));
-            rows.push(open.collect::<Vec<f64>>());
         }
-        let dimension = rows.iter().map(Vec::len).min().unwrap_or(0);
-        let batches: Vec<f64> = learners.iter().map(|learner| learner.batches as f64).collect();
-        let embedding = (0..dimension)
-            .map(|i| {
-                let weights: Vec<f64> = batches.iter().zip(&rows).map(|(batches, mask)| batches * mask[i]).collect();
-                if weights.iter().sum::<f64>() > 0.0 { weights } else { batches.clone() }
-            })
-            .collect();
-        let own = |k: usize| (0..learners.len()).map(|j| if j == k { 1.0 } else { 0.0 }).collect();
-        Ok(Self { embedding, masks: (0..learners.len()).map(own).collect() })
+        self.added += 1;
+        Ok(())
     }
 
-    /// Each tensor by its group's rule; the name of a moment begins with the name of its tensor.
-    fn merge(&self, learners: &[(f64, &[NamedTensor])]) -> Result<Vec<NamedTensor>> {
-        let mut merged = average(learners)?;
-        let by_name: Vec<BTreeMap<&str, &NamedTensor>> = learners
-            .iter()
-            .map(|(_, tensors)| tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect())
-            .collect();
-        for tensor in &mut merged {
-            let stem = tensor.name.split('.').next().unwrap_or_default();
-            let group = if stem == MASKS { Group::Masks } else { Group::of(&tensor.name) };
-            let weights = match group {
-                Group::Embedding => &self.embedding,
-                Group::Masks => &self.masks,
-                Group::Backbone | Group::Loss => continue,
+    /// The merged model's tensors and moments, both ordered by name.
+    pub fn finish(self) -> (Vec<NamedTensor>, Vec<NamedTensor>) {
+        let rows = |sums: BTreeMap<String, Sum>| sums.into_values().map(Sum::mean).collect();
+        (rows(self.tensors), rows(self.moments))
+    }
+
+    /// The mask of the learner that is next, where there are several: a learner alone owns everything.
+    fn mask(&self, tensors: &[NamedTensor]) -> Result<Option<Vec<f32>>> {
+        if self.learners == 1 {
+            return Ok(None);
+        }
+        let masks = tensors.iter().find(|tensor| tensor.name == MASKS);
+        let masks = masks.ok_or_else(|| LearnError::NoTensor { name: MASKS.into() })?;
+        if masks.shape.len() != 2 || masks.shape[0] != self.learners || self.added >= self.learners {
+            let wanted = format!("a row for each of {} learners", self.learners);
+            return Err(LearnError::Shape { name: MASKS.into(), wanted, found: masks.shape.clone() });
+        }
+        Ok(Some(masks.to_tensor(&Device::Cpu)?.get(self.added)?.to_vec1()?))
+    }
+}
+
+/// How much the learner that is being added counts.
+struct Shares {
+    learner: usize,
+    batches: f64,
+    mask: Option<Vec<f32>>,
+}
+
+impl Shares {
+    /// Its weight in a row of a tensor of this group; 0 where the row is not its own.
+    fn weight(&self, group: Group, row: usize) -> f64 {
+        match (&self.mask, group) {
+            (Some(mask), Group::Embedding) => self.batches * f64::from(mask.get(row).map_or(0.0, |m| m.max(0.0))),
+            (Some(_), Group::Masks) if row != self.learner => 0.0,
+            _ => self.batches,
+        }
+    }
+}
+
+/// The weighted sum of one tensor over the learners that were added.
+#[derive(Debug)]
+struct Sum {
+    /// The tensor without its bytes.
+    like: NamedTensor,
+    group: Group,
+    values: Vec<f64>,
+    /// The weights of each row; a tensor that is not divided between learners is one row.
+    rows: Vec<Row>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Row {
+    weight: f64,
+    /// Whether a learner has been added that owns it. Until then all count alike.
+    is_owned: bool,
+}
+
+impl Sum {
+    fn empty(tensor: &NamedTensor) -> Self {
+        // The name of a moment begins with that of its tensor.
+        let is_mask = tensor.name.split('.').next() == Some(MASKS);
+        let group = if is_mask { Group::Masks } else { Group::of(&tensor.name) };
+        let rows = match group {
+            Group::Embedding | Group::Masks => tensor.shape.first().copied().unwrap_or(1),
+            Group::Backbone | Group::Loss => 1,
+        };
+        let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
+        let like = NamedTensor { name, dtype: tensor.dtype, shape, bytes: Vec::new() };
+        let values = vec![0.0; tensor.shape.iter().product()];
+        Self { like, group, values, rows: vec![Row::default(); rows] }
+    }
+
+    fn add(&mut self, tensor: &NamedTensor, shares: &Shares) -> Result<()> {
+        let numbers = numbers(tensor)?;
+        if tensor.shape != self.like.shape || tensor.dtype != self.like.dtype || numbers.len() != self.values.len() {
+            let wanted = format!("{:?} of {:?}, as another learner has it,", self.like.shape, self.like.dtype);
+            return Err(LearnError::Shape { name: tensor.name.clone(), wanted, found: tensor.shape.clone() });
+        }
+        let width = self.values.len().checked_div(self.rows.len()).unwrap_or(0).max(1);
+        let rows = self.rows.iter_mut().zip(self.values.chunks_exact_mut(width)).zip(numbers.chunks_exact(width));
+        for (index, ((row, sums), numbers)) in rows.enumerate() {
+            let weight = match shares.weight(self.group, index) {
+                weight if weight > 0.0 && !row.is_owned => {
+                    *row = Row { weight: 0.0, is_owned: true };
+                    weight
+                }
+                weight if weight > 0.0 => weight,
+                _ if !row.is_owned => shares.batches,
+                _ => continue,
             };
-            if tensor.dtype != DType::F32 {
-                continue;
-            }
-            let apart: Option<Vec<&NamedTensor>> =
-                by_name.iter().map(|tensors| tensors.get(tensor.name.as_str()).copied()).collect();
-            // Moments that some learner lacks, since it was never stepped, stay the mean of the others'.
-            if let Some(apart) = apart {
-                tensor.bytes = row_by_row(&apart, weights)?;
+            let is_first = row.weight == 0.0;
+            row.weight += weight;
+            for (sum, number) in sums.iter_mut().zip(numbers) {
+                // Not `0.0 + …`, which would lose the sign of a negative zero.
+                *sum = if is_first { weight * number } else { *sum + weight * number };
             }
         }
-        Ok(merged)
+        Ok(())
+    }
+
+    fn mean(self) -> NamedTensor {
+        let width = self.values.len().checked_div(self.rows.len()).unwrap_or(0).max(1);
+        let rows = self.rows.iter().zip(self.values.chunks_exact(width));
+        let means = rows.flat_map(|(row, sums)| sums.iter().map(move |sum| sum / row.weight));
+        let bytes = match self.like.dtype {
+            DType::I64 => means.flat_map(|mean| (mean.round() as i64).to_le_bytes()).collect(),
+            _ => means.flat_map(|mean| (mean as f32).to_le_bytes()).collect(),
+        };
+        NamedTensor { bytes, ..self.like }
     }
 }
 
-/// The weighted mean of each row over the learners' tensors, which have as many rows as `weights`.
-fn row_by_row(tensors: &[&NamedTensor], weights: &[Vec<f64>]) -> Result<Vec<u8>> {
-    let columns: Vec<Vec<f32>> = tensors.iter().map(|tensor| values(tensor)).collect::<Result<_>>()?;
-    if tensors[0].shape.first() != Some(&weights.len()) {
-        return Err(misfit(tensors[0], weights.len()));
-    }
-    let width = columns[0].len() / weights.len().max(1);
-    let mut bytes = Vec::with_capacity(4 * columns[0].len());
-    for (row, weights) in weights.iter().enumerate() {
-        let owners: Vec<(&[f32], f64)> = columns
-            .iter()
-            .zip(weights)
-            .filter(|&(_, &weight)| weight > 0.0)
-            .map(|(values, &weight)| (&values[row * width..][..width], weight))
-            .collect();
-        if let [(own, _)] = owners[..] {
-            // What only one learner owns is its own bit for bit.
-            bytes.extend(own.iter().flat_map(|value| value.to_le_bytes()));
-            continue;
+/// The numbers of a tensor of `f32`, or of a count of steps, which is `i64` and too small to be rounded.
+fn numbers(tensor: &NamedTensor) -> Result<Vec<f64>> {
+    match tensor.dtype {
+        DType::F32 => {
+            Ok(tensor.bytes.as_chunks().0.iter().map(|&bytes| f64::from(f32::from_le_bytes(bytes))).collect())
         }
-        let total: f64 = owners.iter().map(|(_, weight)| weight).sum();
-        for index in 0..width {
-            let sum: f64 = owners.iter().map(|(values, weight)| weight * f64::from(values[index])).sum();
-            bytes.extend(((sum / total) as f32).to_le_bytes());
+        DType::I64 => Ok(tensor.bytes.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes) as f64).collect()),
+        other => {
+            let wanted = format!("`f32` or `i64` values instead of {other:?}");
+            Err(LearnError::Shape { name: tensor.name.clone(), wanted, found: tensor.shape.clone() })
         }
     }
-    Ok(bytes)
-}
-
-fn values(tensor: &NamedTensor) -> Result<Vec<f32>> {
-    Ok(tensor.to_tensor(&candle_core::Device::Cpu)?.flatten_all()?.to_vec1()?)
-}
-
-fn misfit(tensor: &NamedTensor, rows: usize) -> LearnError {
-    LearnError::Shape { name: tensor.name.clone(), wanted: format!("{rows} rows"), found: tensor.shape.clone() }
 }
 
 #[cfg(test)]
@@ -176,18 +209,21 @@ mod tests {
         })
     }
 
-    fn merged(learners: &[Vec<NamedTensor>; 2], batches: [u64; 2]) -> Vec<(String, Vec<f32>)> {
-        let trained =
-            [0, 1].map(|k| Trained { batches: batches[k], tensors: &learners[k], moments: &learners[k][1..2] });
-        let merged = merge(&trained).unwrap();
-        assert_eq!(merged.moments[0], merged.tensors[1], "moments are merged as their tensors are");
-        merged.tensors.iter().map(|tensor| (tensor.name.clone(), values(tensor).unwrap())).collect()
+    fn merged(learners: &[Vec<NamedTensor>; 2], batches: [f64; 2]) -> Vec<(String, Vec<f32>)> {
+        let mut merge = Merge::of(2);
+        for (tensors, batches) in learners.iter().zip(batches) {
+            merge.add(Trained { batches, tensors, moments: &tensors[1..2] }).unwrap();
+        }
+        let (tensors, moments) = merge.finish();
+        assert_eq!(moments[0], tensors[1], "moments are merged as their tensors are");
+        let values = |tensor: &NamedTensor| numbers(tensor).unwrap().into_iter().map(|x| x as f32).collect();
+        tensors.iter().map(|tensor| (tensor.name.clone(), values(tensor))).collect()
     }
 
     #[test]
     fn each_group_follows_its_rule() {
         // Fixed masks: coordinate 0 is learner 0's, coordinate 1 learner 1's.
-        let found = merged(&learners([1.0, 0.0, 0.0, 1.0]), [3, 1]);
+        let found = merged(&learners([1.0, 0.0, 0.0, 1.0]), [3.0, 1.0]);
         let expected: [(&str, &[f32]); 5] = [
             ("conv.weight", &[2.0]),
             ("embedding.bias", &[1.0, -5.0]),
@@ -201,23 +237,31 @@ mod tests {
     #[test]
     fn rows_that_learners_share_are_weighted_by_masks_and_batches() {
         // Coordinate 0 has weights 3 · 1 · 1 and 1 · 5 · 0.6; coordinate 1 is closed for both.
-        let found = merged(&learners([1.0, 0.0, 0.6, -1.0]), [3, 1]);
+        let found = merged(&learners([1.0, 0.0, 0.6, -1.0]), [3.0, 1.0]);
         assert_eq!(found[1].1, [(3.0 * 1.0 + 3.0 * 5.0) / 6.0, -(3.0 * 1.0 + 1.0 * 5.0) / 4.0]);
     }
 
     #[test]
     fn one_learner_is_kept_byte_for_byte() {
-        let [tensors, _] = learners([-0.0, 0.3, 1.0, 0.0]);
-        let alone = merge(&[Trained { batches: 7, tensors: &tensors, moments: &[] }]).unwrap();
-        assert_eq!(alone.tensors, tensors);
+        let [mut tensors, _] = learners([-0.0, 0.3, 1.0, 0.0]);
+        let bytes = 12_345_i64.to_le_bytes().to_vec();
+        tensors.push(NamedTensor { name: "x.steps".into(), dtype: DType::I64, shape: vec![], bytes });
+        let mut merge = Merge::of(1);
+        merge.add(Trained { batches: 7.0, tensors: &tensors, moments: &[] }).unwrap();
+        assert_eq!(merge.finish().0, tensors);
     }
 
     #[test]
-    fn masks_that_are_not_one_a_learner_are_refused() {
+    fn what_does_not_fit_is_refused() {
         let [tensors, _] = learners([1.0; 4]);
-        let trained = Trained { batches: 1, tensors: &tensors, moments: &[] };
-        let error = merge(&[trained; 3]).unwrap_err();
-        insta::assert_snapshot!(error, @"`masks` has shape [2, 2], but 3 rows is wanted");
-        assert!(merge(&[]).unwrap().tensors.is_empty());
+        let trained = Trained { batches: 1.0, tensors: &tensors, moments: &[] };
+        let error = Merge::of(3).add(trained).unwrap_err();
+        insta::assert_snapshot!(error, @"`masks` has shape [2, 2], but a row for each of 3 learners is wanted");
+        let mut merge = Merge::of(2);
+        merge.add(trained).unwrap();
+        let mut other = tensors.clone();
+        other[0] = tensor("conv.weight", &[2], &[1.0, 2.0]);
+        let error = merge.add(Trained { tensors: &other, ..trained }).unwrap_err();
+        insta::assert_snapshot!(error, @"`conv.weight` has shape [2], but [1] of F32, as another learner has it, is wanted");
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{Batch, Learned, Loss, LossOutput, check_range, coefficients};
 use crate::comparisons::scalar;
 use crate::error::Result;
-use crate::miners::Selection;
+use crate::miners::{DistanceWeighted, MinerConfig, Selection};
 
 /// Pairs on the right side of a boundary between near and far, which may be learned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -55,6 +55,11 @@ impl Loss for Margin {
             Beta::Shared => Some(coefficients("loss.beta", 1, self.beta)),
             Beta::PerClass => Some(coefficients("loss.beta", classes, self.beta)),
         }
+    }
+
+    fn usual_miner(&self) -> MinerConfig {
+        let beyond = self.beta + self.margin;
+        MinerConfig::DistanceWeighted(DistanceWeighted { beyond, ..DistanceWeighted::default() })
     }
 
     fn forward(&self, batch: &Batch<'_>, selection: &Selection) -> Result<LossOutput> {

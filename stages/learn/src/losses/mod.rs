@@ -26,7 +26,7 @@ pub use triplet::Triplet;
 
 use crate::comparisons::Comparisons;
 use crate::error::{LearnError, Result};
-use crate::miners::Selection;
+use crate::miners::{BatchAll, MinerConfig, Selection};
 use crate::parameters::{Init, Spec};
 
 /// A loss and its hyper-parameters, as in `{ kind = "margin", beta = 1.2, margin = 0.2 }`.
@@ -109,6 +109,11 @@ pub trait Loss {
     /// Whether a miner's selection changes it.
     fn takes_selection(&self) -> bool {
         true
+    }
+
+    /// The miner that goes with it where none is configured.
+    fn usual_miner(&self) -> MinerConfig {
+        MinerConfig::BatchAll(BatchAll {})
     }
 
     /// Sums up the loss of a batch over the miner's selection.

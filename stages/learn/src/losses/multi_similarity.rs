@@ -5,7 +5,7 @@
 //! negated weight among the exponentials, that of a negative its weight.
 //! Shapes: embeddings `[batch, dim]`.
 //! Source: Wang et al. 2019, arXiv 1904.06627, equation 15. Its own miner is
-//! [`MultiSimilarity`](crate::miners::MinerConfig::MultiSimilarity).
+//! [`miners::MultiSimilarity`].
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{Batch, Loss, LossOutput, check_range, log_one_plus_sum_exp};
 use crate::comparisons::{Comparisons, scalar};
 use crate::error::Result;
-use crate::miners::Selection;
+use crate::miners::{self, MinerConfig, Selection};
 
 /// Pairs weighted by how they compare with the others of their anchor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +34,10 @@ impl Default for MultiSimilarity {
 }
 
 impl Loss for MultiSimilarity {
+    fn usual_miner(&self) -> MinerConfig {
+        MinerConfig::MultiSimilarity(miners::MultiSimilarity::default())
+    }
+
     fn forward(&self, batch: &Batch<'_>, selection: &Selection) -> Result<LossOutput> {
         let similarities = Comparisons::similarities(batch.embeddings, batch.embeddings)?;
         similarities.check_labels(batch.labels)?;

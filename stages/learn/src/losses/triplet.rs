@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{Batch, Loss, LossOutput, check_range, log_one_plus_sum_exp};
 use crate::comparisons::scalar;
 use crate::error::Result;
-use crate::miners::Selection;
+use crate::miners::{MinerConfig, Selection, SemiHard};
 
 /// Positives nearer than negatives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +33,10 @@ impl Default for Triplet {
 }
 
 impl Loss for Triplet {
+    fn usual_miner(&self) -> MinerConfig {
+        MinerConfig::SemiHard(SemiHard {})
+    }
+
     fn forward(&self, batch: &Batch<'_>, selection: &Selection) -> Result<LossOutput> {
         batch.distances.check_labels(batch.labels)?;
         let triplets = selection.triplets(batch.labels);
