@@ -164,33 +164,25 @@ struct AffineBackward {
 
 impl Backward for AffineBackward {
     fn backward(self: Box<Self>, mut gradient: Vec<f32>) -> candle_core::Result<()> {
-        let [x_slot, scale_slot, shift_slot, residual_slot] = self.slots;
+        let [x_slot, scale_slot, shift_slot, residual_slot] = &self.slots;
         with_values!(x = self.x, y = self.y.as_ref().unwrap_or(&self.x), scale = self.scale; {
-            let sums = gate(
-                self.level,
-                Gate {
-                    y: self.y.is_some().then_some(y),
-                    activation: self.activation,
-                    channels: scale.len(),
-                    sum: shift_slot.is_some(),
-                    weighted: scale_slot.is_some().then_some(x),
-                },
-                &mut gradient,
-            );
-            if let (Some(slot), Some(sum)) = (shift_slot, sums.plain) {
-                slot.add(sum);
-            }
-            if let (Some(slot), Some(sum)) = (scale_slot, sums.weighted) {
-                slot.add(sum);
-            }
-            if let Some(slot) = x_slot {
+            let gate_of = Gate {
+                y: self.y.is_some().then_some(y),
+                activation: self.activation,
+                channels: scale.len(),
+                sum: shift_slot.is_some(),
+                weighted: scale_slot.is_some().then_some(x),
+            };
+            let sums = gate(self.level, gate_of, &mut gradient);
+            tape::add_if_wanted(shift_slot, sums.plain);
+            tape::add_if_wanted(scale_slot, sums.weighted);
+            if x_slot.is_some() {
                 let zeros = vec![0.0; scale.len()];
-                slot.add(forward(self.level, &gradient, scale, &zeros, None, Activation::None));
+                let of_x = forward(self.level, &gradient, scale, &zeros, None, Activation::None);
+                tape::add_if_wanted(x_slot, Some(of_x));
             }
         });
-        if let Some(slot) = residual_slot {
-            slot.add(gradient);
-        }
+        tape::add_if_wanted(residual_slot, Some(gradient));
         Ok(())
     }
 }

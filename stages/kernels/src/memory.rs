@@ -279,7 +279,8 @@ mod tests {
         }
         assert!(allocator.blocks().waiting_bytes > 0);
         allocator.release();
-        assert_eq!((allocator.blocks().waiting_bytes, allocator.blocks().live_bytes), (0, 0));
+        let blocks = allocator.blocks();
+        assert_eq!((blocks.waiting_bytes, blocks.live_bytes), (0, 0));
     }
 
     #[test]

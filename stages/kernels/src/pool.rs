@@ -146,6 +146,7 @@ fn gather<'a>(window: &Window, source: &'a [f32], axes: &'a (Axis, Axis)) -> Gat
         source,
         batch: window.dims[0],
         channels: window.dims[3],
+        depth: 1,
         columns: window.dims[3],
         vertical: &axes.0,
         horizontal: &axes.1,

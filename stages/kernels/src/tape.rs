@@ -97,6 +97,13 @@ pub(crate) fn slot_of(place: &Option<Arc<Place>>) -> Option<Arc<Slot>> {
     place.as_ref().map(|place| place.slot.clone())
 }
 
+/// Adds a gradient to a slot, where both are there.
+pub(crate) fn add_if_wanted(slot: &Option<Arc<Slot>>, gradient: Option<Vec<f32>>) {
+    if let (Some(slot), Some(gradient)) = (slot, gradient) {
+        slot.add(gradient);
+    }
+}
+
 /// The gradients of an operation's inputs, given the output's; it adds them to the inputs' slots.
 pub(crate) trait Backward: Send {
     /// Runs once.

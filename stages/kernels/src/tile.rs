@@ -1,7 +1,8 @@
 //! The two register tiles that all products are made of: [`ROWS`] rows by up to four vectors of columns.
 //!
-//! [`RowTile`]: `y[r, o] = act(Σ_t Σ_c x_t[r][c] · w[t, c, o] + shift[o] + residual[r, o])`; the rows of x lie wherever their
-//! pointers say, one pointer for each tap, so a convolution needs no im2col. w is packed into panels ([`crate::panel`]).
+//! [`RowTiles`]: `y[r, o] = act(Σ_t Σ_c x_t[r][c] · w[t, c, o] + shift[o] + residual[r, o])`; the rows of x lie wherever their
+//! pointers say, and all taps at the same distances from them, so a convolution needs no im2col. w is packed into panels
+//! ([`crate::panel`]).
 //!
 //! [`OuterTile`]: `g[c, o] += Σ_p x_p[c] · y_p[o]` over pairs of pixels: the gradient of a weight, again without a copy of x.
 //!
@@ -16,9 +17,6 @@ pub(crate) const ROWS: usize = 6;
 
 /// Upper bound of ReLU6.
 pub(crate) const RELU6_CEILING: f32 = 6.0;
-
-/// The rows that one tap reads, one pointer a row.
-pub(crate) type TapRows = [*const f32; ROWS];
 
 /// What happens to the sums before they are stored; null pointers leave a step out.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +35,14 @@ impl Epilogue {
         Self { shift: std::ptr::null(), residual: std::ptr::null(), activation: Activation::None };
 }
 
+impl Epilogue {
+    /// The same, beginning at another column.
+    pub(crate) fn from_column(self, column: usize) -> Self {
+        let at = |pointer: *const f32| if pointer.is_null() { pointer } else { pointer.wrapping_add(column) };
+        Self { shift: at(self.shift), residual: at(self.residual), ..self }
+    }
+}
+
 /// An epilogue that tasks on several threads apply to their own parts of the output.
 #[derive(Clone, Copy)]
 pub(crate) struct SharedEpilogue(pub(crate) Epilogue);
@@ -53,30 +59,46 @@ impl SharedEpilogue {
     }
 }
 
-/// One tile of a product whose rows are found through pointers.
+/// What one tap of a window reads.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct RowTile<'a> {
-    /// Pointers to the rows, one entry a tap; each is valid for `depth` values.
-    pub rows: &'a [TapRows],
-    /// For each tap, where its weights begin in the panel.
-    pub taps: &'a [usize],
-    /// Values per row.
+pub(crate) struct Tap {
+    /// Where its values lie, counted from each row's pointer.
+    pub source: isize,
+    /// Where its weights begin in a panel, in units of one panel row.
+    pub weights: usize,
+}
+
+/// The rows of one tile.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rows {
+    /// Where each row's values begin. With every tap's offset they are valid for `depth` values.
+    pub sources: [*const f32; ROWS],
+    /// Where the first column of each row is stored, counted from `out`.
+    pub targets: [usize; ROWS],
+}
+
+/// Tiles that share a panel of weights.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RowTiles<'a> {
+    /// The tiles.
+    pub tiles: &'a [Rows],
+    /// Number of rows of all tiles; those that the last tile has beyond are read but not stored.
+    pub count: usize,
+    /// The taps, in the order in which they are added up.
+    pub taps: &'a [Tap],
+    /// Values per row and tap.
     pub depth: usize,
-    /// The packed weights: `[depth, columns]` for each tap, columns filled up with zeros to whole vectors.
+    /// The packed weights, rows of `columns` filled up with zeros to whole vectors.
     pub panel: *const f32,
     /// Columns to store.
     pub columns: usize,
-    /// Where the first column of each row is stored, counted from `out`.
-    pub offsets: [usize; ROWS],
-    /// Rows to store; the pointers of the others are valid but their results are dropped.
-    pub count: usize,
     /// The output.
     pub out: *mut f32,
     /// What is applied before storing. `shift` and `residual` begin where `out` does.
     pub epilogue: Epilogue,
 }
 
-impl Task for RowTile<'_> {
+impl Task for RowTiles<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -84,29 +106,59 @@ impl Task for RowTile<'_> {
         // SAFETY: the caller's.
         unsafe {
             match self.columns.div_ceil(S::LANES) {
-                1 => self.tile::<S, 1>(),
-                2 => self.tile::<S, 2>(),
-                3 => self.tile::<S, 3>(),
-                _ => self.tile::<S, 4>(),
+                1 => self.run_vectors::<S, 1>(),
+                2 => self.run_vectors::<S, 2>(),
+                3 => self.run_vectors::<S, 3>(),
+                _ => self.run_vectors::<S, 4>(),
             }
         }
     }
 }
 
-impl RowTile<'_> {
+impl RowTiles<'_> {
     #[inline(always)]
-    unsafe fn tile<S: Simd, const VECTORS: usize>(self) {
-        // SAFETY: the pointers are valid as the fields document.
+    unsafe fn run_vectors<S: Simd, const VECTORS: usize>(self) {
+        let mut left = self.count;
+        for rows in self.tiles {
+            // SAFETY: the pointers are valid as the fields document.
+            unsafe {
+                let sums = self.sums::<S, VECTORS>(&rows.sources);
+                if left >= ROWS && self.columns == VECTORS * S::LANES {
+                    for (sums, &target) in sums.iter().zip(&rows.targets) {
+                        for (j, &sum) in sums.iter().enumerate() {
+                            self.epilogue.store::<S>(sum, self.out, target, j * S::LANES, S::LANES);
+                        }
+                    }
+                } else {
+                    for (sums, &target) in sums.iter().zip(&rows.targets).take(left) {
+                        for (j, &sum) in sums.iter().enumerate() {
+                            let at = j * S::LANES;
+                            self.epilogue.store::<S>(sum, self.out, target, at, self.columns - at);
+                        }
+                    }
+                }
+            }
+            left = left.saturating_sub(ROWS);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sums<S: Simd, const VECTORS: usize>(&self, sources: &[*const f32; ROWS]) -> [[S::V; VECTORS]; ROWS] {
+        // SAFETY: the caller's.
         unsafe {
             let mut sums = [[S::splat(0.0); VECTORS]; ROWS];
-            for (rows, &start) in self.rows.iter().zip(self.taps) {
-                let mut weights = self.panel.add(start);
+            for tap in self.taps {
+                let mut weights = self.panel.add(tap.weights * VECTORS * S::LANES);
+                let mut rows = *sources;
+                for row in &mut rows {
+                    *row = row.offset(tap.source);
+                }
                 for c in 0..self.depth {
                     let mut w = [S::splat(0.0); VECTORS];
                     for (j, w) in w.iter_mut().enumerate() {
                         *w = S::load(weights.add(j * S::LANES));
                     }
-                    for (sums, row) in sums.iter_mut().zip(rows) {
+                    for (sums, row) in sums.iter_mut().zip(&rows) {
                         let x = S::splat(*row.add(c));
                         for (sum, &w) in sums.iter_mut().zip(&w) {
                             *sum = S::mul_add(x, w, *sum);
@@ -115,13 +167,7 @@ impl RowTile<'_> {
                     weights = weights.add(VECTORS * S::LANES);
                 }
             }
-            for (sums, &offset) in sums.iter().zip(&self.offsets).take(self.count) {
-                for (j, &sum) in sums.iter().enumerate() {
-                    let at = j * S::LANES;
-                    let count = self.columns - at;
-                    self.epilogue.store::<S>(sum, self.out, offset, at, count);
-                }
-            }
+            sums
         }
     }
 }

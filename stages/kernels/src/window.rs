@@ -96,14 +96,29 @@ pub(crate) struct Gather<'a> {
     pub source: &'a [f32],
     /// Number of images.
     pub batch: usize,
-    /// Channels of the source, over all groups.
+    /// Channels of the source, over all groups: the distance of two pixels.
     pub channels: usize,
+    /// Values that each tap reads: the channels of one group.
+    pub depth: usize,
     /// Columns of the output, over all groups.
     pub columns: usize,
     /// Rows of the plane.
     pub vertical: &'a Axis,
     /// Columns of the plane.
     pub horizontal: &'a Axis,
+}
+
+impl Gather<'_> {
+    /// Where the values begin that a tap reads at a position of an image.
+    ///
+    /// # Panics
+    /// If the tap has no source there.
+    pub(crate) fn source_of(&self, image: usize, (i, j): (usize, usize), (a, b): (usize, usize)) -> usize {
+        match (self.vertical.source(i, a), self.horizontal.source(j, b)) {
+            (Some(y), Some(x)) => ((image * self.vertical.size + y) * self.horizontal.size + x) * self.channels,
+            _ => unreachable!("a tap is read only where it has a source"),
+        }
+    }
 }
 
 /// Turns the backward gather of stride 1 into the forward gather of the window turned by 180°, which steps evenly. Gives

@@ -8,11 +8,17 @@ use rayon::prelude::*;
 use crate::panel::Packed;
 use crate::share::Shared;
 use crate::simd::Level;
-use crate::tile::{Epilogue, ROWS, RowTile, SharedEpilogue, TapRows};
+use crate::tile::{Epilogue, ROWS, RowTiles, Rows, SharedEpilogue, Tap};
 use crate::window::{Gather, Region, regions};
 
 /// Output pixels per task: enough that a panel of weights is reused while it is in the cache.
 const BLOCK: usize = 16 * ROWS;
+
+/// Fewest tasks; below, a block's panels are shared out as well.
+const FEWEST_TASKS: usize = 32;
+
+/// Parts of the panels where there are few blocks.
+const PANEL_PARTS: usize = 4;
 
 /// Writes `[batch, vertical.positions, horizontal.positions, columns]` to `out`; `weights` holds one matrix a group.
 ///
@@ -20,109 +26,88 @@ const BLOCK: usize = 16 * ROWS;
 /// `out` and, unless null, the epilogue's residual are valid for the whole output, its shift for `columns` values.
 pub(crate) unsafe fn product(level: Level, gather: Gather, weights: &[Packed], epilogue: Epilogue, out: Shared) {
     let regions = regions(gather.vertical, gather.horizontal);
+    let taps: Vec<Vec<Tap>> = regions.iter().map(|region| taps(&gather, region)).collect();
     let mut blocks = Vec::new();
-    for region in &regions {
+    for (region, taps) in regions.iter().zip(&taps) {
         let pixels = gather.batch * region.rows.len() * region.columns.len();
         for start in (0..pixels).step_by(BLOCK) {
-            blocks.push((region, start, (pixels - start).min(BLOCK)));
+            blocks.push((region, taps, start, (pixels - start).min(BLOCK)));
         }
     }
     let epilogue = SharedEpilogue(epilogue);
-    // Few pixels but many columns: share out the panels too.
-    let parts = if blocks.len() < 32 { 4 } else { 1 };
+    let parts = if blocks.len() < FEWEST_TASKS { PANEL_PARTS } else { 1 };
     (0..blocks.len() * parts).into_par_iter().for_each(|index| {
-        let (region, start, count) = blocks[index / parts];
-        let block = Block::new(gather, region, start, count);
+        let (region, taps, start, count) = blocks[index / parts];
+        let mut tiles = tiles(&gather, region, taps, start, count);
         for (group, packed) in weights.iter().enumerate() {
-            // SAFETY: blocks and parts cover disjoint pixels and columns; the rest is the caller's.
-            unsafe {
-                block.run(level, gather, (group, weights.len()), packed, (index % parts, parts), epilogue.get(), out);
+            let first_column = group * (gather.columns / weights.len());
+            for (panel, values) in packed.panels().skip(index % parts).step_by(parts) {
+                level.run(RowTiles {
+                    tiles: &tiles,
+                    count,
+                    taps,
+                    depth: gather.depth,
+                    panel: values.as_ptr(),
+                    columns: panel.columns,
+                    out: out.pointer().wrapping_add(first_column + panel.start),
+                    epilogue: epilogue.get().from_column(first_column + panel.start),
+                });
+            }
+            for source in tiles.iter_mut().flat_map(|rows| &mut rows.sources) {
+                *source = source.wrapping_add(gather.depth);
             }
         }
     });
 }
 
-/// Consecutive pixels of one region with the pointers that their taps read.
-struct Block {
-    rows: Vec<TapRows>,          // [tiles, taps]
-    offsets: Vec<[usize; ROWS]>, // [tiles]
-    taps: Vec<usize>,
-    count: usize,
+/// The region's taps, each as its distance from the first, which is the same at every position of the region.
+fn taps(gather: &Gather, region: &Region) -> Vec<Tap> {
+    let (i, j) = (region.rows[0], region.columns[0]);
+    let place = |&(a, b): &(usize, usize)| gather.source_of(0, (i, j), (a, b)) as isize;
+    let first = region.taps.first().map_or(0, place);
+    region
+        .taps
+        .iter()
+        .map(|tap| Tap {
+            source: place(tap) - first,
+            weights: (tap.0 * gather.horizontal.taps() + tap.1) * gather.depth,
+        })
+        .collect()
 }
 
-impl Block {
-    fn new(gather: Gather, region: &Region, start: usize, count: usize) -> Self {
-        let (vertical, horizontal) = (gather.vertical, gather.horizontal);
-        let tiles = count.div_ceil(ROWS);
-        let taps = region.taps.len();
-        let mut rows = vec![[gather.source.as_ptr(); ROWS]; tiles * taps];
-        let mut offsets = vec![[0; ROWS]; tiles];
-        let width = region.columns.len();
-        let plane = region.rows.len() * width;
-        for index in 0..tiles * ROWS {
-            // A last, partial tile reads its last pixel again.
-            let pixel = start + index.min(count - 1);
-            let image = pixel / plane;
-            let i = region.rows[pixel % plane / width];
-            let j = region.columns[pixel % width];
-            let (tile, row) = (index / ROWS, index % ROWS);
-            offsets[tile][row] = ((image * vertical.positions + i) * horizontal.positions + j) * gather.columns;
-            for (tap, &(a, b)) in region.taps.iter().enumerate() {
-                let (Some(y), Some(x)) = (vertical.source(i, a), horizontal.source(j, b)) else {
-                    unreachable!("a region's taps have a source at each of its positions")
-                };
-                let at = ((image * vertical.size + y) * horizontal.size + x) * gather.channels;
-                rows[tile * taps + tap][row] = gather.source[at..].as_ptr();
-            }
+/// The tiles of consecutive pixels of a region, image by image.
+fn tiles(gather: &Gather, region: &Region, taps: &[Tap], start: usize, count: usize) -> Vec<Rows> {
+    let across = region.columns.len();
+    let plane = region.rows.len() * across;
+    let mut tiles = Vec::with_capacity(count.div_ceil(ROWS));
+    let (mut image, mut row, mut column) = (start / plane, start % plane / across, start % across);
+    let mut rows = Rows { sources: [gather.source.as_ptr(); ROWS], targets: [0; ROWS] };
+    for index in 0..count {
+        let (i, j) = (region.rows[row], region.columns[column]);
+        let line = image * gather.vertical.positions + i;
+        let slot = index % ROWS;
+        rows.targets[slot] = (line * gather.horizontal.positions + j) * gather.columns;
+        if !taps.is_empty() {
+            let at = gather.source_of(image, (i, j), region.taps[0]);
+            rows.sources[slot] = gather.source[at..].as_ptr();
         }
-        Self { rows, offsets, taps: region.taps.iter().map(|&(a, b)| a * horizontal.taps() + b).collect(), count }
-    }
-
-    /// # Safety
-    /// As [`product`]; no other task writes this block's pixels in this part of the panels.
-    #[expect(clippy::too_many_arguments, reason = "private and called once")]
-    unsafe fn run(
-        &self,
-        level: Level,
-        gather: Gather,
-        (group, groups): (usize, usize),
-        packed: &Packed,
-        (part, parts): (usize, usize),
-        epilogue: Epilogue,
-        out: Shared,
-    ) {
-        let depth = gather.channels / groups;
-        let first_column = group * (gather.columns / groups);
-        let mut rows = self.rows.clone();
-        if group > 0 {
-            for row in rows.iter_mut().flatten() {
-                *row = row.wrapping_add(group * depth);
+        // A last, partial tile keeps the rows of the tile before: they are read again and not stored.
+        if slot == ROWS - 1 || index == count - 1 {
+            if index < ROWS {
+                let filled = rows.sources[slot];
+                rows.sources[slot..].fill(filled);
             }
+            tiles.push(rows);
         }
-        let at = |pointer: *const f32, offset: usize| {
-            if pointer.is_null() { pointer } else { pointer.wrapping_add(offset) }
-        };
-        let taps_count = self.taps.len();
-        for (panel, values) in packed.panels().skip(part).step_by(parts) {
-            let taps: Vec<usize> = self.taps.iter().map(|tap| tap * depth * panel.width).collect();
-            let start = first_column + panel.start;
-            for (tile, &offsets) in self.offsets.iter().enumerate() {
-                level.run(RowTile {
-                    rows: &rows[tile * taps_count..][..taps_count],
-                    taps: &taps,
-                    depth,
-                    panel: values.as_ptr(),
-                    columns: panel.columns,
-                    offsets,
-                    count: (self.count - tile * ROWS).min(ROWS),
-                    out: out.pointer().wrapping_add(start),
-                    epilogue: Epilogue {
-                        shift: at(epilogue.shift, start),
-                        residual: at(epilogue.residual, start),
-                        activation: epilogue.activation,
-                    },
-                });
+        column += 1;
+        if column == across {
+            column = 0;
+            row += 1;
+            if row == region.rows.len() {
+                row = 0;
+                image += 1;
             }
         }
     }
+    tiles
 }

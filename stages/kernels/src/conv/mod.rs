@@ -7,7 +7,10 @@
 pub(crate) mod depthwise;
 mod direct;
 mod operation;
+mod passes;
+mod shape;
 mod weight_gradient;
+mod weights;
 
 use candle_core::Tensor;
 

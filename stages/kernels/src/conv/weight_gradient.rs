@@ -27,7 +27,7 @@ const PARTS: usize = 8;
 pub(crate) fn weight_gradient(level: Level, gather: Gather, groups: usize, dy: &[f32]) -> Vec<f32> {
     let (vertical, horizontal) = (gather.vertical, gather.horizontal);
     let taps = vertical.taps() * horizontal.taps();
-    let (depth, columns) = (gather.channels / groups, gather.columns / groups);
+    let (depth, columns) = (gather.depth, gather.columns / groups);
     let length = groups * taps * depth * columns;
     let lines = gather.batch * vertical.positions; // rows of output pixels over all images
     let parts = (PARTIAL_VALUES / length).clamp(1, PARTS).min(lines);

@@ -8,25 +8,26 @@ use std::marker::PhantomData;
 use rayon::prelude::*;
 
 use super::transform::{Gathered, OUTPUT, PRODUCTS, ToFactors, ToOutput, WeightToFactors, both};
-use super::{INPUT, Plane};
+use super::{INPUT, Plane, TAPS};
 use crate::panel::Packed;
 use crate::share::Shared;
 use crate::simd::{Level, Simd, Task};
-use crate::tile::{Epilogue, ROWS, RowTile, SharedEpilogue};
+use crate::tile::{Epilogue, ROWS, RowTiles, Rows, SharedEpilogue, Tap};
 
 /// Tiles that pass through all steps together; a multiple of [`ROWS`].
 const BLOCK: usize = 8 * ROWS;
 
-/// `U`, from the nine taps.
-pub(crate) fn factors(level: Level, taps: &Packed) -> Packed {
-    taps.map_taps(9, PRODUCTS, |width, from, to| {
-        let rows = from.len() / 9; // [depth, width]
-        let plane = to.len() / PRODUCTS;
-        for start in (0..rows).step_by(width) {
-            let from: [*const f32; 9] = std::array::from_fn(|tap| from[tap * rows + start..].as_ptr());
+/// `U` `[36, channels, out]`, from the nine taps `[9, channels, out]`.
+pub(crate) fn factors(level: Level, taps: &Packed, columns: usize) -> Packed {
+    let depth = taps.inner() / TAPS;
+    Packed::new(level, PRODUCTS * depth, columns, |panel, to| {
+        let from = taps.panel(panel);
+        let plane = depth * panel.width;
+        for start in (0..plane).step_by(panel.width) {
+            let from: [*const f32; TAPS] = std::array::from_fn(|tap| from[tap * plane + start..].as_ptr());
             level.run(Gathered::<WeightToFactors> {
                 from: &from,
-                channels: width,
+                channels: panel.width,
                 to: to[start..].as_mut_ptr(),
                 plane,
                 map: PhantomData,
@@ -92,22 +93,26 @@ pub(crate) unsafe fn convolve(
 
 /// One of the 36 products of a block: `[tiles, channels] × [channels, columns]`.
 fn multiply(level: Level, product: usize, v: &[f32], channels: usize, factors: &Packed, m: &mut [f32], columns: usize) {
-    let tiles = v.len() / channels;
-    for (panel, values) in factors.panels() {
-        for first in (0..tiles).step_by(ROWS) {
-            let row = |r: usize| (first + r).min(tiles - 1);
-            level.run(RowTile {
-                rows: &[std::array::from_fn(|r| v[row(r) * channels..].as_ptr())],
-                taps: &[product * channels * panel.width],
-                depth: channels,
-                panel: values.as_ptr(),
-                columns: panel.columns,
-                offsets: std::array::from_fn(|r| row(r) * columns + panel.start),
-                count: (tiles - first).min(ROWS),
-                out: m.as_mut_ptr(),
-                epilogue: Epilogue::NONE,
-            });
+    let count = v.len() / channels;
+    let rows = |first: usize| {
+        let row = |r: usize| (first + r).min(count - 1);
+        Rows {
+            sources: std::array::from_fn(|r| v[row(r) * channels..].as_ptr()),
+            targets: std::array::from_fn(|r| row(r) * columns),
         }
+    };
+    let tiles: Vec<Rows> = (0..count).step_by(ROWS).map(rows).collect();
+    for (panel, values) in factors.panels() {
+        level.run(RowTiles {
+            tiles: &tiles,
+            count,
+            taps: &[Tap { source: 0, weights: product * channels }],
+            depth: channels,
+            panel: values.as_ptr(),
+            columns: panel.columns,
+            out: m[panel.start..].as_mut_ptr(),
+            epilogue: Epilogue::NONE,
+        });
     }
 }
 

@@ -13,6 +13,9 @@ pub(crate) mod weight_gradient;
 
 use transform::{INPUT, OUTPUT, PRODUCTS};
 
+/// Taps of the window.
+const TAPS: usize = 9;
+
 /// A batch of images under a 3×3 window of stride 1.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plane<'a> {

@@ -1,0 +1,127 @@
+//! Between torchvision's weight layout `[out, channels, taps]` and the kernels' `[taps, channels, out]`, in both directions.
+//!
+//! A frozen batch-norm's scale passes through here: it is folded into the weight on the way in, and on the way out the raw gradient
+//! `g = Σ x ⊗ dz` becomes that of the weight, `dw[o] = s[o] · g[o]`, and that of the scale, `ds[o] = ⟨w[o], g[o]⟩`.
+
+use rayon::prelude::*;
+
+use crate::panel::{Packed, Panel};
+use crate::simd::Level;
+
+/// Channels whose lines stay in the cache while the other axis is walked.
+const BLOCK: usize = 16;
+
+/// Filters `[columns, depth, taps]` of one group.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Filters<'a> {
+    pub values: &'a [f32],
+    pub taps: usize,
+    pub depth: usize,
+    pub columns: usize,
+    /// One factor a column.
+    pub scale: Option<&'a [f32]>,
+}
+
+impl Filters<'_> {
+    /// Values of one column's filter.
+    fn filter(&self) -> usize {
+        self.depth * self.taps
+    }
+
+    fn scale(&self, column: usize) -> f32 {
+        self.scale.map_or(1.0, |scale| scale[column])
+    }
+
+    /// `[tap, channel, column]`, as the forward product wants them.
+    pub(crate) fn pack_forward(&self, level: Level) -> Packed {
+        Packed::new(level, self.filter(), self.columns, |panel, part| self.fill_forward(panel, part))
+    }
+
+    fn fill_forward(&self, panel: Panel, part: &mut [f32]) {
+        for first in (0..self.depth).step_by(BLOCK) {
+            let count = (self.depth - first).min(BLOCK);
+            for o in 0..panel.columns {
+                let column = panel.start + o;
+                let scale = self.scale(column);
+                let from = &self.values[column * self.filter() + first * self.taps..][..count * self.taps];
+                for tap in 0..self.taps {
+                    let rows = &mut part[(tap * self.depth + first) * panel.width..][..count * panel.width];
+                    for (row, from) in rows.chunks_exact_mut(panel.width).zip(from.chunks_exact(self.taps)) {
+                        row[o] = from[tap] * scale;
+                    }
+                }
+            }
+        }
+    }
+
+    /// `[tap, column, channel]`, as the product for the input's gradient wants them; `turned` reverses the taps, which turns
+    /// the window by 180°.
+    pub(crate) fn pack_backward(&self, level: Level, turned: bool) -> Packed {
+        Packed::new(level, self.columns * self.taps, self.depth, |panel, part| {
+            for (column, filter) in self.values.chunks_exact(self.filter()).take(self.columns).enumerate() {
+                let scale = self.scale(column);
+                let from = &filter[panel.start * self.taps..][..panel.columns * self.taps];
+                for tap in 0..self.taps {
+                    let to = if turned { self.taps - 1 - tap } else { tap };
+                    let row = &mut part[(to * self.columns + column) * panel.width..][..panel.columns];
+                    if self.taps == 1 {
+                        row.iter_mut().zip(from).for_each(|(to, value)| *to = value * scale);
+                    } else {
+                        row.iter_mut().zip(from.chunks_exact(self.taps)).for_each(|(to, from)| *to = from[tap] * scale);
+                    }
+                }
+            }
+        })
+    }
+
+    /// The gradients of weight and scale from `sums` `[taps, depth, columns]`: the weight's is written to `weight`
+    /// `[columns, depth, taps]`, the scale's is returned.
+    pub(crate) fn gradients(&self, sums: &[f32], weight: &mut [f32]) -> Vec<f32> {
+        let filter = self.filter();
+        weight
+            .par_chunks_mut(BLOCK * filter)
+            .enumerate()
+            .flat_map_iter(|(block, weight)| {
+                let first = block * BLOCK;
+                self.unpack(sums, first, weight);
+                weight.chunks_exact_mut(filter).enumerate().map(move |(o, gradient)| {
+                    let column = first + o;
+                    let product = dot(&self.values[column * filter..][..filter], gradient);
+                    if let Some(scale) = self.scale {
+                        gradient.iter_mut().for_each(|value| *value *= scale[column]);
+                    }
+                    product
+                })
+            })
+            .collect()
+    }
+
+    /// The filters from column `first` on, out of `sums`.
+    fn unpack(&self, sums: &[f32], first: usize, filters: &mut [f32]) {
+        for start in (0..self.depth).step_by(BLOCK) {
+            for tap in 0..self.taps {
+                for c in start..(start + BLOCK).min(self.depth) {
+                    let from = &sums[(tap * self.depth + c) * self.columns + first..];
+                    let at = c * self.taps + tap;
+                    for (filter, &value) in filters.chunks_exact_mut(self.filter()).zip(from) {
+                        filter[at] = value;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The inner product, in sixteen sums so that it needs no order of additions that a vector unit cannot keep.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let mut sums = [0.0f32; LANES];
+    let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a.zip(b) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}
