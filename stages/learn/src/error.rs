@@ -126,6 +126,14 @@ pub enum LearnError {
         /// How many seeds k-means was given.
         tries: usize,
     },
+    /// A metric was given what it is not defined for.
+    #[error("Cannot compute `{metric}`: {problem}")]
+    Metric {
+        /// The metric.
+        metric: &'static str,
+        /// What does not fit, with the sizes.
+        problem: String,
+    },
     /// k-means, which the caller provides, failed.
     #[error("Could not cluster {points} points into {clusters}")]
     KMeans {

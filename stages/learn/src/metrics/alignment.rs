@@ -1,0 +1,54 @@
+//! Alignment: how near images of one class lie to each other. Less is better.
+//!
+//! **Formula** the mean of ‖x − y‖₂^α over all pairs x ≠ y of one label, α = 2, on normalised embeddings.
+//!
+//! **Shapes** embeddings `[images, dim]`, labels `[images]`.
+//!
+//! **Source** Wang and Isola, *Understanding contrastive representation learning through alignment and uniformity on the
+//! hypersphere*, 2020, §4.1, eq. 3.
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+
+use super::{ranking::misfit, uniformity::squared_distance};
+use crate::error::Result;
+
+/// The mean squared distance within classes; NaN if no class has two images.
+///
+/// # Errors
+/// If `embeddings` is not a row of `dim` for each label.
+pub fn alignment(embeddings: &[f32], dim: usize, labels: &[u32]) -> Result<f64> {
+    if labels.len() * dim != embeddings.len() {
+        let problem = format!("{} values are not {} rows of {dim}", embeddings.len(), labels.len());
+        return Err(misfit("alignment", problem));
+    }
+    let mut classes: BTreeMap<u32, Vec<&[f32]>> = BTreeMap::new();
+    labels
+        .iter()
+        .zip(embeddings.chunks_exact(dim))
+        .for_each(|(label, row)| classes.entry(*label).or_default().push(row));
+    let classes: Vec<Vec<&[f32]>> = classes.into_values().collect();
+    let within = |rows: &Vec<&[f32]>| {
+        let pairs =
+            rows.iter().enumerate().flat_map(|(place, row)| rows[..place].iter().map(move |other| (row, other)));
+        pairs.fold((0.0, 0.0), |(sum, count), (row, other)| (sum + squared_distance(row, other), count + 1.0))
+    };
+    let sums: Vec<(f64, f64)> = classes.par_iter().map(within).collect();
+    let (sum, pairs) = sums.iter().fold((0.0, 0.0), |total, class| (total.0 + class.0, total.1 + class.1));
+    Ok(sum / pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn averages_pairs_of_one_class() {
+        // Class 1 holds 0, 1 and 3 (squares 1, 9, 4), class 2 holds 5 and 9 (16), class 3 is alone.
+        let found = alignment(&[0.0, 5.0, 1.0, 3.0, 9.0, 7.0], 1, &[1, 2, 1, 1, 2, 3]).expect("well formed");
+        assert_eq!(found, 30.0 / 4.0);
+        assert!(alignment(&[1.0, 2.0], 1, &[1, 2]).expect("well formed").is_nan());
+        assert!(alignment(&[1.0, 2.0], 1, &[1]).is_err());
+    }
+}

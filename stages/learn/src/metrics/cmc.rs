@@ -1,0 +1,40 @@
+//! Cumulative match characteristic: the share of queries that are identified within the first k.
+//!
+//! **Formula** CMC@k of a query is 1 if any of the first k neighbours is relevant, else 0. Neighbours of the same identity under
+//! the same camera must have been left out of the search, and R must not count them
+//! ([`super::relevant_across_cameras`]): that filter is what tells it from Recall@k.
+//!
+//! **Source** Zheng et al., *Scalable person re-identification: a benchmark* (Market-1501), 2015, §4.3.
+
+use super::{PerQuery, Ranking, recall_at_k};
+use crate::error::Result;
+
+/// CMC@k of every query.
+///
+/// # Errors
+/// If fewer than `k` neighbours were searched.
+pub fn cmc(ranking: &Ranking<'_>, k: usize) -> Result<PerQuery> {
+    recall_at_k(ranking, k)
+}
+
+#[cfg(test)]
+mod tests {
+    use dnc_kernels::neighbours::Gallery;
+
+    use super::*;
+    use crate::metrics::{average_precision, relevant_across_cameras};
+
+    #[test]
+    fn the_same_camera_does_not_count() {
+        // On a line: the query at 0 sees itself under its own camera, then a stranger, then itself under another camera.
+        let (queries, gallery) = ([(1, 0)], [(1, 0), (2, 1), (1, 1)]);
+        let search = Gallery::new(&[0.1, 0.2, 0.3], 1).expect("three rows");
+        let junk = |query: usize, row: u32| gallery[row as usize] == queries[query];
+        let neighbours = search.nearest(&[0.0], 3, junk).expect("one query");
+        let relevant = relevant_across_cameras(&queries, &gallery);
+        let ranking = Ranking::new(&neighbours, &[1], &[1, 2, 1], &relevant).expect("the lengths fit");
+        assert_eq!(cmc(&ranking, 1).expect("k is searched").mean(), 0.0);
+        assert_eq!(cmc(&ranking, 2).expect("k is searched").mean(), 1.0);
+        assert_eq!(average_precision(&ranking).mean(), 0.5);
+    }
+}

@@ -1,0 +1,73 @@
+//! Uniformity: how evenly the embeddings spread over the hypersphere. Less is better; the least that is possible is about −2t.
+//!
+//! **Formula** ln of the mean of exp(−t ‖x − y‖₂²) over all pairs x ≠ y, t = 2, on normalised embeddings. All pairs are n²/2
+//! distances, so give a sample of some thousand rows: the mean over its pairs estimates that over all.
+//!
+//! **Shapes** embeddings `[images, dim]`.
+//!
+//! **Source** Wang and Isola, *Understanding contrastive representation learning through alignment and uniformity on the
+//! hypersphere*, 2020, §4.1, eq. 4.
+
+use rayon::prelude::*;
+
+use super::ranking::misfit;
+use crate::error::Result;
+
+/// t of the formula, as the paper has it.
+const TEMPERATURE: f64 = 2.0;
+
+/// Uniformity of all rows; NaN for less than two.
+///
+/// # Errors
+/// If `embeddings` is not a whole number of rows of `dim`.
+pub fn uniformity(embeddings: &[f32], dim: usize) -> Result<f64> {
+    if dim == 0 || !embeddings.len().is_multiple_of(dim) {
+        return Err(misfit("uniformity", format!("{} values are no rows of {dim}", embeddings.len())));
+    }
+    let rows: Vec<&[f32]> = embeddings.chunks_exact(dim).collect();
+    let kernel = |place: usize| -> f64 {
+        rows[..place].iter().map(|other| (-TEMPERATURE * squared_distance(rows[place], other)).exp()).sum()
+    };
+    let sums: Vec<f64> = (0..rows.len()).into_par_iter().map(kernel).collect();
+    let pairs = rows.len() as f64 * (rows.len() as f64 - 1.0) / 2.0;
+    Ok((sums.iter().sum::<f64>() / pairs).ln())
+}
+
+/// ‖a − b‖², in lanes that any instruction set can add side by side.
+pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
+    const LANES: usize = 8;
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    let mut lanes = [0.0f32; LANES];
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for lane in 0..LANES {
+            lanes[lane] += (a[lane] - b[lane]) * (a[lane] - b[lane]);
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| (a - b) * (a - b)).sum();
+    lanes.iter().map(|lane| f64::from(*lane)).sum::<f64>() + f64::from(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn follows_the_formula() {
+        let mean = ((-2.0f64).exp() + (-8.0f64).exp() + (-2.0f64).exp()) / 3.0;
+        let found = uniformity(&[0.0, 1.0, 2.0], 1).expect("well formed");
+        assert!((found - mean.ln()).abs() < 1e-12);
+        assert_eq!(uniformity(&[0.5; 12], 3).expect("well formed"), 0.0);
+        assert!(uniformity(&[0.5; 3], 3).expect("well formed").is_nan());
+        assert!(uniformity(&[0.5; 4], 3).is_err());
+    }
+
+    #[test]
+    fn distances_of_any_length() {
+        for length in [0, 1, 7, 8, 9, 100] {
+            let (a, b): (Vec<f32>, Vec<f32>) = (0..length).map(|i| (i as f32, 0.5 * i as f32)).unzip();
+            let expected: f64 = (0..length).map(|i| 0.25 * f64::from(i) * f64::from(i)).sum();
+            assert!((squared_distance(&a, &b) - expected).abs() <= 1e-5 * expected);
+        }
+    }
+}
