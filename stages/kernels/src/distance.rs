@@ -56,6 +56,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::vectorise::vectorised;
 
     proptest! {
         #[test]
@@ -76,7 +77,7 @@ mod tests {
             rows in prop::collection::vec((-8.0f32..8.0, -8.0f32..8.0), 1..400)
         ) {
             let (a, b): (Vec<f32>, Vec<f32>) = rows.into_iter().unzip();
-            let dispatched = pulp::Arch::new().dispatch(|| squared(&a, &b));
+            let dispatched = vectorised(#[inline(always)] || squared(&a, &b));
             prop_assert_eq!(dispatched.to_bits(), squared(&a, &b).to_bits());
         }
     }

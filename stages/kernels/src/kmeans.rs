@@ -24,6 +24,7 @@ use crate::{
     error::{Result, misfit},
     neighbours::check,
     screen::{self, BLOCK, QueryBounds, Screen, TILE, TileBounds, float::Float, int8, int8::Int8},
+    vectorise::vectorised,
 };
 
 /// When to stop.
@@ -171,7 +172,7 @@ impl<'p, S: Screen<'static>> Points<'p, S> {
                 let sole = !exact && fresh && tiles.len() == 1;
                 for (number, tile) in tiles.iter().enumerate() {
                     screen.values(block, number, &mut scratch.values);
-                    pulp::Arch::new().dispatch(
+                    vectorised(
                         #[inline(always)]
                         || {
                             scratch.screen(S::queries(block), screen.tile(number), fresh, limits);
@@ -200,7 +201,7 @@ impl<'p, S: Screen<'static>> Points<'p, S> {
     fn distances(&self, centroids: &[f32], assignments: &[u32]) -> Vec<f32> {
         let blocks = self.rows.par_chunks(BLOCK * self.dim).zip(assignments.par_chunks(BLOCK));
         let distances = blocks.map(|(rows, assignments)| {
-            pulp::Arch::new().dispatch(
+            vectorised(
                 #[inline(always)]
                 || -> Vec<f32> {
                     let centroid = |cluster: u32| &centroids[cluster as usize * self.dim..][..self.dim];
@@ -355,7 +356,7 @@ impl Sums {
                 return;
             }
             sums.par_chunks_mut(COLUMNS).enumerate().for_each(|(chunk, sums)| {
-                pulp::Arch::new().dispatch(
+                vectorised(
                     #[inline(always)]
                     || {
                         for (_, point, sign) in moves {

@@ -28,6 +28,7 @@ mod simd;
 mod tape;
 mod tile;
 mod values;
+mod vectorise;
 mod window;
 mod winograd;
 

@@ -21,6 +21,7 @@ use crate::{
     distance,
     error::{Error, Result, misfit},
     screen::{self, BLOCK, Screen, TILE, Tile, float::Float, int8, int8::Int8},
+    vectorise::vectorised,
 };
 
 /// Passes over a large gallery.
@@ -196,7 +197,7 @@ pub(crate) fn check(operation: &'static str, what: &str, rows: &[f32], dim: usiz
         return Err(misfit(operation, format!("`{what}` has {} values, no whole number of rows of {dim}", rows.len())));
     }
     let finite = |row: &[f32]| {
-        pulp::Arch::new().dispatch(
+        vectorised(
             #[inline(always)]
             || distance::squared_norm(row).is_finite(),
         )
@@ -320,7 +321,7 @@ impl<E: Fn(usize, u32) -> bool + Sync> Search<'_, E> {
         let Scratch { values, limits, thresholds, candidates } = scratch;
         screen.values(block, number, values);
         candidates.clear();
-        pulp::Arch::new().dispatch(
+        vectorised(
             #[inline(always)]
             || {
                 screen::thresholds(S::queries(block), screen.tile(number), limits, thresholds);

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
 
 use super::{QueryBounds, Screen, TILE, Tile, TileBounds};
-use crate::distance;
+use crate::{distance, vectorise::vectorised};
 
 /// Rows as they are, with their norms.
 pub(crate) struct Float<'a> {
@@ -81,7 +81,7 @@ impl<'a> Screen<'a> for Float<'a> {
 }
 
 fn squared_norms(rows: &[f32], dim: usize) -> Vec<f32> {
-    pulp::Arch::new().dispatch(
+    vectorised(
         #[inline(always)]
         || rows.chunks_exact(dim).map(distance::squared_norm).collect(),
     )

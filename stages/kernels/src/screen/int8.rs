@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use rayon::prelude::*;
 
 use super::{BLOCK, QueryBounds, Screen, TILE, Tile, TileBounds};
-use crate::distance;
+use crate::{distance, vectorise::vectorised};
 
 /// Up to here 255 · 127 · dim fits 31 bits.
 const MAX_DIM: usize = 65_536;
@@ -161,7 +161,7 @@ impl Quantiser {
     }
 
     fn quantise(&mut self, row: &[f32], centre: &[f32], integers: &mut [i8]) -> Quantised {
-        pulp::Arch::new().dispatch(
+        vectorised(
             #[inline(always)]
             || self.quantise_here(row, centre, integers),
         )
