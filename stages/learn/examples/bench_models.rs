@@ -14,6 +14,9 @@ use dnc_learn::optimise::{Kind, Optimiser, Rate, Settings};
 use dnc_learn::parameters::Parameters;
 use dnc_learn::streams::Streams;
 
+#[global_allocator]
+static ALLOCATOR: dnc_kernels::LargeBlocks = dnc_kernels::LargeBlocks::new();
+
 /// Backbone, side of the images, images in a batch.
 const MODELS: [(&str, usize, usize); 3] = [("resnet18", 64, 80), ("efficientnet_lite0", 96, 80), ("resnet50", 224, 16)];
 
