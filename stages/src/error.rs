@@ -30,7 +30,7 @@ pub enum StageError {
         message: String,
     },
     /// A table lacks a column, or has it with another type.
-    #[error("The file `{file}` of the {kind} has {} of type `{expected}`", no_column(column, found.as_deref()))]
+    #[error("The file `{file}` of the {kind} has {}", difference(column, expected, found.as_deref()))]
     Column {
         /// Kind of the artifact.
         kind: Kind,
@@ -95,9 +95,9 @@ impl StageError {
     }
 }
 
-fn no_column(column: &str, found: Option<&str>) -> String {
+fn difference(column: &str, expected: &str, found: Option<&str>) -> String {
     match found {
-        Some(found) => format!("the column `{column}` of type `{found}` instead"),
-        None => format!("no column `{column}`"),
+        Some(found) => format!("the column `{column}` of type `{found}` instead of type `{expected}`"),
+        None => format!("no column `{column}` of type `{expected}`"),
     }
 }

@@ -8,6 +8,8 @@ pub mod dataset;
 pub mod encoded;
 pub mod picture;
 pub mod splits;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;

@@ -196,3 +196,146 @@ fn turned(raster: Raster, orientation: Orientation) -> Raster {
     let (height, width) = (image.height() as usize, image.width() as usize);
     Raster { height, width, pixels: image.into_rgb8().into_raw() }
 }
+
+#[cfg(test)]
+mod tests {
+    use image::{ExtendedColorType, GrayAlphaImage, GrayImage, ImageBuffer, ImageEncoder, Luma, Rgb, Rgba, RgbaImage};
+
+    use super::*;
+
+    const WHITE: [u8; 3] = [255; 3];
+
+    fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        image.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    /// A smooth picture, so that lossy formats stay near it.
+    fn picture(width: u32, height: u32) -> RgbImage {
+        RgbImage::from_fn(width, height, |x, y| {
+            Rgb([(x * 255 / width) as u8, (y * 255 / height) as u8, ((x + y) * 255 / (width + height)) as u8])
+        })
+    }
+
+    fn decoded(bytes: &[u8]) -> Raster {
+        decode(bytes, WHITE, Limits::default()).unwrap()
+    }
+
+    fn refused(bytes: &[u8], limits: Limits) -> String {
+        decode(bytes, WHITE, limits).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_format_is_read() {
+        let picture = picture(40, 24);
+        let check = |format, tolerance: u8| {
+            let raster = decoded(&encoded(&DynamicImage::ImageRgb8(picture.clone()), format));
+            assert_eq!((raster.height, raster.width), (24, 40), "{format:?}");
+            let worst = raster.pixels.iter().zip(picture.as_raw()).map(|(&a, &b)| a.abs_diff(b)).max();
+            assert!(worst <= Some(tolerance), "{format:?}: {worst:?}");
+        };
+        check(ImageFormat::Png, 0);
+        check(ImageFormat::Bmp, 0);
+        check(ImageFormat::Tiff, 0);
+        check(ImageFormat::WebP, 0);
+        check(ImageFormat::Jpeg, 12);
+        // A palette of 256 colours.
+        check(ImageFormat::Gif, 40);
+    }
+
+    #[test]
+    fn grey_deep_and_transparent_pixels_become_rgb() {
+        let first = |image: DynamicImage| decoded(&encoded(&image, ImageFormat::Png)).pixels[..3].to_vec();
+        assert_eq!(first(DynamicImage::ImageLuma8(GrayImage::from_pixel(3, 2, Luma([77])))), [77; 3]);
+        let deep = ImageBuffer::from_pixel(3, 2, Rgb([257_u16 * 10, 0, u16::MAX]));
+        assert_eq!(first(DynamicImage::ImageRgb16(deep)), [10, 0, 255]);
+        let glass = RgbaImage::from_pixel(3, 2, Rgba([100, 0, 200, 51]));
+        assert_eq!(first(DynamicImage::ImageRgba8(glass)), [224, 204, 244]);
+        let clear = GrayAlphaImage::from_pixel(3, 2, image::LumaA([9, 0]));
+        let clear = encoded(&DynamicImage::ImageLumaA8(clear), ImageFormat::Png);
+        assert_eq!(decode(&clear, [1, 2, 3], Limits::default()).unwrap().pixels[..3], [1, 2, 3]);
+    }
+
+    #[test]
+    fn the_camera_s_orientation_is_applied() {
+        let image = picture(16, 8);
+        let mut bytes = Vec::new();
+        let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 100);
+        // Little-endian TIFF with one entry: tag 0x0112, type SHORT, one value, 6 for a quarter turn clockwise.
+        let exif = *b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        encoder.set_exif_metadata(exif.to_vec()).unwrap();
+        encoder.write_image(image.as_raw(), 16, 8, ExtendedColorType::Rgb8).unwrap();
+        let raster = decoded(&bytes);
+        assert_eq!((raster.height, raster.width), (16, 8));
+        let turned = image::imageops::rotate90(&image);
+        let worst = raster.pixels.iter().zip(turned.as_raw()).map(|(&a, &b)| a.abs_diff(b)).max();
+        assert!(worst <= Some(8), "{worst:?}");
+    }
+
+    #[test]
+    fn what_is_no_picture_is_refused() {
+        let png = encoded(&DynamicImage::ImageRgb8(picture(40, 24)), ImageFormat::Png);
+        let jpeg = encoded(&DynamicImage::ImageRgb8(picture(40, 24)), ImageFormat::Jpeg);
+        let cut = |bytes: &[u8]| refused(&bytes[..bytes.len() * 2 / 3], Limits::default());
+        insta::assert_snapshot!(refused(b"hello", Limits::default()), @"is no JPEG, PNG, WebP, GIF, BMP or TIFF image");
+        insta::assert_snapshot!(refused(b"", Limits::default()), @"is no JPEG, PNG, WebP, GIF, BMP or TIFF image");
+        insta::assert_snapshot!(cut(&png), @"");
+        insta::assert_snapshot!(cut(&jpeg), @"");
+        let small = Limits { pixels: 900, ..Limits::default() };
+        insta::assert_snapshot!(refused(&png, small), @"has 960 pixels, more than the limit of 900");
+        insta::assert_snapshot!(refused(&jpeg, small), @"has 960 pixels, more than the limit of 900");
+        let small = Limits { bytes: 100, ..Limits::default() };
+        insta::assert_snapshot!(refused(&png[..101], small), @"has 101 bytes, more than the limit of 100");
+    }
+
+    #[test]
+    fn a_jpeg_that_is_odd_but_whole_is_read() {
+        let mut jpeg = encoded(&DynamicImage::ImageRgb8(picture(40, 24)), ImageFormat::Jpeg);
+        let plain = decoded(&jpeg);
+        // Padding between two headers, and behind the end.
+        jpeg.splice(2..2, [0; 9]);
+        jpeg.extend([0; 3]);
+        assert_eq!(decoded(&jpeg), plain);
+    }
+
+    #[test]
+    fn the_instruction_set_does_not_count() {
+        let jpeg = encoded(&DynamicImage::ImageRgb8(picture(253, 127)), ImageFormat::Jpeg);
+        let options = DecoderOptions::default().set_use_unsafe(false).jpeg_set_out_colorspace(ColorSpace::RGB);
+        let plain = JpegDecoder::new_with_options(ZCursor::new(&jpeg), options).decode().unwrap();
+        assert_eq!(decoded(&jpeg).pixels, plain);
+    }
+
+    #[test]
+    fn damaged_files_are_errors_or_pictures() {
+        let image = DynamicImage::ImageRgb8(picture(37, 29));
+        let limits = Limits { pixels: 100_000, bytes: 1 << 20 };
+        let formats = [
+            ImageFormat::Jpeg,
+            ImageFormat::Png,
+            ImageFormat::WebP,
+            ImageFormat::Gif,
+            ImageFormat::Bmp,
+            ImageFormat::Tiff,
+        ];
+        for format in formats {
+            let whole = encoded(&image, format);
+            for number in 0..400_usize {
+                let mut bytes = whole.clone();
+                let place = number.wrapping_mul(2_654_435_761) % whole.len();
+                match number % 4 {
+                    0 => bytes.truncate(place),
+                    1 => bytes[place] ^= 1 << (number % 8),
+                    // Headers are where sizes are claimed.
+                    2 => bytes[place % 64.min(whole.len())] = 0xff,
+                    _ => bytes[place..].fill(0),
+                }
+                if let Ok(raster) = decode(&bytes, WHITE, limits) {
+                    assert_eq!(raster.pixels.len(), raster.height * raster.width * 3);
+                    assert!(raster.height * raster.width <= 100_000);
+                }
+            }
+        }
+    }
+}

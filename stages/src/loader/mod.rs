@@ -4,6 +4,8 @@
 //! Every image is made on one thread of the current rayon pool and depends on nothing but its pixels and its view, so a
 //! batch has the same bits for any number of threads.
 
+use std::collections::BTreeMap;
+
 use candle_core::{Device, Tensor};
 use dnc_learn::backbones::{ChannelOrder, Preprocessing};
 use rayon::prelude::*;
@@ -18,7 +20,8 @@ use crate::views::{apply, contains, resize};
 pub enum Look {
     /// As for evaluation: resized, and the middle cut out.
     Evaluation,
-    /// As the view of this number is planned; numbers beyond an image's last view start again at the first.
+    /// As the view of this number is planned; numbers beyond an image's last view start again at the first. An image that
+    /// comes several times in a request is shown in one view after the other, from this number on.
     View(u64),
 }
 
@@ -29,6 +32,23 @@ pub struct Request {
     pub ids: Vec<u32>,
     /// How to show them.
     pub look: Look,
+}
+
+impl Request {
+    /// Each image with how it is shown.
+    fn shown(&self) -> Vec<(u32, Look)> {
+        let mut times = BTreeMap::<u32, u64>::new();
+        let shown = self.ids.iter().map(|&id| {
+            let time = times.entry(id).or_default();
+            let look = match self.look {
+                Look::Evaluation => Look::Evaluation,
+                Look::View(number) => Look::View(number.wrapping_add(*time)),
+            };
+            *time += 1;
+            (id, look)
+        });
+        shown.collect()
+    }
 }
 
 /// Makes batches.
@@ -58,6 +78,11 @@ impl<'a> Loader<'a> {
         self.preprocessing.crop
     }
 
+    /// Whether there are views to show.
+    pub fn has_views(&self) -> bool {
+        self.views.is_some()
+    }
+
     /// The images of a request, `[batch, side, side, 3]` row by row.
     ///
     /// # Errors
@@ -66,10 +91,10 @@ impl<'a> Loader<'a> {
         let shown = self.side().pow(2) * 3;
         let mut values = vec![0.0; request.ids.len() * shown];
         let normalised = Normalised::new(&self.preprocessing);
-        values.par_chunks_exact_mut(shown).zip(&request.ids).try_for_each_init(
+        values.par_chunks_exact_mut(shown).zip(&request.shown()).try_for_each_init(
             || vec![0; shown],
-            |pixels, (values, &id)| {
-                self.show(id, request.look, pixels)?;
+            |pixels, (values, &(id, look))| {
+                self.show(id, look, pixels)?;
                 normalised.write(pixels, values);
                 Ok(())
             },
@@ -177,3 +202,6 @@ impl Normalised {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -247,3 +247,107 @@ fn list<'a, O: OffsetSizeTrait>(array: &'a dyn Array) -> Box<dyn Fn(usize, &mut 
         items.encode_list(first, end - first, out);
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{
+        BinaryArray, BinaryViewArray, BooleanArray, DictionaryArray, FixedSizeListArray, Float32Array, Int32Array,
+        LargeListArray, LargeStringArray, ListArray, NullArray, StringArray, StringViewArray, StructArray, UInt32Array,
+    };
+    use arrow::compute::cast;
+    use arrow::datatypes::{Field, Int8Type, UInt32Type, UInt64Type};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn facet(arrays: &[&dyn Array]) -> [u8; 32] {
+        let mut facet = Facet::new(arrays[0].data_type()).unwrap();
+        arrays.iter().for_each(|array| facet.update(*array));
+        facet.finish()
+    }
+
+    #[test]
+    fn the_encoding_is_the_documented_one() {
+        let check = |array: &dyn Array, logical: &str, encoding: &[u8]| {
+            let mut expected = blake3::Hasher::new_derive_key(CONTEXT);
+            expected.update(logical.as_bytes()).update(b"\n").update(encoding);
+            assert_eq!(facet(&[array]), *expected.finalize().as_bytes(), "{logical}");
+        };
+        check(&UInt32Array::from(vec![Some(1), None, Some(258)]), "u32", &[1, 1, 0, 0, 0, 0, 1, 2, 1, 0, 0]);
+        check(&BooleanArray::from(vec![Some(true), None, Some(false)]), "bool", &[1, 1, 0, 1, 0]);
+        check(&StringArray::from(vec![Some("ab"), None]), "utf8", &[1, 2, 0, 0, 0, 0, 0, 0, 0, b'a', b'b', 0]);
+        let lists =
+            ListArray::from_iter_primitive::<Int8Type, _, _>([Some(vec![Some(7), Some(8)]), None, Some(vec![])]);
+        check(&lists, "list<i8>", &[1, 2, 0, 0, 0, 0, 0, 0, 0, 1, 7, 8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        let gaps = ListArray::from_iter_primitive::<Int8Type, _, _>([Some(vec![Some(7), None])]);
+        check(&gaps, "list<i8>", &[1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1, 7, 0]);
+        let fields: (Arc<Field>, Arc<dyn Array>) =
+            (Arc::new(Field::new("n", DataType::Boolean, true)), Arc::new(BooleanArray::from(vec![None, Some(true)])));
+        check(&StructArray::from(vec![fields]), "struct<n bool>", &[1, 0, 1, 1, 1]);
+    }
+
+    #[test]
+    fn the_layout_does_not_count() {
+        let words = ["a", "b", "a", "", "ccc"];
+        let plain = StringArray::from(words.to_vec());
+        let same = facet(&[&plain]);
+        assert_eq!(facet(&[&LargeStringArray::from(words.to_vec())]), same);
+        assert_eq!(facet(&[&StringViewArray::from(words.to_vec())]), same);
+        assert_eq!(facet(&[&words.into_iter().collect::<DictionaryArray<UInt32Type>>()]), same);
+        assert_eq!(facet(&[&words.into_iter().collect::<DictionaryArray<Int8Type>>()]), same);
+        assert_eq!(facet(&[&plain.slice(0, 2), &plain.slice(2, 3)]), same);
+        assert_ne!(facet(&[&plain.slice(0, 4)]), same);
+        assert_ne!(facet(&[&BinaryArray::from(words.map(str::as_bytes).to_vec())]), same, "text is not bytes");
+        assert_eq!(
+            facet(&[&BinaryArray::from(words.map(str::as_bytes).to_vec())]),
+            facet(&[&BinaryViewArray::from(words.map(str::as_bytes).to_vec())])
+        );
+
+        let values = Float32Array::from((0..12).map(|n| n as f32).collect::<Vec<_>>());
+        let item = Arc::new(Field::new_list_field(DataType::Float32, true));
+        let fixed = FixedSizeListArray::new(item.clone(), 3, Arc::new(values), None);
+        let same = facet(&[&fixed]);
+        assert_eq!(facet(&[&cast(&fixed, &DataType::List(item.clone())).unwrap()]), same);
+        assert_eq!(facet(&[&cast(&fixed, &DataType::LargeList(item)).unwrap()]), same);
+        assert_eq!(facet(&[&fixed.slice(0, 1), &fixed.slice(1, 3)]), same);
+    }
+
+    #[test]
+    fn what_hides_below_a_null_does_not_count() {
+        let hidden = |values: [i32; 3]| {
+            let nulls = NullBuffer::from(vec![true, false, true]);
+            Int32Array::new(values.to_vec().into(), Some(nulls))
+        };
+        assert_eq!(facet(&[&hidden([1, 2, 3])]), facet(&[&hidden([1, 9, 3])]));
+        assert_ne!(facet(&[&hidden([1, 2, 3])]), facet(&[&Int32Array::from(vec![1, 2, 3])]));
+        let empty =
+            DictionaryArray::<UInt32Type>::new(vec![None, None].into(), Arc::new(StringArray::from(vec![""; 0])));
+        assert_eq!(facet(&[&empty]), facet(&[&StringArray::from(vec![None::<&str>, None])]));
+    }
+
+    #[test]
+    fn a_type_without_an_encoding_is_told() {
+        assert!(Facet::new(NullArray::new(1).data_type()).is_none());
+        let lists = LargeListArray::from_iter_primitive::<UInt64Type, _, _>([Some(vec![Some(1)])]);
+        assert_eq!(logical_type(lists.data_type()).unwrap(), "list<u64>");
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_gives_the_same_digest(
+            lists in prop::collection::vec(prop::option::of(prop::collection::vec(prop::option::of(0_u32..9), 0..4)), 1..40),
+            cut in 0_usize..40,
+        ) {
+            let cut = cut.min(lists.len());
+            let array = ListArray::from_iter_primitive::<UInt32Type, _, _>(lists.clone());
+            let whole = facet(&[&array]);
+            prop_assert_eq!(whole, facet(&[&array.slice(0, cut), &array.slice(cut, lists.len() - cut)]));
+            let mut changed = lists;
+            changed[0] = Some(vec![Some(77)]);
+            let changed = ListArray::from_iter_primitive::<UInt32Type, _, _>(changed);
+            prop_assert_ne!(whole, facet(&[&changed]));
+        }
+    }
+}

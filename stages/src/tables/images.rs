@@ -352,3 +352,114 @@ impl<'a> Pixels<'a> {
         Picture { height: height.into(), width: width.into(), pixels }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Context;
+    use crate::stage::Columns;
+    use crate::testing::Workshop;
+
+    /// Writes `count` grey images of `side × side` pixels, whose class is told by `class`.
+    fn write(
+        context: &mut Context<'_>,
+        count: usize,
+        side: u16,
+        class: impl Fn(usize) -> String,
+    ) -> Result<(), StageError> {
+        let mut writer = ImagesWriter::create(context, "images")?;
+        for number in 0..count {
+            let pixels = vec![number as u8; usize::from(side).pow(2) * 3];
+            let row = ImageRow {
+                label: number as u32 % 3,
+                class: &class(number % 3),
+                split: Split::ALL[number % 2],
+                camera: (number % 2 == 0).then_some(7),
+                source: &format!("{number}.png"),
+                height: side,
+                width: side,
+                pixels: &pixels,
+            };
+            assert_eq!(writer.push(&row)?, number as u32);
+        }
+        writer.finish(context)
+    }
+
+    fn declaring(artifact: &InputArtifact, columns: &[&str]) -> InputArtifact {
+        let columns = Columns::Named(columns.iter().map(|&column| column.to_owned()).collect());
+        InputArtifact { columns, ..artifact.clone() }
+    }
+
+    #[test]
+    fn what_is_written_is_read_across_parts() {
+        let shop = Workshop::new();
+        // Six images of 5.3 MB fill more than one part.
+        let names = |n: usize| format!("class {n}");
+        let (artifact, _) = shop.write(Kind::Images, "images", |context| write(context, 8, 1330, names)).unwrap();
+        assert_eq!(
+            artifact.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(),
+            ["images-00000.arrow", "images-00001.arrow"]
+        );
+        let images = Images::open(&artifact).unwrap();
+        assert_eq!(images.ids().unwrap(), (0..8).collect::<Vec<_>>());
+        assert_eq!(images.labels().unwrap(), [0, 1, 2, 0, 1, 2, 0, 1]);
+        assert_eq!(images.classes().unwrap()[5], "class 2");
+        assert_eq!(images.splits().unwrap()[..2], [Split::Train, Split::Validation]);
+        assert_eq!(images.cameras().unwrap()[..2], [Some(7), None]);
+        assert_eq!(images.sources().unwrap()[7], "7.png");
+        let pixels = images.pixels().unwrap();
+        for row in 0..8 {
+            let picture = pixels.of(row);
+            assert_eq!((picture.height, picture.width), (1330, 1330));
+            assert!(picture.pixels.iter().all(|&value| value == row as u8));
+        }
+    }
+
+    #[test]
+    fn a_renamed_class_changes_one_facet() {
+        let shop = Workshop::new();
+        let facets = |class: fn(usize) -> String| {
+            shop.write(Kind::Images, "images", |context| write(context, 5, 4, class)).unwrap().1.facets
+        };
+        let (before, after) = (facets(|n| format!("a{n}")), facets(|n| format!("b{n}")));
+        let changed: Vec<_> = before.keys().filter(|key| before[*key] != after[*key]).collect();
+        assert_eq!(changed, ["class"]);
+        assert_eq!(before.len(), 9);
+    }
+
+    #[test]
+    fn an_undeclared_column_is_not_shown() {
+        let shop = Workshop::new();
+        let (artifact, _) =
+            shop.write(Kind::Images, "images", |context| write(context, 3, 2, |n| n.to_string())).unwrap();
+        let images = Images::open(&declaring(&artifact, &["id", "label"])).unwrap();
+        assert_eq!(images.labels().unwrap(), [0, 1, 2]);
+        let told = |result: Result<_, StageError>| result.err().unwrap().to_string();
+        insta::assert_snapshot!(
+            told(images.classes().map(drop)),
+            @"The stage asked for the column `class` of the images without declaring it (a defect of the stage, please report it)"
+        );
+        assert!(matches!(images.pixels(), Err(StageError::Undeclared { .. })));
+    }
+
+    #[test]
+    fn pixels_of_another_number_than_the_size_says_are_refused() {
+        let shop = Workshop::new();
+        let refused = shop.write(Kind::Images, "images", |context| {
+            let mut writer = ImagesWriter::create(context, "images")?;
+            let (split, pixels) = (Split::Test, [0; 11]);
+            writer.push(&ImageRow {
+                label: 0,
+                class: "a",
+                split,
+                camera: None,
+                source: "a.png",
+                height: 2,
+                width: 2,
+                pixels: &pixels,
+            })?;
+            Ok(())
+        });
+        insta::assert_snapshot!(refused.unwrap_err(), @"The image `a.png` has 11 bytes of pixels instead of 12");
+    }
+}

@@ -14,6 +14,8 @@ pub mod images;
 pub mod metrics;
 pub mod model;
 pub mod queries;
+#[cfg(test)]
+mod round_trips;
 mod rows;
 mod schema;
 pub mod skipped;

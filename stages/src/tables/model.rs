@@ -235,3 +235,67 @@ fn read_tensors(path: &Path, description: Description) -> Result<Vec<NamedTensor
     };
     (0..rows.len()).map(tensor).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Workshop;
+
+    fn tensor(name: &str, shape: &[usize], first: f32) -> NamedTensor {
+        let count: usize = shape.iter().product();
+        let bytes = (0..count).flat_map(|n| (first + n as f32).to_le_bytes()).collect();
+        NamedTensor { name: name.to_owned(), dtype: DType::F32, shape: shape.to_vec(), bytes }
+    }
+
+    fn model() -> Model {
+        Model {
+            architecture: serde_json::json!({ "backbone": "small", "dimension": 4 }),
+            parameters: vec![tensor("conv1.weight", &[2, 3], 0.5), tensor("scale", &[], 7.0)],
+            moments: vec![tensor("conv1.weight.first", &[2, 3], 0.0)],
+            step: 12,
+        }
+    }
+
+    #[test]
+    fn a_model_comes_back_and_each_part_has_its_facet() {
+        let shop = Workshop::new();
+        let written =
+            |model: &Model| shop.write(Kind::Model, "model", |context| write(context, "model", model)).unwrap();
+        let (artifact, before) = written(&model());
+        assert_eq!(Model::open(&artifact).unwrap(), model());
+        let check = |changed: Model, facets: &[&str]| {
+            let (_, after) = written(&changed);
+            let different: Vec<_> =
+                before.facets.keys().filter(|key| before.facets[*key] != after.facets[*key]).collect();
+            assert_eq!(different, facets);
+        };
+        check(Model { step: 13, ..model() }, &["step"]);
+        check(Model { moments: Vec::new(), ..model() }, &["moments"]);
+        check(Model { architecture: Value::Null, ..model() }, &["parameters"]);
+        check(Model { parameters: vec![tensor("conv1.weight", &[3, 2], 0.5)], ..model() }, &["parameters"]);
+    }
+
+    #[test]
+    fn a_port_sees_the_parts_that_it_declared() {
+        let shop = Workshop::new();
+        let (artifact, _) = shop.write(Kind::Model, "model", |context| write(context, "model", &model())).unwrap();
+        let columns = Columns::Named(vec![PARAMETERS.to_owned()]);
+        let seen = Model::open(&InputArtifact { columns, ..artifact }).unwrap();
+        assert_eq!(seen, Model { moments: Vec::new(), step: 0, ..model() });
+    }
+
+    #[test]
+    fn a_folder_of_another_program_has_the_same_facets() {
+        let shop = Workshop::new();
+        let (_, written) = shop.write(Kind::Model, "model", |context| write(context, "model", &model())).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        write_files(folder.path(), &model()).unwrap();
+        assert_eq!(facets_of_folder(folder.path()).unwrap(), written.facets);
+        let short = Model { parameters: vec![NamedTensor { shape: vec![9], ..tensor("x", &[2], 0.0) }], ..model() };
+        write_files(folder.path(), &short).unwrap();
+        insta::assert_snapshot!(
+            Model::read_files(folder.path()).unwrap_err(),
+            @"The tensor `x` of `model.arrow` has 8 bytes instead of 36"
+        );
+    }
+}

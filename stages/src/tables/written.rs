@@ -114,3 +114,126 @@ fn file_names(folder: &Path) -> Result<BTreeSet<String>, StageError> {
     }
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Float64Array, Int32Array, StringArray, UInt32Array};
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::super::file::{Form, TableWriter, batch};
+    use super::*;
+
+    /// Writes a table of these columns to `folder/name`.
+    fn table(folder: &Path, name: &str, columns: &[(&str, ArrayRef)]) {
+        let fields: Vec<Field> =
+            columns.iter().map(|(name, array)| Field::new(*name, array.data_type().clone(), true)).collect();
+        let schema = Arc::new(Schema::new(fields));
+        let form = if name.ends_with("arrow") { Form::Arrow } else { Form::Parquet };
+        let mut writer = TableWriter::create(&folder.join(name), form, &schema).unwrap();
+        writer.write(&batch(&schema, columns.iter().map(|(_, array)| array.clone()).collect()).unwrap()).unwrap();
+        writer.finish().unwrap();
+    }
+
+    fn ids() -> ArrayRef {
+        Arc::new(UInt32Array::from(vec![3, 1]))
+    }
+
+    fn history(folder: &Path, name: &str, value: ArrayRef) {
+        let terms: ArrayRef = Arc::new(StringArray::from(vec!["loss", "lr"]));
+        let columns = [("value", value), ("term", terms), ("learner", ids()), ("epoch", ids()), ("step", ids())];
+        table(folder, name, &columns);
+    }
+
+    #[test]
+    fn arrow_and_parquet_of_another_program_have_the_same_facets() {
+        let (arrow, parquet) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let values: ArrayRef = Arc::new(Float64Array::from(vec![0.5, 0.25]));
+        history(arrow.path(), "history.arrow", values.clone());
+        history(parquet.path(), "history.parquet", values);
+        let facets = facets_of_folder(Kind::History, arrow.path()).unwrap();
+        assert_eq!(facets, facets_of_folder(Kind::History, parquet.path()).unwrap());
+        assert_eq!(facets.keys().collect::<Vec<_>>(), ["epoch", "learner", "step", "term", "value"]);
+    }
+
+    #[test]
+    fn what_does_not_fit_the_schema_is_named() {
+        let check = |write: &dyn Fn(&Path)| {
+            let folder = tempfile::tempdir().unwrap();
+            write(folder.path());
+            let message = facets_of_folder(Kind::History, folder.path()).unwrap_err().to_string();
+            message.replace(&folder.path().display().to_string(), "FOLDER")
+        };
+        insta::assert_snapshot!(check(&|_| {}), @"There is no file `history.arrow` or `history.parquet` in `FOLDER`, which is to hold history");
+        insta::assert_snapshot!(
+            check(&|folder| history(folder, "history.arrow", Arc::new(StringArray::from(vec!["a", "b"])))),
+            @"The file `history.arrow` of the history has the column `value` of type `utf8` instead of type `f64`"
+        );
+        insta::assert_snapshot!(
+            check(&|folder| table(folder, "history.parquet", &[("step", ids())])),
+            @"The file `history.parquet` of the history has no column `epoch` of type `u32`"
+        );
+        insta::assert_snapshot!(
+            check(&|folder| history(folder, "history.arrow", Arc::new(Float64Array::from(vec![None, Some(1.0)])))),
+            @"The column `value` of `history.arrow` has nulls"
+        );
+        insta::assert_snapshot!(
+            check(&|folder| fs::write(folder.join("history.parquet"), "no table").unwrap()),
+            @"The file `FOLDER/history.parquet` is neither Arrow nor Parquet"
+        );
+    }
+
+    #[test]
+    fn a_damaged_table_is_an_error_and_no_panic() {
+        for form in ["history.arrow", "history.parquet"] {
+            let folder = tempfile::tempdir().unwrap();
+            history(folder.path(), form, Arc::new(Float64Array::from(vec![0.5, 0.25])));
+            let path = folder.path().join(form);
+            let whole = fs::read(&path).unwrap();
+            let facets = facets_of_folder(Kind::History, folder.path()).unwrap();
+            for length in (0..whole.len()).step_by(7) {
+                fs::write(&path, &whole[..length]).unwrap();
+                assert!(facets_of_folder(Kind::History, folder.path()).is_err(), "{form} cut to {length} bytes");
+            }
+            for place in (0..whole.len()).step_by(3) {
+                let mut flipped = whole.clone();
+                flipped[place] ^= 0x10;
+                fs::write(&path, &flipped).unwrap();
+                // A flipped bit of a value is another table; the store's own digests notice it. Here it must not panic.
+                let _ = facets_of_folder(Kind::History, folder.path()).is_ok_and(|found| found == facets);
+            }
+        }
+    }
+
+    #[test]
+    fn any_table_among_plain_files_has_facets() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("deep")).unwrap();
+        table(folder.path(), "deep/points.parquet", &[("x", Arc::new(Int32Array::from(vec![1]))), ("id", ids_of(1))]);
+        fs::write(folder.path().join("notes.txt"), "hello").unwrap();
+        fs::write(folder.path().join("broken.parquet"), "hello").unwrap();
+        let facets = facets_of_folder(Kind::Files, folder.path()).unwrap();
+        assert_eq!(facets.keys().collect::<Vec<_>>(), ["deep/points.id", "deep/points.x"]);
+    }
+
+    fn ids_of(count: u32) -> ArrayRef {
+        Arc::new(UInt32Array::from_iter_values(0..count))
+    }
+
+    #[test]
+    fn every_column_of_every_table_has_a_unit_and_a_meaning() {
+        for description in Kind::ALL.into_iter().flat_map(descriptions) {
+            for field in description.schema.fields() {
+                assert!(Facets::new(&Schema::new(vec![field.clone()])).is_ok(), "{field}");
+                for key in ["unit", "meaning"] {
+                    assert!(field.metadata().get(key).is_some_and(|text| !text.is_empty()), "{field}");
+                }
+            }
+            assert!(matches!(
+                description.schema.field(0).data_type(),
+                DataType::UInt32 | DataType::Int32 | DataType::Utf8 | DataType::Float64
+            ));
+        }
+    }
+}

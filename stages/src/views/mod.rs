@@ -10,6 +10,8 @@ mod colour;
 mod jpeg;
 pub mod resize;
 mod rotate;
+#[cfg(test)]
+mod tests;
 
 use crate::tables::images::Picture;
 use crate::tables::views::{Region, View};

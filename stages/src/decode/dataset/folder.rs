@@ -3,12 +3,12 @@
 //! A class is a folder that holds image files; its name is the path from the root, so that folders of folders, as Omniglot
 //! has them, are classes `alphabet/character`. Files of other kinds are left alone.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Classes, Entry, Listing, Place, sorted_names};
+use super::{Classes, Entry, Listing, sorted_names};
 use crate::decode::encoded::Encoded;
 use crate::error::StageError;
 use crate::tables::Split;
@@ -33,10 +33,10 @@ impl Folder {
                 let split = name.parse().map_err(|problem: String| {
                     StageError::input(format!("The folder `{}` cannot be read by split: {problem}", root.display()))
                 })?;
-                found.descend(Path::new(&name), "", Some(split))?;
+                found.descend(&name, "", Some(split))?;
             }
         } else {
-            found.descend(Path::new(""), "", None)?;
+            found.descend("", "", None)?;
         }
         let (entries, classes) = (found.entries, found.classes.into_names());
         Ok(Listing { entries, classes, encoded: Encoded::files(root), expected: Vec::new() })
@@ -51,19 +51,18 @@ struct Found<'a> {
 
 impl Found<'_> {
     /// Lists the images below `folder`, which is the class `class`.
-    fn descend(&mut self, folder: &Path, class: &str, split: Option<Split>) -> Result<(), StageError> {
+    fn descend(&mut self, folder: &str, class: &str, split: Option<Split>) -> Result<(), StageError> {
         let before = self.entries.len();
         let mut folders = false;
         for name in sorted_names(&self.root.join(folder))? {
-            let path = folder.join(&name);
+            let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
             if self.root.join(&path).is_dir() {
                 let class = if class.is_empty() { name } else { format!("{class}/{name}") };
                 self.descend(&path, &class, split)?;
                 folders = true;
             } else if is_image(&path) && !class.is_empty() {
                 let class = self.classes.place(class);
-                let (source, place) = (source_name(&path), Place::File(path));
-                self.entries.push(Entry { class, split, camera: None, source, place });
+                self.entries.push(Entry::file(class, split, None, &path));
             }
         }
         if !class.is_empty() && !folders && self.entries.len() == before {
@@ -76,13 +75,7 @@ impl Found<'_> {
     }
 }
 
-fn is_image(path: &Path) -> bool {
-    let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+fn is_image(path: &str) -> bool {
+    let ending = path.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
     ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
-}
-
-/// The path with `/` between folders on every system.
-pub(super) fn source_name(path: &Path) -> String {
-    let names: Vec<_> = PathBuf::from(path).iter().map(|name| name.to_string_lossy().into_owned()).collect();
-    names.join("/")
 }

@@ -3,13 +3,21 @@
 //! Read [`folder`] first, its siblings look alike: the parameters, then `list`. To add one: write its file, add a line to
 //! [`Dataset`] and one to [`Dataset::list`].
 
+pub mod cars;
+pub mod cub;
 pub mod folder;
 pub mod idx;
+pub mod in_shop;
+mod lines;
+pub mod market;
+mod mat;
 pub mod parquet;
+pub mod sop;
+pub mod vehicle_id;
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::value::{MapAccessDeserializer, MapDeserializer};
@@ -30,6 +38,18 @@ pub enum Dataset {
     Idx(idx::Idx),
     /// Parquet with the bytes of image files.
     Parquet(parquet::Parquet),
+    /// Stanford Online Products.
+    Sop(sop::Sop),
+    /// Cars196.
+    Cars(cars::Cars),
+    /// CUB-200-2011.
+    Cub(cub::Cub),
+    /// In-Shop Clothes Retrieval.
+    InShop(in_shop::InShop),
+    /// PKU VehicleID.
+    VehicleId(vehicle_id::VehicleId),
+    /// Market-1501.
+    Market(market::Market),
 }
 
 impl Dataset {
@@ -42,11 +62,23 @@ impl Dataset {
             Dataset::Folder(dataset) => dataset.list(root),
             Dataset::Idx(dataset) => dataset.list(root),
             Dataset::Parquet(dataset) => dataset.list(root),
+            Dataset::Sop(dataset) => dataset.list(root),
+            Dataset::Cars(dataset) => dataset.list(root),
+            Dataset::Cub(dataset) => dataset.list(root),
+            Dataset::InShop(dataset) => dataset.list(root),
+            Dataset::VehicleId(dataset) => dataset.list(root),
+            Dataset::Market(dataset) => dataset.list(root),
         }?;
         if listing.entries.is_empty() {
             return Err(StageError::input(format!("There is no image in `{}`", root.display())));
         }
-        Ok(listing)
+        // Only what lies below the root is in the key.
+        match listing.entries.iter().find(|entry| entry.place.leads_outside()) {
+            Some(entry) => {
+                Err(StageError::input(format!("The image `{}` lies outside `{}`", entry.source, root.display())))
+            }
+            None => Ok(listing),
+        }
     }
 }
 
@@ -77,6 +109,13 @@ pub struct Entry {
     pub place: Place,
 }
 
+impl Entry {
+    /// An image in the file at `path` below the root, with `/` between folders.
+    pub(super) fn file(class: usize, split: Option<Split>, camera: Option<u16>, path: &str) -> Self {
+        Self { class, split, camera, source: path.to_owned(), place: Place::File(PathBuf::from(path)) }
+    }
+}
+
 /// Where the bytes of an image are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -84,6 +123,13 @@ pub enum Place {
     File(PathBuf),
     /// A row, counted through all tables or arrays of the data set.
     Row(usize),
+}
+
+impl Place {
+    fn leads_outside(&self) -> bool {
+        let Place::File(path) = self else { return false };
+        !path.components().all(|component| matches!(component, Component::Normal(_) | Component::CurDir))
+    }
 }
 
 /// How many images and classes a split is known to have.

@@ -1,0 +1,123 @@
+//! How fast images are decoded and augmented: JPEG bytes to normalised batches, as `bench_torch.py` measures PyTorch's
+//! DataLoader. Prints one JSON object a line.
+//!
+//! usage: bench_data [--jpegs FOLDER] [--threads N] [--reps N]
+//!
+//! Without a folder of JPEG files the 256 pictures are made here: 500 × 500, noise with structure, quality 90.
+
+use std::error::Error;
+use std::path::Path;
+use std::time::Instant;
+
+use dnc_learn::backbones::Preprocessing;
+use dnc_stages::decode::picture::{Limits, decode};
+use dnc_stages::tables::views::{Region, View};
+use dnc_stages::views::{apply, resize};
+use image::codecs::jpeg::JpegEncoder;
+use image::imageops::{FilterType, resize as enlarge};
+use image::{Rgb, RgbImage};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+const IMAGES: usize = 256;
+const BATCH: usize = 64;
+const SIDE: usize = 224;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let (mut folder, mut threads, mut reps) = (None, 2, 5);
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let value = words.next().ok_or_else(|| format!("`{word}` wants a value"))?;
+        match word.as_str() {
+            "--jpegs" => folder = Some(value),
+            "--threads" => threads = value.parse()?,
+            "--reps" => reps = value.parse()?,
+            _ => return Err(format!("`{word}` is no option").into()),
+        }
+    }
+    let jpegs = match folder {
+        Some(folder) => read(Path::new(&folder))?,
+        None => (0..IMAGES as u64).into_par_iter().map(jpeg).collect(),
+    };
+    let views: Vec<View> = (0..jpegs.len() as u64).map(view).collect();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+    pool.install(|| {
+        report("decode/eval/jpeg500/224", reps, &jpegs, |jpeg, _, pixels| {
+            let raster = decode(jpeg, [255; 3], Limits::default()).expect("the pictures are whole");
+            resize::centre(raster.as_picture(), 256, SIDE, pixels);
+        });
+        report("decode/train/jpeg500/224", reps, &jpegs, |jpeg, number, pixels| {
+            let raster = decode(jpeg, [255; 3], Limits::default()).expect("the pictures are whole");
+            apply(raster.as_picture(), &views[number], [0; 3], SIDE, pixels);
+        });
+        report("decode/only/jpeg500", reps, &jpegs, |jpeg, _, _| {
+            decode(jpeg, [255; 3], Limits::default()).expect("the pictures are whole");
+        });
+    });
+    Ok(())
+}
+
+/// Makes all batches `reps` times and prints the median time.
+fn report(name: &str, reps: usize, jpegs: &[Vec<u8>], make: impl Fn(&[u8], usize, &mut [u8]) + Sync) {
+    let shown = SIDE * SIDE * 3;
+    let pass = || {
+        for (number, batch) in jpegs.chunks(BATCH).enumerate() {
+            let mut pixels = vec![0; batch.len() * shown];
+            pixels.par_chunks_exact_mut(shown).zip(batch).enumerate().for_each(|(place, (pixels, jpeg))| {
+                make(jpeg, number * BATCH + place, pixels);
+            });
+            let shape = [batch.len(), SIDE, SIDE];
+            let tensor = Preprocessing::IMAGENET.normalise(&pixels, shape, &candle_core::Device::Cpu);
+            std::hint::black_box(tensor.expect("the pixels have that shape"));
+        }
+    };
+    pass();
+    let mut seconds: Vec<f64> = (0..reps)
+        .map(|_| {
+            let start = Instant::now();
+            pass();
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    seconds.sort_by(f64::total_cmp);
+    println!(
+        "{}",
+        serde_json::json!({ "name": name, "seconds": seconds[reps / 2], "work": jpegs.len(), "unit": "images" })
+    );
+}
+
+fn read(folder: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
+    let mut paths = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, std::io::Error>>()?;
+    paths.sort();
+    Ok(paths.iter().map(std::fs::read).collect::<Result<_, _>>()?)
+}
+
+/// A picture like those of `bench_torch.py`.
+fn jpeg(number: u64) -> Vec<u8> {
+    let mut rng = ChaCha8Rng::seed_from_u64(number);
+    let small = RgbImage::from_fn(32, 32, |_, _| Rgb(rng.random()));
+    let mut large = enlarge(&small, 500, 500, FilterType::CatmullRom);
+    for value in large.iter_mut() {
+        // The sum of twelve uniform numbers is near normal; its deviation is 1.
+        let noise: f32 = (0..12).map(|_| rng.random::<f32>()).sum::<f32>() - 6.0;
+        *value = (f32::from(*value) + 6.0 * noise) as u8;
+    }
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, 90).encode_image(&large).expect("a picture can be encoded into memory");
+    bytes
+}
+
+/// A random resized crop of 500 × 500 as torchvision draws it, and a flip.
+fn view(number: u64) -> View {
+    let mut rng = ChaCha8Rng::seed_from_u64(1000 + number);
+    loop {
+        let area = 250_000.0 * rng.random_range(0.08..1.0_f64);
+        let ratio = rng.random_range((0.75_f64).ln()..(4.0 / 3.0_f64).ln()).exp();
+        let (width, height) = ((area * ratio).sqrt().round() as u16, (area / ratio).sqrt().round() as u16);
+        if width <= 500 && height <= 500 {
+            let (top, left) = (rng.random_range(0..=500 - height), rng.random_range(0..=500 - width));
+            return View { flip: rng.random(), ..View::of(Region { top, left, height, width }) };
+        }
+    }
+}

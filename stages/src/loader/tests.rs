@@ -1,0 +1,113 @@
+//! Batches from small tables.
+
+use super::*;
+use crate::Kind;
+use crate::context::InputArtifact;
+use crate::tables::Split;
+use crate::tables::images::{ImageRow, ImagesWriter};
+use crate::tables::views::{Region, ViewRow, ViewsWriter};
+use crate::testing::{Workshop, on_threads};
+
+const SIZE: (u16, u16) = (24, 30);
+
+/// Six images, each of one shade: 10 times its id.
+fn images(shop: &Workshop) -> InputArtifact {
+    let written = shop.write(Kind::Images, "images", |context| {
+        let mut writer = ImagesWriter::create(context, "images")?;
+        for id in 0..6 {
+            let (height, width) = if id == 5 { (16, 16) } else { SIZE };
+            let pixels = vec![id * 10; usize::from(height) * usize::from(width) * 3];
+            let (split, class, source) = (Split::Train, "a", "a.png");
+            writer.push(&ImageRow { label: 0, class, split, camera: None, source, height, width, pixels: &pixels })?;
+        }
+        writer.finish(context)
+    });
+    written.unwrap().0
+}
+
+/// Two views of each image but the last: the second crops beyond the small image.
+fn views(shop: &Workshop) -> InputArtifact {
+    let written = shop.write(Kind::Views, "views", |context| {
+        let mut writer = ViewsWriter::create(context, "views")?;
+        for id in 0..6 {
+            let crops = [(0, 0, 10, 12), (4, 10, 20, 20)];
+            let rows = crops.into_iter().zip(0..).map(|((top, left, height, width), view)| {
+                let aberration = (view == 1).then_some(0.05);
+                let draws = View { aberration, ..View::of(Region { top, left, height, width }) };
+                ViewRow { id, view, draws }
+            });
+            writer.push(&rows.collect::<Vec<_>>())?;
+        }
+        writer.finish(context)
+    });
+    written.unwrap().0
+}
+
+fn preprocessing() -> Preprocessing {
+    Preprocessing { resize: 20, crop: 16, mean: [1.0, 2.0, 3.0], std: [2.0, 4.0, 5.0], ..Preprocessing::IMAGENET }
+}
+
+#[test]
+fn a_batch_is_what_the_backbone_takes() {
+    let shop = Workshop::new();
+    let images = Images::open(&images(&shop)).unwrap();
+    let check = |preprocessing: Preprocessing, expected: [f32; 3]| {
+        let loader = Loader::new(&images, None, preprocessing).unwrap();
+        let request = Request { ids: vec![2, 5, 1], look: Look::Evaluation };
+        let tensor = loader.tensor(&request, &Device::Cpu).unwrap();
+        assert_eq!(tensor.dims(), [3, 16, 16, 3]);
+        let values = loader.batch(&request).unwrap();
+        assert_eq!(values[..3], expected);
+        // The backbone's own normalisation is the definition.
+        let raw: Vec<u8> = [20_u8, 50, 10].into_iter().flat_map(|shade| vec![shade; 16 * 16 * 3]).collect();
+        let defined = preprocessing.normalise(&raw, [3, 16, 16], &Device::Cpu).unwrap();
+        assert_eq!(values, defined.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+    };
+    check(preprocessing(), [9.5, 4.5, 3.4]);
+    check(Preprocessing { channels: ChannelOrder::Bgr, ..preprocessing() }, [9.5, 4.5, 3.4]);
+}
+
+#[test]
+fn batches_come_in_order_and_do_not_depend_on_threads() {
+    let shop = Workshop::new();
+    let (images, views) = (Images::open(&images(&shop)).unwrap(), Views::open(&views(&shop)).unwrap());
+    let loader = Loader::new(&images, Some(&views), preprocessing()).unwrap();
+    let requests: Vec<Request> = (0..9_u32)
+        .map(|n| Request {
+            ids: vec![n % 5, (n + 2) % 5, 0],
+            look: [Look::Evaluation, Look::View(n.into())][n as usize % 2],
+        })
+        .collect();
+    let expected: Vec<Vec<f32>> = requests.iter().map(|request| loader.batch(request).unwrap()).collect();
+    for threads in [1, 4] {
+        let found = on_threads(threads, || {
+            let mut found = Vec::new();
+            let body = |request: &Request, batch: Tensor| {
+                found.push((request.clone(), batch.flatten_all().unwrap().to_vec1::<f32>().unwrap()));
+                Ok(())
+            };
+            loader.each(requests.clone(), &Device::Cpu, body).unwrap();
+            found
+        });
+        let (asked, batches): (Vec<Request>, Vec<Vec<f32>>) = found.into_iter().unzip();
+        assert_eq!((asked, batches), (requests.clone(), expected.clone()));
+    }
+}
+
+#[test]
+fn what_cannot_be_shown_is_told() {
+    let shop = Workshop::new();
+    let (images, views) = (Images::open(&images(&shop)).unwrap(), Views::open(&views(&shop)).unwrap());
+    let loader = Loader::new(&images, Some(&views), preprocessing()).unwrap();
+    let check = |id, look, expected: &str| {
+        let error = loader.batch(&Request { ids: vec![0, id], look }).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    };
+    check(6, Look::Evaluation, "There is no image 6");
+    check(5, Look::View(1), "A view of image 5, 16 × 16, crops Region { top: 4, left: 10, height: 20, width: 20 }");
+    let error =
+        Loader::new(&images, None, preprocessing()).unwrap().batch(&Request { ids: vec![0], look: Look::View(0) });
+    assert_eq!(error.unwrap_err().to_string(), "The images are to be augmented but no views are given");
+    let error = Loader::new(&images, None, Preprocessing { crop: 30, ..preprocessing() }).err().unwrap();
+    assert_eq!(error.to_string(), "A crop of 30 pixels cannot be cut from 20");
+}

@@ -1,0 +1,146 @@
+//! Every small table is written, read back, and gives the same facets when its file is read as another program's.
+
+use super::assignments::{Assignments, Centroids, Division, PRUNED};
+use super::embeddings::{EmbeddingRows, Embeddings};
+use super::history::HistoryRow;
+use super::metrics::MetricRow;
+use super::queries::QueryRow;
+use super::views::{Colour, Region, View, ViewRow, Views, ViewsWriter};
+use super::*;
+use crate::context::InputArtifact;
+use crate::testing::Workshop;
+
+/// Writes twice, compares bytes and facets, and gives the artifact.
+fn written(kind: Kind, write: impl Fn(&mut Context<'_>) -> Result<(), StageError>) -> InputArtifact {
+    let shop = Workshop::new();
+    let (artifact, first) = shop.write(kind, "out", &write).unwrap();
+    let (again, second) = shop.write(kind, "out", &write).unwrap();
+    assert_eq!(first.facets, second.facets);
+    assert_eq!(first.facets, facets_of_folder(kind, &first.folder).unwrap());
+    for (file, again) in artifact.files.iter().zip(&again.files) {
+        assert_eq!(std::fs::read(&file.path).unwrap(), std::fs::read(&again.path).unwrap(), "{}", file.name);
+    }
+    // The files must outlive the workshop.
+    let kept = tempfile::tempdir().unwrap().keep();
+    for file in &artifact.files {
+        std::fs::copy(&file.path, kept.join(&file.name)).unwrap();
+    }
+    crate::testing::artifact(kind, &kept)
+}
+
+#[test]
+fn embeddings() {
+    let vectors: Vec<f32> = (0..6).map(|n| n as f32 / 2.0).collect();
+    let splits = [Split::Train, Split::Test];
+    let artifact = written(Kind::Embeddings, |context| {
+        let rows = EmbeddingRows { ids: &[4, 9], labels: &[1, 0], splits: &splits, vectors: &vectors, dim: 3 };
+        super::embeddings::write(context, "out", rows)
+    });
+    let read = Embeddings::open(&artifact).unwrap();
+    assert_eq!((read.ids().unwrap(), read.labels().unwrap(), read.dim().unwrap()), (&[4, 9][..], &[1, 0][..], 3));
+    assert_eq!((read.splits().unwrap().as_slice(), read.vectors().unwrap()), (&splits[..], &vectors[..]));
+}
+
+#[test]
+fn embeddings_without_rows() {
+    let artifact = written(Kind::Embeddings, |context| {
+        let rows = EmbeddingRows { ids: &[], labels: &[], splits: &[], vectors: &[], dim: 3 };
+        super::embeddings::write(context, "out", rows)
+    });
+    let read = Embeddings::open(&artifact).unwrap();
+    assert!(read.is_empty() && read.vectors().unwrap().is_empty());
+}
+
+#[test]
+fn assignments() {
+    let artifact = written(Kind::Assignments, |context| {
+        let division = Division {
+            ids: &[1, 2, 3],
+            clusters: &[0, PRUNED, 1],
+            distances: &[0.1, 0.2, 0.3],
+            centroids: &[1.0, 0.0, 0.0, 1.0],
+            sizes: &[1, 2],
+            dim: 2,
+            nmi: None,
+        };
+        super::assignments::write(context, "out", division)
+    });
+    let (read, centroids) = (Assignments::open(&artifact).unwrap(), Centroids::open(&artifact).unwrap());
+    assert_eq!((read.ids().unwrap(), read.clusters().unwrap()), (&[1, 2, 3][..], &[0, PRUNED, 1][..]));
+    assert_eq!(read.distances().unwrap(), [0.1, 0.2, 0.3]);
+    assert_eq!((centroids.sizes().unwrap(), centroids.dim().unwrap()), (&[1, 2][..], 2));
+    assert_eq!(centroids.vectors().unwrap(), [1.0, 0.0, 0.0, 1.0]);
+    assert_eq!(super::assignments::nmi(&artifact).unwrap(), None);
+}
+
+#[test]
+fn history() {
+    let row = |step, term: &str, value| HistoryRow { step, epoch: step / 2, learner: 1, term: term.to_owned(), value };
+    let rows = [row(0, "loss", 1.5), row(0, "lr", 1e-5), row(3, "loss", f64::NAN)];
+    let artifact = written(Kind::History, |context| super::history::write(context, "out", &rows));
+    let read = super::history::open(&artifact).unwrap();
+    assert_eq!(read[..2], rows[..2]);
+    assert!(read[2].value.is_nan());
+}
+
+#[test]
+fn metrics_are_sorted() {
+    let row =
+        |split, metric: &str, k, value| MetricRow { round: 0, learners: 2, split, metric: metric.to_owned(), k, value };
+    let rows = vec![
+        row(Split::Test, "recall", Some(10), 0.9),
+        row(Split::Test, "recall", Some(1), 0.5),
+        row(Split::Validation, "recall", Some(1), 0.6),
+        row(Split::Test, "map_at_r", None, 0.4),
+    ];
+    let artifact = written(Kind::Metrics, |context| super::metrics::write(context, "out", rows.clone()));
+    let read = super::metrics::read(&artifact.files[0].path).unwrap();
+    assert_eq!(read, [2, 3, 1, 0].map(|place| rows[place].clone()));
+}
+
+#[test]
+fn queries() {
+    let row = |id, neighbours: &[u32]| QueryRow {
+        id,
+        label: 3,
+        split: Split::Query,
+        neighbours: neighbours.to_vec(),
+        distances: neighbours.iter().map(|&n| n as f32).collect(),
+        hit: id % 2 == 0,
+        average_precision: 0.25,
+    };
+    let rows = [row(4, &[1, 2]), row(5, &[]), row(6, &[9])];
+    let artifact = written(Kind::Queries, |context| super::queries::write(context, "out", &rows));
+    assert_eq!(super::queries::open(&artifact).unwrap(), rows);
+}
+
+#[test]
+fn views() {
+    let plain = View::of(Region { top: 1, left: 2, height: 3, width: 4 });
+    let full = View {
+        flip: true,
+        colour: Some(Colour { brightness: 0.5, contrast: 1.5, saturation: 1.0, hue: -0.1, order: 23 }),
+        grey: true,
+        blur: Some(0.5),
+        rotation: Some(-3.0),
+        cutout: Some([0.1, 0.2, 0.3, 0.4]),
+        jpeg: Some(40),
+        aberration: Some(0.01),
+        ..plain
+    };
+    let row = |id, view, draws| ViewRow { id, view, draws };
+    let rows = [row(5, 0, plain), row(5, 1, full), row(2, 0, full), row(2, 1, plain)];
+    let artifact = written(Kind::Views, |context| {
+        let mut writer = ViewsWriter::create(context, "out")?;
+        writer.push(&rows[..1])?;
+        writer.push(&rows[1..])?;
+        writer.finish(context)
+    });
+    let read = Views::open(&artifact).unwrap();
+    assert_eq!(read.per_image(), 2);
+    for row in &rows {
+        assert_eq!(read.view(row.id, row.view.into()).unwrap(), row.draws);
+        assert_eq!(read.view(row.id, u64::from(row.view) + 4).unwrap(), row.draws);
+    }
+    assert!(read.view(3, 0).is_err());
+}
