@@ -6,17 +6,23 @@
 //! This crate deliberately knows neither the cache nor manifests: who runs a stage hands it files and takes files.
 
 pub mod augment;
+pub mod cluster;
 pub mod command;
 pub mod context;
 pub mod decode;
 pub mod device;
+pub mod embed;
 pub mod error;
+pub mod evaluate;
+pub mod init;
 pub mod kind;
 pub mod loader;
+pub mod merge;
 pub mod stage;
 pub mod tables;
 #[cfg(test)]
 mod testing;
+pub mod train;
 pub mod views;
 
 pub use context::Context;

@@ -11,13 +11,31 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::augment::Augment;
+use crate::cluster::Cluster;
 use crate::command::Command;
 use crate::context::Context;
+use crate::decode::Decode;
+use crate::embed::Embed;
 use crate::error::StageError;
+use crate::evaluate::Evaluate;
+use crate::init::Init;
 use crate::kind::Kind;
+use crate::merge::Merge;
+use crate::train::Train;
 
 /// Every stage, in the order in which a pipeline uses them.
-pub const STAGES: &[StageKind] = &[StageKind::of::<Command>()];
+pub const STAGES: &[StageKind] = &[
+    StageKind::of::<Decode>(),
+    StageKind::of::<Augment>(),
+    StageKind::of::<Init>(),
+    StageKind::of::<Embed>(),
+    StageKind::of::<Cluster>(),
+    StageKind::of::<Train>(),
+    StageKind::of::<Merge>(),
+    StageKind::of::<Evaluate>(),
+    StageKind::of::<Command>(),
+];
 
 /// A kind of work. The fields of the type are the parameters.
 pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
