@@ -161,10 +161,11 @@ impl<'a> Gallery<'a> {
             .zip(found.distances.par_chunks_mut(BLOCK * k))
             .for_each(|((numbers, ids), distances)| {
                 let rows = &queries[numbers[0] * self.dim..][..numbers.len() * self.dim];
+                let asked = Asked { rows, numbers };
                 let search = Search { gallery: self, k, excluded: &excluded };
                 let lists = match &self.screen {
-                    Prepared::Int8(screen) => search.all(screen, rows, numbers),
-                    Prepared::Float(screen) => search.all(screen, rows, numbers),
+                    Prepared::Int8(screen) => search.all(screen, asked),
+                    Prepared::Float(screen) => search.all(screen, asked),
                 };
                 for ((keys, ids), distances) in lists.iter().zip(ids.chunks_mut(k)).zip(distances.chunks_mut(k)) {
                     for ((key, id), distance) in keys.iter().zip(ids).zip(distances) {
@@ -231,6 +232,14 @@ fn quota(k: usize, seen: f64) -> usize {
     k.min((mean + margin).ceil() as usize)
 }
 
+/// Queries of one block, at most [`BLOCK`].
+#[derive(Clone, Copy)]
+struct Asked<'q> {
+    rows: &'q [f32],
+    /// The names by which `excluded` knows them.
+    numbers: &'q [usize],
+}
+
 /// What a search of one block needs besides its screen.
 struct Search<'s, E> {
     gallery: &'s Gallery<'s>,
@@ -264,16 +273,16 @@ impl Kept {
 }
 
 impl<E: Fn(usize, u32) -> bool + Sync> Search<'_, E> {
-    /// The sorted keys of the k nearest of each query; `numbers` are the names by which `excluded` knows the queries.
-    fn all<'a, S: Screen<'a>>(&self, screen: &S, queries: &[f32], numbers: &[usize]) -> Vec<Vec<u64>> {
-        let mut kept = self.pass(screen, queries, numbers, true);
+    /// The sorted keys of the k nearest of each query.
+    fn all<'a, S: Screen<'a>>(&self, screen: &S, asked: Asked<'_>) -> Vec<Vec<u64>> {
+        let mut kept = self.pass(screen, asked, true);
         let dim = self.gallery.dim;
         let wrong: Vec<usize> =
             (0..kept.len()).filter(|query| kept[*query].guessed && kept[*query].keys.len() < self.k).collect();
         if !wrong.is_empty() {
-            let again: Vec<f32> = wrong.iter().flat_map(|query| &queries[query * dim..][..dim]).copied().collect();
-            let names: Vec<usize> = wrong.iter().map(|query| numbers[*query]).collect();
-            for (query, found) in wrong.iter().zip(self.pass(screen, &again, &names, false)) {
+            let again: Vec<f32> = wrong.iter().flat_map(|query| &asked.rows[query * dim..][..dim]).copied().collect();
+            let names: Vec<usize> = wrong.iter().map(|query| asked.numbers[*query]).collect();
+            for (query, found) in wrong.iter().zip(self.pass(screen, Asked { rows: &again, numbers: &names }, false)) {
                 kept[*query] = found;
             }
         }
@@ -281,15 +290,15 @@ impl<E: Fn(usize, u32) -> bool + Sync> Search<'_, E> {
     }
 
     /// One search of at most [`BLOCK`] queries, with or without the guess of [`quota`].
-    fn pass<'a, S: Screen<'a>>(&self, screen: &S, queries: &[f32], numbers: &[usize], guess: bool) -> Vec<Kept> {
+    fn pass<'a, S: Screen<'a>>(&self, screen: &S, asked: Asked<'_>, guess: bool) -> Vec<Kept> {
         let Gallery { dim, centre, rounds, .. } = self.gallery;
-        let block = S::block(queries, *dim, centre);
-        let mut kept: Vec<Kept> = numbers.iter().map(|_| Kept::new()).collect();
-        let mut scratch = Scratch::new(numbers.len());
+        let block = S::block(asked.rows, *dim, centre);
+        let mut kept: Vec<Kept> = asked.numbers.iter().map(|_| Kept::new()).collect();
+        let mut scratch = Scratch::new(asked.numbers.len());
         for round in rounds {
             let share = if guess { quota(self.k, round.seen) } else { self.k };
             for tile in round.tiles.clone() {
-                self.tile(screen, &block, queries, numbers, tile, &mut scratch, &mut kept);
+                self.tile(screen, &block, asked, tile, &mut scratch, &mut kept);
                 for (kept, limit) in kept.iter_mut().zip(&mut scratch.limits) {
                     if kept.keys.len() >= 2 * share + TILE {
                         kept.shrink(share, share < self.k);
@@ -311,8 +320,7 @@ impl<E: Fn(usize, u32) -> bool + Sync> Search<'_, E> {
         &self,
         screen: &S,
         block: &S::Block<'_>,
-        queries: &[f32],
-        numbers: &[usize],
+        asked: Asked<'_>,
         number: usize,
         scratch: &mut Scratch,
         kept: &mut [Kept],
@@ -330,10 +338,10 @@ impl<E: Fn(usize, u32) -> bool + Sync> Search<'_, E> {
                 });
                 for &(query, row) in &*candidates {
                     let (query, at) = (query as usize, row as usize * dim);
-                    if (self.excluded)(numbers[query], row) {
+                    if (self.excluded)(asked.numbers[query], row) {
                         continue;
                     }
-                    let distance = distance::squared(&queries[query * dim..][..*dim], &rows[at..][..*dim]);
+                    let distance = distance::squared(&asked.rows[query * dim..][..*dim], &rows[at..][..*dim]);
                     let key = key(distance, row);
                     if key <= kept[query].worst {
                         kept[query].keys.push(key);

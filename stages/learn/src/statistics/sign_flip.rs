@@ -22,7 +22,7 @@ pub fn sign_flip_test(differences: &[f64], draws: usize, streams: &Streams) -> f
         let mut rng = streams.at(number as u64).rng();
         let sum = |chunk: &[f64]| -> f64 {
             let signs = rng.next_u64();
-            chunk.iter().enumerate().map(|(i, d)| f64::from_bits(d.to_bits() ^ (signs >> i & 1) << 63)).sum()
+            chunk.iter().enumerate().map(|(i, d)| f64::from_bits(d.to_bits() ^ ((signs >> i) & 1) << 63)).sum()
         };
         unequal.chunks(64).map(sum).sum::<f64>()
     };
