@@ -42,7 +42,7 @@ fn chain() -> Project {
     project.write("chain.toml", MANIFEST);
     project.write("input.txt", "one\ntwo\n");
     project.run(&["chain.toml"]);
-    assert_eq!(project.nodes("chain", "ran"), ["left", "middle", "branch", "end"]);
+    assert_eq!(project.nodes("chain", "ran"), ["left", "middle", "end", "branch"]);
     project
 }
 
@@ -221,16 +221,16 @@ fn plan_and_explain_name_what_changed() {
     insta::assert_snapshot!(plan, @r"
     left    stale: files.0: the files changed
     middle  unknown until left runs
-    branch  unknown until left runs
     end     unknown until left runs
+    branch  unknown until left runs
     ");
     project.write("input.txt", "one\ntwo\n");
     let plan = project.run(&["chain.toml", "--dry-run"]).stdout;
     insta::assert_snapshot!(plan, @r#"
     left    hit
     middle  hit
-    branch  hit
     end     stale: run: "sed s/^/lines:/ {in.count} > {out.told}/told" → "sed s/^/count:/ {in.count} > {out.told}/told"
+    branch  hit
     "#);
     let explained = project.run(&["explain", "chain.toml", "end"]).stdout;
     assert!(explained.contains("changed since its last run: run:"), "{explained}");

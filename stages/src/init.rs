@@ -1,4 +1,9 @@
 //! `init`: a new model, from published weights where there are some.
+//!
+//! Fed with images, it centres the embedding on them: the bias becomes b − mean(W f + b) over the first training images.
+//! Features after a ReLU are all positive, so that without it every embedding of a new network points the same way, and
+//! distances between normalised embeddings tell little. Source: data-dependent initialisation, Krähenbühl et al. 2016,
+//! arXiv 1511.06856, of which this is the bias of the last layer.
 
 use std::path::PathBuf;
 
@@ -12,8 +17,15 @@ use serde::{Deserialize, Serialize};
 use crate::context::Context;
 use crate::error::StageError;
 use crate::kind::Kind;
-use crate::stage::{Ambient, Output, ParamError, Ports, Source, Stage};
-use crate::tables::model;
+use crate::loader::{Loader, Look, Request};
+use crate::stage::{Ambient, Input, Output, ParamError, Ports, Resources, Source, Stage, Threads};
+use crate::tables::images::Images;
+use crate::tables::{Split, model};
+
+/// Training images that the embedding is centred on.
+const CENTRED_ON: usize = 512;
+/// Of which so many are computed at a time.
+const BATCH: usize = 64;
 
 /// Makes a new model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -53,7 +65,8 @@ impl Stage for Init {
     const SUMMARY: &'static str = "Makes a new model, from published weights where there are some";
 
     fn ports(&self) -> Ports {
-        Ports { inputs: Vec::new(), outputs: vec![Output::new("model", Kind::Model)] }
+        let images = Input::new("images", Kind::Images, &["id", "split", "height", "width", "pixels"]).optional();
+        Ports { inputs: vec![images], outputs: vec![Output::new("model", Kind::Model)] }
     }
 
     fn ambient(&self) -> Ambient {
@@ -85,6 +98,10 @@ impl Stage for Init {
         self.weights.iter().map(|path| Source { param: "weights".to_owned(), path: path.clone() }).collect()
     }
 
+    fn resources(&self) -> Resources {
+        Resources { threads: Threads::Many, device: true, ..Resources::default() }
+    }
+
     fn embedding_dimension(&self) -> Option<usize> {
         Some(self.dimension)
     }
@@ -92,7 +109,8 @@ impl Stage for Init {
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
         let failed = |source| StageError::compute("make the model", source);
         let architecture = self.architecture();
-        let specs = Model::build(&architecture).map_err(failed)?.specs();
+        let network = Model::build(&architecture).map_err(failed)?;
+        let specs = network.specs();
         let streams = context.streams()?.named(Self::NAME);
         let mut parameters = Parameters::initialise(&specs, &streams, &candle_core::Device::Cpu).map_err(failed)?;
         if self.weights.is_some() {
@@ -100,6 +118,9 @@ impl Stage for Init {
         }
         let architecture = serde_json::to_value(&architecture)
             .map_err(|source| StageError::compute("write down what the model is", source))?;
+        if context.input_if_any("images").is_some() {
+            centre(&network, &mut parameters, context)?;
+        }
         let parameters = parameters.rows().map_err(failed)?;
         model::write(context, "model", &model::Model { architecture, parameters, moments: Vec::new(), step: 0 })
     }
@@ -131,6 +152,38 @@ impl Init {
         }
         Ok(())
     }
+}
+
+/// Moves the embedding's bias so that the embeddings of the first training images have the mean 0.
+fn centre(network: &Model, parameters: &mut Parameters, context: &Context<'_>) -> Result<(), StageError> {
+    let failed = |source| StageError::compute("centre the embedding", source);
+    let images = Images::open(context.input("images")?)?;
+    let rows = images.ids()?.into_iter().zip(images.splits()?);
+    let ids: Vec<u32> = rows.filter(|(_, split)| *split == Split::Train).map(|(id, _)| id).take(CENTRED_ON).collect();
+    if ids.is_empty() {
+        return Err(StageError::input("There are no training images that the embedding could be centred on"));
+    }
+    let loader = Loader::new(&images, None, network.preprocessing)?;
+    let mut sums = vec![0.0_f64; network.dimension];
+    let requests = ids.chunks(BATCH).map(|ids| Request { ids: ids.to_vec(), look: Look::Evaluation });
+    loader.each(requests, &candle_core::Device::Cpu, |_, images| {
+        context.check_cancelled()?;
+        let features = network.features(parameters, &images).map_err(failed)?;
+        let embeddings = network.embed(parameters, &features, None).map_err(failed)?; // [batch, dim]
+        let rows = embeddings.to_vec2::<f32>().map_err(|source| failed(source.into()))?;
+        for row in rows {
+            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(value));
+        }
+        Ok(())
+    })?;
+    let mut rows = parameters.rows().map_err(failed)?;
+    let bias = rows.iter_mut().find(|tensor| tensor.name == "embedding.bias").expect("every model has an embedding");
+    for (bytes, sum) in bias.bytes.chunks_exact_mut(4).zip(sums) {
+        let value = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        let centred = f64::from(value) - sum / ids.len() as f64;
+        bytes.copy_from_slice(&(centred as f32).to_le_bytes());
+    }
+    parameters.load(&rows).map(drop).map_err(failed)
 }
 
 #[cfg(test)]

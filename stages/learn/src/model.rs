@@ -189,6 +189,6 @@ mod tests {
     #[test]
     fn an_unknown_backbone_is_answered_with_the_nearest() {
         let error = Model::new("resnet_18", 2).err().unwrap();
-        insta::assert_snapshot!(error, @"There is no backbone `resnet_18`; there are `bn_inception`, `efficientnet_lite0`, `resnet18`, `resnet34`, `resnet50`, `small`, `vit_small_patch14_dinov2`, `vit_small_patch16`; did you mean `resnet18`?");
+        insta::assert_snapshot!(error, @"There is no backbone `resnet_18`; there are `bn_inception`, `efficientnet_lite0`, `plain`, `resnet18`, `resnet34`, `resnet50`, `small`, `vit_small_patch14_dinov2`, `vit_small_patch16`; did you mean `resnet18`?");
     }
 }

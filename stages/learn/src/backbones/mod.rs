@@ -9,6 +9,7 @@ mod bn_inception;
 mod conv_net;
 mod conv_norm;
 mod efficientnet_lite;
+mod plain;
 mod preprocessing;
 mod resnet;
 mod small;
@@ -66,9 +67,10 @@ pub enum Pooling {
 type Build = fn() -> Box<dyn Backbone>;
 
 /// Every backbone under its name in a manifest.
-pub const BACKBONES: [(&str, Build); 8] = [
+pub const BACKBONES: [(&str, Build); 9] = [
     ("bn_inception", || Box::new(bn_inception::bn_inception())),
     ("efficientnet_lite0", || Box::new(efficientnet_lite::efficientnet_lite0())),
+    ("plain", || Box::new(plain::plain())),
     ("resnet18", || Box::new(resnet::resnet18())),
     ("resnet34", || Box::new(resnet::resnet34())),
     ("resnet50", || Box::new(resnet::resnet50())),

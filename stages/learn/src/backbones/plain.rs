@@ -1,0 +1,29 @@
+//! A plain chain of five convolutions for small images: what the quickstart trains from scratch in a minute.
+//!
+//! Like [`small`](super::small) it has a scale and a shift a channel in place of batch-norm, whose frozen statistics would
+//! normalise nothing, but no shortcuts. The last convolution is not padded, so that of an image of 48 × 48 it sees the whole
+//! map of 3 × 3 features at once and keeps where something is: drawings have no objects that wander about.
+//! Shapes: images `[batch, height, width, 3]`, at least 33 × 33, to features `[batch, 384]`.
+//! Source: found by experiment on the emoji in `pipelines/data`; see BENCHMARKS.md.
+
+use super::Preprocessing;
+use super::conv_net::{Block, ConvNet, Shortcut};
+use super::conv_norm::{Border, ConvNorm, Norm};
+
+/// Five convolutions.
+pub(super) fn plain() -> ConvNet {
+    let layer = |number: usize, kernel, stride, channels| ConvNorm {
+        stride,
+        normalisation: Norm::Plain { scale: 1.0 },
+        ..ConvNorm::new(format!("conv{number}"), format!("norm{number}"), kernel, channels)
+    };
+    let last = ConvNorm { border: Border::Zeros(0), ..layer(5, 3, 1, [192, 384]) };
+    let chain = [layer(2, 3, 2, [48, 96]), layer(3, 3, 2, [96, 192]), layer(4, 3, 2, [192, 192]), last];
+    ConvNet {
+        stem: layer(1, 5, 2, [3, 48]),
+        stem_pool: false,
+        blocks: chain.map(|layer| Block { layers: vec![layer], shortcut: Shortcut::None }).into(),
+        head: None,
+        preprocessing: Preprocessing::TENSORFLOW_LITE,
+    }
+}
