@@ -11,7 +11,7 @@ use serde_json::Value;
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::diagnostic::{Diagnostic, Texts};
+use super::diagnostic::{Diagnostic, Span, Texts};
 use super::raw::{self, RawStage, RawTable, Word};
 use super::reference::is_name;
 use super::text::names_in;
@@ -27,7 +27,8 @@ struct Known {
     job: Arc<dyn Job>,
     params: Value,
     ports: Ports,
-    sources: Vec<Source>,
+    /// Each with the place that names it.
+    sources: Vec<(Source, Span)>,
 }
 
 /// The manifest whose tables are `table`; not to be used where a problem was noted.
@@ -84,8 +85,10 @@ fn read_stages<'t>(
     let read = |table| {
         let mut problems = Vec::new();
         let stage = raw::stage(table, &mut problems);
-        let stage = stage.map(|stage| {
+        let stage = stage.map(|mut stage| {
             let known = read_stage(&stage, kinds, &mut problems);
+            // Nobody asks for them again, and the next stage finds their memory warm.
+            drop(std::mem::take(&mut stage.params));
             (stage, known)
         });
         (stage, problems)
@@ -104,7 +107,11 @@ fn read_stage(stage: &RawStage<'_>, kinds: &[StageKind], problems: &mut Vec<Diag
     }
     let kind = kind_of(stage, kinds, problems)?;
     let job: Arc<dyn Job> = Arc::from(params::read(&kind, stage, problems)?);
-    Some(Known { kind, params: job.params(), ports: ports(job.as_ref(), stage), sources: job.sources(), job })
+    let sources = job.sources().into_iter().map(|source| {
+        let span = params::span_of(stage, &source.param);
+        (source, span)
+    });
+    Some(Known { kind, params: job.params(), ports: ports(job.as_ref(), stage), sources: sources.collect(), job })
 }
 
 fn kind_of(stage: &RawStage<'_>, kinds: &[StageKind], problems: &mut Vec<Diagnostic>) -> Option<StageKind> {
@@ -166,15 +173,13 @@ fn check_sources(stages: &[RawStage<'_>], known: &[Option<Known>], folder: &Path
     // Many stages may name the same program.
     let mut is_there: HashMap<&OsStr, bool> = HashMap::new();
     for (stage, known) in stages.iter().zip(known) {
-        for source in known.iter().flat_map(|known| &known.sources) {
+        for (source, span) in known.iter().flat_map(|known| &known.sources) {
             if *is_there.entry(source.path.as_os_str()).or_insert_with(|| folder.join(&source.path).exists()) {
                 continue;
             }
             let shown = source.path.display();
             let title = format!("`{}` of `{}` is not there: `{shown}`", source.param, stage.name.get_ref());
-            problems.push(
-                Diagnostic::at(params::span_of(stage, &source.param), title).hint(what_is_there(folder, &source.path)),
-            );
+            problems.push(Diagnostic::at(span.clone(), title).hint(what_is_there(folder, &source.path)));
         }
     }
 }

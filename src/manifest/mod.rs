@@ -18,6 +18,7 @@ mod reference;
 mod refusal;
 mod resolved;
 mod rounds;
+pub mod schema;
 pub mod suggest;
 #[cfg(test)]
 mod tests;

@@ -54,20 +54,24 @@ impl<'a, 't> Wiring<'a, 't> {
     }
 
     fn connect_one(&self, stage: &RawStage<'t>, ports: &Ports, problems: &mut Vec<Diagnostic>) -> Vec<Wire> {
-        let index_of: HashMap<&str, usize> =
-            ports.inputs.iter().enumerate().map(|(index, port)| (port.name.as_str(), index)).collect();
         let mut wires = vec![Wire::default(); ports.inputs.len()];
         let mut is_written = vec![false; ports.inputs.len()];
+        let mut next = 0;
         for input in &stage.inputs {
-            match index_of.get(input.port.get_ref().as_ref()) {
-                Some(&index) => {
+            // Ports that only the manifest names stand in its order, so each is looked for behind the last.
+            let name = input.port.get_ref();
+            let index = (next..ports.inputs.len()).chain(0..next).find(|&index| ports.inputs[index].name == *name);
+            match index {
+                Some(index) => {
                     is_written[index] = true;
                     wires[index] = self.feed(stage, &ports.inputs[index], input, problems);
+                    next = index + 1;
                 }
                 None => {
                     // The input that was meant is not missing too.
-                    let near = suggest::nearest(input.port.get_ref(), index_of.keys().copied());
-                    near.iter().for_each(|near| is_written[index_of[near]] = true);
+                    let near = suggest::nearest(name, ports.inputs.iter().map(|port| port.name.as_str()));
+                    let meant = ports.inputs.iter().position(|port| Some(port.name.as_str()) == near);
+                    meant.into_iter().for_each(|index| is_written[index] = true);
                     problems.push(unknown_port(stage, ports, input));
                 }
             }

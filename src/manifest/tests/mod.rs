@@ -12,6 +12,8 @@ mod wiring;
 use std::fs;
 use std::path::PathBuf;
 
+pub(super) use stages::KINDS;
+
 use super::overrides::Override;
 use super::{Diagnostics, Manifest, Reading};
 
@@ -51,7 +53,7 @@ recall = [1, 10]
 "#;
 
 fn reading(overrides: &[Override]) -> Reading<'_> {
-    Reading { stages: stages::KINDS, check_sources: false, overrides }
+    Reading { stages: KINDS, check_sources: false, overrides }
 }
 
 fn read(text: &str, sets: &[&str]) -> Result<Manifest, Diagnostics> {

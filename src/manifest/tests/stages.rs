@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Every kind of stage in these tests.
-pub(super) const KINDS: &[StageKind] = &[
+pub(in crate::manifest) const KINDS: &[StageKind] = &[
     StageKind::of::<Decode>(),
     StageKind::of::<Init>(),
     StageKind::of::<Embed>(),
