@@ -231,8 +231,8 @@ fn a_read_only_store_is_a_clear_error() {
 }
 
 #[test]
-fn a_blob_ingested_before_a_kill_is_replaced_and_not_believed() {
-    const TEST: &str = "a_blob_ingested_before_a_kill_is_replaced_and_not_believed";
+fn a_blob_ingested_before_a_kill_is_not_believed() {
+    const TEST: &str = "a_blob_ingested_before_a_kill_is_not_believed";
     if let Some((_, root)) = role() {
         let store = Store::open(root).unwrap();
         common::ingest(&store, "task", &[("x", b"bytes")]).unwrap();

@@ -12,8 +12,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use common::{blob_path, compute, ingest, names_below, overwrite};
-use dnc_cache::{Backend, Listing};
-use dnc_cache::{Blob, CacheError, Dangling, Digest, GcPolicy, Key, Memory, ObjectName, Record, Store};
+use dnc_cache::{
+    Backend, Blob, CacheError, Dangling, Digest, GcPolicy, Key, Listing, Memory, ObjectName, Record, Store,
+};
 use tempfile::TempDir;
 
 fn new_store() -> (TempDir, Store) {
@@ -195,6 +196,20 @@ mod folders {
         store.flush().unwrap();
         assert_eq!(inode(), before);
         assert_eq!(store.ls().unwrap().blobs, 1);
+    }
+
+    #[test]
+    fn bytes_that_another_process_is_about_to_commit_stay_where_they_are() {
+        let (_folder, store) = new_store();
+        let other = Store::open(store.root()).unwrap();
+        let artifact = ingest(&store, "a", &[("x", b"same")]).unwrap();
+        let inode = || fs::metadata(blob_path(&store, b"same")).unwrap().ino();
+        let before = inode();
+        let record = compute(&other, "b", &[("y", b"same")]).unwrap();
+        other.flush().unwrap();
+        assert_eq!(inode(), before, "what is made durable is what the other process has hashed");
+        assert!(store.present(&artifact).unwrap());
+        assert!(present(&other, &record));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread::{self, JoinHandle};
 
@@ -14,7 +14,6 @@ use tempfile::TempPath;
 
 use super::seal::Seal;
 use super::{Claim, Inner, Store};
-use crate::artifact::FileEntry;
 use crate::backend::ObjectName;
 use crate::digest::{Digest, Key};
 use crate::durable;
@@ -164,18 +163,19 @@ struct Named {
 }
 
 /// Commits a batch, and completes those whose names the batch before left in `named`. After an empty batch none is left.
+///
+/// Nothing here hashes: the threads that would are free only when nobody waits for us.
 fn commit(inner: &Inner, batch: Vec<(Claim, Record)>, named: &mut Vec<Named>) -> Failures {
     let mut failures = Failures::default();
-    // Whoever finds a rotten blob takes it away, so this comes before the lock that keeps blobs in their places.
-    let sound = batch.into_iter().filter_map(|(claim, record)| {
-        let checked = record.files().try_for_each(|file| require(inner.is_present(file)?, file));
-        failures.keep(&record.key, checked).map(|()| (claim, record))
-    });
-    let sound: Vec<_> = sound.collect();
-    let keys: Vec<Key> =
-        named.iter().map(|named| *named.claim.key()).chain(sound.iter().map(|(_, record)| record.key)).collect();
     let before = std::mem::take(named);
-    match place(inner, sound, &before, &mut failures) {
+    let keys: Vec<Key> = before
+        .iter()
+        .map(|named| &named.claim)
+        .chain(batch.iter().map(|(claim, _)| claim))
+        .map(Claim::key)
+        .copied()
+        .collect();
+    match place(inner, batch, &before, &mut failures) {
         Ok(placed) => *named = placed,
         Err(error) => {
             failures.add(keys, Some(error));
@@ -185,10 +185,8 @@ fn commit(inner: &Inner, batch: Vec<(Claim, Record)>, named: &mut Vec<Named>) ->
     // A task that succeeded durably has nothing to go on with. Its claim ends after its scratch folder, with `before`.
     for Named { claim, .. } in &before {
         let scratch = inner.disk.root().join("scratch").join(claim.key().to_string());
-        failures.keep(
-            claim.key(),
-            inner.disk.session().remove_folder(&scratch).map_err(CacheError::io("remove", &scratch)),
-        );
+        let removed = inner.disk.session().remove_folder(&scratch).map_err(CacheError::io("remove", &scratch));
+        failures.keep(claim.key(), removed);
     }
     failures
 }
@@ -201,9 +199,9 @@ fn place(inner: &Inner, batch: Vec<(Claim, Record)>, before: &[Named], failures:
     for (claim, record) in batch {
         written.extend(failures.keep(&record.key, write(inner, claim, &record)));
     }
-    let blobs: BTreeMap<_, _> =
-        written.iter().flat_map(|written| &written.blobs).map(|(path, digest)| (path, digest)).collect();
-    let renamed = before.iter().map(|named| named.path.as_path()).chain(blobs.keys().map(|path| path.as_path()));
+    let blobs: BTreeMap<&Path, &Digest> =
+        written.iter().flat_map(|written| &written.blobs).map(|(path, digest)| (path.as_path(), digest)).collect();
+    let renamed = before.iter().map(|named| named.path.as_path()).chain(blobs.keys().copied());
     let mut unsynced = durable::folders_of(root, renamed);
     unsynced.extend(blobs.keys().map(|path| path.to_path_buf()));
     unsynced.extend(written.iter().map(|written| written.file.to_path_buf()));
@@ -221,23 +219,18 @@ fn place(inner: &Inner, batch: Vec<(Claim, Record)>, before: &[Named], failures:
     Ok(named)
 }
 
+/// Writes a record under a private name, if all its blobs are there and nobody has written to them.
 fn write(inner: &Inner, claim: Claim, record: &Record) -> Result<Written> {
     let mut blobs = Vec::new();
     for file in record.files() {
-        let there = inner.blob_metadata(&file.digest)?;
-        require(there.is_some(), file)?;
-        blobs.extend(
-            there
-                .filter(|(_, metadata)| Seal::of(metadata, &file.digest) < Seal::Durable)
-                .map(|(path, _)| (path, file.digest)),
-        );
+        let there = inner.blob_metadata(&file.digest)?.filter(|(_, metadata)| inner.is_believed(file, metadata));
+        let Some((path, metadata)) = there else { return Err(CacheError::Absent { digest: file.digest }) };
+        if Seal::of(&metadata, &file.digest) < Seal::Durable {
+            blobs.push((path, file.digest));
+        }
     }
     let file = inner.disk.write_temporary("record", record.encode().as_slice())?;
     Ok(Written { claim, file, blobs })
-}
-
-fn require(present: bool, file: &FileEntry) -> Result<()> {
-    if present { Ok(()) } else { Err(CacheError::Absent { digest: file.digest }) }
 }
 
 /// The keys that could not be committed, and why the first of them could not.

@@ -69,10 +69,10 @@ impl Store {
     /// one included), and what such a process has under way.
     pub fn gc(&self, policy: &GcPolicy) -> Result<GcReport> {
         self.flush()?;
-        let mut entries = self.record_entries()?;
+        let entries = self.record_entries()?;
         // No rayon from here: a thread that waits for others may pick up work that needs this very lock.
         let _lock = if policy.dry_run { self.inner.adding()? } else { self.inner.taking()? };
-        entries.extend(self.committed_since(&entries)?);
+        let entries = self.as_of_now(entries)?;
         let mut sweep = Sweep { inner: &self.inner, policy, report: GcReport::default() };
         let spare = sweep.temporary()?;
         let (condemned, kept) = judge(entries, policy, &spare);
@@ -87,18 +87,25 @@ impl Store {
         Ok(sweep.report)
     }
 
-    /// The records that other processes committed after `entries` had been read.
-    fn committed_since(&self, entries: &[RecordEntry]) -> Result<Vec<RecordEntry>> {
-        let seen: HashSet<Key> = entries.iter().map(|entry| entry.record.key).collect();
-        let mut newer = Vec::new();
-        for key in self.inner.disk.list("records/")?.iter().filter_map(|object| object.name.key()) {
-            if !seen.contains(&key)
-                && let Loaded::Whole(record, used) = self.inner.load(&key)?
-            {
-                newer.push(RecordEntry::new(record, used));
+    /// The records that are there now, and when they were last used, given those that were there a moment ago.
+    fn as_of_now(&self, entries: Vec<RecordEntry>) -> Result<Vec<RecordEntry>> {
+        let mut known: HashMap<Key, RecordEntry> = entries.into_iter().map(|entry| (entry.record.key, entry)).collect();
+        let mut entries = Vec::new();
+        for Object { name, .. } in self.inner.disk.list("records/")? {
+            let Some(key) = name.key() else { continue };
+            let Some(entry) = known.remove(&key) else {
+                if let Loaded::Whole(record, used) = self.inner.load(&key)? {
+                    entries.push(RecordEntry::new(record, used));
+                }
+                continue;
+            };
+            let path = self.inner.disk.path(&name);
+            let used = found(fs::metadata(&path).and_then(|metadata| metadata.modified()));
+            if let Some(used) = used.map_err(CacheError::io("read", &path))? {
+                entries.push(RecordEntry { used, ..entry });
             }
         }
-        Ok(newer)
+        Ok(entries)
     }
 }
 

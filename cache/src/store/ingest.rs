@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use rayon::prelude::*;
 
 use super::lookup::Blob;
-use super::seal::Seal;
+use super::seal::{Seal, Stamp, protect};
 use super::{Inner, Store};
 use crate::artifact::{Artifact, FileEntry};
 use crate::backend::{ObjectName, make_read_only};
@@ -45,6 +45,13 @@ impl Store {
     }
 }
 
+/// A private, read-only, sealed file on the store's file system, and what it holds.
+struct Hashed {
+    path: PathBuf,
+    entry: FileEntry,
+    stamp: Stamp,
+}
+
 impl Inner {
     fn in_blobs(&self, folder: &Path) -> Result<Vec<FileEntry>> {
         let mut names = Vec::new();
@@ -53,22 +60,23 @@ impl Inner {
         let hashed = hashed.collect::<Result<Vec<_>>>()?;
         // No rayon from here: a thread that waits for others may pick up work that needs this very lock.
         let _adding = self.adding()?;
-        for (file, entry) in &hashed {
-            self.move_in(file, entry)?;
-        }
-        Ok(hashed.into_iter().map(|(_, entry)| entry).collect())
+        hashed.into_iter().map(|hashed| self.move_in(hashed)).collect()
     }
 
-    /// A private, read-only, sealed file on the store's file system, and what it holds.
-    fn hashed(&self, path: PathBuf, name: String) -> Result<(PathBuf, FileEntry)> {
+    fn hashed(&self, path: PathBuf, name: String) -> Result<Hashed> {
         let path = self.nearby(path)?;
         let file = File::open(&path).map_err(CacheError::io("open", &path))?;
         let digest = Digest::of_open_file(&file, &path)?;
+        let stamp = protect(&file, &digest).map_err(CacheError::io("seal", &path))?;
+        // What a dead process left may be anything after a crash though its seal holds; what is durable is believed.
+        if let Some((_, there)) = self.blob_metadata(&digest)?
+            && Seal::of(&there, &digest) < Seal::Durable
+            && !self.is_verified(&digest, &there)
+        {
+            self.hash_blob(&digest)?;
+        }
         let size = file.metadata().map_err(CacheError::io("read", &path))?.len();
-        make_read_only(&file)
-            .and_then(|()| Seal::Verified.set(&file, &digest))
-            .map_err(CacheError::io("seal", &path))?;
-        Ok((path, FileEntry { path: name, size, digest }))
+        Ok(Hashed { path, entry: FileEntry { path: name, size, digest }, stamp })
     }
 
     /// The file itself if it lies in a task folder, else what it becomes when it is moved to one.
@@ -87,17 +95,22 @@ impl Inner {
         Ok(near)
     }
 
-    fn move_in(&self, file: &Path, FileEntry { size, digest, .. }: &FileEntry) -> Result<()> {
+    fn move_in(&self, Hashed { path, entry, stamp }: Hashed) -> Result<FileEntry> {
+        let digest = &entry.digest;
         match self.blob_metadata(digest)? {
-            // Sealed again, the blob counts as new: gc spares what was made or used since the oldest living process began.
-            Some((there, metadata)) if metadata.len() == *size && Seal::of(&metadata, digest) == Seal::Durable => {
-                let sealed = File::open(&there).and_then(|there| Seal::Durable.set(&there, digest));
+            Some((there, metadata)) if self.is_believed(&entry, &metadata) => {
+                // Sealed again, it counts as new: gc spares what was made or used since the oldest living process began.
+                let seal = Seal::of(&metadata, digest).max(Seal::Verified);
+                let sealed = File::open(&there).and_then(|file| seal.set(&file, digest));
                 sealed.map_err(CacheError::io("seal", &there))?;
-                fs::remove_file(file).map_err(CacheError::io("remove", file))
+                fs::remove_file(&path).map_err(CacheError::io("remove", &path))?;
             }
-            // What is not durable may be anything after a crash; our bytes are known to be right and take its place.
-            _ => self.disk.adopt(&ObjectName::blob(digest), file).map(drop),
+            _ => {
+                self.disk.adopt(&ObjectName::blob(digest), &path)?;
+                self.believe(digest, stamp);
+            }
         }
+        Ok(entry)
     }
 
     fn place(&self, blob: &Path, to: &Path) -> Result<()> {

@@ -1,13 +1,15 @@
 //! What is there: records by key, blobs by digest.
 
+use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::path::PathBuf;
+use std::sync::MutexGuard;
 use std::time::{Duration, SystemTime};
 
 use rayon::prelude::*;
 
-use super::seal::{Seal, Stamp};
+use super::seal::{Seal, Stamp, protect};
 use super::{Inner, Store};
 use crate::artifact::{Artifact, FileEntry};
 use crate::backend::ObjectName;
@@ -109,20 +111,28 @@ impl Inner {
     pub(super) fn is_present(&self, file: &FileEntry) -> Result<bool> {
         match self.blob_metadata(&file.digest)? {
             None => Ok(false),
-            Some((_, metadata)) if metadata.len() == file.size && Seal::of(&metadata, &file.digest) > Seal::Broken => {
-                Ok(true)
-            }
-            Some(_) => Ok(matches!(self.blob(&file.digest)?, Blob::Present(_))),
+            Some((_, metadata)) if self.is_believed(file, &metadata) => Ok(true),
+            Some(_) => Ok(matches!(self.hash_blob(&file.digest)?, Blob::Present(_))),
         }
     }
 
+    /// Whether nobody has written to the blob since somebody hashed it.
+    pub(super) fn is_believed(&self, file: &FileEntry, metadata: &Metadata) -> bool {
+        let sealed = metadata.len() == file.size && Seal::of(metadata, &file.digest) > Seal::Broken;
+        sealed || self.is_verified(&file.digest, metadata)
+    }
+
+    /// Whether this process itself has hashed the blob.
+    pub(super) fn is_verified(&self, digest: &Digest, metadata: &Metadata) -> bool {
+        self.verified().get(digest) == Some(&Stamp::of(metadata))
+    }
+
     pub(super) fn blob(&self, digest: &Digest) -> Result<Blob> {
-        let Some((path, metadata)) = self.blob_metadata(digest)? else { return Ok(Blob::Missing) };
-        let seen = Some(Stamp::of(&metadata));
-        if self.verified.lock().expect("nothing panics while it holds this lock").get(digest).copied() == seen {
-            return Ok(Blob::Present(path));
+        match self.blob_metadata(digest)? {
+            None => Ok(Blob::Missing),
+            Some((path, metadata)) if self.is_verified(digest, &metadata) => Ok(Blob::Present(path)),
+            Some(_) => self.hash_blob(digest),
         }
-        self.hash_blob(digest)
     }
 
     /// As [`Inner::blob`], but always by the bytes.
@@ -136,12 +146,21 @@ impl Inner {
             self.quarantine(ObjectName::blob(digest), Stamp::of(&metadata))?;
             return Ok(Blob::Rotten);
         }
-        if Seal::of(&metadata, digest) == Seal::Broken {
-            Seal::Verified.set(&file, digest).map_err(CacheError::io("seal", &path))?;
-        }
-        let seen = Stamp::of(&file.metadata().map_err(CacheError::io("read", &path))?);
-        self.verified.lock().expect("nothing panics while it holds this lock").insert(*digest, seen);
+        let stamp = match Seal::of(&metadata, digest) {
+            Seal::Broken => protect(&file, digest).map_err(CacheError::io("seal", &path))?,
+            Seal::Verified | Seal::Durable => Stamp::of(&metadata),
+        };
+        self.believe(digest, stamp);
         Ok(Blob::Present(path))
+    }
+
+    /// Notes that this process has hashed the blob.
+    pub(super) fn believe(&self, digest: &Digest, stamp: Stamp) {
+        self.verified().insert(*digest, stamp);
+    }
+
+    fn verified(&self) -> MutexGuard<'_, HashMap<Digest, Stamp>> {
+        self.verified.lock().expect("nothing panics while it holds this lock")
     }
 
     /// Where a blob lies, if it does.
@@ -153,9 +172,9 @@ impl Inner {
 
     /// Notes for gc that the record is in use. In a store of another user this cannot be done, which costs nothing but age.
     fn note_use(&self, key: &Key, noted: SystemTime) {
-        let now = clock::now();
-        if now.duration_since(noted).is_ok_and(|age| age > USE_IS_NOTED_EVERY) {
-            let _ = File::open(self.disk.path(&ObjectName::record(key))).and_then(|file| file.set_modified(now));
+        if self.opened.duration_since(noted).is_ok_and(|age| age > USE_IS_NOTED_EVERY) {
+            let _ =
+                File::open(self.disk.path(&ObjectName::record(key))).and_then(|file| file.set_modified(clock::now()));
         }
     }
 }

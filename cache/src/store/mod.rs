@@ -43,8 +43,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use crate::backend::{Backend, Disk, ObjectName};
+use crate::clock;
 use crate::digest::Digest;
 use crate::error::{CacheError, Result, found};
 use crate::index::Index;
@@ -70,6 +72,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     disk: Arc<Disk>,
+    opened: SystemTime,
     /// Blobs that this process has hashed, as they were then.
     verified: Mutex<HashMap<Digest, Stamp>>,
     set_aside: Mutex<Vec<ObjectName>>,
@@ -88,6 +91,7 @@ impl Store {
         let disk = Disk::open(&root).map_err(|error| explain(error, &root))?;
         let inner = Arc::new(Inner {
             disk: Arc::new(disk),
+            opened: clock::now(),
             verified: Mutex::default(),
             set_aside: Mutex::default(),
             reflinks: AtomicBool::new(true),

@@ -13,7 +13,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
-use crate::clock;
+use crate::backend::make_read_only;
 use crate::digest::Digest;
 
 /// What a blob's modification time tells. The later, the more.
@@ -39,10 +39,9 @@ impl Seal {
 
     /// Sets this seal. A file of another user cannot be sealed, which is no failure: it will be hashed instead.
     pub(super) fn set(self, file: &File, digest: &Digest) -> io::Result<()> {
-        // The seconds stay true: a blob's age can still be seen, and outputs that are hard links keep their date.
-        let seconds = clock::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let time = SystemTime::UNIX_EPOCH + Duration::new(seconds, self.nanoseconds(digest));
-        match file.set_modified(time) {
+        // The seconds stay true: outputs that are hard links keep their date.
+        let seconds = u64::try_from(file.metadata()?.mtime()).unwrap_or(0);
+        match file.set_modified(SystemTime::UNIX_EPOCH + Duration::new(seconds, self.nanoseconds(digest))) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             other => other,
         }
@@ -55,17 +54,25 @@ impl Seal {
     }
 }
 
+/// Makes a file read-only and sets [`Seal::Verified`]: its bytes were just found to have this digest.
+pub(super) fn protect(file: &File, digest: &Digest) -> io::Result<Stamp> {
+    make_read_only(file)?;
+    Seal::Verified.set(file, digest)?;
+    Ok(Stamp::of(&file.metadata()?))
+}
+
 /// A file as it was seen: while its stamp is unchanged, so are its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     size: u64,
     inode: u64,
+    /// In units of two microseconds, so that a blob keeps its stamp when it becomes durable.
     modified: (i64, i64),
 }
 
 impl Stamp {
     pub(super) fn of(metadata: &Metadata) -> Self {
-        Self { size: metadata.len(), inode: metadata.ino(), modified: (metadata.mtime(), metadata.mtime_nsec()) }
+        Self { size: metadata.len(), inode: metadata.ino(), modified: (metadata.mtime(), metadata.mtime_nsec() / 2000) }
     }
 }
 
@@ -83,14 +90,19 @@ mod tests {
         let digest = Digest::of(b"bytes");
         let seal = |digest: &Digest| Seal::of(&fs::metadata(&path).unwrap(), digest);
         assert_eq!(seal(&digest), Seal::Broken);
+        let stamp = || Stamp::of(&fs::metadata(&path).unwrap());
+        Seal::Verified.set(&File::open(&path).unwrap(), &digest).unwrap();
+        let sealed = stamp();
         for set in [Seal::Verified, Seal::Durable, Seal::Verified] {
             set.set(&File::open(&path).unwrap(), &digest).unwrap();
             assert_eq!(seal(&digest), set);
             assert_eq!(seal(&Digest::of(b"other")), Seal::Broken);
+            assert_eq!(stamp(), sealed);
         }
         let age = fs::metadata(&path).unwrap().modified().unwrap().elapsed().unwrap_or_default();
         assert!(age < Duration::from_secs(60));
         fs::write(&path, "bytez").unwrap();
         assert_eq!(seal(&digest), Seal::Broken);
+        assert_ne!(stamp(), sealed);
     }
 }

@@ -5,10 +5,10 @@ use std::fs::{self, File};
 use rayon::prelude::*;
 
 use super::lookup::Blob;
-use super::seal::Seal;
+use super::seal::protect;
 use super::{Inner, Store};
 use crate::artifact::FileEntry;
-use crate::backend::{Backend, ObjectName, make_read_only};
+use crate::backend::{Backend, ObjectName};
 use crate::digest::{Digest, Key};
 use crate::error::{CacheError, Result};
 use crate::record::Record;
@@ -57,7 +57,8 @@ impl Store {
             let Some(record) = record else { return Ok(Copied::missing(*key)) };
             let blobs = record.files().map(|file| self.inner.pull_blob(file, from)).collect::<Result<Vec<_>>>()?;
             let copied = Copied::of(*key, blobs);
-            if copied.whole && self.record(key)?.is_none() {
+            // The record is committed again if blobs came: that makes them durable.
+            if copied.whole && (copied.blobs > 0 || self.record(key)?.is_none()) {
                 let claim = self.claim(key, cancelled, &mut |_| ())?;
                 self.commit(claim, record)?;
             }
@@ -94,11 +95,10 @@ impl Inner {
             fs::remove_file(&path).map_err(CacheError::io("remove", &path))?;
             return Ok(Arrival::Never);
         }
-        make_read_only(&blob)
-            .and_then(|()| Seal::Verified.set(&blob, &file.digest))
-            .map_err(CacheError::io("seal", &path))?;
+        let stamp = protect(&blob, &file.digest).map_err(CacheError::io("seal", &path))?;
         let _adding = self.adding()?;
         self.disk.adopt(&ObjectName::blob(&file.digest), &path)?;
+        self.believe(&file.digest, stamp);
         Ok(Arrival::Now(file.size))
     }
 }
