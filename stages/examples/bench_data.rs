@@ -88,7 +88,8 @@ fn report(name: &str, reps: usize, jpegs: &[Vec<u8>], make: impl Fn(&[u8], usize
 }
 
 fn read(folder: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
-    let mut paths = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, std::io::Error>>()?;
+    let mut paths =
+        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, std::io::Error>>()?;
     paths.sort();
     Ok(paths.iter().map(std::fs::read).collect::<Result<_, _>>()?)
 }

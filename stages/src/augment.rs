@@ -186,7 +186,7 @@ impl Stage for Augment {
                 Err(ParamError::new("colour.hue", "`colour.hue` must be between 0 and 0.5 turns"))
             }
             Some(ColourJitter { brightness, contrast, saturation, .. })
-                if [brightness, contrast, saturation].iter().any(|&strength| !(strength >= 0.0)) =>
+                if [brightness, contrast, saturation].iter().any(|&strength| strength.is_nan() || strength < 0.0) =>
             {
                 Err(ParamError::new("colour", "The strengths of `colour` must not be negative"))
             }
@@ -469,6 +469,6 @@ mod tests {
         let shop = Workshop::new();
         let params = json!({ "views": 3, "preset": "geometric-colour", "jpeg": { "share": 0.5, "range": [30, 90] } });
         let outputs = run(&shop, &[(31, 17), (48, 48), (5, 90)], params);
-        assert_eq!((Augment::VERSION, digest(&outputs).as_str()), (1, ""));
+        assert_eq!((Augment::VERSION, digest(&outputs).as_str()), (1, "f51c4e249cc9df5e"));
     }
 }

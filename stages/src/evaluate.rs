@@ -465,7 +465,16 @@ mod tests {
         let embeddings = embedded(&shop, &rows);
         let outputs =
             shop.run(&stage(json!({ "recall": [1, 2], "neighbours": 2 })), &[("embeddings", &embeddings)]).unwrap();
-        insta::assert_snapshot!(metrics_of(&outputs), @"");
+        insta::assert_snapshot!(metrics_of(&outputs), @r"
+        0 validation map_at_r 0.5000
+        0 validation r_precision 0.5000
+        0 validation recall@1 0.5000
+        0 validation recall@2 1.0000
+        0 test map_at_r 0.7500
+        0 test r_precision 0.7500
+        0 test recall@1 0.7500
+        0 test recall@2 0.7500
+        ");
         let queries = queries_of(&outputs);
         assert_eq!(queries.iter().map(|query| query.id).collect::<Vec<_>>(), [50, 60, 0, 10, 20, 30]);
         let third = &queries[4];
@@ -479,7 +488,11 @@ mod tests {
         let shop = Workshop::new();
         let embeddings = embedded(&shop, &[(0.0, 1, Q), (2.0, 2, Q), (3.0, 2, G), (9.0, 1, G), (50.0, 2, G)]);
         let outputs = shop.run(&stage(json!({ "recall": [1] })), &[("embeddings", &embeddings)]).unwrap();
-        insta::assert_snapshot!(metrics_of(&outputs), @"");
+        insta::assert_snapshot!(metrics_of(&outputs), @r"
+        0 query map_at_r 0.2500
+        0 query r_precision 0.2500
+        0 query recall@1 0.5000
+        ");
     }
 
     #[test]
@@ -489,8 +502,16 @@ mod tests {
             [(200, 10, 1, Q, Some(1)), (200, 11, 1, G, Some(1)), (200, 30, 2, G, Some(1)), (200, 90, 1, G, Some(2))];
         let images = pictures(&shop, &rows);
         let run = |params| shop.run(&stage(params), &[("images", &images)]).unwrap();
-        insta::assert_snapshot!(metrics_of(&run(json!({ "recall": [1] }))), @"");
-        insta::assert_snapshot!(metrics_of(&run(json!({ "recall": [1, 2], "cameras": true }))), @"");
+        insta::assert_snapshot!(metrics_of(&run(json!({ "recall": [1] }))), @r"
+        0 query map_at_r 0.5000
+        0 query r_precision 0.5000
+        0 query recall@1 1.0000
+        ");
+        insta::assert_snapshot!(metrics_of(&run(json!({ "recall": [1, 2], "cameras": true }))), @r"
+        0 query cmc@1 0.0000
+        0 query cmc@2 1.0000
+        0 query map 0.5000
+        ");
     }
 
     #[test]
@@ -532,7 +553,7 @@ mod tests {
         let run = |threads| {
             on_threads(threads, || digest(&shop.run(&stage(params.clone()), &[("images", &images)]).unwrap()))
         };
-        assert_eq!((Evaluate::VERSION, run(1).as_str()), (1, ""));
+        assert_eq!((Evaluate::VERSION, run(1).as_str()), (1, "efca7eda55bb0781"));
         assert_eq!(run(1), run(3));
     }
 }

@@ -41,7 +41,8 @@ impl SplitRule {
     /// Refuses what is neither a number of classes nor a share.
     pub fn check(&self) -> Result<(), ParamError> {
         for (key, amount) in [("split.train", self.train), ("split.validation", self.validation)] {
-            if amount.is_some_and(|amount| !(amount > 0.0) || (amount >= 1.0 && amount.fract() != 0.0)) {
+            if amount.is_some_and(|amount| amount.is_nan() || amount <= 0.0 || (amount >= 1.0 && amount.fract() != 0.0))
+            {
                 return Err(ParamError::new(
                     key,
                     format!("`{key}` is neither a number of classes nor a share of them"),

@@ -272,7 +272,13 @@ fn stanford_online_products() {
     let test = format!("{head}3 7 2 lamp_final/b_0.JPG\n");
     let files = ["bicycle_final/a_0.JPG", "bicycle_final/a_1.JPG", "lamp_final/b_0.JPG"];
     let lists = [("Ebay_train.txt", train.as_str()), ("Ebay_test.txt", test.as_str())];
-    insta::assert_snapshot!(listed(&shop, "sop", &files, &lists), @"");
+    insta::assert_snapshot!(listed(&shop, "sop", &files, &lists), @r"
+    1 train file 0
+    1 train file 1
+    7 test file 2
+    Warning: train has 2 images of 1 classes, but the data set is known to have 59551 of 11318
+    Warning: test has 1 images of 1 classes, but the data set is known to have 60502 of 11316
+    ");
     put(shop.path(), "root/Ebay_test.txt", b"head\n3 7 lamp_final/b_0.JPG\n");
     let params = json!({ "dataset": "sop", "root": "root" });
     insta::assert_snapshot!(failure(&shop, params.clone()), @"Line 2 of `HERE/root/Ebay_test.txt` has 3 words instead of 4");
@@ -287,7 +293,13 @@ fn cub() {
     let files = ["images/100.Brown_Pelican/p.jpg", "images/101.White_Pelican/q.jpg", "images/001.Albatross/a.jpg"];
     let list = "1 100.Brown_Pelican/p.jpg\n2 101.White_Pelican/q.jpg\n3 001.Albatross/a.jpg\n";
     let official = listed(&Workshop::new(), "cub", &files, &[("images.txt", list)]);
-    insta::assert_snapshot!(official, @"");
+    insta::assert_snapshot!(official, @r"
+    100.Brown_Pelican train file 0
+    101.White_Pelican test file 1
+    001.Albatross train file 2
+    Warning: train has 2 images of 2 classes, but the data set is known to have 5864 of 100
+    Warning: test has 1 images of 1 classes, but the data set is known to have 5924 of 100
+    ");
     insta::assert_snapshot!(listed(&Workshop::new(), "cub", &files, &[]).lines().next().unwrap(), @"001.Albatross train file 2");
 }
 
@@ -299,7 +311,13 @@ fn cars() {
     let shop = Workshop::new();
     put(shop.path(), "root/cars_annos.mat", plain);
     let from_plain = listed(&shop, "cars", &files, &[]);
-    insta::assert_snapshot!(from_plain, @"");
+    insta::assert_snapshot!(from_plain, @r"
+    Model 1 2012 train file 0
+    Model 98 2012 train file 1
+    Model 99 2012 test file 2
+    Warning: train has 2 images of 2 classes, but the data set is known to have 8054 of 98
+    Warning: test has 1 images of 1 classes, but the data set is known to have 8131 of 98
+    ");
     shop.log.0.lock().unwrap().clear();
     put(shop.path(), "root/cars_annos.mat", packed);
     assert_eq!(listed(&shop, "cars", &files, &[]), from_plain);
@@ -326,7 +344,14 @@ fn in_shop() {
         img/WOMEN/Dresses/id_2/01_1_front.jpg  id_2  query\n\
         img/WOMEN/Dresses/id_2/01_2_side.jpg   id_2  gallery\n";
     let shop = Workshop::new();
-    insta::assert_snapshot!(listed(&shop, "in_shop", &files, &[("Eval/list_eval_partition.txt", list)]), @"");
+    insta::assert_snapshot!(listed(&shop, "in_shop", &files, &[("Eval/list_eval_partition.txt", list)]), @r"
+    id_1 train file 0
+    id_2 query file 1
+    id_2 gallery file 2
+    Warning: train has 1 images of 1 classes, but the data set is known to have 25882 of 3997
+    Warning: query has 1 images of 1 classes, but the data set is known to have 14218 of 3985
+    Warning: gallery has 1 images of 1 classes, but the data set is known to have 12612 of 3985
+    ");
     put(shop.path(), "root/Eval/list_eval_partition.txt", list.replace("query", "probe").as_bytes());
     insta::assert_snapshot!(
         failure(&shop, json!({ "dataset": "in_shop", "root": "root" })),
@@ -341,7 +366,13 @@ fn vehicle_id() {
         ("train_test_split/train_list.txt", "0000003 7\n"),
         ("train_test_split/test_list_2400.txt", "0000001 9\n0000002 9\n"),
     ];
-    insta::assert_snapshot!(listed(&Workshop::new(), "vehicle_id", &files, &lists), @"");
+    insta::assert_snapshot!(listed(&Workshop::new(), "vehicle_id", &files, &lists), @r"
+    7 train file 2
+    9 test file 0
+    9 test file 1
+    Warning: train has 1 images of 1 classes, but the data set is known to have 110178 of 13134
+    Warning: test has 2 images of 1 classes, but the data set is known to have 20038 of 2400
+    ");
 }
 
 #[test]
@@ -354,7 +385,15 @@ fn market() {
         "bounding_box_test/0001_c6s1_001051_00.jpg",
     ];
     let shop = Workshop::new();
-    insta::assert_snapshot!(listed(&shop, "market", &files, &[]), @"");
+    insta::assert_snapshot!(listed(&shop, "market", &files, &[]), @r"
+    0002 train camera 1 file 0
+    0001 query camera 3 file 1
+    0000 gallery camera 2 file 3
+    0001 gallery camera 6 file 4
+    Warning: train has 1 images of 1 classes, but the data set is known to have 12936 of 751
+    Warning: query has 1 images of 1 classes, but the data set is known to have 3368 of 750
+    Warning: gallery has 2 images of 2 classes, but the data set is known to have 15913 of 751
+    ");
     put(shop.path(), "root/query/holiday.jpg", b"");
     insta::assert_snapshot!(
         failure(&shop, json!({ "dataset": "market", "root": "root" })),
@@ -369,13 +408,16 @@ fn what_cannot_be_decoded_fails_or_is_skipped() {
     put(shop.path(), "root/b/1.png", &picture(0, 12, 8)[..60]);
     put(shop.path(), "root/d/2.png", b"");
     let params = |on_error: &str| json!({ "dataset": "folder", "root": "root", "split": { "train": 0.5 }, "on_error": on_error });
-    insta::assert_snapshot!(failure(&shop, params("fail")), @"");
+    insta::assert_snapshot!(failure(&shop, params("fail")), @"The image `HERE/root/b/1.png` cannot be decoded as PNG: unexpected end of file");
     let outputs = shop.run(&stage(params("skip")), &[]).unwrap();
     let images = Images::open(&artifact(Kind::Images, &outputs["images"].folder)).unwrap();
     assert_eq!(images.ids().unwrap(), (0..10).collect::<Vec<_>>());
     assert!(outputs["images"].facets.contains_key("skipped.reason"));
     let log = shop.log.0.lock().unwrap().iter().filter(|line| line.starts_with("Skipped")).cloned().collect::<Vec<_>>();
-    insta::assert_snapshot!(log.join("\n"), @"");
+    insta::assert_snapshot!(log.join("\n"), @r"
+    Skipped `b/1.png`, which cannot be decoded as PNG: unexpected end of file
+    Skipped `d/2.png`, which is no JPEG, PNG, WebP, GIF, BMP or TIFF image
+    ");
 }
 
 #[test]
@@ -438,12 +480,12 @@ fn parameters_that_cannot_be_meant_are_refused() {
         let error = kind.parse(params).err().unwrap();
         format!("{}: {error}", error.key)
     };
-    insta::assert_snapshot!(check(json!({ "dataset": "folders", "root": "x" })), @"");
-    insta::assert_snapshot!(check(json!({ "dataset": { "kind": "folder", "split": true }, "root": "x" })), @"");
-    insta::assert_snapshot!(check(json!({ "dataset": 3, "root": "x" })), @"");
-    insta::assert_snapshot!(check(json!({ "dataset": "folder" })), @"");
-    insta::assert_snapshot!(check(json!({ "dataset": "folder", "root": "x", "resize": { "shorter": 0 } })), @"");
-    insta::assert_snapshot!(check(json!({ "dataset": "folder", "root": "x", "split": { "train": 1.5 } })), @"");
+    insta::assert_snapshot!(check(json!({ "dataset": "folders", "root": "x" })), @"dataset: unknown variant `folders`, expected one of `folder`, `idx`, `parquet`, `sop`, `cars`, `cub`, `in_shop`, `vehicle_id`, `market`");
+    insta::assert_snapshot!(check(json!({ "dataset": { "kind": "folder", "split": true }, "root": "x" })), @"dataset: unknown field `split`, expected `by_split`");
+    insta::assert_snapshot!(check(json!({ "dataset": 3, "root": "x" })), @"dataset: invalid type: integer `3`, expected the name of a data set, or a table with its `kind`");
+    insta::assert_snapshot!(check(json!({ "dataset": "folder" })), @": missing field `root`");
+    insta::assert_snapshot!(check(json!({ "dataset": "folder", "root": "x", "resize": { "shorter": 0 } })), @"resize: An image cannot be resized to nothing");
+    insta::assert_snapshot!(check(json!({ "dataset": "folder", "root": "x", "split": { "train": 1.5 } })), @"split.train: `split.train` is neither a number of classes nor a share of them");
 }
 
 /// Law 3: whoever changes these bytes raises [`Decode::VERSION`] in the same commit, and then this digest.
@@ -453,5 +495,5 @@ fn the_version_stands_for_these_bytes() {
     folders(&shop);
     let split = json!({ "train": 2, "validation": 1, "choose": "first" });
     let params = json!({ "dataset": "folder", "root": "root", "split": split, "resize": { "exact": [6, 5] } });
-    assert_eq!((Decode::VERSION, digest(&shop.run(&stage(params), &[]).unwrap()).as_str()), (1, ""));
+    assert_eq!((Decode::VERSION, digest(&shop.run(&stage(params), &[]).unwrap()).as_str()), (1, "f40e8771a9675c85"));
 }

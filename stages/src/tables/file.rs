@@ -12,7 +12,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::ipc::convert::try_fb_to_schema;
 use arrow::ipc::reader::{FileDecoder, read_footer_length};
 use arrow::ipc::writer::FileWriter;
-use arrow::ipc::{Block, Footer, root_as_footer};
+use arrow::ipc::{Block, Footer, root_as_footer, root_as_message};
 use bytes::Bytes;
 use memmap2::Mmap;
 use parquet::arrow::ArrowWriter;
@@ -25,6 +25,9 @@ use crate::error::StageError;
 
 /// The ten bytes at the end of an Arrow file: the footer's length and the magic word.
 const ARROW_TRAILER: usize = 10;
+
+/// Stands before the length of a message, since Arrow 0.15.
+const CONTINUATION: [u8; 4] = [0xff; 4];
 
 /// Rows of a Parquet row group. Fixed, so that the bytes do not hang on a library's default.
 const ROW_GROUP: usize = 1 << 20;
@@ -211,13 +214,25 @@ impl ArrowBatches {
     }
 }
 
-/// The bytes of a block, which the footer of a damaged file may place anywhere.
+/// The bytes of a block, which in a damaged file may lie anywhere, and its buffers anywhere in it: arrow's decoder
+/// would panic.
 fn slice(buffer: &Buffer, block: &Block) -> Result<Buffer, Failure> {
     let start = usize::try_from(block.offset())?;
-    let length = usize::try_from(block.bodyLength())? + usize::try_from(block.metaDataLength())?;
-    let end = start.checked_add(length).filter(|&end| end <= buffer.len());
-    end.ok_or("a block lies outside the file")?;
-    Ok(buffer.slice_with_length(start, length))
+    let (head, body) = (usize::try_from(block.metaDataLength())?, usize::try_from(block.bodyLength())?);
+    let end = head.checked_add(body).and_then(|length| start.checked_add(length)).filter(|&end| end <= buffer.len());
+    let block = buffer.slice_with_length(start, end.ok_or("a block lies outside the file")? - start);
+    let marked = block.starts_with(&CONTINUATION);
+    let message = block.get(if marked { 8 } else { 4 }..head).ok_or("a block has no message")?;
+    let message = root_as_message(message).map_err(|damage| format!("a message is damaged: {damage}"))?;
+    let batch = match message.header_as_dictionary_batch() {
+        Some(dictionary) => dictionary.data(),
+        None => message.header_as_record_batch(),
+    };
+    for part in batch.and_then(|batch| batch.buffers()).into_iter().flatten() {
+        let end = usize::try_from(part.offset())?.checked_add(usize::try_from(part.length())?);
+        end.filter(|&end| end <= body).ok_or("a column lies outside its block")?;
+    }
+    Ok(block)
 }
 
 /// Writes one table file, batch by batch.

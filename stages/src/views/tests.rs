@@ -96,7 +96,9 @@ fn operations_are_torchvision_s() {
             Some(resize) => resize::centre(picture, resize, said.side, &mut pixels),
             None => apply(picture, &view, [0; 3], said.side, &mut pixels),
         }
-        differences(&case.name, &pixels, &case.pixels, if case.on == "large" { 2 } else { 1 }, 0.5);
+        // Where four operations follow each other, a level that the first is off by is stretched by the next.
+        let worst = if case.on == "large" || case.name.starts_with("order") { 2 } else { 1 };
+        differences(&case.name, &pixels, &case.pixels, worst, 0.5);
     }
 }
 

@@ -54,7 +54,8 @@ impl Found<'_> {
     fn descend(&mut self, folder: &str, class: &str, split: Option<Split>) -> Result<(), StageError> {
         let before = self.entries.len();
         let mut folders = false;
-        for name in sorted_names(&self.root.join(folder))? {
+        let whole = if folder.is_empty() { self.root.to_path_buf() } else { self.root.join(folder) };
+        for name in sorted_names(&whole)? {
             let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
             if self.root.join(&path).is_dir() {
                 let class = if class.is_empty() { name } else { format!("{class}/{name}") };
@@ -66,10 +67,7 @@ impl Found<'_> {
             }
         }
         if !class.is_empty() && !folders && self.entries.len() == before {
-            return Err(StageError::input(format!(
-                "The class folder `{}` holds no image",
-                self.root.join(folder).display()
-            )));
+            return Err(StageError::input(format!("The class folder `{}` holds no image", whole.display())));
         }
         Ok(())
     }
