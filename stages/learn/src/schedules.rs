@@ -83,11 +83,6 @@ impl ScheduleConfig {
         factor * warmth
     }
 
-    /// Whether the factor is 1 throughout, so that nobody need know the time.
-    pub fn is_constant(&self) -> bool {
-        *self == ScheduleConfig::default()
-    }
-
     /// Refuses numbers that cannot be meant.
     ///
     /// # Errors

@@ -253,7 +253,7 @@ mod tests {
             let class = row / PER_CLASS;
             for place in 0..SIDE * SIDE * 3 {
                 let (x, y, colour) = (place / 3 % SIDE, place / 3 / SIDE, place % 3);
-                let along = if class % 2 == 0 { x } else { y };
+                let along = if class.is_multiple_of(2) { x } else { y };
                 let stripe = if (along / (1 + class as usize / 4)).is_multiple_of(2) { 1.0 } else { -1.0 };
                 let noise = ((place as u32).wrapping_mul(2_654_435_761).wrapping_add(row * 40_503) >> 16) as u8;
                 let tint = if colour == class as usize % 3 { 0.8 } else { 0.2 };

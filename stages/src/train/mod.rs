@@ -286,7 +286,7 @@ impl<'a> Training<'a> {
             .collect();
 
         let mut steps = Vec::with_capacity(turns.len());
-        self.loader.each(requests, &self.device, |request, images| {
+        self.loader.each(requests, &self.device, |_, images| {
             context.check_cancelled()?;
             let turn = &turns[steps.len()];
             let labels: Vec<u32> = turn.images.iter().map(|&row| labels[row as usize]).collect();

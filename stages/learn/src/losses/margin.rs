@@ -113,6 +113,6 @@ impl Loss for Margin {
     fn check(&self) -> Result<()> {
         check_range("beta", self.beta, 0.0..=2.0)?;
         check_range("margin", self.margin, 0.0..=2.0)?;
-        check_range("nu", self.nu, 0.0..=f64::MAX)
+        check_range("nu", self.nu, 0.0..=1.0)
     }
 }

@@ -13,6 +13,8 @@ mod n_pairs;
 mod proxy_anchor;
 mod triplet;
 
+use std::ops::RangeInclusive;
+
 use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -71,13 +73,6 @@ pub struct LossOutput {
     pub terms: usize,
     /// How many of them pull or push: terms above zero.
     pub informative: usize,
-}
-
-impl LossOutput {
-    /// The share of terms that pull or push; 0 where there are none.
-    pub fn informative_share(&self) -> f64 {
-        self.informative as f64 / self.terms.max(1) as f64
-    }
 }
 
 /// A tensor that a loss learns beside the network.
@@ -169,12 +164,20 @@ fn coefficients(name: &str, count: usize, value: f64) -> Learned {
 }
 
 /// Refuses a hyper-parameter outside `range`.
-fn check_range(parameter: &'static str, value: f64, range: std::ops::RangeInclusive<f64>) -> Result<()> {
+fn check_range(parameter: &'static str, value: f64, range: RangeInclusive<f64>) -> Result<()> {
     if range.contains(&value) {
         return Ok(());
     }
     let reason = format!("it must lie between {} and {}", range.start(), range.end());
     Err(LearnError::Config { parameter, value: value.to_string(), reason })
+}
+
+/// Refuses a scale that is not above zero.
+fn check_scale(parameter: &'static str, value: f64) -> Result<()> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    Err(LearnError::Config { parameter, value: value.to_string(), reason: "it must be above 0".to_owned() })
 }
 
 /// `ln(1 + Σ eˣ)` over `exponents`, and the weight `eˣ / (1 + Σ eˣ)` of each, which is its derivative. Stable for

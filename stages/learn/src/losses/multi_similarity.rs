@@ -10,7 +10,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Loss, LossOutput, check_range, log_one_plus_sum_exp};
+use super::{Batch, Loss, LossOutput, check_range, check_scale, log_one_plus_sum_exp};
 use crate::comparisons::{Comparisons, scalar};
 use crate::error::Result;
 use crate::miners::{self, MinerConfig, Selection};
@@ -64,8 +64,8 @@ impl Loss for MultiSimilarity {
     }
 
     fn check(&self) -> Result<()> {
-        check_range("alpha", self.alpha, f64::MIN_POSITIVE..=f64::MAX)?;
-        check_range("beta", self.beta, f64::MIN_POSITIVE..=f64::MAX)?;
+        check_scale("alpha", self.alpha)?;
+        check_scale("beta", self.beta)?;
         check_range("base", self.base, -1.0..=1.0)
     }
 }

@@ -11,7 +11,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Loss, LossOutput, check_range, log_one_plus_sum_exp};
+use super::{Batch, Loss, LossOutput, check_scale, log_one_plus_sum_exp};
 use crate::comparisons::{Comparisons, scalar};
 use crate::error::Result;
 use crate::miners::Selection;
@@ -62,7 +62,7 @@ impl Loss for NPairs {
     }
 
     fn check(&self) -> Result<()> {
-        check_range("scale", self.scale, f64::MIN_POSITIVE..=f64::MAX)
+        check_scale("scale", self.scale)
     }
 }
 

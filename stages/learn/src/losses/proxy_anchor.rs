@@ -8,7 +8,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Learned, Loss, LossOutput, check_range, log_one_plus_sum_exp};
+use super::{Batch, Learned, Loss, LossOutput, check_range, check_scale, log_one_plus_sum_exp};
 use crate::comparisons::{Comparisons, scalar};
 use crate::error::Result;
 use crate::miners::Selection;
@@ -76,7 +76,7 @@ impl Loss for ProxyAnchor {
     }
 
     fn check(&self) -> Result<()> {
-        check_range("alpha", self.alpha, f64::MIN_POSITIVE..=f64::MAX)?;
+        check_scale("alpha", self.alpha)?;
         check_range("margin", self.margin, 0.0..=2.0)
     }
 }
