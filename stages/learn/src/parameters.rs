@@ -83,6 +83,13 @@ impl Init {
         Self::Normal { std: (2.0 / fan_out as f64).sqrt() }
     }
 
+    /// He's initialisation by inputs: normal with variance `2 / fan_in`, which keeps the scale of what goes forward
+    /// (He et al. 2015, arXiv 1502.01852, section 2.2).
+    pub fn kaiming_fan_in(shape: &[usize]) -> Self {
+        let fan_in = shape[1..].iter().product::<usize>();
+        Self::Normal { std: (2.0 / fan_in as f64).sqrt() }
+    }
+
     /// What `torch.nn.Linear` and `torch.nn.Conv2d` do when nothing else is said, for weight and bias alike: uniform
     /// within `1 / √fan_in`.
     pub fn torch_default(fan_in: usize) -> Self {

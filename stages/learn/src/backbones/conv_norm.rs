@@ -71,7 +71,12 @@ impl ConvNorm {
         let shape = [self.outputs, self.inputs / self.groups, self.kernel, self.kernel];
         // A depthwise channel feeds one channel, not all of them.
         let fan_out = [self.outputs / self.groups, shape[1], self.kernel, self.kernel];
-        let mut specs = vec![Spec::weight(self.name("weight"), shape, Init::kaiming_fan_out(&fan_out))];
+        let init = match self.normalisation {
+            Norm::Frozen { .. } => Init::kaiming_fan_out(&fan_out),
+            // Nothing evens out the features' scale, so each layer has to keep that of its inputs.
+            Norm::Plain { .. } => Init::kaiming_fan_in(&shape),
+        };
+        let mut specs = vec![Spec::weight(self.name("weight"), shape, init)];
         if self.bias {
             specs.push(Spec::weight(self.name("bias"), [self.outputs], Init::Constant(0.0)));
         }
