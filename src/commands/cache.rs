@@ -1,7 +1,7 @@
 //! `dnc-run cache`: the store, shown and tended.
 
 use std::collections::HashSet;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -9,7 +9,7 @@ use dnc_cache::{GcPolicy, Key, Store};
 
 use super::place::Place;
 use super::{Failure, Folders};
-use crate::report::run_folder::RunFolder;
+use crate::report::run_folder::{self, RunFolder};
 use crate::report::text_table;
 
 /// Arguments of `cache`.
@@ -65,7 +65,7 @@ impl CacheArgs {
 
 fn ls(store: &Store) -> Result<(), Failure> {
     let listing = store.ls()?;
-    let now = SystemTime::now();
+    let now = UNIX_EPOCH + Duration::from_secs(run_folder::now());
     let rows = listing.records.iter().map(|entry| {
         let stage = entry.record.fingerprint.get("stage").and_then(|stage| stage.as_str()).unwrap_or("?");
         let age = now.duration_since(entry.used).unwrap_or(Duration::ZERO);

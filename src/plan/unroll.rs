@@ -27,8 +27,8 @@ pub(super) fn unroll(manifest: &Manifest) -> Vec<Node> {
             }
         }
     }
-    for index in 0..nodes.len() {
-        nodes[index].inputs = wires(manifest, &places, &nodes[index]);
+    for node in &mut nodes {
+        node.inputs = wires(manifest, &places, node);
     }
     sorted(nodes)
 }

@@ -90,7 +90,7 @@ pub fn read(run: &Path) -> anyhow::Result<Vec<Metric>> {
         let mut rows = Vec::new();
         for batch in batches(&path)? {
             let column = |name: &str| batch.column_by_name(name).ok_or_else(|| anyhow!("It has no column `{name}`"));
-            let text = |name| column(name).and_then(|column| texts(column));
+            let text = |name| column(name).and_then(texts);
             let (runs, nodes, splits, metrics) = (text("run")?, text("node")?, text("split")?, text("metric")?);
             let int = |name| {
                 column(name).and_then(|column| {

@@ -11,41 +11,41 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A project in a temp folder.
-pub struct Project {
+pub(crate) struct Project {
     folder: TempDir,
 }
 
 /// What a call of `dnc-run` came to.
-pub struct Called {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Called {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Project {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temp folder can be made");
         fs::create_dir(folder.path().join(".dnc")).expect("the folder is new");
         Self { folder }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path().join(name);
         fs::create_dir_all(path.parent().expect("it lies in the project")).expect("the folder can be made");
         fs::write(&path, text).expect("the file can be written");
         path
     }
 
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
     /// `dnc-run` with these arguments, not yet started.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dnc-run"));
         command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
         for name in ["DNC_STORE", "DNC_RUNS", "NO_COLOR"] {
@@ -54,19 +54,19 @@ impl Project {
         command
     }
 
-    pub fn call(&self, arguments: &[&str]) -> Called {
+    pub(crate) fn call(&self, arguments: &[&str]) -> Called {
         Called::of(self.command(arguments).output().expect("the binary was built for this test"))
     }
 
     /// Runs a manifest and expects that all goes well.
-    pub fn run(&self, arguments: &[&str]) -> Called {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Called {
         let called = self.call(arguments);
         assert_eq!(called.code, Some(0), "dnc-run {arguments:?}:\n{}{}", called.stdout, called.stderr);
         called
     }
 
     /// The `run.json` of the last run of `name`.
-    pub fn last_run(&self, name: &str) -> Value {
+    pub(crate) fn last_run(&self, name: &str) -> Value {
         let runs = self.path().join("runs").join(name);
         let numbers = fs::read_dir(&runs)
             .expect("there was a run")
@@ -76,7 +76,7 @@ impl Project {
     }
 
     /// The nodes of the last run of `name` that ended in `outcome`, in the plan's order.
-    pub fn nodes(&self, name: &str, outcome: &str) -> Vec<String> {
+    pub(crate) fn nodes(&self, name: &str, outcome: &str) -> Vec<String> {
         let run = self.last_run(name);
         let nodes = run["nodes"].as_array().expect("run.json lists nodes").iter();
         let ended = nodes.filter(|node| node["outcome"] == outcome);
@@ -84,7 +84,7 @@ impl Project {
     }
 
     /// The digests of all outputs of the last run of `name`, by node and output.
-    pub fn digests(&self, name: &str) -> BTreeMap<String, String> {
+    pub(crate) fn digests(&self, name: &str) -> BTreeMap<String, String> {
         let run = self.last_run(name);
         let mut digests = BTreeMap::new();
         for node in run["nodes"].as_array().expect("run.json lists nodes") {
@@ -97,7 +97,7 @@ impl Project {
     }
 
     /// Every file below a folder of the project.
-    pub fn files_in(&self, name: &str) -> Vec<PathBuf> {
+    pub(crate) fn files_in(&self, name: &str) -> Vec<PathBuf> {
         let mut files = Vec::new();
         let mut open = vec![self.path().join(name)];
         while let Some(folder) = open.pop() {
@@ -111,7 +111,7 @@ impl Project {
 }
 
 impl Called {
-    pub fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -121,7 +121,7 @@ impl Called {
 }
 
 /// Writes over a file in the store, which is read-only.
-pub fn overwrite(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn overwrite(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = fs::read(path).expect("the file can be read");
     change(&mut bytes);
     let mut permissions = fs::metadata(path).expect("it is there").permissions();

@@ -37,7 +37,7 @@ impl Epilogue {
 
 impl Epilogue {
     /// The same, beginning at another column.
-    pub(crate) fn from_column(self, column: usize) -> Self {
+    pub(crate) fn at_column(self, column: usize) -> Self {
         let at = |pointer: *const f32| if pointer.is_null() { pointer } else { pointer.wrapping_add(column) };
         Self { shift: at(self.shift), residual: at(self.residual), ..self }
     }

@@ -50,7 +50,7 @@ pub(crate) unsafe fn product(level: Level, gather: Gather, weights: &[Packed], e
                     panel: values.as_ptr(),
                     columns: panel.columns,
                     out: out.pointer().wrapping_add(first_column + panel.start),
-                    epilogue: epilogue.get().from_column(first_column + panel.start),
+                    epilogue: epilogue.get().at_column(first_column + panel.start),
                 });
             }
             for source in tiles.iter_mut().flat_map(|rows| &mut rows.sources) {
