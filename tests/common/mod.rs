@@ -1,7 +1,5 @@
 //! A project in a temp folder, and `dnc-run` called in it as a user would.
 
-#![expect(dead_code, reason = "each test file uses a part of it")]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
