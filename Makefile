@@ -24,8 +24,9 @@ lint:
 	$(CARGO) clippy $(PROFILE) --locked --workspace --lib --bins -- -D warnings
 	$(CARGO) clippy $(PROFILE) --locked --workspace --all-targets -- -D warnings -A clippy::unwrap_used
 
+# Links from public to private items are for those who read the source.
 doc:
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(PROFILE) --locked --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc $(PROFILE) --locked --workspace --no-deps
 
 ## Licences, advisories and duplicates of the dependencies, where cargo-deny is installed.
 deny:

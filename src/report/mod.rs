@@ -1,5 +1,5 @@
 //! How a run is told: as events while it goes on ([`event`], [`sinks`]), as a folder when it is over ([`run_folder`]), as
-//! tables for people ([`metrics`]) and as differences between runs ([`difference`]).
+//! tables for people ([`metrics`]).
 
 pub mod event;
 pub mod metrics;
