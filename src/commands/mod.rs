@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod completions;
+pub mod diff;
 pub mod explain;
 pub mod graph;
 pub mod manifest_args;
@@ -42,6 +43,8 @@ enum Command {
     Graph(graph::GraphArgs),
     /// Lists the runs
     Runs(runs::RunsArgs),
+    /// Shows the metrics of runs side by side
+    Diff(diff::DiffArgs),
     /// Shows or tends the store
     Cache(cache::CacheArgs),
     /// Lists the stages, or the parameters of one
@@ -98,6 +101,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Some(Command::Explain(args)) => args.run(),
         Some(Command::Graph(args)) => args.run(),
         Some(Command::Runs(args)) => args.run(),
+        Some(Command::Diff(args)) => args.run(),
         Some(Command::Cache(args)) => args.run(),
         Some(Command::Stages(args)) => args.run(),
         Some(Command::Schema(args)) => args.run(),

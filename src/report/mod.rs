@@ -1,6 +1,7 @@
 //! How a run is told: as events while it goes on ([`event`], [`sinks`]), as a folder when it is over ([`run_folder`]), as
-//! tables for people ([`metrics`]).
+//! tables for people ([`metrics`]) and as metrics of several runs side by side ([`difference`]).
 
+pub mod difference;
 pub mod event;
 pub mod metrics;
 pub mod run_folder;

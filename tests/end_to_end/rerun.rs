@@ -1,11 +1,9 @@
 //! What runs again, and what does not: the table of issue 2, each row as a user would bring it about.
 
-mod common;
-
 use std::fs;
 use std::path::PathBuf;
 
-use common::{Project, overwrite};
+use crate::project::{Project, overwrite};
 
 /// left → middle → end, and a branch beside them. `middle` writes the number of lines of `left`, so that its output can
 /// stay when its input changes. Each node counts how often it ran.

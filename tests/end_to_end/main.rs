@@ -1,0 +1,5 @@
+//! End to end: `dnc-run` called as a user would. One binary, so that it links once.
+
+mod pipeline;
+mod project;
+mod rerun;

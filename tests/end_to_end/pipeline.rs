@@ -1,0 +1,39 @@
+//! The quickstart's pipeline on two images a class: the same bytes however it is run, and metrics that can be compared.
+
+use crate::project::Project;
+
+const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines/quickstart.toml");
+
+fn run(project: &Project, store: &str, more: &[&str]) {
+    let small = [
+        "stage.decode.per_class=2",
+        "rounds.learners=[1, 2]",
+        "stage.train.epochs=1",
+        "stage.train.sampler.per_class=2",
+    ];
+    let mut arguments = vec![MANIFEST, "--store", store, "--runs", "runs"];
+    arguments.extend(small.iter().flat_map(|value| ["--set", *value]));
+    arguments.extend(more);
+    let called = project.run(&arguments);
+    assert!(called.stdout.contains("recall@1"), "{}", called.stdout);
+}
+
+#[test]
+fn threads_jobs_and_stores_do_not_change_a_byte() {
+    let project = Project::new();
+    run(&project, "one", &["--threads", "1", "--jobs", "1"]);
+    let alone = project.digests("quickstart");
+    assert!(alone.len() > 15 && alone.contains_key("train@1[1].model"), "{alone:?}");
+    run(&project, "two", &["--threads", "3", "--jobs", "4"]);
+    assert_eq!(project.digests("quickstart"), alone);
+
+    run(&project, "two", &[]);
+    assert_eq!(project.nodes("quickstart", "ran"), [""; 0]);
+
+    let told = project.run(&["diff", "quickstart/1", "quickstart/2", "--runs", "runs"]).stdout;
+    assert!(told.contains("+0.0000") && !told.contains("+0.1"), "{told}");
+    let json = project.run(&["diff", "quickstart/1", "quickstart", "--runs", "runs", "--format", "json"]).stdout;
+    let lines: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+    assert_eq!(lines[0]["values"].as_array().map(Vec::len), Some(2), "{json}");
+    assert_eq!(project.call(&["diff", "quickstart/9", "--runs", "runs"]).code, Some(2));
+}
