@@ -224,7 +224,7 @@ fn is_secure(run: &Run<'_>, result: &NodeResult, node: NodeIndex) -> Result<bool
         if !run.store.present(artifact)? {
             return Ok(false);
         }
-        if run_folder::holds(output.kind) {
+        if run_folder::HELD.contains(&output.kind) {
             for file in artifact.files() {
                 if !matches!(run.store.blob(&file.digest)?, Blob::Present(_)) {
                     return Ok(false);

@@ -9,11 +9,10 @@ use anyhow::{Context as _, anyhow, bail};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Schema, SchemaRef};
 use dnc_cache::{Artifact, Blob, Store};
-use dnc_stages::Kind;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::run_folder::{RunFolder, holds};
+use super::run_folder::{HELD, RunFolder};
 use super::text_table;
 use crate::execute::NodeResult;
 use crate::plan::Plan;
@@ -51,7 +50,7 @@ impl Metric {
 /// # Errors
 /// A table cannot be read from the store or written to the folder.
 pub fn write(folder: &RunFolder, plan: &Plan, results: &[NodeResult], store: &Store) -> anyhow::Result<()> {
-    for kind in [Kind::Metrics, Kind::Queries].into_iter().filter(|&kind| holds(kind)) {
+    for kind in HELD {
         let mut table: Option<(SchemaRef, Vec<RecordBatch>)> = None;
         for (node, result) in plan.nodes.iter().zip(results) {
             for output in plan.stage(node).ports.outputs.iter().filter(|output| output.kind == kind) {

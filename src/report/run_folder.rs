@@ -15,10 +15,8 @@ use serde_json::Value;
 use crate::execute::{NodeResult, Outcome};
 use crate::plan::Plan;
 
-/// Whether the run's own tables are made of artifacts of this kind.
-pub fn holds(kind: Kind) -> bool {
-    matches!(kind, Kind::Metrics | Kind::Queries)
-}
+/// The kinds of artifact that the run's own tables are made of.
+pub const HELD: [Kind; 2] = [Kind::Metrics, Kind::Queries];
 
 /// The folder of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
