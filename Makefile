@@ -1,8 +1,13 @@
 # One profile (release) for the binary, tests and benchmarks, so that every dependency is compiled once.
 CARGO ?= cargo
 PROFILE = --release
-DNC_RUN = target/release/dnc-run
+BUILT = $(or $(CARGO_TARGET_DIR),target)/release
+DNC_RUN = $(BUILT)/dnc-run
+# Which rows of the benchmarks: a regular expression that is looked for in their names. Which of the benchmarks, and how.
 ONLY ?= .
+BENCH ?= bench_*
+BENCH_ARGS ?=
+BENCHES = $(basename $(notdir $(wildcard $(addsuffix /examples/$(BENCH).rs,. cache stages stages/*))))
 
 .PHONY: run build test bench bench-peers doc fmt lint deny data check-cuda ci
 
@@ -15,6 +20,11 @@ build:
 
 test:
 	$(CARGO) test $(PROFILE) --locked --workspace --quiet
+
+## Benchmarks, one JSON object a line: `make bench ONLY='train_step|embed' BENCH_ARGS='--threads 1'`. Names: bench/src/lib.rs.
+bench:
+	$(CARGO) build $(PROFILE) --locked --workspace --bin dnc-run --example '$(BENCH)'
+	@for bench in $(BENCHES); do $(BUILT)/examples/$$bench '$(ONLY)' $(BENCH_ARGS) || exit; done
 
 fmt:
 	$(CARGO) fmt --all --check

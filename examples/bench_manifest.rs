@@ -1,35 +1,36 @@
-//! How long a generated manifest of many `command` stages takes to be read and checked.
-//!
-//! `cargo run --release --example bench_manifest [STAGES]` (10,000 unless said otherwise): chains of ten, each stage also
+//! How long a generated manifest of many `command` stages takes to be read and checked: chains of ten, each stage also
 //! read by one of a thousand-wide fan-in, about 150 bytes a stage.
+//!
+//! usage: `bench_manifest [PATTERN] [--stages N] [--reps N] [--memory]`
 
 use std::convert::Infallible;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use dnc_bench::{Bench, Work};
 use dnc_run::manifest::{Manifest, Reading};
 use toml::de::DeTable;
 
-const REPEATS: usize = 25;
 const FAN_IN: usize = 1_000;
 
 fn main() -> Result<()> {
-    let stages = std::env::args().nth(1).map_or(Ok(10_000), |count| count.parse()).context("STAGES is a number")?;
+    let bench = Bench::from_args(&["--stages"]);
+    let stages = bench.option("--stages").map_or(Ok(10_000), str::parse)?;
     let text = generate(stages, "/bin/sh");
-    println!("{stages} stages, {:.2} MB       median     best", text.len() as f64 / 1e6);
+    let work = || Work::new(stages, "stages");
+    let name = |row: &str| format!("manifest/{row}/n{stages}");
 
-    time("TOML alone", || DeTable::parse(&text))?;
+    bench.row(&name("toml"), work(), || DeTable::parse(&text).map(drop))?;
     let read = |text: &str, check_sources| {
         let reading = Reading { check_sources, ..Reading::default() };
         Manifest::parse("bench.toml", text.to_owned(), PathBuf::new(), reading)
     };
-    time("without its sources", || read(&text, false))?;
-    time("read and checked", || read(&text, true))?;
+    bench.row(&name("without_sources"), work(), || read(&text, false))?;
+    bench.row(&name("read"), work(), || read(&text, true))?;
     let on_path = generate(stages, "sh");
-    time("programs on the PATH", || read(&on_path, true))?;
+    bench.row(&name("read_from_path"), work(), || read(&on_path, true))?;
     let manifest = Manifest::parse("bench.toml", text, PathBuf::new(), Reading::default())?;
-    time("written as resolved", || Ok::<_, Infallible>(manifest.to_toml()))?;
+    bench.row(&name("resolved"), work(), || Ok::<_, Infallible>(manifest.to_toml()))?;
     Ok(())
 }
 
@@ -49,19 +50,4 @@ fn generate(stages: usize, program: &str) -> String {
         )
     };
     format!("name = \"bench\"\n\n{}", (0..stages).map(stage).collect::<String>())
-}
-
-/// Prints the median and the best time of `work` over some repeats.
-fn time<T, E>(what: &str, mut work: impl FnMut() -> Result<T, E>) -> Result<(), E> {
-    let mut times = Vec::with_capacity(REPEATS);
-    for _ in 0..REPEATS {
-        let start = Instant::now();
-        let result = work()?;
-        times.push(start.elapsed());
-        drop(result);
-    }
-    times.sort();
-    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
-    println!("{what:22} {:7.1} ms {:7.1} ms", milliseconds(times[REPEATS / 2]), milliseconds(times[0]));
-    Ok(())
 }

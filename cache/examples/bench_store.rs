@@ -1,8 +1,7 @@
-//! Times the store on this machine and prints one JSON line per benchmark: `{"name","seconds","work","unit"}`, where
-//! `seconds` is the median of five rounds and `work` is how many `unit`s one round does.
+//! The store on this machine.
 //!
-//! `cargo run --release -p dnc-cache --example bench_store [FOLDER]`: the files lie in a new folder below FOLDER (default:
-//! the system's folder for temporary files), which should be on the file system that a store would be on.
+//! usage: `bench_store [PATTERN] [--reps N] [--memory]`; the files lie in a new folder below TMPDIR, which should be on the
+//! file system that a store would be on.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -10,27 +9,30 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use dnc_bench::{Bench, Work};
 use dnc_cache::{Digest, Key, Record, Store};
 use serde_json::json;
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
-const ROUNDS: usize = 5;
-
 fn main() -> Outcome {
-    let below = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, Into::into);
-    let folder = tempfile::tempdir_in(below)?;
-    look_up(&folder.path().join("look-up"))?;
-    commit(&folder.path().join("commit"))?;
-    claim(&folder.path().join("claim"))?;
-    unchanged_folder(&folder.path().join("unchanged"))?;
-    first_hash(&folder.path().join("images"), "first hash of 100 kB files", 2_000, 100_000)?;
-    first_hash(&folder.path().join("large"), "first hash of one large file", 1, 500_000_000)?;
+    let bench = Bench::from_args(&[]);
+    let folder = tempfile::tempdir()?;
+    look_up(&bench, &folder.path().join("look-up"))?;
+    commit(&bench, &folder.path().join("commit"))?;
+    claim(&bench, &folder.path().join("claim"))?;
+    unchanged_folder(&bench, &folder.path().join("unchanged"))?;
+    first_hash(&bench, &folder.path().join("images"), "store/first_hash/100kB", 2_000, 100_000)?;
+    first_hash(&bench, &folder.path().join("large"), "store/first_hash/500MB", 1, 500_000_000)?;
     Ok(())
 }
 
 /// 10,000 records are looked up and their blobs asked for, as a run does in which nothing is to be done.
-fn look_up(root: &Path) -> Outcome {
+fn look_up(bench: &Bench, root: &Path) -> Outcome {
+    let rows = ["store/look_up/r10000", "store/present/a10000"];
+    if !rows.iter().any(|row| bench.wants(row)) {
+        return Ok(());
+    }
     let keys: Vec<Key> = (0..10_000).map(|node| Key::of(&format!("node {node}"))).collect();
     let store = Store::open(root)?;
     for (node, key) in keys.iter().enumerate() {
@@ -39,14 +41,16 @@ fn look_up(root: &Path) -> Outcome {
     store.flush()?;
     drop(store);
 
-    let mut records = Vec::new();
-    report("look up records", 10_000, "records", || {
+    let records = Store::open(root)?.records(&keys).into_iter().collect::<dnc_cache::Result<Vec<_>>>()?;
+    bench.row_timed(rows[0], Work::new(10_000, "records"), || {
         let store = Store::open(root)?;
         let begin = Instant::now();
-        records = store.records(&keys).into_iter().collect::<dnc_cache::Result<Vec<_>>>()?;
-        Ok(begin.elapsed())
+        let found = store.records(&keys);
+        let passed = begin.elapsed();
+        assert!(found.iter().all(|record| matches!(record, Ok(Some(_)))), "each was committed");
+        Outcome::Ok(passed)
     })?;
-    report("are artifacts present", 10_000, "artifacts", || {
+    bench.row_timed(rows[1], Work::new(10_000, "artifacts"), || {
         let store = Store::open(root)?;
         let begin = Instant::now();
         for artifact in records.iter().flatten().flat_map(|record| record.outputs.values()) {
@@ -57,9 +61,9 @@ fn look_up(root: &Path) -> Outcome {
 }
 
 /// 1,000 tasks one after the other, each with a claim, a folder, one small file, a blob and a record, until all is durable.
-fn commit(root: &Path) -> Outcome {
+fn commit(bench: &Bench, root: &Path) -> Outcome {
     let mut round = 0;
-    report("commit records of one small blob", 1_000, "records", || {
+    bench.row_timed("store/commit/r1000", Work::new(1_000, "records"), || {
         round += 1;
         let store = Store::open(root)?;
         let begin = Instant::now();
@@ -72,10 +76,10 @@ fn commit(root: &Path) -> Outcome {
     })
 }
 
-fn claim(root: &Path) -> Outcome {
+fn claim(bench: &Bench, root: &Path) -> Outcome {
     let store = Store::open(root)?;
     let keys: Vec<Key> = (0..10_000).map(|node| Key::of(&format!("node {node}"))).collect();
-    report("claim and let go", 10_000, "claims", || {
+    bench.row_timed("store/claim/k10000", Work::new(10_000, "claims"), || {
         let begin = Instant::now();
         for key in &keys {
             drop(store.claim(key, &|| false, &mut |_| ())?);
@@ -85,7 +89,11 @@ fn claim(root: &Path) -> Outcome {
 }
 
 /// 100,000 files in 100 folders that have not changed since they were hashed.
-fn unchanged_folder(root: &Path) -> Outcome {
+fn unchanged_folder(bench: &Bench, root: &Path) -> Outcome {
+    let row = "store/unchanged/f100000";
+    if !bench.wants(row) {
+        return Ok(());
+    }
     let input = root.join("input");
     for class in 0..100 {
         let folder = input.join(format!("class_{class:03}"));
@@ -100,7 +108,7 @@ fn unchanged_folder(root: &Path) -> Outcome {
     while index.digest_path(&input)?.hashed > 0 {
         std::thread::sleep(Duration::from_secs(1));
     }
-    report("an unchanged folder", 100_000, "files", || {
+    bench.row_timed(row, Work::new(100_000, "files"), || {
         let begin = Instant::now();
         assert_eq!(index.digest_path(&input)?.hashed, 0);
         Ok(begin.elapsed())
@@ -108,7 +116,10 @@ fn unchanged_folder(root: &Path) -> Outcome {
 }
 
 /// Files in the page cache that the index has never seen.
-fn first_hash(root: &Path, name: &str, files: u64, length: u32) -> Outcome {
+fn first_hash(bench: &Bench, root: &Path, name: &str, files: u64, length: u32) -> Outcome {
+    if !bench.wants(name) {
+        return Ok(());
+    }
     let input = root.join("input");
     fs::create_dir_all(&input)?;
     let bytes: Vec<u8> = (0..length).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
@@ -116,7 +127,7 @@ fn first_hash(root: &Path, name: &str, files: u64, length: u32) -> Outcome {
         fs::write(input.join(format!("{image}.bin")), &bytes)?;
     }
     let work = files * u64::from(length);
-    report(name, work, "bytes", || {
+    bench.row_timed(name, Work::new(work, "bytes"), || {
         let index = Store::open(root.join("store"))?.index();
         fs::remove_dir_all(root.join("store/index"))?;
         fs::create_dir(root.join("store/index"))?;
@@ -141,12 +152,5 @@ fn make(store: &Store, key: Key, bytes: &[u8]) -> Outcome {
     });
     store
         .commit(claim, Record { key, fingerprint, outputs: BTreeMap::from([("embeddings".to_owned(), embeddings)]) })?;
-    Ok(())
-}
-
-fn report(name: &str, work: u64, unit: &str, mut round: impl FnMut() -> Outcome<Duration>) -> Outcome {
-    let mut times = (0..ROUNDS).map(|_| round()).collect::<Outcome<Vec<_>>>()?;
-    times.sort_unstable();
-    println!("{}", json!({ "name": name, "seconds": times[ROUNDS / 2].as_secs_f64(), "work": work, "unit": unit }));
     Ok(())
 }

@@ -1,14 +1,15 @@
 //! How fast images are decoded and augmented: JPEG bytes to normalised batches, as `bench_torch.py` measures PyTorch's
-//! DataLoader. Prints one JSON object a line.
+//! DataLoader.
 //!
-//! usage: bench_data [--jpegs FOLDER] [--threads N] [--reps N]
+//! usage: `bench_data [PATTERN] [--jpegs FOLDER] [--threads N] [--reps N] [--cpu] [--memory]`
 //!
 //! Without a folder of JPEG files the 256 pictures are made here: 500 × 500, noise with structure, quality 90.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::path::Path;
-use std::time::Instant;
 
+use dnc_bench::{Bench, Work};
 use dnc_learn::backbones::Preprocessing;
 use dnc_stages::decode::picture::{Limits, decode};
 use dnc_stages::tables::views::{Region, View};
@@ -25,43 +26,38 @@ const BATCH: usize = 64;
 const SIDE: usize = 224;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (mut folder, mut threads, mut reps) = (None, 2, 5);
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let value = words.next().ok_or_else(|| format!("`{word}` wants a value"))?;
-        match word.as_str() {
-            "--jpegs" => folder = Some(value),
-            "--threads" => threads = value.parse()?,
-            "--reps" => reps = value.parse()?,
-            _ => return Err(format!("`{word}` is no option").into()),
-        }
+    let bench = Bench::from_args(&["--jpegs"]);
+    let rows = ["decode/eval/jpeg500/224", "decode/train/jpeg500/224", "decode/only/jpeg500"];
+    if !rows.iter().any(|row| bench.wants(row)) {
+        return Ok(());
     }
-    let jpegs = match folder {
+    let jpegs = match bench.option("--jpegs") {
         Some(folder) => read(Path::new(&folder))?,
         None => (0..IMAGES as u64).into_par_iter().map(jpeg).collect(),
     };
     let views: Vec<View> = (0..jpegs.len() as u64).map(view).collect();
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(bench.threads).build()?;
     pool.install(|| {
-        report("decode/eval/jpeg500/224", reps, &jpegs, |jpeg, _, pixels| {
+        measure(&bench, rows[0], &jpegs, |jpeg, _, pixels| {
             let raster = decode(jpeg, [255; 3], Limits::default()).expect("the pictures are whole");
             resize::centre(raster.as_picture(), 256, SIDE, pixels);
         });
-        report("decode/train/jpeg500/224", reps, &jpegs, |jpeg, number, pixels| {
+        measure(&bench, rows[1], &jpegs, |jpeg, number, pixels| {
             let raster = decode(jpeg, [255; 3], Limits::default()).expect("the pictures are whole");
             apply(raster.as_picture(), &views[number], [0; 3], SIDE, pixels);
         });
-        report("decode/only/jpeg500", reps, &jpegs, |jpeg, _, _| {
+        measure(&bench, rows[2], &jpegs, |jpeg, _, _| {
             decode(jpeg, [255; 3], Limits::default()).expect("the pictures are whole");
         });
     });
     Ok(())
 }
 
-/// Makes all batches `reps` times and prints the median time.
-fn report(name: &str, reps: usize, jpegs: &[Vec<u8>], make: impl Fn(&[u8], usize, &mut [u8]) + Sync) {
+/// Makes all batches of normalised pixels.
+fn measure(bench: &Bench, name: &str, jpegs: &[Vec<u8>], make: impl Fn(&[u8], usize, &mut [u8]) + Sync) {
     let shown = SIDE * SIDE * 3;
-    let pass = || {
+    let work = Work::new(jpegs.len(), "images");
+    let Ok(()) = bench.row::<(), Infallible>(name, work, || {
         for (number, batch) in jpegs.chunks(BATCH).enumerate() {
             let mut pixels = vec![0; batch.len() * shown];
             pixels.par_chunks_exact_mut(shown).zip(batch).enumerate().for_each(|(place, (pixels, jpeg))| {
@@ -71,20 +67,8 @@ fn report(name: &str, reps: usize, jpegs: &[Vec<u8>], make: impl Fn(&[u8], usize
             let tensor = Preprocessing::IMAGENET.normalise(&pixels, shape, &candle_core::Device::Cpu);
             std::hint::black_box(tensor.expect("the pixels have that shape"));
         }
-    };
-    pass();
-    let mut seconds: Vec<f64> = (0..reps)
-        .map(|_| {
-            let start = Instant::now();
-            pass();
-            start.elapsed().as_secs_f64()
-        })
-        .collect();
-    seconds.sort_by(f64::total_cmp);
-    println!(
-        "{}",
-        serde_json::json!({ "name": name, "seconds": seconds[reps / 2], "work": jpegs.len(), "unit": "images" })
-    );
+        Ok(())
+    });
 }
 
 fn read(folder: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {

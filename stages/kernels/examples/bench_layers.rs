@@ -2,13 +2,10 @@
 //!
 //! Prints one JSON object a line: `{"name", "seconds": median, "gflops", "work", "unit"}` for the forward pass and for forward and
 //! backward together. Equal layers are measured once; `"count"` says how often a layer occurs.
-//! usage: `bench_layers [PATTERN] [--threads N] [--reps N] [--cpu]`; `--cpu` measures the process's CPU time, which other
-//! processes disturb less.
-
-use std::hint::black_box;
-use std::time::Instant;
+//! usage: `bench_layers [PATTERN] [--threads N] [--reps N] [--cpu] [--memory]`
 
 use candle_core::{Device, Tensor, Var};
+use dnc_bench::{Bench, Work};
 use dnc_kernels::{Activation, Conv2d, Padding, Result, conv2d_affine, max_pool2d};
 
 #[global_allocator]
@@ -43,19 +40,8 @@ impl Layer {
 }
 
 fn main() -> Result<()> {
-    let mut pattern = String::new();
-    let (mut threads, mut reps, mut cpu) = (2, 5, false);
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        let mut number = || arguments.next().and_then(|n| n.parse().ok()).expect("a number follows the option");
-        match argument.as_str() {
-            "--threads" => threads = number(),
-            "--reps" => reps = number(),
-            "--cpu" => cpu = true,
-            text => pattern = text.to_owned(),
-        }
-    }
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool of a few threads");
+    let bench = Bench::from_args(&[]);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(bench.threads).build().expect("a pool of a few threads");
     pool.install(|| {
         for (model, batch, layers) in [
             ("resnet18", 80, resnet(64, false)),
@@ -71,16 +57,18 @@ fn main() -> Result<()> {
             }
             for (layer, count) in distinct {
                 let name = format!("{model}/{}", layer.name());
-                if name.contains(&pattern) {
-                    bench(&name, layer, count, batch, reps, cpu)?;
-                }
+                rows(&bench, &name, layer, count, batch)?;
             }
         }
         Ok(())
     })
 }
 
-fn bench(name: &str, layer: Layer, count: usize, batch: usize, reps: usize, cpu: bool) -> Result<()> {
+fn rows(bench: &Bench, name: &str, layer: Layer, count: usize, batch: usize) -> Result<()> {
+    let (forward_name, step_name) = (format!("forward/{name}"), format!("step/{name}"));
+    if !bench.wants(&forward_name) && !bench.wants(&step_name) {
+        return Ok(());
+    }
     let Layer { side, channels: [inputs, outputs], kernel, stride, groups } = layer;
     let device = Device::Cpu;
     let x = Tensor::randn(0f32, 1.0, (batch, side, side, inputs), &device)?;
@@ -91,71 +79,33 @@ fn bench(name: &str, layer: Layer, count: usize, batch: usize, reps: usize, cpu:
     let options = Conv2d { stride, padding, groups };
     let forward =
         |x: &Tensor, weight: &Tensor| conv2d_affine(x, weight, &scale, &shift, None, Activation::Relu, &options);
-    let report = |kind: &str, operations: f64, seconds: f64| {
-        let gflops = operations / seconds / 1e9;
-        println!(
-            "{}",
-            serde_json::json!({
-                "name": format!("{kind}/{name}"), "seconds": (seconds * 1e6).round() / 1e6, "gflops": gflops.round(),
-                "count": count, "work": batch, "unit": "images",
-            })
-        );
+    let print = |name: &str, operations: f64, seconds: f64| {
+        let gflops = (operations / seconds / 1e9).round();
+        bench.print(name, seconds, Work::new(batch, "images").also("gflops", gflops).also("count", count));
     };
-    let seconds = median(reps, cpu, || {
-        black_box(forward(&x, &weight)?);
-        Ok(())
-    })?;
-    report("forward", layer.operations(batch), seconds);
+    if bench.wants(&forward_name) {
+        let seconds = bench.median(|| forward(&x, &weight))?;
+        print(&forward_name, layer.operations(batch), seconds);
+    }
+    if !bench.wants(&step_name) {
+        return Ok(());
+    }
     // A pooling of one pixel is the identity: it puts x on the kernels' tape, as inside a network; the costs of both are taken off.
     let (x, weight) = (Var::from_tensor(&x)?, Var::from_tensor(&weight)?);
-    let step = median(reps, cpu, || {
+    let step = bench.median(|| {
         let y = forward(&max_pool2d(&x, 1, 1, 0)?, &weight)?;
         let y = max_pool2d(&y, layer.out(), layer.out(), 0)?;
-        y.sum_all()?.backward()?;
-        Ok(())
+        y.sum_all()?.backward()
     })?;
     let y = Var::from_tensor(&forward(&x, &weight)?.detach())?;
-    let rest = median(reps, cpu, || {
+    let rest = bench.median(|| {
         let z = max_pool2d(&max_pool2d(&x, 1, 1, 0)?, side, side, 0)?;
         z.sum_all()?.backward()?;
         let z = max_pool2d(&max_pool2d(&y, 1, 1, 0)?, layer.out(), layer.out(), 0)?;
-        black_box(z);
-        Ok(())
+        Result::Ok(z)
     })?;
-    report("step", 3.0 * layer.operations(batch), step - rest);
+    print(&step_name, 3.0 * layer.operations(batch), step - rest);
     Ok(())
-}
-
-fn median(reps: usize, cpu: bool, mut run: impl FnMut() -> Result<()>) -> Result<f64> {
-    let start = Instant::now();
-    run()?;
-    // Linux counts CPU time in ticks of a few milliseconds: repeat until they don't matter.
-    let repeats = if cpu { (0.2 / start.elapsed().as_secs_f64()).ceil().clamp(1.0, 1e4) as usize } else { 1 };
-    let mut seconds = Vec::with_capacity(reps);
-    for _ in 0..reps {
-        let (start, before) = (Instant::now(), cpu_seconds());
-        for _ in 0..repeats {
-            run()?;
-        }
-        let passed = if cpu { cpu_seconds() - before } else { start.elapsed().as_secs_f64() };
-        seconds.push(passed / repeats as f64);
-    }
-    seconds.sort_by(f64::total_cmp);
-    Ok(seconds[reps / 2])
-}
-
-/// CPU time of this process so far, as Linux tells it (all threads, user and system).
-fn cpu_seconds() -> f64 {
-    let Ok(stat) = std::fs::read_to_string("/proc/self/schedstat") else {
-        return 0.0;
-    };
-    let own: f64 = stat.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0.0);
-    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let all: f64 = tasks
-        .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
-        .filter_map(|stat| stat.split_whitespace().next().and_then(|n| n.parse::<f64>().ok()))
-        .sum();
-    all.max(own) * 1e-9
 }
 
 fn resnet(image: usize, bottleneck: bool) -> Vec<Layer> {

@@ -1,10 +1,11 @@
 //! A whole evaluation of the size of Stanford Online Products (60,502 images of 11,316 classes, d = 512), and the bootstrap over as
 //! many queries, one JSON object a line.
 //!
-//! `cargo run --release -p dnc-learn --example bench_evaluate`
+//! usage: `bench_evaluate [PATTERN] [--threads N] [--reps N] [--cpu] [--memory]`
 
 use std::{ops::ControlFlow, time::Instant};
 
+use dnc_bench::{Bench, Work};
 use dnc_kernels::{
     kmeans::{Stop, lloyd, plus_plus},
     neighbours::Gallery,
@@ -25,6 +26,16 @@ const DIM: usize = 512;
 const QUERIES: usize = 6000;
 
 fn main() -> Result<()> {
+    let bench = Bench::from_args(&[]);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(bench.threads).build().expect("a pool of a few threads");
+    pool.install(|| evaluate(&bench).and_then(|()| bootstrap(&bench)))
+}
+
+/// Search, metrics, k-means and NMI: once and not a median, as it takes minutes.
+fn evaluate(bench: &Bench) -> Result<()> {
+    if !bench.wants("evaluate/sop") {
+        return Ok(());
+    }
     let labels: Vec<u32> = (0..IMAGES as u32).map(|image| image % CLASSES).collect();
     let embeddings = embeddings(&labels);
     let start = Instant::now();
@@ -49,20 +60,17 @@ fn main() -> Result<()> {
     let nmi = nmi(&clustering.assignments, &labels)?;
     let seconds = start.elapsed().as_secs_f64();
     let means = sums.map(|sum| sum / IMAGES as f64);
-    println!("{}", serde_json::json!({ "name": "evaluate/sop", "seconds": seconds, "work": IMAGES, "unit": "images" }));
+    bench.print("evaluate/sop", seconds, Work::new(IMAGES, "images"));
     eprintln!("search {searched:.1} s; Recall@1, 10, 100, 1000 and MAP@R {means:?}; NMI {nmi}");
-
-    let mut rng = Streams::new(1).rng();
-    let differences: Vec<f64> = labels.iter().map(|_| rng.random::<f64>() - 0.5).collect();
-    let start = Instant::now();
-    let found = paired_bootstrap(&differences, 10_000, &Streams::new(2));
-    let seconds = start.elapsed().as_secs_f64();
-    println!(
-        "{}",
-        serde_json::json!({ "name": "bootstrap/n60502/draws10000", "seconds": seconds, "work": 10_000, "unit": "draws" })
-    );
-    eprintln!("{found:?}");
     Ok(())
+}
+
+fn bootstrap(bench: &Bench) -> Result<()> {
+    let mut rng = Streams::new(1).rng();
+    let differences: Vec<f64> = (0..IMAGES).map(|_| rng.random::<f64>() - 0.5).collect();
+    bench.row("bootstrap/n60502/draws10000", Work::new(10_000, "draws"), || {
+        Ok(paired_bootstrap(&differences, 10_000, &Streams::new(2)))
+    })
 }
 
 /// Normalised rows around the centres of their classes, about as far apart as a trained model has them.
