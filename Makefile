@@ -26,6 +26,29 @@ bench:
 	$(CARGO) build $(PROFILE) --locked --workspace --bin dnc-run --example '$(BENCH)'
 	@for bench in $(BENCHES); do $(BUILT)/examples/$$bench '$(ONLY)' $(BENCH_ARGS) || exit; done
 
+## The same rows as the peers' script prints (PyTorch, faiss, scikit-learn), ours and theirs in turns, with ratios.
+## PEERS is the folder of bench_torch.py, PEERS_PYTHON a Python that has what it imports.
+PEERS ?= ../shared/peers
+PEERS_PYTHON ?= python3
+bench-peers:
+	$(CARGO) build $(PROFILE) --locked --workspace --example bench_models --example bench_search
+	$(PEERS_PYTHON) scripts/bench_peers.py '$(ONLY)' --binaries $(BUILT)/examples --peers $(PEERS) $(BENCH_ARGS)
+
+# Type-checks the workspace for a GPU. It needs none, but NVIDIA's compiler, which comes from PyPI into a private folder; of
+# CUDA's libraries nothing is linked. CUDA_COMPUTE_CAP is what candle's own kernels are compiled for.
+CUDA_FOLDER ?= $(or $(CARGO_TARGET_DIR),target)/cuda
+CUDA_TOOLKIT = $(abspath $(CUDA_FOLDER))/toolkit
+CUDA_WHEELS = nvidia-cuda-nvcc nvidia-cuda-crt nvidia-nvvm nvidia-cuda-runtime nvidia-cuda-cccl
+
+check-cuda: $(CUDA_TOOLKIT)/nvidia/cu13/bin/nvcc
+	CUDA_HOME=$(CUDA_TOOLKIT)/nvidia/cu13 CUDA_PATH=$(CUDA_TOOLKIT)/nvidia/cu13 CUDA_COMPUTE_CAP=80 \
+	PATH="$(CUDA_TOOLKIT)/nvidia/cu13/bin:$$PATH" CARGO_TARGET_DIR=$(abspath $(CUDA_FOLDER)) \
+	$(CARGO) check $(PROFILE) --locked --workspace --features cuda
+
+$(CUDA_TOOLKIT)/nvidia/cu13/bin/nvcc:
+	python3 -m pip install --quiet --no-deps --disable-pip-version-check --target $(CUDA_TOOLKIT) \
+		$(addsuffix ==13.0.*,$(CUDA_WHEELS))
+
 fmt:
 	$(CARGO) fmt --all --check
 

@@ -2,7 +2,9 @@
 
 use candle_core::Tensor;
 
+use crate::conv;
 use crate::error::{Result, misfit};
+use crate::values::are_ours;
 
 /// Squared distances below this count as zero: their root has no finite gradient there.
 pub const DISTANCE_FLOOR: f64 = 1e-12;
@@ -19,6 +21,10 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
             "linear",
             format!("x is {:?}, `weight` {:?}, `bias` {:?}", x.dims(), weight.dims(), bias.map(Tensor::dims)),
         ));
+    }
+    let is_empty = [x, weight].iter().any(|tensor| tensor.elem_count() == 0);
+    if !is_empty && are_ours([x, weight].into_iter().chain(bias)) {
+        return Ok(conv::product(x, weight, bias)?);
     }
     let y = x.matmul(&weight.t()?)?;
     match bias {
@@ -42,7 +48,7 @@ pub fn pairwise_distances(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     }
     let x_norms = x.sqr()?.sum(1)?.reshape((rows, 1))?;
     let y_norms = y.sqr()?.sum(1)?.reshape((1, columns))?;
-    let products = x.matmul(&y.t()?)?; // [m, n]
+    let products = linear(x, y, None)?; // [m, n]
     let squared = x_norms.broadcast_add(&y_norms)?.sub(&(products * 2.0)?)?;
     let floor = (squared.zeros_like()? + DISTANCE_FLOOR)?;
     let above = squared.gt(&floor)?;

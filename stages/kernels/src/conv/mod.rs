@@ -20,6 +20,7 @@ use crate::error::{Result, misfit};
 use crate::geometry::{Conv2d, positions};
 use crate::values::are_ours;
 use operation::Arguments;
+use shape::Shape;
 
 /// Convolution with an optional bias per output channel; gradients for `x`, `weight` and `bias`.
 ///
@@ -36,7 +37,7 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, options: &Conv
         return Ok(composed::conv2d(x, weight, bias, options, (dims[1], dims[2]))?);
     }
     let arguments = Arguments { x, weight, scale: None, shift: bias, residual: None };
-    Ok(operation::run(arguments, Activation::None, options, dims)?)
+    Ok(operation::run(arguments, Activation::None, Shape::new(x, weight, dims, options), &dims)?)
 }
 
 /// `act(scale ∘ conv(x, weight) + shift + residual)`: a convolution with frozen batch-norm, the residual sum and the
@@ -57,10 +58,20 @@ pub fn conv2d_affine(
     affine::check("conv2d_affine", &dims, scale, shift, residual)?;
     if are_ours([x, weight, scale, shift].into_iter().chain(residual)) {
         let arguments = Arguments { x, weight, scale: Some(scale), shift: Some(shift), residual };
-        return Ok(operation::run(arguments, activation, options, dims)?);
+        return Ok(operation::run(arguments, activation, Shape::new(x, weight, dims, options), &dims)?);
     }
     let y = composed::conv2d(x, weight, None, options, (dims[1], dims[2]))?;
     Ok(composed::affine(&y, scale, shift, residual, activation)?)
+}
+
+/// `x · weightᵀ + bias` for checked shapes `[m, k]`, `[out, k]` and `[out]`: a convolution of images of one pixel.
+pub(crate) fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> candle_core::Result<Tensor> {
+    let (batch, channels) = x.dims2()?;
+    let out = weight.dim(0)?;
+    let options = Conv2d::default();
+    let shape = Shape { batch, height: 1, width: 1, channels, out: [batch, 1, 1, out], kernel: (1, 1), options };
+    let arguments = Arguments { x, weight, scale: None, shift: bias, residual: None };
+    operation::run(arguments, Activation::None, shape, &[batch, out])
 }
 
 /// Checks input and weight, and gives the output's shape.

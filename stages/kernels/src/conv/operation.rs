@@ -15,7 +15,6 @@ use super::passes::{Weight, forward, input_gradient, weight_gradients};
 use super::shape::Shape;
 use crate::affine::Activation;
 use crate::gate::{Gate, gate};
-use crate::geometry::Conv2d;
 use crate::simd::Level;
 use crate::tape::{self, Backward, Slot, slot_of};
 use crate::tile::Epilogue;
@@ -30,12 +29,12 @@ pub(crate) struct Arguments<'a> {
     pub residual: Option<&'a Tensor>,
 }
 
-/// Runs the convolution and records what its gradients need; `out` is the output's shape.
+/// Runs the convolution and records what its gradients need; `dims` is the shape under which the output is seen.
 pub(crate) fn run(
     arguments: Arguments,
     activation: Activation,
-    options: &Conv2d,
-    out: [usize; 4],
+    shape: Shape,
+    dims: &[usize],
 ) -> candle_core::Result<Tensor> {
     let level = Level::detected();
     let contiguous = |tensor: Option<&Tensor>| tensor.map(Tensor::contiguous).transpose();
@@ -43,7 +42,6 @@ pub(crate) fn run(
     let scale = &contiguous(arguments.scale)?;
     let shift = &contiguous(arguments.shift)?;
     let residual = &contiguous(arguments.residual)?;
-    let shape = Shape::new(x, weight, out, options);
     let output = with_values!(
         s = scale.as_ref().unwrap_or(weight),
         t = shift.as_ref().unwrap_or(weight),
@@ -62,7 +60,7 @@ pub(crate) fn run(
     );
     let enter = |tensor: &Option<Tensor>| tensor.as_ref().map_or(Ok(None), tape::enter);
     let inputs = [tape::enter(x)?, tape::enter(weight)?, enter(scale)?, enter(shift)?, enter(residual)?];
-    tape::record(&inputs, output, &out, |y| {
+    tape::record(&inputs, output, dims, |y| {
         Box::new(ConvBackward {
             level,
             shape,

@@ -152,3 +152,75 @@ pub(crate) fn weight_gradients(
         .collect();
     (gradient, scale)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::affine::Activation;
+    use crate::geometry::{Conv2d, Padding};
+
+    /// Largest difference between two instruction sets, relative to the largest value.
+    const TOLERANCE: f32 = 1e-5;
+
+    /// Values in `-1..1` without a pattern that a wrong index could preserve.
+    fn noise(length: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        (0..length)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+            })
+            .collect()
+    }
+
+    /// The output and the gradients of input, weight and scale, one after the other.
+    fn all(level: Level, shape: Shape) -> [Vec<f32>; 4] {
+        let x = noise(shape.input_len(), 1);
+        let values = noise(shape.out[3] * shape.depth() * shape.taps(), 2);
+        let (scale, shift) = (noise(shape.out[3], 3), noise(shape.out[3], 4));
+        let (residual, dz) = (noise(shape.output_len(), 5), noise(shape.output_len(), 6));
+        let weight = Weight { values: &values, scale: Some(&scale) };
+        let epilogue = Epilogue { shift: shift.as_ptr(), residual: residual.as_ptr(), activation: Activation::Relu6 };
+        // SAFETY: shift has the length of the channels, the residual that of the output.
+        let y = unsafe { forward(level, shape, &x, weight, epilogue) };
+        let first = input_gradient(level, shape, &dz, weight, None);
+        let dx = input_gradient(level, shape, &dz, weight, Some(first)); // twice the gradient
+        let (dw, ds) = weight_gradients(level, shape, &x, &dz, weight);
+        [y, dx, dw, ds]
+    }
+
+    #[test]
+    fn all_instruction_sets_agree() {
+        let padding = Padding { top: 1, bottom: 2, left: 0, right: 1 };
+        for (channels, out, kernel, stride, groups) in [
+            (3, 21, (7, 7), 2, 1),   // read row by row
+            (19, 37, (1, 1), 1, 1),  // the plain product, with a rest in rows and columns
+            (20, 70, (3, 3), 2, 1),  // the direct product
+            (18, 67, (3, 3), 1, 1),  // Winograd's products
+            (21, 21, (3, 3), 1, 21), // depthwise, windows that step evenly
+            (21, 21, (5, 5), 2, 21),
+            (9, 9, (2, 4), 1, 9), // depthwise, any window
+            (12, 8, (3, 3), 1, 4),
+        ] {
+            let (batch, height, width) = (2, 11, 13);
+            let size = |size: usize, kernel: usize, sides: usize| (size + sides - kernel) / stride + 1;
+            let rows = size(height, kernel.0, padding.top + padding.bottom);
+            let columns = size(width, kernel.1, padding.left + padding.right);
+            let options = Conv2d { stride, padding, groups };
+            let shape = Shape { batch, height, width, channels, out: [batch, rows, columns, out], kernel, options };
+            let levels = Level::supported();
+            let expected = all(Level::supported()[levels.len() - 1], shape);
+            for &level in &levels {
+                for (name, (a, b)) in ["y", "dx", "dw", "ds"].iter().zip(all(level, shape).iter().zip(&expected)) {
+                    let largest = b.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+                    let difference = a.iter().zip(b).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
+                    assert!(
+                        a.len() == b.len() && difference <= TOLERANCE * largest,
+                        "{} {name} of {shape:?}",
+                        level.name()
+                    );
+                }
+            }
+        }
+    }
+}
