@@ -551,6 +551,36 @@ mod gc {
     }
 }
 
+mod dropping {
+    use super::*;
+
+    #[test]
+    fn a_dropped_blob_is_missing_but_not_lost() {
+        let (_folder, store) = new_store();
+        let record = compute(&store, "a", &[("x", b"large"), ("y", b"small")]).unwrap();
+        store.flush().unwrap();
+        let large = Digest::of(b"large");
+        assert_eq!(store.drop_blobs([&large, &Digest::of(b"never there")]).unwrap(), 5);
+        assert_eq!(store.drop_blobs([&large]).unwrap(), 0, "the second time there is nothing to do");
+        assert_eq!(store.record(&record.key).unwrap().as_ref(), Some(&record), "what came of the task is still known");
+        assert!(!present(&store, &record));
+        assert!(store.verify(&|_, _| ()).unwrap().is_clean());
+
+        let store = reopen(store);
+        compute(&store, "a", &[("x", b"large"), ("y", b"small")]).unwrap();
+        store.flush().unwrap();
+        assert!(present(&store, &record), "it can be made again");
+
+        store.drop_blobs([&large]).unwrap();
+        store.gc(&GcPolicy::default()).unwrap();
+        let mark = |names: Vec<String>| names.iter().any(|name| name.starts_with("dropped/"));
+        assert!(mark(names_below(store.root())), "what was used since a living process began is spared");
+        let store = reopen(store);
+        store.gc(&GcPolicy { keep: HashSet::from([record.key]), ..GcPolicy::default() }).unwrap();
+        assert!(mark(names_below(store.root())), "its record stays");
+    }
+}
+
 mod transfer {
     use super::*;
 

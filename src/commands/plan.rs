@@ -9,6 +9,7 @@ use crate::execute::budget::Limits;
 use crate::execute::driver::Options;
 use crate::execute::forecast::{Forecast, forecast};
 use crate::plan::Plan;
+use crate::report::run_folder::HELD;
 
 /// Arguments of `plan`.
 #[derive(Args)]
@@ -32,7 +33,7 @@ pub(super) fn everything(plan: &Plan, device: DeviceChoice) -> Options {
     Options {
         limits: Limits { jobs: 1, threads: 1, memory: u64::MAX, gpus: Vec::new() },
         device,
-        targets: plan.sinks(),
+        targets: plan.goals(&HELD),
         forced: vec![false; plan.nodes.len()],
         verify: false,
     }

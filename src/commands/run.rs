@@ -19,7 +19,7 @@ use crate::execute::{NodeResult, execute, stop};
 use crate::manifest::overrides::vary;
 use crate::plan::{Plan, Selection};
 use crate::report::event::{Event, Outcomes};
-use crate::report::run_folder::{NodeJson, RunFolder, RunJson, now};
+use crate::report::run_folder::{HELD, NodeJson, RunFolder, RunJson, now};
 use crate::report::sinks::{self, Progress};
 use crate::report::{Reporter, metrics};
 
@@ -172,7 +172,7 @@ impl RunArgs {
             gpus,
         };
         let selected = |text: &Option<String>| text.as_ref().map(|text| Selection::new(text).nodes(plan)).transpose();
-        let targets = selected(&self.until).map_err(Failure::Call)?.unwrap_or_else(|| plan.sinks());
+        let targets = selected(&self.until).map_err(Failure::Call)?.unwrap_or_else(|| plan.goals(&HELD));
         let origins = selected(&self.from).map_err(Failure::Call)?.unwrap_or_default();
         Ok(Options { limits, device, targets, forced: plan.below(&origins), verify: self.verify })
     }

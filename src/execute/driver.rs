@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use super::budget::{Budget, Grant, Limits};
 use super::local::{self, Attempt, Incoming, Work};
 use super::reason::Reason;
+use super::retention::Retention;
 use super::task::{Ingredients, Task, ambient_values};
 use super::{NodeResult, Outcome};
 use crate::fingerprint::Fingerprint;
@@ -94,6 +95,7 @@ fn pass(run: &Run<'_>, forced: &mut [bool]) -> Result<(Vec<NodeResult>, bool), C
     let mut results: Vec<NodeResult> = run.plan.nodes.iter().map(|_| NodeResult::default()).collect();
     let mut budget = Budget::new(run.options.limits.clone());
     let mut again = false;
+    let mut retention = Retention::new(run.plan, &run.options.targets);
     run.reporter.begin_pass();
 
     thread::scope(|scope| {
@@ -109,6 +111,7 @@ fn pass(run: &Run<'_>, forced: &mut [bool]) -> Result<(Vec<NodeResult>, bool), C
             if run.cancelled.load(Ordering::Relaxed) || again {
                 ready.clear();
             }
+            retention.apply(run.store, &results)?;
             running += start_ready(run, scope, &sender, &mut budget, &mut ready, &mut results, forced);
             if running == 0 {
                 return Ok(());

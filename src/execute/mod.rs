@@ -2,13 +2,14 @@
 //! machine has.
 //!
 //! Read [`task`] (a node whose inputs are known), then [`driver`] (the loop), then [`local`] (one task on this machine),
-//! [`budget`] (who gets which threads, memory and GPU) and [`reason`] (why a node runs).
+//! [`budget`] (who gets which threads, memory and GPU), [`reason`] (why a node runs) and `retention` (what is dropped).
 
 pub mod budget;
 pub mod driver;
 pub mod forecast;
 pub mod local;
 pub mod reason;
+mod retention;
 pub mod stop;
 pub mod task;
 

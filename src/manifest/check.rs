@@ -65,7 +65,17 @@ pub(super) fn check(
         let Known { kind, job, params, ports, .. } = known?;
         let name = stage.name.into_inner().into_owned();
         let per = stage.per.into_inner();
-        Some(StageNode { name, kind, per, job, params, ports, inputs, resources: stage.resources })
+        Some(StageNode {
+            name,
+            kind,
+            per,
+            job,
+            params,
+            ports,
+            inputs,
+            retain: stage.retain,
+            resources: stage.resources,
+        })
     });
     Some(Manifest {
         stages: nodes.collect::<Option<_>>()?,

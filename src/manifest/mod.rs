@@ -68,6 +68,8 @@ pub struct StageNode {
     pub ports: Ports,
     /// What is fed to each port of `ports.inputs`, in that order.
     pub inputs: Vec<Wire>,
+    /// How much of what it makes stays in the store.
+    pub retain: Retain,
     /// What the manifest says about resources in place of the stage.
     pub resources: ResourceOverride,
 }
@@ -94,6 +96,27 @@ pub enum Per {
 impl Per {
     /// All of them with their names in manifests.
     pub const ALL: [(Per, &'static str); 3] = [(Per::Once, "once"), (Per::Round, "round"), (Per::Learner, "learner")];
+
+    /// The name in manifests.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+}
+
+/// How much of what a stage makes round by round stays in the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Retain {
+    /// All of it.
+    #[default]
+    All,
+    /// Models and embeddings of the last round only. Those of the others are dropped as soon as everything that reads them
+    /// is done, and made again if they are ever needed.
+    Last,
+}
+
+impl Retain {
+    /// All of them with their names in manifests.
+    pub const ALL: [(Retain, &'static str); 2] = [(Retain::All, "all"), (Retain::Last, "last")];
 
     /// The name in manifests.
     pub fn name(self) -> &'static str {

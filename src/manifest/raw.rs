@@ -8,8 +8,8 @@ use serde::Serialize;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::Per;
 use super::diagnostic::{Diagnostic, Span};
+use super::{Per, Retain};
 use super::{rounds, suggest};
 
 /// A string or whatever else, with its place.
@@ -18,7 +18,7 @@ pub(super) type Word<'t> = Spanned<Cow<'t, str>>;
 /// The keys at the top.
 pub(super) const TOP_KEYS: [&str; 4] = ["name", "seed", "rounds", "stage"];
 /// The keys of a stage's table that are not its parameters.
-pub(super) const RESERVED_KEYS: [&str; 4] = ["kind", "per", "in", "resources"];
+pub(super) const RESERVED_KEYS: [&str; 5] = ["kind", "per", "in", "retain", "resources"];
 /// The keys under `resources`.
 pub(super) const RESOURCE_KEYS: [&str; 3] = ["threads", "memory", "gpu"];
 
@@ -47,6 +47,7 @@ pub(super) struct RawStage<'t> {
     /// Where `in` stands, if it does.
     pub(super) inputs_span: Option<Span>,
     pub(super) inputs: Vec<RawInput<'t>>,
+    pub(super) retain: Retain,
     pub(super) resources: ResourceOverride,
     pub(super) params: DeTable<'t>,
 }
@@ -117,23 +118,30 @@ pub(super) fn stage<'t>((name, value): RawTable<'t>, problems: &mut Vec<Diagnost
         }
     };
     let kind = table.remove("kind").and_then(|value| keep(string("kind", value), problems));
-    let per = table.remove("per").map(|value| keep(per(value), problems));
+    let per = table.remove("per").map(|value| keep(choice("per", Per::ALL, value), problems));
     let inputs_entry = table.remove_entry("in");
     let inputs_span = inputs_entry.as_ref().map(|(key, _)| key.span());
     let inputs = inputs_entry.map(|(_, value)| inputs(value, problems));
     let has_known_wiring = !matches!(per, Some(None)) && !matches!(inputs, Some(None));
+    let retain = table.remove("retain").and_then(|value| keep(choice("retain", Retain::ALL, value), problems));
+    let retain = retain.map(Spanned::into_inner).unwrap_or_default();
     let resources = table.remove("resources").map(|value| resources(value, problems)).unwrap_or_default();
     let per = per.flatten().unwrap_or_else(|| Spanned::new(name.span(), Per::Once));
     let inputs = inputs.flatten().unwrap_or_default();
-    Some(RawStage { name, kind, per, has_known_wiring, inputs_span, inputs, resources, params: table })
+    Some(RawStage { name, kind, per, has_known_wiring, inputs_span, inputs, retain, resources, params: table })
 }
 
-fn per(value: Spanned<DeValue<'_>>) -> Result<Spanned<Per>, Diagnostic> {
-    let word = string("per", value)?;
-    let names = Per::ALL.map(|(_, name)| name);
-    match Per::ALL.iter().find(|(_, name)| name == word.get_ref()) {
-        Some((per, _)) => Ok(Spanned::new(word.span(), *per)),
-        None => Err(Diagnostic::at(word.span(), format!("`per` cannot be `{}`", word.get_ref()))
+/// One of a few words.
+fn choice<T, const N: usize>(
+    key: &str,
+    all: [(T, &'static str); N],
+    value: Spanned<DeValue<'_>>,
+) -> Result<Spanned<T>, Diagnostic> {
+    let word = string(key, value)?;
+    let names = all.each_ref().map(|(_, name)| *name);
+    match all.into_iter().find(|(_, name)| name == word.get_ref()) {
+        Some((chosen, _)) => Ok(Spanned::new(word.span(), chosen)),
+        None => Err(Diagnostic::at(word.span(), format!("`{key}` cannot be `{}`", word.get_ref()))
             .label(format!("expected {}", suggest::one_of(names)))
             .hint(suggest::did_you_mean(word.get_ref(), names))),
     }

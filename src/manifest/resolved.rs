@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::reference::is_name;
-use super::{Manifest, Reference, ResourceOverride, StageNode, When};
+use super::{Manifest, Reference, ResourceOverride, Retain, StageNode, When};
 
 /// Room for a stage of a few parameters.
 const BYTES_A_STAGE: usize = 256;
@@ -47,6 +47,9 @@ impl Manifest {
                 }
             });
             *toml += " }\n";
+        }
+        if stage.retain != Retain::default() {
+            push(toml, format_args!("retain = \"{}\"\n", stage.retain.name()));
         }
         if stage.resources != ResourceOverride::default() {
             *toml += "resources = ";

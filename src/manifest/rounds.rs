@@ -1,7 +1,8 @@
 //! `[rounds]`: how many learners each round has.
 //!
 //! Either a list, `learners = [1, 2, 4, 4]`, or its shorthand, `learners = { double_to = 32, hold = 74 }`: one round each
-//! at 1, 2, 4 … 32 learners, then 74 rounds more at 32. `first = 8` starts at 8.
+//! at 1, 2, 4 … 32 learners, then 74 rounds more at 32. `first = 8` starts at 8, and `conquer = 50` ends with 50 rounds of a
+//! single learner, which trains the whole embedding on all images.
 //!
 //! Source: Sanakoyeu et al., "Improving Deep Metric Learning by Divide and Conquer", TPAMI 2021, §3.5 (K doubles).
 
@@ -65,7 +66,7 @@ fn read_learners(value: Spanned<DeValue<'_>>, problems: &mut Vec<Diagnostic>) ->
 /// The list that the shorthand stands for; `None` where something is wrong with it.
 fn expand(shorthand: &DeTable<'_>, span: &Span, problems: &mut Vec<Diagnostic>) -> Option<Vec<u32>> {
     let before = problems.len();
-    let (mut first, mut double_to, mut hold) = (1, None, 0);
+    let (mut first, mut double_to, mut hold, mut conquer) = (1, None, 0, 0);
     for (key, value) in shorthand {
         match key.get_ref().as_ref() {
             "first" => first = keep(at_least_one("first", value), problems)?,
@@ -73,7 +74,8 @@ fn expand(shorthand: &DeTable<'_>, span: &Span, problems: &mut Vec<Diagnostic>) 
                 double_to = Some(Spanned::new(value.span(), keep(at_least_one("double_to", value), problems)?))
             }
             "hold" => hold = keep(whole("hold", value), problems)?,
-            _ => problems.push(unknown_key(key, "under `learners`", &["first", "double_to", "hold"])),
+            "conquer" => conquer = keep(whole("conquer", value), problems)?,
+            _ => problems.push(unknown_key(key, "under `learners`", &["first", "double_to", "hold", "conquer"])),
         }
     }
     if problems.len() > before {
@@ -91,12 +93,13 @@ fn expand(shorthand: &DeTable<'_>, span: &Span, problems: &mut Vec<Diagnostic>) 
         problems.push(Diagnostic::at(double_to.span(), format!("Doubling {first} never gives {last}")));
         return None;
     }
-    let rounds = usize::try_from(hold).ok().and_then(|hold| hold.checked_add(learners.len()));
-    let Some(rounds) = rounds.filter(|&rounds| rounds <= MAX_ROUNDS) else {
+    let rounds = hold.saturating_add(conquer).saturating_add(learners.len() as u64);
+    if rounds > MAX_ROUNDS as u64 {
         problems.push(Diagnostic::at(span.clone(), format!("`learners` gives more than {MAX_ROUNDS} rounds")));
         return None;
-    };
-    learners.resize(rounds, last);
+    }
+    learners.resize(learners.len() + hold as usize, last);
+    learners.resize(rounds as usize, 1);
     Some(learners)
 }
 

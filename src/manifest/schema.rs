@@ -8,7 +8,7 @@ use dnc_stages::stage::{STAGES, StageKind};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::Per;
+use super::{Per, Retain};
 
 /// The schema of manifests with the stages that there are.
 pub fn schema() -> Value {
@@ -86,6 +86,12 @@ fn top() -> Value {
                         "first": { "description": "Where doubling starts.", "type": "integer", "minimum": 1, "default": 1 },
                         "double_to": { "description": "Where doubling ends.", "type": "integer", "minimum": 1 },
                         "hold": { "description": "How many rounds more.", "type": "integer", "minimum": 0, "default": 0 },
+                        "conquer": {
+                            "description": "How many rounds of a single learner come last.",
+                            "type": "integer",
+                            "minimum": 0,
+                            "default": 0,
+                        },
                     },
                 },
             ] } },
@@ -116,6 +122,11 @@ fn stage(kind: &StageKind, generator: &mut SchemaGenerator) -> Value {
         "type": "object",
         "properties": ports.map(|port| (port.name, reference("reference"))).collect::<Map<_, _>>(),
         "additionalProperties": reference("reference"),
+    });
+    properties["retain"] = json!({
+        "description": "Whether models and embeddings of all rounds stay in the store, or of the last one only.",
+        "enum": Retain::ALL.map(|(_, name)| name),
+        "default": Retain::default().name(),
     });
     properties["resources"] = json!({
         "description": "What running it takes, in place of what the stage says itself.",

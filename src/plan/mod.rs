@@ -79,13 +79,16 @@ impl Plan {
         self.nodes.iter().map(Node::upstream).collect()
     }
 
-    /// The nodes that no other reads.
-    pub fn sinks(&self) -> Vec<NodeIndex> {
+    /// What a run is for where nothing is said: the nodes that no other reads, and those with an output of one of the kinds
+    /// that are to be `held` besides.
+    pub fn goals(&self, held: &[Kind]) -> Vec<NodeIndex> {
         let mut read = vec![false; self.nodes.len()];
         for feed in self.nodes.iter().flat_map(|node| &node.inputs).flat_map(|wire| &wire.feeds) {
             read[feed.node] = true;
         }
-        (0..self.nodes.len()).filter(|&node| !read[node]).collect()
+        let is_held =
+            |node: usize| self.stage(&self.nodes[node]).ports.outputs.iter().any(|output| held.contains(&output.kind));
+        (0..self.nodes.len()).filter(|&node| !read[node] || is_held(node)).collect()
     }
 
     /// Whether each node is among `targets` or above one of them.

@@ -1,8 +1,14 @@
 //! From stages to nodes: a stage that is done once is one node, one that is done per round a node a round, one that is
 //! done per learner a node a learner of each round.
+//!
+//! A single learner has nothing to be divided from: in its rounds, ports that can do without a division stay empty, and
+//! what would have been done for that division alone is not in the plan.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+
+use dnc_stages::Kind;
+use dnc_stages::stage::Arity;
 
 use super::{Feed, Node, Wire};
 use crate::manifest::{Manifest, Per, Reference, StageNode, When, Which, learner_then};
@@ -30,7 +36,8 @@ pub(super) fn unroll(manifest: &Manifest) -> Vec<Node> {
     for node in &mut nodes {
         node.inputs = wires(manifest, &places, node);
     }
-    sorted(nodes)
+    let wanted = without_needless_divisions(manifest, &mut nodes);
+    sorted(nodes, &wanted)
 }
 
 /// Where the nodes of each stage lie.
@@ -113,18 +120,52 @@ fn first_that_exists(manifest: &Manifest, places: &Places, reader: &Node, altern
     nodes.map(|node| Feed { node, output: output.name.clone(), kind: output.kind }).collect()
 }
 
-/// The same nodes, each after those that it reads and otherwise in the order in which they were.
-fn sorted(nodes: Vec<Node>) -> Vec<Node> {
+/// Empties the ports that would be fed the division of a single learner and can do without; says which nodes are still
+/// wanted by anyone.
+fn without_needless_divisions(manifest: &Manifest, nodes: &mut [Node]) -> Vec<bool> {
+    let needless: Vec<bool> = nodes.iter().map(|node| node.learners == Some(1)).collect();
+    let mut readers = vec![0_usize; nodes.len()];
+    let mut unread = Vec::new();
+    for node in nodes.iter_mut() {
+        let ports = &manifest.stages[node.stage].ports.inputs;
+        node.inputs.retain(|wire| {
+            let is_optional = ports.iter().any(|port| port.name == wire.port && port.arity == Arity::Optional);
+            let is_needless =
+                is_optional && wire.feeds.iter().all(|feed| feed.kind == Kind::Assignments && needless[feed.node]);
+            for feed in &wire.feeds {
+                match is_needless {
+                    true => unread.push(feed.node),
+                    false => readers[feed.node] += 1,
+                }
+            }
+            !is_needless
+        });
+    }
+    let mut wanted = vec![true; nodes.len()];
+    while let Some(node) = unread.pop() {
+        if readers[node] == 0 && std::mem::replace(&mut wanted[node], false) {
+            for feed in nodes[node].inputs.iter().flat_map(|wire| &wire.feeds) {
+                readers[feed.node] -= 1;
+                unread.push(feed.node);
+            }
+        }
+    }
+    wanted
+}
+
+/// The wanted ones of the nodes, each after those that it reads and otherwise in the order in which they were.
+fn sorted(nodes: Vec<Node>, wanted: &[bool]) -> Vec<Node> {
     let mut missing: Vec<usize> = Vec::with_capacity(nodes.len());
     let mut downstream = vec![Vec::new(); nodes.len()];
     for (index, node) in nodes.iter().enumerate() {
-        let upstream = node.upstream();
+        let upstream = if wanted[index] { node.upstream() } else { Vec::new() };
         missing.push(upstream.len());
         for above in upstream {
             downstream[above].push(index);
         }
     }
-    let mut ready: BinaryHeap<_> = (0..nodes.len()).filter(|&index| missing[index] == 0).map(Reverse).collect();
+    let mut ready: BinaryHeap<_> =
+        (0..nodes.len()).filter(|&index| wanted[index] && missing[index] == 0).map(Reverse).collect();
     let mut order = Vec::with_capacity(nodes.len());
     while let Some(Reverse(index)) = ready.pop() {
         order.push(index);
@@ -135,7 +176,8 @@ fn sorted(nodes: Vec<Node>) -> Vec<Node> {
             }
         }
     }
-    assert_eq!(order.len(), nodes.len(), "a checked manifest has no cycle");
+    let count = wanted.iter().filter(|&&wanted| wanted).count();
+    assert_eq!(order.len(), count, "a checked manifest has no cycle");
     let mut place = vec![0; nodes.len()];
     for (new, &old) in order.iter().enumerate() {
         place[old] = new;
@@ -147,4 +189,59 @@ fn sorted(nodes: Vec<Node>) -> Vec<Node> {
         feed.node = place[feed.node];
     }
     moved
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use crate::manifest::{Manifest, Override, Reading};
+    use crate::plan::Plan;
+
+    fn plan(path: &Path, sets: &[&str]) -> Plan {
+        let overrides: Vec<Override> = sets.iter().map(|set| Override::set(set).expect("it is right")).collect();
+        let reading = Reading { check_sources: false, overrides: &overrides, ..Reading::default() };
+        Plan::new(Manifest::load(path, reading).unwrap_or_else(|problems| panic!("{problems:?}")))
+    }
+
+    fn pipelines() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines")
+    }
+
+    #[test]
+    fn every_pipeline_plans_with_its_single_metric_beside_it() {
+        let mut count = 0;
+        for entry in pipelines().read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "toml") {
+                continue;
+            }
+            count += 1;
+            let nodes = plan(&path, &[]).nodes.len();
+            let single = plan(&path, &["rounds.learners=[1, 1]"]);
+            assert!(single.nodes.len() < nodes, "{}", path.display());
+            let divides = |name: &str| name.starts_with("cluster") || name.starts_with("embed");
+            assert!(!single.nodes.iter().any(|node| divides(&node.name)), "{}", path.display());
+        }
+        assert!(count >= 2, "there are pipelines");
+    }
+
+    #[test]
+    fn a_single_learner_is_not_divided() {
+        let plan = plan(&pipelines().join("quickstart.toml"), &["rounds.learners=[1, 2, 2, 1]"]);
+        let names: Vec<&str> = plan.nodes.iter().map(|node| node.name.as_str()).collect();
+        let divisions: Vec<&str> =
+            names.iter().copied().filter(|name| name.starts_with("cluster") || name.starts_with("embed")).collect();
+        assert_eq!(divisions, ["embed@1", "cluster@1", "embed@2", "cluster@2"]);
+        let ports = |name: &str| -> Vec<&str> {
+            let node = plan.nodes.iter().find(|node| node.name == name).expect("it is there");
+            node.inputs.iter().map(|wire| wire.port.as_str()).collect()
+        };
+        assert_eq!(ports("train@0[0]"), ["images", "views", "model"]);
+        assert_eq!(ports("train@1[0]"), ["images", "views", "clusters", "model"]);
+        assert_eq!(ports("cluster@1"), ["embeddings"], "the first division has no former one");
+        assert_eq!(ports("cluster@2"), ["embeddings", "previous"]);
+        let order = |name: &str| names.iter().position(|&other| other == name);
+        assert!(order("merge@0") < order("embed@1") && order("cluster@1") < order("train@1[0]"));
+    }
 }

@@ -6,6 +6,7 @@
 //! This crate deliberately knows neither the cache nor manifests: who runs a stage hands it files and takes files.
 
 pub mod augment;
+pub mod choose;
 pub mod cluster;
 pub mod command;
 pub mod context;

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::augment::Augment;
+use crate::choose::Choose;
 use crate::cluster::Cluster;
 use crate::command::Command;
 use crate::context::Context;
@@ -34,6 +35,7 @@ pub const STAGES: &[StageKind] = &[
     StageKind::of::<Train>(),
     StageKind::of::<Merge>(),
     StageKind::of::<Evaluate>(),
+    StageKind::of::<Choose>(),
     StageKind::of::<Command>(),
 ];
 

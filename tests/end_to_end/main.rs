@@ -3,3 +3,4 @@
 mod pipeline;
 mod project;
 mod rerun;
+mod retain;

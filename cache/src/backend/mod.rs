@@ -68,6 +68,11 @@ impl ObjectName {
         Self::fanned("blobs", &digest.to_string())
     }
 
+    /// The name of the mark that says that this blob was dropped on purpose.
+    pub(crate) fn dropped(digest: &Digest) -> Self {
+        Self::fanned("dropped", &digest.to_string())
+    }
+
     /// The name of the record of this key.
     pub fn record(key: &Key) -> Self {
         Self::fanned("records", &key.to_string())

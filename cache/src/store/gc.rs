@@ -215,6 +215,12 @@ impl Sweep<'_> {
             self.report.blobs += 1;
             self.report.bytes += size;
         }
+        let marks: HashSet<ObjectName> = named.iter().map(ObjectName::dropped).collect();
+        for Object { name, .. } in self.inner.disk.list("dropped/")? {
+            if !marks.contains(&name) {
+                self.remove_object(&name)?;
+            }
+        }
         Ok(())
     }
 

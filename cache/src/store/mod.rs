@@ -20,6 +20,7 @@
 
 mod claim;
 mod commit;
+mod dropping;
 mod folders;
 mod gc;
 mod ingest;

@@ -21,7 +21,8 @@ pub struct VerifyReport {
     pub records: u64,
     /// Objects that were damaged and lie in quarantine now.
     pub quarantined: Vec<ObjectName>,
-    /// Records that name blobs which are not in the store. Their nodes are computed again when they are needed.
+    /// Records that name blobs which are not in the store and were not dropped either. Their nodes are computed again when
+    /// they are needed.
     pub dangling: Vec<Dangling>,
 }
 
@@ -77,7 +78,8 @@ impl Store {
         let Some((record, _)) = self.inner.sound_record(key)? else { return Ok(None) };
         let mut missing = BTreeSet::new();
         for file in record.files() {
-            if self.inner.blob_metadata(&file.digest)?.is_none() {
+            let was_dropped = || self.inner.disk.size(&ObjectName::dropped(&file.digest));
+            if self.inner.blob_metadata(&file.digest)?.is_none() && was_dropped()?.is_none() {
                 missing.insert(file.digest);
             }
         }

@@ -59,8 +59,9 @@ fn the_pipeline_written_out() {
 /// What two manifests must agree on, as text.
 fn meaning(manifest: &Manifest) -> String {
     let stages = manifest.stages.iter().map(|stage| {
-        let (name, kind, per) = (&stage.name, stage.kind.name, stage.per);
-        format!("{name} {kind} {per:?} {} {:?} {:?} {:?}\n", stage.params, stage.ports, stage.inputs, stage.resources)
+        let (name, kind, per, retain) = (&stage.name, stage.kind.name, stage.per, stage.retain);
+        let (ports, inputs, resources) = (&stage.ports, &stage.inputs, stage.resources);
+        format!("{name} {kind} {per:?} {retain:?} {} {ports:?} {inputs:?} {resources:?}\n", stage.params)
     });
     let stages: String = stages.collect();
     format!("{} {} {:?}\n{stages}", manifest.name, manifest.seed, manifest.learners)
@@ -77,6 +78,7 @@ fn check(text: &str, sets: &[&str]) -> Result<(), TestCaseError> {
 #[test]
 fn what_is_seldom_written() {
     for set in [
+        "stage.embed.retain=\"last\"",
         "stage.embed.resources={ threads = 2, memory = \"1.5GiB\", gpu = false }",
         "stage.evaluate.in.model=merge@2",
         "stage.merge.in.learners=[\"train\", \"merge@previous or init\", \"train@0\"]",

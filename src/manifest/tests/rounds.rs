@@ -17,6 +17,7 @@ fn schedules_mean_what_they_say() {
         ("{ double_to = 4, hold = 3 }", vec![1, 2, 4, 4, 4, 4]),
         ("{ first = 8, double_to = 16, hold = 1 }", vec![8, 16, 16]),
         ("{ double_to = 1, hold = 2 }", vec![1, 1, 1]),
+        ("{ double_to = 2, hold = 1, conquer = 2 }", vec![1, 2, 2, 1, 1]),
     ] {
         let text = PIPELINE.replace(LEARNERS, &format!("learners = {schedule}"));
         assert_eq!(read(&text, &[]).expect(schedule).learners, expected, "{schedule}");
@@ -194,6 +195,15 @@ fn tables_that_cannot_be() {
            |       ^^^^^^^^^^ expected `once`, `round` or `learner`
            |
            = hint: Did you mean `learner`?
+        "#);
+    assert_snapshot!(changed(r#"per = "learner""#, "per = \"learner\"\nretain = \"lost\""), @r#"
+        error: `retain` cannot be `lost`
+          --> m.toml:23:10
+           |
+        23 | retain = "lost"
+           |          ^^^^^^ expected `all` or `last`
+           |
+           = hint: Did you mean `last`?
         "#);
     assert_snapshot!(changed(r#"per = "learner""#, "per = true"), @r"
         error: `per` must be a string
