@@ -48,11 +48,13 @@ impl Place {
     }
 }
 
-/// The nearest folder above `path` that looks like a project's root; where none does, the folder of `path`.
+/// The nearest folder above `path` that looks like a project's root. Where none does, the current folder if `path` lies below
+/// it, so that later calls from here find the runs; else the folder of `path`.
 fn project_root(path: &Path) -> Result<PathBuf, Failure> {
     let absolute =
         fs::canonicalize(path).or_else(|_| std::path::absolute(path)).context("Cannot find the current folder")?;
     let folder = if absolute.is_dir() { absolute.as_path() } else { absolute.parent().unwrap_or(&absolute) };
     let root = folder.ancestors().find(|folder| MARKS.iter().any(|mark| folder.join(mark).exists()));
-    Ok(root.unwrap_or(folder).to_path_buf())
+    let here = std::env::current_dir().ok().filter(|here| folder.starts_with(here));
+    Ok(root.map_or_else(|| here.unwrap_or_else(|| folder.to_path_buf()), Path::to_path_buf))
 }

@@ -1,6 +1,7 @@
 //! End to end: `dnc-run` called as a user would. One binary, so that it links once.
 
 mod pipeline;
+mod place;
 mod project;
 mod rerun;
 mod retain;
