@@ -64,6 +64,12 @@ impl Fingerprint {
         Key::of(&self.canonical())
     }
 
+    /// Whether `self` and `other` are the same but for the files outside the store.
+    pub fn only_sources_differ(&self, other: &Fingerprint) -> bool {
+        let plain = |fingerprint: &Fingerprint| Self { sources: BTreeMap::new(), ..fingerprint.clone() };
+        plain(self) == plain(other)
+    }
+
     /// What is different in `self` from `old`, in the order of the fields; empty where they have the same key.
     pub fn changes_since(&self, old: &Fingerprint) -> Vec<Change> {
         let mut changes = Vec::new();

@@ -304,6 +304,7 @@ fn work<'run>(run: &'run Run<'_>, results: &[NodeResult], grant: &Grant, forced:
         ambient: ambient_values(plan, node),
         device: grant.gpu.map_or(run.options.device, DeviceChoice::Cuda),
         threads: grant.threads,
+        previous: (run.previous)(&node.name),
         forced,
         verify: run.options.verify,
     }

@@ -13,10 +13,11 @@ use dnc_cache::{Artifact, Blob, CacheError, Claim, Digest, Record, Store};
 use dnc_stages::StageError;
 use dnc_stages::context::{AmbientValues, Context, InputArtifact, InputFile, Observer, Surroundings, Written};
 use dnc_stages::device::DeviceChoice;
-use dnc_stages::stage::Job;
+use dnc_stages::stage::{Columns, Job, Output};
 
 use super::task::Task;
 use super::whole_message;
+use crate::fingerprint::Fingerprint;
 
 /// What running one node takes, gathered by the driver.
 pub struct Work<'run> {
@@ -36,6 +37,8 @@ pub struct Work<'run> {
     pub device: DeviceChoice,
     /// How many threads its pool gets.
     pub threads: usize,
+    /// The fingerprint that the node had in the last run that knew it.
+    pub previous: Option<Fingerprint>,
     /// Whether to run even if a record is there.
     pub forced: bool,
     /// Whether to run twice, with one thread and with all, and compare.
@@ -121,6 +124,8 @@ fn try_attempt(
     }
     let Some(inputs) = open_inputs(store, &work.inputs)? else { return Ok(Attempt::InputLost) };
 
+    let earlier = open_earlier(store, &work)?;
+
     let scratch = store.scratch(&work.task.key)?;
     let run = |threads: usize| -> Result<BTreeMap<String, Artifact>, Failure> {
         let folder = store.task_folder(&work.task.key)?;
@@ -130,6 +135,7 @@ fn try_attempt(
             ambient: work.ambient,
             device: work.device,
             threads,
+            earlier: earlier.clone(),
             outputs: folder.path().to_path_buf(),
             scratch: scratch.clone(),
             observer,
@@ -196,6 +202,23 @@ fn open_inputs(store: &Store, inputs: &BTreeMap<String, Vec<Incoming>>) -> Resul
         open.insert(port.clone(), artifacts);
     }
     Ok(Some(open))
+}
+
+/// What the node left when only its files outside the store were others, if its stage wants that and all of it is there.
+/// A node that is forced to run, or run to be compared, has to do without.
+fn open_earlier(store: &Store, work: &Work<'_>) -> Result<BTreeMap<String, InputArtifact>, CacheError> {
+    let fitting = |previous: &&Fingerprint| previous.only_sources_differ(&work.task.fingerprint);
+    let wanted = work.job.resources().earlier && !work.forced && !work.verify;
+    let Some(previous) = work.previous.as_ref().filter(|_| wanted).filter(fitting) else { return Ok(BTreeMap::new()) };
+    let Some(record) = store.record(&previous.key())? else { return Ok(BTreeMap::new()) };
+    let mut incoming = BTreeMap::new();
+    for Output { name, kind } in work.job.ports().outputs {
+        let Some(stored) = record.outputs.get(&name) else { return Ok(BTreeMap::new()) };
+        let artifact = InputArtifact { node: work.node.to_owned(), kind, files: Vec::new(), columns: Columns::All };
+        incoming.insert(name, vec![Incoming { artifact, stored: stored.clone() }]);
+    }
+    let opened = open_inputs(store, &incoming)?.unwrap_or_default();
+    Ok(opened.into_iter().filter_map(|(name, artifacts)| Some((name, artifacts.into_iter().next()?))).collect())
 }
 
 /// Takes every declared output into the store.

@@ -1,5 +1,5 @@
 //! How fast images are decoded and augmented: JPEG bytes to normalised batches, as `bench_torch.py` measures PyTorch's
-//! DataLoader.
+//! DataLoader; and a batch of views of decoded images, as training asks the loader for.
 //!
 //! usage: `bench_data [PATTERN] [--jpegs FOLDER] [--threads N] [--reps N] [--cpu] [--memory]`
 //!
@@ -8,11 +8,13 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::path::Path;
+use std::{hint, mem};
 
 use dnc_bench::{Bench, Work};
 use dnc_learn::backbones::Preprocessing;
 use dnc_stages::decode::picture::{Limits, decode};
-use dnc_stages::tables::views::{Region, View};
+use dnc_stages::tables::images::Picture;
+use dnc_stages::tables::views::{Colour, Region, View};
 use dnc_stages::views::{apply, resize};
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{FilterType, resize as enlarge};
@@ -27,6 +29,8 @@ const SIDE: usize = 224;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let bench = Bench::from_args(&["--jpegs"]);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(bench.threads).build()?;
+    pool.install(|| loader(&bench));
     let rows = ["decode/eval/jpeg500/224", "decode/train/jpeg500/224", "decode/only/jpeg500"];
     if !rows.iter().any(|row| bench.wants(row)) {
         return Ok(());
@@ -36,39 +40,70 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => (0..IMAGES as u64).into_par_iter().map(jpeg).collect(),
     };
     let views: Vec<View> = (0..jpegs.len() as u64).map(view).collect();
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(bench.threads).build()?;
     pool.install(|| {
-        measure(&bench, rows[0], &jpegs, |jpeg, _, pixels| {
-            let raster = decode(jpeg, [255; 3], Limits::default()).expect("the pictures are whole");
-            resize::centre(raster.as_picture(), 256, SIDE, pixels);
+        measure(&bench, rows[0], &jpegs, |picture, _, pixels| resize::centre(picture, 256, SIDE, pixels));
+        measure(&bench, rows[1], &jpegs, |picture, number, pixels| {
+            apply(picture, &views[number], [0; 3], SIDE, pixels);
         });
-        measure(&bench, rows[1], &jpegs, |jpeg, number, pixels| {
-            let raster = decode(jpeg, [255; 3], Limits::default()).expect("the pictures are whole");
-            apply(raster.as_picture(), &views[number], [0; 3], SIDE, pixels);
-        });
-        measure(&bench, rows[2], &jpegs, |jpeg, _, _| {
-            decode(jpeg, [255; 3], Limits::default()).expect("the pictures are whole");
-        });
+        measure(&bench, rows[2], &jpegs, |_, _, _| ());
     });
     Ok(())
 }
 
-/// Makes all batches of normalised pixels.
-fn measure(bench: &Bench, name: &str, jpegs: &[Vec<u8>], make: impl Fn(&[u8], usize, &mut [u8]) + Sync) {
+/// Makes all batches of normalised values; `show` writes what is seen of a picture.
+fn measure(bench: &Bench, name: &str, jpegs: &[Vec<u8>], show: impl Fn(Picture<'_>, usize, &mut [u8]) + Sync) {
     let shown = SIDE * SIDE * 3;
     let work = Work::new(jpegs.len(), "images");
     let Ok(()) = bench.row::<(), Infallible>(name, work, || {
         for (number, batch) in jpegs.chunks(BATCH).enumerate() {
-            let mut pixels = vec![0; batch.len() * shown];
-            pixels.par_chunks_exact_mut(shown).zip(batch).enumerate().for_each(|(place, (pixels, jpeg))| {
-                make(jpeg, number * BATCH + place, pixels);
-            });
-            let shape = [batch.len(), SIDE, SIDE];
-            let tensor = Preprocessing::IMAGENET.normalise(&pixels, shape, &candle_core::Device::Cpu);
-            std::hint::black_box(tensor.expect("the pixels have that shape"));
+            let mut values = vec![0.0; batch.len() * shown];
+            let spare = || (Vec::new(), vec![0; shown]);
+            values.par_chunks_exact_mut(shown).zip(batch).enumerate().for_each_init(
+                spare,
+                |(raster, pixels), (place, (values, jpeg))| {
+                    let decoded = decode(jpeg, [255; 3], Limits::default(), mem::take(raster));
+                    let decoded = decoded.expect("the pictures are whole");
+                    show(decoded.as_picture(), number * BATCH + place, pixels);
+                    Preprocessing::IMAGENET.normalise(pixels, values);
+                    *raster = decoded.pixels;
+                },
+            );
+            hint::black_box(values);
         }
         Ok(())
     });
+}
+
+/// A training batch as the loader makes it of decoded images, to be held against `train_step/efficientnet_lite0/96/b80`.
+fn loader(bench: &Bench) {
+    const BATCH: usize = 80;
+    const SIDE: usize = 96;
+    let shown = SIDE * SIDE * 3;
+    let grain: Vec<u8> = (0..shown).map(|place| (place * place % 251) as u8).collect();
+    let picture = Picture { height: SIDE, width: SIDE, pixels: &grain };
+    let crop = Region { top: 7, left: 5, height: 80, width: 74 };
+    let standard = View { flip: true, ..View::of(crop) };
+    let colour = Colour { brightness: 1.2, contrast: 0.8, saturation: 1.3, hue: 0.05, order: 7 };
+    let everything = View {
+        colour: Some(colour),
+        rotation: Some(9.0),
+        cutout: Some([0.1, 0.2, 0.3, 0.3]),
+        aberration: Some(0.01),
+        ..standard
+    };
+    for (name, view) in [("standard", standard), ("geometric-colour", everything)] {
+        let Ok(()) = bench.row::<_, Infallible>(&format!("loader/{name}/96/b80"), Work::new(BATCH, "images"), || {
+            let mut values = vec![0.0; BATCH * shown];
+            values.par_chunks_exact_mut(shown).for_each_init(
+                || vec![0; shown],
+                |pixels, values| {
+                    apply(picture, &view, [0; 3], SIDE, pixels);
+                    Preprocessing::IMAGENET.normalise(pixels, values);
+                },
+            );
+            Ok(values)
+        });
+    }
 }
 
 fn read(folder: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {

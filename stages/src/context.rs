@@ -45,6 +45,9 @@ pub struct Surroundings<'run> {
     pub device: DeviceChoice,
     /// How many threads the node's rayon pool has.
     pub threads: usize,
+    /// What this node left when only its files outside the store were others, where the stage asked for that
+    /// ([`Resources::earlier`](crate::stage::Resources)) and it is still there.
+    pub earlier: BTreeMap<String, InputArtifact>,
     /// An empty folder for the outputs.
     pub outputs: PathBuf,
     /// A folder that outlives a kill and is there again when the same task is tried anew.
@@ -151,6 +154,12 @@ impl<'run> Context<'run> {
     /// All ports that are fed, by name.
     pub fn ports(&self) -> &BTreeMap<String, Vec<InputArtifact>> {
         &self.surroundings.inputs
+    }
+
+    /// The output called `output` as this node left it when only its files outside the store were others. It may save
+    /// work but must not change what is written.
+    pub fn earlier(&self, output: &str) -> Option<&InputArtifact> {
+        self.surroundings.earlier.get(output)
     }
 
     /// The resolved path of the file or folder that the parameter `param` names.

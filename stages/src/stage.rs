@@ -217,6 +217,8 @@ pub struct Resources {
     pub memory: Option<u64>,
     /// Whether it computes on the run's device, so that on a GPU it wants one to itself.
     pub device: bool,
+    /// Whether it goes faster with what it left when only its files outside the store were others.
+    pub earlier: bool,
 }
 
 /// How many threads a stage can use.

@@ -18,6 +18,8 @@ pub(crate) struct Workshop {
     folder: TempDir,
     /// What every stage gets of the values that it declared.
     pub(crate) ambient: AmbientValues,
+    /// What a stage finds of an earlier run.
+    pub(crate) earlier: BTreeMap<String, InputArtifact>,
     /// Lines that stages wrote to their logs.
     pub(crate) log: Lines,
 }
@@ -41,7 +43,8 @@ impl Workshop {
     pub(crate) fn new() -> Self {
         let ambient =
             AmbientValues { seed: Some(0), round: Some(0), learners: Some(1), previous_learners: None, learner: None };
-        Self { folder: TempDir::new().expect("a temporary folder can be made"), ambient, log: Lines::default() }
+        let folder = TempDir::new().expect("a temporary folder can be made");
+        Self { folder, ambient, earlier: BTreeMap::new(), log: Lines::default() }
     }
 
     /// The folder, for files that a stage reads from outside the store.
@@ -79,6 +82,7 @@ impl Workshop {
             ambient,
             device: DeviceChoice::Cpu,
             threads: rayon::current_num_threads(),
+            earlier: self.earlier.clone(),
             outputs,
             scratch,
             observer: &self.log,
@@ -104,6 +108,7 @@ impl Workshop {
             ambient: self.ambient,
             device: DeviceChoice::Cpu,
             threads: 1,
+            earlier: BTreeMap::new(),
             outputs: home.clone(),
             scratch: home.join("scratch"),
             observer: &self.log,

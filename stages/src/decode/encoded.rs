@@ -95,20 +95,37 @@ impl Encoded {
 }
 
 impl Payload<'_> {
-    /// The picture.
+    /// The same with its bytes in memory.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is larger than the limits allow.
+    pub fn read(self, limits: Limits) -> Result<Self, Undecoded> {
+        let Payload::File(path) = self else { return Ok(self) };
+        let length = fs::metadata(&path)?.len();
+        if length > limits.bytes {
+            return Err(PictureError::Limit { found: length, unit: "bytes", limit: limits.bytes }.into());
+        }
+        Ok(Payload::Bytes(fs::read(&path)?))
+    }
+
+    /// The digest of the bytes that were read.
+    pub fn content(&self) -> [u8; 32] {
+        let bytes = match self {
+            Payload::File(_) => &[],
+            Payload::Bytes(bytes) => bytes.as_slice(),
+            Payload::Grey(_, _, pixels) => pixels,
+        };
+        *blake3::hash(bytes).as_bytes()
+    }
+
+    /// The picture. The memory of `spare` may be used again for it.
     ///
     /// # Errors
     /// The file cannot be read, or its bytes are no picture.
-    pub fn decode(self, background: [u8; 3], limits: Limits) -> Result<Raster, Undecoded> {
-        match self {
-            Payload::File(path) => {
-                let length = fs::metadata(&path)?.len();
-                if length > limits.bytes {
-                    return Err(PictureError::Limit { found: length, unit: "bytes", limit: limits.bytes }.into());
-                }
-                Ok(decode(&fs::read(&path)?, background, limits)?)
-            }
-            Payload::Bytes(bytes) => Ok(decode(&bytes, background, limits)?),
+    pub fn decode(self, background: [u8; 3], limits: Limits, spare: Vec<u8>) -> Result<Raster, Undecoded> {
+        match self.read(limits)? {
+            Payload::File(_) => unreachable!("a file's bytes were just read"),
+            Payload::Bytes(bytes) => Ok(decode(&bytes, background, limits, spare)?),
             Payload::Grey(height, width, pixels) => {
                 let pixels = pixels.iter().flat_map(|&value| [value; 3]).collect();
                 Ok(Raster { height, width, pixels })

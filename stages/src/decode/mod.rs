@@ -1,16 +1,21 @@
 //! `decode`: from a data set on disk to the table of images.
 //!
 //! Read this file first, then [`dataset`] (which images there are), [`splits`] (what they are for), [`encoded`] (where their
-//! bytes come from) and [`picture`] (from bytes to pixels). Images are decoded in chunks on all threads while the chunk
-//! before is written, so memory stays bounded and the table is the same for any number of threads.
+//! bytes come from), [`picture`] (from bytes to pixels) and [`known`] (what an earlier run decoded). Images are decoded in
+//! chunks on all threads while the chunk before is written, so memory stays bounded and the table is the same for any
+//! number of threads.
 
 pub mod dataset;
 pub mod encoded;
+pub mod known;
 pub mod picture;
 pub mod splits;
+#[cfg(feature = "svg")]
+pub mod svg;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
@@ -23,11 +28,13 @@ use crate::error::StageError;
 use crate::kind::Kind;
 use crate::stage::{Ambient, Output, ParamError, Ports, Resources, Source, Stage, Threads};
 use crate::tables::Split;
+use crate::tables::contents::{self, Content};
 use crate::tables::images::{ImageRow, ImagesWriter};
 use crate::tables::skipped::{self, SkippedRow};
 use crate::views::resize::{resized, scaled};
 use dataset::{Dataset, Entry, Listing, named_or_table, named_or_table_schema};
-use encoded::Undecoded;
+use encoded::{Payload, Undecoded};
+use known::{Earlier, Known};
 use picture::{Limits, Raster};
 use splits::SplitRule;
 
@@ -89,7 +96,7 @@ pub enum OnError {
 
 impl Stage for Decode {
     const NAME: &'static str = "decode";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Reads a data set and decodes its images into a table";
 
     fn ports(&self) -> Ports {
@@ -116,7 +123,7 @@ impl Stage for Decode {
     }
 
     fn resources(&self) -> Resources {
-        Resources { threads: Threads::Many, ..Resources::default() }
+        Resources { threads: Threads::Many, earlier: true, ..Resources::default() }
     }
 
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
@@ -126,11 +133,19 @@ impl Stage for Decode {
             take_per_class(&mut listing.entries, most);
         }
         let streams = if self.split.draws() { Some(context.streams()?) } else { None };
-        self.split.apply(&mut listing.entries, listing.classes.len(), streams.as_ref())?;
+        self.split.apply(&mut listing.entries, &listing.classes, streams.as_ref())?;
         tell_counts(context, &listing);
-        let mut written =
-            Written { images: ImagesWriter::create(context, "images")?, labels: HashMap::new(), skipped: Vec::new() };
-        self.decode(&mut listing, &mut written, context)?;
+        let earlier = context.earlier("images").map(Earlier::open).transpose()?;
+        let known = earlier.as_ref().map(Earlier::pictures).transpose()?;
+        let mut written = Written::create(context)?;
+        self.decode(&mut listing, known.as_ref(), &mut written, context)?;
+        if known.is_some() {
+            context.log(format!(
+                "{} images were known, {} decoded",
+                written.known,
+                written.contents.len() - written.known
+            ));
+        }
         if written.labels.is_empty() {
             return Err(StageError::input(format!("No image of `{}` could be decoded", root.display())));
         }
@@ -138,23 +153,30 @@ impl Stage for Decode {
             context.log(format!("Skipped `{}`, which {}", skipped.source, skipped.reason));
         }
         written.images.finish(context)?;
+        contents::write(context, "images", &written.contents)?;
         skipped::write(context, "images", &written.skipped)
     }
 }
 
 impl Decode {
     /// Decodes a chunk on all threads while the one before is written.
-    fn decode(&self, listing: &mut Listing, written: &mut Written, context: &Context<'_>) -> Result<(), StageError> {
+    fn decode(
+        &self,
+        listing: &mut Listing,
+        known: Option<&Known<'_>>,
+        written: &mut Written,
+        context: &Context<'_>,
+    ) -> Result<(), StageError> {
         let Listing { entries, classes, encoded, .. } = listing;
         let (mut done, mut size) = (0, FIRST_CHUNK);
-        let mut previous: Vec<(&Entry, String, Result<Raster, Undecoded>)> = Vec::new();
+        let mut previous: Vec<(&Entry, String, Result<Decoded, Undecoded>)> = Vec::new();
         loop {
             context.check_cancelled()?;
             let chunk = &entries[done..(done + size).min(entries.len())];
             let payloads = encoded.fetch(chunk)?;
-            let (wrote, rasters) = rayon::join(
+            let (wrote, decoded) = rayon::join(
                 || written.push_all(std::mem::take(&mut previous), classes, self.on_error),
-                || payloads.into_par_iter().map(|payload| self.raster(payload)).collect::<Vec<_>>(),
+                || payloads.into_par_iter().map(|payload| self.decoded(payload, known)).collect::<Vec<_>>(),
             );
             wrote?;
             if chunk.is_empty() {
@@ -162,18 +184,27 @@ impl Decode {
             }
             done += chunk.len();
             // How many images are decoded at a time decides about memory alone: no result depends on it.
-            let bytes: usize = rasters.iter().flatten().map(|raster| raster.pixels.len()).sum();
+            let bytes: usize = decoded.iter().flatten().map(|decoded| decoded.raster.pixels.len()).sum();
             size = (CHUNK_BYTES / (bytes / chunk.len()).max(1)).clamp(8, 4096);
             let names = chunk.iter().map(|entry| encoded.name(entry));
             previous =
-                chunk.iter().zip(names).zip(rasters).map(|((entry, name), raster)| (entry, name, raster)).collect();
+                chunk.iter().zip(names).zip(decoded).map(|((entry, name), decoded)| (entry, name, decoded)).collect();
             context.progress(done as u64, entries.len() as u64, "images");
         }
     }
 
+    fn decoded(&self, payload: Payload<'_>, known: Option<&Known<'_>>) -> Result<Decoded, Undecoded> {
+        let payload = payload.read(self.limits)?;
+        let content = payload.content();
+        match known.and_then(|known| known.picture(&content)) {
+            Some(raster) => Ok(Decoded { content, raster, was_known: true }),
+            None => Ok(Decoded { content, raster: self.raster(payload)?, was_known: false }),
+        }
+    }
+
     /// The picture in its final size.
-    fn raster(&self, payload: encoded::Payload<'_>) -> Result<Raster, Undecoded> {
-        let raster = payload.decode(self.background, self.limits)?;
+    fn raster(&self, payload: Payload<'_>) -> Result<Raster, Undecoded> {
+        let raster = payload.decode(self.background, self.limits, SPARE.take())?;
         let (height, width) = match self.resize {
             Some(Resize::Exact([height, width])) => (height.into(), width.into()),
             Some(Resize::Shorter(side)) if raster.height.min(raster.width) > usize::from(side) => {
@@ -181,28 +212,51 @@ impl Decode {
             }
             _ => return Ok(raster),
         };
-        Ok(Raster { height, width, pixels: resized(raster.as_picture(), height, width) })
+        let pixels = resized(raster.as_picture(), height, width);
+        SPARE.set(raster.pixels);
+        Ok(Raster { height, width, pixels })
     }
+}
+
+thread_local! {
+    /// Memory of the last picture that this thread has resized, for its next one.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A picture in its final size, and what it was made from.
+struct Decoded {
+    content: Content,
+    raster: Raster,
+    was_known: bool,
 }
 
 /// The table as far as it is written.
 struct Written {
     images: ImagesWriter,
+    /// What each image was decoded from.
+    contents: Vec<Content>,
+    /// How many images did not have to be decoded.
+    known: usize,
     /// Label of each class that has an image, by first appearance.
     labels: HashMap<usize, u32>,
     skipped: Vec<SkippedRow>,
 }
 
 impl Written {
+    fn create(context: &mut Context<'_>) -> Result<Self, StageError> {
+        let images = ImagesWriter::create(context, "images")?;
+        Ok(Self { images, contents: Vec::new(), known: 0, labels: HashMap::new(), skipped: Vec::new() })
+    }
+
     fn push_all(
         &mut self,
-        chunk: Vec<(&Entry, String, Result<Raster, Undecoded>)>,
+        chunk: Vec<(&Entry, String, Result<Decoded, Undecoded>)>,
         classes: &[String],
         on_error: OnError,
     ) -> Result<(), StageError> {
-        for (entry, name, raster) in chunk {
-            match raster {
-                Ok(raster) => self.push(entry, &raster, classes)?,
+        for (entry, name, decoded) in chunk {
+            match decoded {
+                Ok(decoded) => self.push(entry, &decoded, classes)?,
                 Err(reason) if on_error == OnError::Skip => {
                     self.skipped.push(SkippedRow { source: entry.source.clone(), reason: reason.to_string() });
                 }
@@ -212,7 +266,10 @@ impl Written {
         Ok(())
     }
 
-    fn push(&mut self, entry: &Entry, raster: &Raster, classes: &[String]) -> Result<(), StageError> {
+    fn push(&mut self, entry: &Entry, decoded: &Decoded, classes: &[String]) -> Result<(), StageError> {
+        let Decoded { content, raster, was_known } = decoded;
+        self.contents.push(*content);
+        self.known += usize::from(*was_known);
         let next = self.labels.len() as u32;
         let label = *self.labels.entry(entry.class).or_insert(next);
         self.images.push(&ImageRow {

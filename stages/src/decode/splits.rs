@@ -53,19 +53,24 @@ impl SplitRule {
         Ok(())
     }
 
-    /// Gives every entry its split. `classes` are named by number; `streams` decide where the choice is random.
+    /// Gives every entry its split. `classes` are the names of the classes; `streams` decide where the choice is random.
     ///
     /// # Errors
     /// The data set says nothing and the rule neither, or there are too few classes.
-    pub fn apply(&self, entries: &mut [Entry], classes: usize, streams: Option<&Streams>) -> Result<(), StageError> {
+    pub fn apply(
+        &self,
+        entries: &mut [Entry],
+        classes: &[String],
+        streams: Option<&Streams>,
+    ) -> Result<(), StageError> {
         if let Some(amount) = self.train {
-            let all: Vec<usize> = (0..classes).collect();
-            let train = self.chosen("train", amount, &all, streams)?;
-            if train.len() == classes {
-                return Err(StageError::input(format!("All {classes} classes would be trained on and none tested")));
+            let train = self.chosen("train", amount, (0..classes.len()).collect(), classes, streams)?;
+            if train.len() == classes.len() {
+                let count = classes.len();
+                return Err(StageError::input(format!("All {count} classes would be trained on and none tested")));
             }
             for entry in entries.iter_mut() {
-                let seen = train.contains(&entry.class);
+                let seen = train.binary_search(&entry.class).is_ok();
                 entry.split = Some(if seen { Split::Train } else { Split::Test });
             }
         }
@@ -82,15 +87,15 @@ impl SplitRule {
                 entries.iter().filter(|entry| entry.split == Some(Split::Train)).map(|entry| entry.class).collect();
             trained.sort_unstable();
             trained.dedup();
-            let held_out = self.chosen("validation", amount, &trained, streams)?;
-            if held_out.len() == trained.len() {
-                let count = trained.len();
+            let count = trained.len();
+            let held_out = self.chosen("validation", amount, trained, classes, streams)?;
+            if held_out.len() == count {
                 return Err(StageError::input(format!(
                     "All {count} training classes would be held out for validation"
                 )));
             }
             for entry in entries.iter_mut().filter(|entry| entry.split == Some(Split::Train)) {
-                if held_out.contains(&entry.class) {
+                if held_out.binary_search(&entry.class).is_ok() {
                     entry.split = Some(Split::Validation);
                 }
             }
@@ -98,23 +103,24 @@ impl SplitRule {
         Ok(())
     }
 
-    /// `amount` of these classes. Each class has a lot of its own, so that a class more or less does not shuffle the others.
+    /// `amount` of the classes with the numbers `ranked`, sorted. Each name has a lot of its own, so that a class more or
+    /// less does not shuffle the others.
     fn chosen(
         &self,
         name: &str,
         amount: f64,
-        classes: &[usize],
+        mut ranked: Vec<usize>,
+        classes: &[String],
         streams: Option<&Streams>,
     ) -> Result<Vec<usize>, StageError> {
-        let count = if amount < 1.0 { (amount * classes.len() as f64).round() as usize } else { amount as usize };
-        if count == 0 || count > classes.len() {
-            let message = format!("`split.{name}` asks for {count} of {} classes", classes.len());
+        let count = if amount < 1.0 { (amount * ranked.len() as f64).round() as usize } else { amount as usize };
+        if count == 0 || count > ranked.len() {
+            let message = format!("`split.{name}` asks for {count} of {} classes", ranked.len());
             return Err(StageError::input(message));
         }
-        let mut ranked = classes.to_vec();
         if let (Choose::Random, Some(streams)) = (self.choose, streams) {
             let lots = streams.named("split").named(name);
-            ranked.sort_by_cached_key(|&class| (lots.at(class as u64).seed(), class));
+            ranked.sort_by_cached_key(|&class| (lots.named(&classes[class]).seed(), class));
         }
         ranked.truncate(count);
         ranked.sort_unstable();

@@ -240,6 +240,79 @@ fn parquet_of_hugging_face() {
     );
 }
 
+#[test]
+fn lists_of_files() {
+    let shop = Workshop::new();
+    for (shade, name) in ["one.png", "deep/two.png", "three.png"].into_iter().enumerate() {
+        put(shop.path(), &format!("root/pictures/{name}"), &picture(shade as u8, 6, 6));
+    }
+    let rows =
+        [("one.png", "cat", "train", "3"), ("deep/two.png", "dog", "test", ""), ("three.png", "cat", "query", "0")];
+    for (ending, comma) in [("csv", ","), ("tsv", "\t")] {
+        let line = |cells: [&str; 5]| cells.join(comma) + "\n";
+        let heads = line(["class", "file", "remark", "split", "camera"]);
+        let rows = rows
+            .map(|(file, class, split, camera)| line([class, &format!("pictures/{file}"), "\"a, b\"", split, camera]));
+        put(shop.path(), &format!("root/list.{ending}"), (heads + &rows.concat()).as_bytes());
+        let dataset = json!({ "kind": "list", "file": format!("list.{ending}"), "image": "file" });
+        let images = images(&shop, json!({ "dataset": dataset, "root": "root" }));
+        assert_eq!(images.classes().unwrap(), ["cat", "dog", "cat"]);
+        assert_eq!(images.splits().unwrap(), [Split::Train, Split::Test, Split::Query]);
+        assert_eq!(images.cameras().unwrap(), [Some(3), None, Some(0)]);
+        assert_eq!(images.sources().unwrap()[1], "pictures/deep/two.png");
+        assert_eq!(images.pixels().unwrap().of(2).pixels[0], 2);
+    }
+    let told = |list: &str| {
+        put(shop.path(), "root/list.csv", list.as_bytes());
+        failure(&shop, json!({ "dataset": { "kind": "list", "file": "list.csv" }, "root": "root" }))
+    };
+    insta::assert_snapshot!(told("file,class\nx,y\n"), @"`HERE/root/list.csv` has no column `image` of files");
+    insta::assert_snapshot!(told("image,kind\nx,y\n"), @"`HERE/root/list.csv` has no column `class` of classes");
+    insta::assert_snapshot!(told("image,class\nx,\n"), @"Row 0 of `HERE/root/list.csv` has no class");
+    insta::assert_snapshot!(
+        told("image,class\nx,y\nx,y,z\n"),
+        @"`HERE/root/list.csv` has 3 values in row 1 but 2 names of columns"
+    );
+    insta::assert_snapshot!(told(""), @"`HERE/root/list.csv` is empty");
+    insta::assert_snapshot!(
+        told("image,class,split\nx,y,exam\n"),
+        @"Row 0 of `HERE/root/list.csv` has a wrong split: `exam` is no split; it must be `train`, `validation`, `test`, `query` or `gallery`"
+    );
+    insta::assert_snapshot!(told("image,class,split\n../x,y,test\n"), @"The image `../x` lies outside `HERE/root`");
+    insta::assert_snapshot!(
+        failure(&shop, json!({ "dataset": { "kind": "list", "file": "../list.csv" }, "root": "root" })),
+        @"The list `../list.csv` lies outside `HERE/root`"
+    );
+}
+
+/// Ten images are added, one is renamed, one changes and one goes: what is known is not decoded again, and nobody can see
+/// it in the bytes.
+#[test]
+fn known_images_are_not_decoded_again() {
+    let mut shop = Workshop::new();
+    folders(&shop);
+    let params = json!({
+        "dataset": "folder", "root": "root", "resize": { "exact": [5, 7] }, "split": { "train": 0.5 }, "on_error": "skip"
+    });
+    let before = shop.run(&stage(params.clone()), &[]).unwrap();
+    for number in 0..10 {
+        put(
+            shop.path(),
+            &format!("root/{}/new{number}.png", ["a", "bb"][number % 2]),
+            &picture(99 + number as u8, 9, 9),
+        );
+    }
+    fs::rename(shop.path().join("root/a/0.png"), shop.path().join("root/d/moved.png")).unwrap();
+    put(shop.path(), "root/c/1.png", &picture(200, 12, 8));
+    put(shop.path(), "root/c/2.png", b"damaged");
+    let scratch = shop.run(&stage(params.clone()), &[]).unwrap();
+    shop.earlier = [("images".to_owned(), artifact(Kind::Images, &before["images"].folder))].into();
+    shop.log.0.lock().unwrap().clear();
+    let incremental = shop.run(&stage(params), &[]).unwrap();
+    assert_eq!(digest(&incremental), digest(&scratch));
+    assert!(shop.log.0.lock().unwrap().contains(&"10 images were known, 11 decoded".to_owned()));
+}
+
 /// Lists a data set in miniature: per image its class, split, camera and first grey level, which is the number of the file.
 fn listed(shop: &Workshop, dataset: &str, files: &[&str], lists: &[(&str, &str)]) -> String {
     for (number, file) in files.iter().enumerate() {
@@ -480,7 +553,7 @@ fn parameters_that_cannot_be_meant_are_refused() {
         let error = kind.parse(params).err().unwrap();
         format!("{}: {error}", error.key)
     };
-    insta::assert_snapshot!(check(json!({ "dataset": "folders", "root": "x" })), @"dataset: unknown variant `folders`, expected one of `folder`, `idx`, `parquet`, `sop`, `cars`, `cub`, `in_shop`, `vehicle_id`, `market`");
+    insta::assert_snapshot!(check(json!({ "dataset": "folders", "root": "x" })), @"dataset: unknown variant `folders`, expected one of `folder`, `idx`, `list`, `parquet`, `sop`, `cars`, `cub`, `in_shop`, `vehicle_id`, `market`");
     insta::assert_snapshot!(check(json!({ "dataset": { "kind": "folder", "split": true }, "root": "x" })), @"dataset: unknown field `split`, expected `by_split`");
     insta::assert_snapshot!(check(json!({ "dataset": 3, "root": "x" })), @"dataset: invalid type: integer `3`, expected the name of a data set, or a table with its `kind`");
     insta::assert_snapshot!(check(json!({ "dataset": "folder" })), @": missing field `root`");
@@ -495,5 +568,5 @@ fn the_version_stands_for_these_bytes() {
     folders(&shop);
     let split = json!({ "train": 2, "validation": 1, "choose": "first" });
     let params = json!({ "dataset": "folder", "root": "root", "split": split, "resize": { "exact": [6, 5] } });
-    assert_eq!((Decode::VERSION, digest(&shop.run(&stage(params), &[]).unwrap()).as_str()), (1, "f40e8771a9675c85"));
+    assert_eq!((Decode::VERSION, digest(&shop.run(&stage(params), &[]).unwrap()).as_str()), (2, "28486281c69be712"));
 }

@@ -90,12 +90,11 @@ impl<'a> Loader<'a> {
     pub fn batch(&self, request: &Request) -> Result<Vec<f32>, StageError> {
         let shown = self.side().pow(2) * 3;
         let mut values = vec![0.0; request.ids.len() * shown];
-        let normalised = Normalised::new(&self.preprocessing);
         values.par_chunks_exact_mut(shown).zip(&request.shown()).try_for_each_init(
             || vec![0; shown],
             |pixels, (values, &(id, look))| {
                 self.show(id, look, pixels)?;
-                normalised.write(pixels, values);
+                self.preprocessing.normalise(pixels, values);
                 Ok(())
             },
         )?;
@@ -172,33 +171,6 @@ impl<'a> Loader<'a> {
         match self.preprocessing.channels {
             ChannelOrder::Rgb => mean,
             ChannelOrder::Bgr => [mean[2], mean[1], mean[0]],
-        }
-    }
-}
-
-/// [`Preprocessing::normalise`] for one image, where it lies in a core's cache.
-struct Normalised {
-    source: [usize; 3],
-    mean: [f32; 3],
-    std: [f32; 3],
-}
-
-impl Normalised {
-    fn new(preprocessing: &Preprocessing) -> Self {
-        let source = match preprocessing.channels {
-            ChannelOrder::Rgb => [0, 1, 2],
-            ChannelOrder::Bgr => [2, 1, 0],
-        };
-        Self { source, mean: preprocessing.mean, std: preprocessing.std }
-    }
-
-    fn write(&self, pixels: &[u8], values: &mut [f32]) {
-        let (pixels, _) = pixels.as_chunks::<3>();
-        let (values, _) = values.as_chunks_mut::<3>();
-        for (value, pixel) in values.iter_mut().zip(pixels) {
-            for c in 0..3 {
-                value[c] = (f32::from(pixel[self.source[c]]) - self.mean[c]) / self.std[c];
-            }
         }
     }
 }

@@ -6,6 +6,7 @@
 //! not copied) or Parquet; readers take both, so that a `command` may write either.
 
 pub mod assignments;
+pub mod contents;
 pub mod embeddings;
 pub mod facets;
 mod file;

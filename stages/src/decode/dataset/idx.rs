@@ -36,6 +36,10 @@ pub struct Idx {
 impl Idx {
     pub(super) fn list(&self, root: &Path) -> Result<Listing, StageError> {
         let mut classes = Classes::default();
+        // Classes that have names are in the order of their labels, whichever comes first in the files.
+        for name in &self.classes {
+            classes.place(name);
+        }
         let mut entries = Vec::new();
         let (mut pixels, mut size) = (Vec::new(), None);
         for (split, images, labels) in FILES {

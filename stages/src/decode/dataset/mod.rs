@@ -5,10 +5,12 @@
 
 pub mod cars;
 pub mod cub;
+mod described;
 pub mod folder;
 pub mod idx;
 pub mod in_shop;
 mod lines;
+pub mod list;
 pub mod market;
 mod mat;
 pub mod parquet;
@@ -36,6 +38,8 @@ pub enum Dataset {
     Folder(folder::Folder),
     /// The four files of MNIST and its relatives.
     Idx(idx::Idx),
+    /// A list of image files: CSV, TSV, Parquet or Arrow.
+    List(list::List),
     /// Parquet with the bytes of image files.
     Parquet(parquet::Parquet),
     /// Stanford Online Products.
@@ -61,6 +65,7 @@ impl Dataset {
         let listing = match self {
             Dataset::Folder(dataset) => dataset.list(root),
             Dataset::Idx(dataset) => dataset.list(root),
+            Dataset::List(dataset) => dataset.list(root),
             Dataset::Parquet(dataset) => dataset.list(root),
             Dataset::Sop(dataset) => dataset.list(root),
             Dataset::Cars(dataset) => dataset.list(root),
@@ -127,9 +132,13 @@ pub enum Place {
 
 impl Place {
     fn leads_outside(&self) -> bool {
-        let Place::File(path) = self else { return false };
-        !path.components().all(|component| matches!(component, Component::Normal(_) | Component::CurDir))
+        matches!(self, Place::File(path) if leads_outside(path))
     }
+}
+
+/// Whether a path may leave the folder that it is relative to.
+fn leads_outside(path: &Path) -> bool {
+    !path.components().all(|component| matches!(component, Component::Normal(_) | Component::CurDir))
 }
 
 /// How many images and classes a split is known to have.
