@@ -11,6 +11,7 @@ pub mod plan;
 pub mod run;
 pub mod runs;
 pub mod schema;
+pub mod show;
 pub mod stages;
 
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Draws the DAG
     Graph(graph::GraphArgs),
+    /// Writes a contact sheet of a node's images, or of images and their views
+    Show(show::ShowArgs),
     /// Lists the runs
     Runs(runs::RunsArgs),
     /// Shows the metrics of runs side by side
@@ -100,6 +103,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Some(Command::Plan(args)) => args.run(),
         Some(Command::Explain(args)) => args.run(),
         Some(Command::Graph(args)) => args.run(),
+        Some(Command::Show(args)) => args.run(),
         Some(Command::Runs(args)) => args.run(),
         Some(Command::Diff(args)) => args.run(),
         Some(Command::Cache(args)) => args.run(),

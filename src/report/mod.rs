@@ -5,6 +5,7 @@ pub mod difference;
 pub mod event;
 pub mod metrics;
 pub mod run_folder;
+pub mod sheet;
 pub mod sinks;
 
 use std::collections::BTreeMap;
