@@ -1,0 +1,91 @@
+//! How long a folder of generated JPEG files takes to be decoded by `dnc-run`: at first, again, and after ten more files;
+//! with the most memory that each took. Half as many files tell whether time is linear in their number.
+//!
+//! usage: `bench_decode [PATTERN] [--images N]`, by default 12,000 images of 500 × 500, brought to 96 × 96; `bench_data` must
+//! be told to `make bench` too, since it builds `dnc-run`
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+use std::{env, fs};
+
+use anyhow::{Context as _, Result, ensure};
+use dnc_bench::{Bench, Work};
+use image::codecs::jpeg::JpegEncoder;
+use image::{Rgb, RgbImage};
+use rayon::prelude::*;
+
+/// Images of a class.
+const PER_CLASS: usize = 6;
+const ADDED: usize = 10;
+const SIDE: u32 = 500;
+
+fn main() -> Result<()> {
+    let bench = Bench::from_args(&["--images"]);
+    let images: usize = bench.option("--images").map_or(Ok(12_000), str::parse)?;
+    if !bench.wants("decode/folder") {
+        return Ok(());
+    }
+    let program =
+        env::current_exe()?.parent().and_then(Path::parent).context("An example lies in a folder")?.join("dnc-run");
+    ensure!(program.is_file(), "Build `{}` first", program.display());
+    for images in [images / 2, images] {
+        let project = tempfile::tempdir()?;
+        generate(project.path(), 0..images)?;
+        let manifest = "name = \"bench\"\n[stage.decode]\ndataset = \"folder\"\nroot = \"images\"\n\
+                        resize = { exact = [96, 96] }\nsplit = { train = 0.5 }\n";
+        fs::write(project.path().join("bench.toml"), manifest)?;
+        measure(&bench, &program, project.path(), images, "first")?;
+        measure(&bench, &program, project.path(), images, "again")?;
+        generate(project.path(), images..images + ADDED)?;
+        measure(&bench, &program, project.path(), images, "ten_more")?;
+    }
+    Ok(())
+}
+
+/// Runs the manifest and prints how long it took and the most memory of the process.
+fn measure(bench: &Bench, program: &Path, project: &Path, images: usize, what: &str) -> Result<()> {
+    let begin = Instant::now();
+    let mut child = Command::new(program)
+        .args(["bench.toml", "--quiet", "--threads", &bench.threads.to_string()])
+        .current_dir(project)
+        .stdin(Stdio::null())
+        .spawn()?;
+    let mut peak = 0;
+    let status = loop {
+        // The kernel forgets the figure when the process ends, so it is looked at while it runs.
+        peak = peak_mib(child.id()).unwrap_or(0).max(peak);
+        match child.try_wait()? {
+            Some(status) => break status,
+            None => std::thread::sleep(std::time::Duration::from_millis(5)),
+        }
+    };
+    ensure!(status.success(), "The run failed");
+    let work = Work::new(images, "images").also("peak_mib", peak);
+    bench.print(&format!("decode/folder/jpeg{SIDE}/96/n{images}/{what}"), begin.elapsed().as_secs_f64(), work);
+    Ok(())
+}
+
+fn peak_mib(process: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? / 1024)
+}
+
+/// Writes the images with these numbers: smooth waves with some grain, about 25 kB each.
+fn generate(project: &Path, numbers: std::ops::Range<usize>) -> Result<()> {
+    numbers.into_par_iter().try_for_each(|number| {
+        let folder: PathBuf = project.join(format!("images/{:06}", number / PER_CLASS));
+        fs::create_dir_all(&folder)?;
+        let (across, down) = (0.01 + (number % 97) as f32 * 1e-3, 0.01 + (number % 89) as f32 * 1e-3);
+        let image = RgbImage::from_fn(SIDE, SIDE, |x, y| {
+            let grain = (x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503) ^ number as u32) % 16;
+            let wave = |phase: f32| 128.0 + 100.0 * (x as f32 * across + phase).sin() * (y as f32 * down).cos();
+            Rgb([0.0, 2.0, 4.0].map(|phase| wave(phase) as u8 + grain as u8))
+        });
+        let mut bytes = Vec::new();
+        JpegEncoder::new_with_quality(&mut bytes, 75).encode_image(&image)?;
+        fs::write(folder.join(format!("{number:06}.jpg")), bytes)?;
+        Ok(())
+    })
+}
