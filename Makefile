@@ -31,7 +31,7 @@ bench:
 PEERS ?= ../shared/peers
 PEERS_PYTHON ?= python3
 bench-peers:
-	$(CARGO) build $(PROFILE) --locked --workspace --example bench_models --example bench_search
+	$(CARGO) build $(PROFILE) --locked --workspace --example bench_models --example bench_search --example bench_data
 	$(PEERS_PYTHON) scripts/bench_peers.py '$(ONLY)' --binaries $(BUILT)/examples --peers $(PEERS) $(BENCH_ARGS)
 
 # Type-checks the workspace for a GPU. It needs none, but NVIDIA's compiler, which comes from PyPI into a private folder; of

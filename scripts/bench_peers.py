@@ -15,6 +15,8 @@ ROWS = [
     ("embed/resnet18/64/b80", "(/channels_last)?", 1.0, "bench_models"),
     ("embed/efficientnet_lite0/96/b80", "(/channels_last)?", 1.3, "bench_models"),
     ("embed/resnet50/224/b16", "(/channels_last)?", 1.3, "bench_models"),
+    ("decode/eval/jpeg500/224", "", 2.0, "bench_data"),
+    ("decode/train/jpeg500/224", "", 2.0, "bench_data"),
     ("neighbours/n60502/d128/k1001/q6000", "", 2.0, "bench_search"),
     ("neighbours/n60502/d512/k101/q6000", "", 2.0, "bench_search"),
     ("kmeans/lloyd/n60000/d1280/k8/i20", "", 1.0, "bench_search"),
