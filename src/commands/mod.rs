@@ -4,7 +4,9 @@ pub mod cache;
 pub mod completions;
 pub mod diff;
 pub mod explain;
+pub mod export;
 pub mod graph;
+pub mod import_weights;
 pub mod manifest_args;
 pub mod place;
 pub mod plan;
@@ -48,6 +50,10 @@ enum Command {
     Runs(runs::RunsArgs),
     /// Shows the metrics of runs side by side
     Diff(diff::DiffArgs),
+    /// Writes a run's model for PyTorch: weights as safetensors under published names
+    Export(export::ExportArgs),
+    /// Turns weights saved by PyTorch into safetensors
+    ImportWeights(import_weights::ImportWeightsArgs),
     /// Shows or tends the store
     Cache(cache::CacheArgs),
     /// Lists the stages, or the parameters of one
@@ -106,6 +112,8 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Some(Command::Show(args)) => args.run(),
         Some(Command::Runs(args)) => args.run(),
         Some(Command::Diff(args)) => args.run(),
+        Some(Command::Export(args)) => args.run(),
+        Some(Command::ImportWeights(args)) => args.run(),
         Some(Command::Cache(args)) => args.run(),
         Some(Command::Stages(args)) => args.run(),
         Some(Command::Schema(args)) => args.run(),

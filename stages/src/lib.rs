@@ -19,6 +19,7 @@ pub mod init;
 pub mod kind;
 pub mod loader;
 pub mod merge;
+pub mod pytorch;
 pub mod stage;
 pub mod tables;
 #[cfg(test)]

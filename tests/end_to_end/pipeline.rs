@@ -36,4 +36,14 @@ fn threads_jobs_and_stores_do_not_change_a_byte() {
     let lines: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
     assert_eq!(lines[0]["values"].as_array().map(Vec::len), Some(2), "{json}");
     assert_eq!(project.call(&["diff", "quickstart/9", "--runs", "runs"]).code, Some(2));
+
+    let told = project.run(&["export", "quickstart", "model", "--runs", "runs"]).stderr;
+    assert!(told.contains("the model of `merge@1`") && told.contains("plain"), "{told}");
+    assert!(project.read("model/README.md").contains("learners.safetensors"));
+    project.run(&["import-weights", "model/model.safetensors", "plain.safetensors", "--backbone", "plain"]);
+    let misfit =
+        project.call(&["import-weights", "model/model.safetensors", "x.safetensors", "--backbone", "resnet18"]);
+    assert_eq!(misfit.code, Some(2), "{}", misfit.stderr);
+    assert!(misfit.stdout.contains("missing      bn1.weight") && !project.path().join("x.safetensors").exists());
+    assert_eq!(project.call(&["export", "quickstart", "m", "--runs", "runs", "--node", "embed@0"]).code, Some(2));
 }

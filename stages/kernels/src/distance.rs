@@ -17,38 +17,89 @@ pub(crate) fn rounding(dim: usize) -> f32 {
 /// D(a, b) of two rows of equal length.
 #[inline(always)]
 pub(crate) fn squared(a: &[f32], b: &[f32]) -> f32 {
-    sum(a, b, |a, b| (a - b) * (a - b))
+    sum::<SquaredDifference>(a, b)
 }
 
 /// ‖a‖².
 #[inline(always)]
 pub(crate) fn squared_norm(a: &[f32]) -> f32 {
-    sum(a, a, |a, _| a * a)
+    sum::<Product>(a, a)
 }
 
-/// Σᵢ `term(aᵢ, bᵢ)` in the one order.
+/// What is summed. A trait and not a closure, because a closure's body is not always inlined into the instruction set of its caller.
+trait Term {
+    /// The term of two values; that of two zeros is 0.
+    fn of(a: f32, b: f32) -> f32;
+}
+
+struct SquaredDifference;
+
+impl Term for SquaredDifference {
+    #[inline(always)]
+    fn of(a: f32, b: f32) -> f32 {
+        (a - b) * (a - b)
+    }
+}
+
+struct Product;
+
+impl Term for Product {
+    #[inline(always)]
+    fn of(a: f32, b: f32) -> f32 {
+        a * b
+    }
+}
+
+/// A quarter of the lanes. The compiler keeps arrays of this length in registers, but not one of all lanes.
+type Lanes = [f32; LANES / 4];
+
+/// Σᵢ `T::of(aᵢ, bᵢ)` in the one order.
 #[inline(always)]
-fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
+fn sum<T: Term>(a: &[f32], b: &[f32]) -> f32 {
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    let mut lanes = [0.0f32; LANES];
+    let [mut l0, mut l1, mut l2, mut l3] = [Lanes::default(); 4];
     for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
-            *lane += term(*a, *b);
-        }
+        let (a, b) = (quarters(a), quarters(b));
+        add::<T>(&mut l0, &a[0], &b[0]);
+        add::<T>(&mut l1, &a[1], &b[1]);
+        add::<T>(&mut l2, &a[2], &b[2]);
+        add::<T>(&mut l3, &a[3], &b[3]);
     }
-    for (lane, (a, b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-        *lane += term(*a, *b);
+    if !a_rest.is_empty() {
+        // Zeros behind the rest change no sum.
+        let (mut a, mut b) = ([0.0; LANES], [0.0; LANES]);
+        a[..a_rest.len()].copy_from_slice(a_rest);
+        b[..b_rest.len()].copy_from_slice(b_rest);
+        let (a, b) = (quarters(&a), quarters(&b));
+        add::<T>(&mut l0, &a[0], &b[0]);
+        add::<T>(&mut l1, &a[1], &b[1]);
+        add::<T>(&mut l2, &a[2], &b[2]);
+        add::<T>(&mut l3, &a[3], &b[3]);
     }
-    let mut half = LANES / 2;
-    while half > 0 {
-        let (low, high) = lanes.split_at_mut(half);
-        for (low, high) in low.iter_mut().zip(high) {
-            *low += *high;
-        }
-        half /= 2;
+    // The tree: lanes i and i + 32, then i and i + 16, and so on.
+    for i in 0..l0.len() {
+        l0[i] = (l0[i] + l2[i]) + (l1[i] + l3[i]);
     }
-    lanes[0]
+    for i in 0..8 {
+        l0[i] += l0[i + 8];
+    }
+    for i in 0..4 {
+        l0[i] += l0[i + 4];
+    }
+    (l0[0] + l0[2]) + (l0[1] + l0[3])
+}
+
+#[inline(always)]
+fn quarters(values: &[f32; LANES]) -> &[Lanes] {
+    values.as_chunks().0
+}
+
+#[inline(always)]
+fn add<T: Term>(lanes: &mut Lanes, a: &Lanes, b: &Lanes) {
+    for i in 0..lanes.len() {
+        lanes[i] += T::of(a[i], b[i]);
+    }
 }
 
 #[cfg(test)]

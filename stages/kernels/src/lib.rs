@@ -21,6 +21,7 @@ pub mod neighbours;
 pub mod normalise;
 mod panel;
 pub mod pool;
+mod prefetch;
 mod scratch;
 mod screen;
 mod share;

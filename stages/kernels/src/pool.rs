@@ -248,24 +248,14 @@ impl Task for MaximaLine<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let mut begin = 0;
-        for (j, &end) in self.ends.iter().enumerate() {
-            let reads = &self.reads[begin..end];
-            begin = end;
-            let mut c = 0;
-            while c < self.channels {
-                let count = self.channels - c;
-                // SAFETY: the pointers are valid for all channels.
-                unsafe {
-                    let mut best = S::splat(f32::NEG_INFINITY);
-                    for &(pixel, _) in reads {
-                        best = S::max(best, S::load_up_to(pixel.add(c), count));
-                    }
-                    S::store_up_to(self.out.add(j * self.channels + c), best, count);
-                }
-                c += S::LANES;
+        // SAFETY: the pointers are valid for all channels.
+        each_vector::<S>(self.reads, self.ends, self.channels, |reads, at, c, count| unsafe {
+            let mut best = S::splat(f32::NEG_INFINITY);
+            for &(pixel, _) in reads {
+                best = S::max(best, S::load_up_to(pixel.add(c), count));
             }
-        }
+            S::store_up_to(self.out.add(at), best, count);
+        });
     }
 }
 
@@ -306,30 +296,36 @@ impl Task for ScatterLine<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let mut begin = 0;
-        for (j, &end) in self.ends.iter().enumerate() {
-            let reads = &self.reads[begin..end];
-            begin = end;
-            let mut c = 0;
-            while c < self.channels {
-                let count = self.channels - c;
-                // SAFETY: the pointers are valid for all channels, and each read lies in x.
-                unsafe {
-                    let at = j * self.channels + c;
-                    let y = S::load_up_to(self.y.add(at), count);
-                    let mut rest = S::load_up_to(self.dy.add(at), count);
-                    for &(pixel, _) in reads {
-                        let offset = pixel.offset_from(self.x) as usize + c;
-                        let x = S::load_up_to(pixel.add(c), count);
-                        let others = S::keep_where_greater(rest, y, x);
-                        let sum = self.sum.add(offset);
-                        let own = S::sub(rest, others);
-                        S::store_up_to(sum, S::add(S::load_up_to(sum, count), own), count);
-                        rest = others;
-                    }
-                }
-                c += S::LANES;
+        // SAFETY: the pointers are valid for all channels, and each read lies in x.
+        each_vector::<S>(self.reads, self.ends, self.channels, |reads, at, c, count| unsafe {
+            let y = S::load_up_to(self.y.add(at), count);
+            let mut rest = S::load_up_to(self.dy.add(at), count);
+            for &(pixel, _) in reads {
+                let x = S::load_up_to(pixel.add(c), count);
+                let others = S::keep_where_greater(rest, y, x);
+                let sum = self.sum.add(pixel.offset_from(self.x) as usize + c);
+                let own = S::sub(rest, others);
+                S::store_up_to(sum, S::add(S::load_up_to(sum, count), own), count);
+                rest = others;
             }
+        });
+    }
+}
+
+/// Calls `work(reads of the window, place of the vector in the line of outputs, its first channel, channels from there on)` for
+/// every window of a line and every vector of its channels.
+#[inline(always)]
+fn each_vector<S: Simd>(
+    reads: &[(*const f32, usize)],
+    ends: &[usize],
+    channels: usize,
+    mut work: impl FnMut(&[(*const f32, usize)], usize, usize, usize),
+) {
+    let mut begin = 0;
+    for (j, &end) in ends.iter().enumerate() {
+        for c in (0..channels).step_by(S::LANES) {
+            work(&reads[begin..end], j * channels + c, c, channels - c);
         }
+        begin = end;
     }
 }

@@ -172,7 +172,7 @@ impl Quantiser {
         for (centred, (value, centre)) in self.centred.iter_mut().zip(row.iter().zip(centre)) {
             *centred = value - centre;
         }
-        let largest = self.centred.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+        let largest = largest(&self.centred);
         let scale = largest / 127.0;
         // A row at the centre, or so near that its reciprocal overflows, is screened as the centre itself.
         let inverse = if scale > 1e-30 { 1.0 / scale } else { 0.0 };
@@ -180,8 +180,8 @@ impl Quantiser {
             // Adding and taking off 1.5 · 2²³ rounds to the nearest integer on every instruction set.
             const ROUND: f32 = 12_582_912.0;
             let rounded = (value * inverse + ROUND) - ROUND;
-            // |value · inverse| ≤ 127 up to rounding, so the conversion never saturates.
-            *integer = rounded as i8;
+            // SAFETY: |value · inverse| ≤ 127 up to rounding, so it is a small whole number.
+            *integer = unsafe { rounded.to_int_unchecked::<i32>() } as i8;
             *screened = rounded * scale;
         }
         let rounding = 1.0 + distance::rounding(row.len());
@@ -195,6 +195,20 @@ impl Quantiser {
                 + squared_norm.sqrt() * 2.0 * f32::EPSILON,
         }
     }
+}
+
+/// The largest absolute value of finite numbers.
+#[inline(always)]
+fn largest(values: &[f32]) -> f32 {
+    let mut largest = [0.0f32; 16];
+    let (chunks, rest) = values.as_chunks::<16>();
+    let larger = |a: f32, b: f32| if a.abs() > b { a.abs() } else { b };
+    for values in chunks {
+        for (largest, &value) in largest.iter_mut().zip(values) {
+            *largest = larger(value, *largest);
+        }
+    }
+    rest.iter().chain(&largest).fold(0.0, |largest, &value| larger(value, largest))
 }
 
 #[cfg(target_arch = "x86_64")]

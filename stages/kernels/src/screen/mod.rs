@@ -43,6 +43,7 @@ pub(crate) struct Tile {
 
 impl Tile {
     /// The number of the row in `column` of the tile.
+    #[inline(always)]
     pub(crate) fn row(&self, column: usize) -> usize {
         self.first + column * self.stride
     }
@@ -157,13 +158,24 @@ pub(crate) fn tighten(queries: &QueryBounds, tile: &TileBounds, values: &[f32], 
     for ((limit, values), ((&squared_norm, &screened_norm), &error)) in
         limits.iter_mut().zip(values.chunks_exact(TILE)).zip(known)
     {
-        // `f32::min` passes over the NaN of columns beyond the tile.
-        let least = values.iter().fold(f32::INFINITY, |least, value| least.min(*value)) + tile.slack(squared_norm);
+        let least = least(values) + tile.slack(squared_norm);
         let far = least + 2.0 * (screened_norm * tile.error + error * tile.norm) + squared_norm;
         let screened = least - tile.excess.0 + screened_norm * screened_norm;
         let reach = screened.max(0.0).sqrt() + error + tile.error;
         *limit = limit.min(far.min(reach * reach).max(0.0) * (1.0 + tile.distance_rounding + THRESHOLD_ROUNDING));
     }
+}
+
+/// The least value; NaN, which stands in columns beyond the tile, is passed over.
+#[inline(always)]
+fn least(values: &[f32]) -> f32 {
+    let mut least = [f32::INFINITY; 16];
+    for values in values.as_chunks::<16>().0 {
+        for (least, &value) in least.iter_mut().zip(values) {
+            *least = if value < *least { value } else { *least };
+        }
+    }
+    least.into_iter().fold(f32::INFINITY, f32::min)
 }
 
 /// Calls `candidate(query, column)` for every pair whose value is at or below its query's threshold.

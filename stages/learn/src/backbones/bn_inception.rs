@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use dnc_kernels::{Padding, avg_pool2d, max_pool2d};
 
 use super::conv_norm::ConvNorm;
-use super::{Backbone, Pooling, Preprocessing, pool};
+use super::{Backbone, InPython, Pooling, Preprocessing, pool};
 use crate::error::Result;
 use crate::parameters::{Parameters, Spec};
 
@@ -145,6 +145,11 @@ impl Backbone for BnInception {
 
     fn preprocessing(&self) -> Preprocessing {
         Preprocessing::CAFFE
+    }
+
+    fn in_python(&self) -> InPython {
+        let build = Some("pretrainedmodels.bninception(num_classes={dimension}, pretrained=None)");
+        InPython { build, linear: "last_linear" }
     }
 
     fn specs(&self) -> Vec<Spec> {

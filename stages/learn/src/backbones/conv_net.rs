@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use dnc_kernels::{Padding, max_pool2d};
 
 use super::conv_norm::ConvNorm;
-use super::{Backbone, Pooling, Preprocessing, pool};
+use super::{Backbone, InPython, Pooling, Preprocessing, pool};
 use crate::error::Result;
 use crate::parameters::{Parameters, Spec};
 
@@ -38,6 +38,7 @@ pub(super) struct ConvNet {
     pub(super) blocks: Vec<Block>,
     pub(super) head: Option<ConvNorm>,
     pub(super) preprocessing: Preprocessing,
+    pub(super) in_python: InPython,
 }
 
 impl Block {
@@ -83,6 +84,10 @@ impl Backbone for ConvNet {
 
     fn preprocessing(&self) -> Preprocessing {
         self.preprocessing
+    }
+
+    fn in_python(&self) -> InPython {
+        self.in_python
     }
 
     fn specs(&self) -> Vec<Spec> {

@@ -8,12 +8,20 @@
 
 use dnc_kernels::Activation;
 
-use super::Preprocessing;
 use super::conv_net::{Block, ConvNet, Shortcut};
 use super::conv_norm::{Border, ConvNorm, Norm};
+use super::{InPython, Preprocessing};
 
 /// TensorFlow's ε, a hundred times PyTorch's.
 const EPSILON: f64 = 1e-3;
+
+/// Its padding is fixed for the size that it is told.
+const IN_PYTHON: InPython = InPython {
+    build: Some(
+        "efficientnet_lite_pytorch.EfficientNet.from_name('efficientnet-lite0', num_classes={dimension}, image_size={crop})",
+    ),
+    linear: "_fc",
+};
 
 /// A stage: how many blocks, kernel size, stride of the first block, expansion, output channels.
 struct Stage {
@@ -51,6 +59,7 @@ pub(super) fn efficientnet_lite0() -> ConvNet {
         blocks,
         head: Some(layer("_conv_head", "_bn1", 1, [inputs, 1280])),
         preprocessing: Preprocessing::TENSORFLOW_LITE,
+        in_python: IN_PYTHON,
     }
 }
 

@@ -37,6 +37,9 @@ pub trait Backbone: Send + Sync {
         Pooling::Average
     }
 
+    /// The same network in Python.
+    fn in_python(&self) -> InPython;
+
     /// All tensors of the network.
     fn specs(&self) -> Vec<Spec>;
 
@@ -49,6 +52,15 @@ pub trait Backbone: Send + Sync {
     /// The same network for inference: parameters with every batch-norm folded into the convolution before it, for
     /// [`forward`](Self::forward) alone. They are not trained, and their names are not for files.
     fn fold(&self, parameters: &Parameters) -> Result<Parameters>;
+}
+
+/// A network as its published code knows it: for a model that leaves for PyTorch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InPython {
+    /// An expression that builds it, in which `{dimension}` and `{crop}` stand for the model's; none if there is no such code.
+    pub build: Option<&'static str>,
+    /// The name of the linear layer after the features, which is where an embedding goes.
+    pub linear: &'static str,
 }
 
 /// How the map of features of an image becomes one vector.

@@ -6,9 +6,9 @@
 //! Shapes: images `[batch, height, width, 3]`, at least 33 × 33, to features `[batch, 384]`.
 //! Source: found by experiment on the emoji in `pipelines/data`; see BENCHMARKS.md.
 
-use super::Preprocessing;
 use super::conv_net::{Block, ConvNet, Shortcut};
 use super::conv_norm::{Border, ConvNorm, Norm};
+use super::{InPython, Preprocessing};
 
 /// Five convolutions.
 pub(super) fn plain() -> ConvNet {
@@ -25,5 +25,6 @@ pub(super) fn plain() -> ConvNet {
         blocks: chain.map(|layer| Block { layers: vec![layer], shortcut: Shortcut::None }).into(),
         head: None,
         preprocessing: Preprocessing::TENSORFLOW_LITE,
+        in_python: InPython { build: None, linear: "fc" },
     }
 }

@@ -7,9 +7,9 @@
 
 use dnc_kernels::Activation;
 
-use super::Preprocessing;
 use super::conv_net::{Block, ConvNet, Shortcut};
 use super::conv_norm::ConvNorm;
+use super::{InPython, Preprocessing};
 
 /// How a residual block is built.
 #[derive(Clone, Copy, PartialEq)]
@@ -22,20 +22,20 @@ enum Kind {
 
 /// Two, two, two and two basic blocks.
 pub(super) fn resnet18() -> ConvNet {
-    resnet(Kind::Basic, [2, 2, 2, 2])
+    resnet(Kind::Basic, [2, 2, 2, 2], "torchvision.models.resnet18(num_classes={dimension})")
 }
 
 /// Three, four, six and three basic blocks.
 pub(super) fn resnet34() -> ConvNet {
-    resnet(Kind::Basic, [3, 4, 6, 3])
+    resnet(Kind::Basic, [3, 4, 6, 3], "torchvision.models.resnet34(num_classes={dimension})")
 }
 
 /// Three, four, six and three bottlenecks.
 pub(super) fn resnet50() -> ConvNet {
-    resnet(Kind::Bottleneck, [3, 4, 6, 3])
+    resnet(Kind::Bottleneck, [3, 4, 6, 3], "torchvision.models.resnet50(num_classes={dimension})")
 }
 
-fn resnet(kind: Kind, depths: [usize; 4]) -> ConvNet {
+fn resnet(kind: Kind, depths: [usize; 4], python: &'static str) -> ConvNet {
     let mut blocks = Vec::new();
     let mut inputs = 64;
     for (stage, depth) in depths.into_iter().enumerate() {
@@ -53,6 +53,7 @@ fn resnet(kind: Kind, depths: [usize; 4]) -> ConvNet {
         blocks,
         head: None,
         preprocessing: Preprocessing::IMAGENET,
+        in_python: InPython { build: Some(python), linear: "fc" },
     }
 }
 

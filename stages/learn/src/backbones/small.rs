@@ -9,9 +9,9 @@
 
 use dnc_kernels::Activation;
 
-use super::Preprocessing;
 use super::conv_net::{Block, ConvNet, Shortcut};
 use super::conv_norm::{ConvNorm, Norm};
+use super::{InPython, Preprocessing};
 
 /// Channels of each stage; each stage but the first halves the image.
 const WIDTHS: [usize; 4] = [32, 64, 128, 256];
@@ -31,6 +31,7 @@ pub(super) fn small() -> ConvNet {
         blocks,
         head: None,
         preprocessing: Preprocessing::TENSORFLOW_LITE,
+        in_python: InPython { build: None, linear: "fc" },
     }
 }
 

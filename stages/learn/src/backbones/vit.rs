@@ -9,7 +9,7 @@
 use candle_core::{D, Tensor};
 use dnc_kernels::{Conv2d, conv2d, linear};
 
-use super::{Backbone, Pooling, Preprocessing};
+use super::{Backbone, InPython, Pooling, Preprocessing};
 use crate::error::{LearnError, Result};
 use crate::parameters::{Init, Parameters, Spec};
 
@@ -29,16 +29,20 @@ pub(super) struct Vit {
     /// Patches along a side of the images whose positions are stored.
     grid: usize,
     layer_scale: bool,
+    /// How timm builds it.
+    python: &'static str,
 }
 
 /// ViT-S/16 on 224 × 224.
 pub(super) fn vit_small_patch16() -> Vit {
-    Vit { patch: 16, grid: 14, layer_scale: false }
+    let python = "timm.create_model('vit_small_patch16_224', num_classes={dimension}, dynamic_img_size=True)";
+    Vit { patch: 16, grid: 14, layer_scale: false, python }
 }
 
 /// ViT-S/14 with layer scale; its positions are those of 518 × 518.
 pub(super) fn vit_small_patch14_dinov2() -> Vit {
-    Vit { patch: 14, grid: 37, layer_scale: true }
+    let python = "timm.create_model('vit_small_patch14_dinov2', num_classes={dimension}, dynamic_img_size=True)";
+    Vit { patch: 14, grid: 37, layer_scale: true, python }
 }
 
 impl Backbone for Vit {
@@ -52,6 +56,10 @@ impl Backbone for Vit {
 
     fn pooling(&self) -> Pooling {
         Pooling::ClassToken
+    }
+
+    fn in_python(&self) -> InPython {
+        InPython { build: Some(self.python), linear: "head" }
     }
 
     fn specs(&self) -> Vec<Spec> {

@@ -1,7 +1,7 @@
 //! Optimisers: Adam and AdamW as PyTorch defines them, with a rate and a decay for each group of parameters.
 //!
 //! Read in this order: [`Optimiser`] here, then `update`, which applies one step to one tensor in place, and `state`, which
-//! turns the moments into rows, back, and into an average over learners.
+//! turns the moments into rows and back.
 
 mod state;
 mod update;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::parameters::{Group, Parameters};
-pub use state::{State, average};
+pub use state::State;
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -114,10 +114,5 @@ impl Optimiser {
             update::apply(parameter, gradient, &mut state.moments, step)?;
         }
         Ok(())
-    }
-
-    /// Forgets the moments of the parameter `name`, as of masks that were split.
-    pub fn forget(&mut self, name: &str) {
-        self.moments.remove(name);
     }
 }

@@ -1,4 +1,4 @@
-//! The moments of a parameter, as rows and back, and their average over learners.
+//! The moments of a parameter, as rows and back.
 //!
 //! A parameter `p` has three rows: `p.first` and `p.second` in its shape, and `p.steps`, one `i64`.
 
@@ -91,69 +91,6 @@ impl Optimiser {
     }
 }
 
-/// The mean of several learners' tensors or moments, row by row, weighted by `weight` (batches seen), in `f64` and in the
-/// learners' order. Whole numbers, such as counts of steps, are rounded to the nearest. A row that only some learners
-/// have is the mean over those.
-///
-/// Source: McMahan et al. 2017, arXiv 1602.05629, algorithm 1 (federated averaging).
-///
-/// # Errors
-/// If a row has different shapes or types, or all its weights are zero.
-pub fn average(learners: &[(f64, &[NamedTensor])]) -> Result<Vec<NamedTensor>> {
-    let mut rows: BTreeMap<&str, Vec<(f64, &NamedTensor)>> = BTreeMap::new();
-    for (weight, tensors) in learners {
-        for tensor in *tensors {
-            rows.entry(&tensor.name).or_default().push((*weight, tensor));
-        }
-    }
-    rows.into_values().map(|rows| mean(&rows)).collect()
-}
-
-fn mean(rows: &[(f64, &NamedTensor)]) -> Result<NamedTensor> {
-    let (_, first) = rows[0];
-    let total: f64 = rows.iter().map(|(weight, _)| weight).sum();
-    let odd = rows.iter().find(|(_, row)| (row.dtype, &row.shape) != (first.dtype, &first.shape));
-    if let Some((_, odd)) = odd {
-        let wanted = format!("{:?} of {:?}, as another learner has it,", first.shape, first.dtype);
-        return Err(LearnError::Shape { name: odd.name.clone(), wanted, found: odd.shape.clone() });
-    }
-    if total <= 0.0 {
-        let (name, wanted) = (first.name.clone(), "a learner that has seen a batch".to_owned());
-        return Err(LearnError::Shape { name, wanted, found: first.shape.clone() });
-    }
-    let bytes = match first.dtype {
-        DType::F32 => {
-            let read = |bytes| f64::from(f32::from_le_bytes(bytes));
-            combine::<4>(rows, total, read, |mean| (mean as f32).to_le_bytes())
-        }
-        DType::I64 => {
-            let read = |bytes| i64::from_le_bytes(bytes) as f64;
-            combine::<8>(rows, total, read, |mean| (mean.round() as i64).to_le_bytes())
-        }
-        other => {
-            let wanted = format!("`f32` or `i64` values instead of {other:?}");
-            return Err(LearnError::Shape { name: first.name.clone(), wanted, found: first.shape.clone() });
-        }
-    };
-    Ok(NamedTensor { bytes, ..first.clone() })
-}
-
-/// Weighted means of numbers of `N` bytes each.
-fn combine<const N: usize>(
-    rows: &[(f64, &NamedTensor)],
-    total: f64,
-    read: impl Fn([u8; N]) -> f64,
-    write: impl Fn(f64) -> [u8; N],
-) -> Vec<u8> {
-    let mut sums = vec![0.0; rows[0].1.bytes.len() / N];
-    for (weight, row) in rows {
-        for (sum, bytes) in sums.iter_mut().zip(row.bytes.as_chunks::<N>().0) {
-            *sum += weight * read(*bytes);
-        }
-    }
-    sums.into_iter().flat_map(|sum| write(sum / total)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
@@ -204,35 +141,5 @@ mod tests {
             error,
             @"The tensors do not fit the model: 1 missing (`a.weight.first`); 1 superfluous (`c.weight.first`)"
         );
-    }
-
-    #[test]
-    fn forgotten_moments_begin_anew() {
-        let (mut optimiser, parameters) = stepped();
-        optimiser.forget("a.weight");
-        assert!(optimiser.rows(&parameters).unwrap().is_empty());
-    }
-
-    #[test]
-    fn an_average_is_weighted_and_keeps_what_only_one_has() {
-        let row = |name: &str, values: &[f32]| NamedTensor {
-            name: name.into(),
-            dtype: DType::F32,
-            shape: vec![values.len()],
-            bytes: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        };
-        let steps = |steps: i64| NamedTensor {
-            name: "steps".into(),
-            dtype: DType::I64,
-            shape: vec![],
-            bytes: steps.to_le_bytes().to_vec(),
-        };
-        let (one, two) = ([row("w", &[1.0, 2.0]), steps(10)], [row("only", &[7.0]), row("w", &[5.0, -2.0]), steps(13)]);
-        let mean = average(&[(3.0, &one), (1.0, &two)]).unwrap();
-        assert_eq!(mean, [row("only", &[7.0]), steps(11), row("w", &[2.0, 1.0])]);
-        // One learner alone is kept bit for bit.
-        assert_eq!(average(&[(5.0, &one)]).unwrap(), [steps(10), row("w", &[1.0, 2.0])]);
-        let error = average(&[(1.0, &one), (1.0, &[row("w", &[1.0])])]).unwrap_err();
-        insta::assert_snapshot!(error, @"`w` has shape [1], but [2] of F32, as another learner has it, is wanted");
     }
 }

@@ -17,6 +17,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use crate::error::{LearnError, Result};
+use crate::parameters::Spec;
 pub use fit::{Fit, Misshapen};
 
 /// How often the tensors of a PyTorch file may hold its bytes over: tied weights share a storage, but a small file whose
@@ -81,6 +82,15 @@ pub fn export(path: &Path, tensors: &[NamedTensor]) -> Result<()> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// What of `tensors` belongs to a network of these `specs`, under the names that they have there, and how it fits: wrappers'
+/// prefixes (`module.`, `state_dict.` …) are stripped.
+pub fn fitting(specs: &[Spec], tensors: &[NamedTensor]) -> (Vec<NamedTensor>, Fit) {
+    let wanted = specs.iter().map(|spec| (spec.name.as_str(), spec.shape.as_slice()));
+    let (pairs, fit) = fit::renamed(wanted, tensors);
+    let named = |(name, tensor): (&str, &NamedTensor)| NamedTensor { name: name.to_owned(), ..tensor.clone() };
+    (pairs.into_iter().map(named).collect(), fit)
 }
 
 fn parse(bytes: &[u8]) -> std::result::Result<Vec<NamedTensor>, String> {

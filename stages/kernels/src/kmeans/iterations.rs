@@ -1,0 +1,155 @@
+//! Lloyd's iterations: assign, shift the sums, move the centroids, give empty clusters a point.
+
+use std::ops::ControlFlow;
+
+use rayon::prelude::*;
+
+use super::points::{Nearest, Points};
+use super::{Clustering, Reseeded, Stop};
+use crate::{prefetch::prefetch, screen::Screen, vectorise::vectorised};
+
+pub(super) fn iterate<S: Screen<'static>>(
+    points: &[f32],
+    dim: usize,
+    start: &[f32],
+    stop: Stop,
+    mut progress: impl FnMut(usize, f64) -> ControlFlow<()>,
+) -> Clustering {
+    let points = Points::<S>::new(points, dim);
+    let mut centroids = start.to_vec();
+    let mut sums = Sums::new(centroids.len() / dim, dim);
+    let mut assignments = vec![Nearest::NONE; points.len()];
+    let mut reseeded = Vec::new();
+    let (mut iterations, mut settled, mut converged) = (0, false, false);
+    while iterations < stop.iterations && !converged {
+        let mut next = points.assign(&centroids, (iterations > 0).then_some(&assignments));
+        sums.shift(&points, &assignments, &next);
+        if sums.sizes.contains(&0) {
+            let before = next.clone();
+            for (cluster, point) in farthest_points(&sums.sizes, &next, &points.distances(&centroids, &next)) {
+                next[point] = cluster as u32;
+                reseeded.push(Reseeded { iteration: iterations + 1, cluster, point });
+            }
+            sums.shift(&points, &before, &next);
+        }
+        settled = next == assignments;
+        assignments = next;
+        let moved = sums.means(&mut centroids);
+        iterations += 1;
+        converged = settled || moved < stop.tolerance;
+        if progress(iterations, moved).is_break() {
+            break;
+        }
+    }
+    // If no point moved, neither did a centroid, and the assignments are already those of the centroids.
+    if !settled {
+        assignments = points.assign(&centroids, (iterations > 0).then_some(&assignments));
+    }
+    let distances = points.distances(&centroids, &assignments);
+    let mut sizes = vec![0; centroids.len() / dim];
+    assignments.iter().for_each(|cluster| sizes[*cluster as usize] += 1);
+    Clustering {
+        inertia: distances.iter().map(|distance| f64::from(*distance)).sum(),
+        assignments: assignments.into_iter().map(u32::cast_signed).collect(),
+        centroids,
+        distances,
+        sizes,
+        iterations,
+        converged,
+        reseeded,
+    }
+}
+
+/// A point for each empty cluster: the farthest from its centroid, equal ones by number, but none at its centroid and none that
+/// leaves its cluster empty.
+fn farthest_points(sizes: &[u32], assignments: &[u32], distances: &[f32]) -> Vec<(usize, usize)> {
+    let mut sizes = sizes.to_vec();
+    let mut order: Vec<usize> = (0..distances.len()).filter(|point| distances[*point] > 0.0).collect();
+    order.sort_unstable_by(|a, b| distances[*b].total_cmp(&distances[*a]).then(a.cmp(b)));
+    let mut farthest = order.into_iter();
+    let empty: Vec<usize> = (0..sizes.len()).filter(|cluster| sizes[*cluster] == 0).collect();
+    let taken = empty.into_iter().map_while(|cluster| {
+        let point = farthest.find(|point| sizes[assignments[*point] as usize] > 1)?;
+        sizes[assignments[point] as usize] -= 1;
+        Some((cluster, point))
+    });
+    taken.collect()
+}
+
+/// The sum and the number of the points of each cluster.
+struct Sums {
+    dim: usize,
+    sums: Vec<f64>,
+    sizes: Vec<u32>,
+}
+
+impl Sums {
+    fn new(clusters: usize, dim: usize) -> Self {
+        Self { dim, sums: vec![0.0; clusters * dim], sizes: vec![0; clusters] }
+    }
+
+    /// Takes the points that moved out of their old clusters and into their new ones, in the order of their numbers.
+    fn shift<S: Screen<'static>>(&mut self, points: &Points<'_, S>, from: &[u32], to: &[u32]) {
+        /// Columns that one task adds up, so that few clusters still make many tasks.
+        const COLUMNS: usize = 128;
+        /// How many moves before its turn a point is fetched.
+        const AHEAD: usize = 6;
+        let mut moves: Vec<(u32, u32, f64)> = Vec::new();
+        for (point, (from, to)) in from.iter().zip(to).enumerate().filter(|(_, (from, to))| from != to) {
+            if *from != Nearest::NONE {
+                moves.push((*from, point as u32, -1.0));
+                self.sizes[*from as usize] -= 1;
+            }
+            moves.push((*to, point as u32, 1.0));
+            self.sizes[*to as usize] += 1;
+        }
+        // A point moves into or out of a cluster, never both, so that cluster and point are a full order.
+        moves.par_sort_unstable_by_key(|(cluster, point, _)| (*cluster, *point));
+        let dim = self.dim;
+        self.sums.par_chunks_mut(dim).enumerate().for_each(|(cluster, sums)| {
+            let start = moves.partition_point(|(other, ..)| (*other as usize) < cluster);
+            let moves = &moves[start..];
+            let moves = &moves[..moves.partition_point(|(other, ..)| *other as usize == cluster)];
+            if moves.is_empty() {
+                return;
+            }
+            sums.par_chunks_mut(COLUMNS).enumerate().for_each(|(chunk, sums)| {
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        let row = |point: u32| {
+                            let row = &points.row(point as usize)[chunk * COLUMNS..];
+                            &row[..row.len().min(COLUMNS)]
+                        };
+                        for (number, (_, point, sign)) in moves.iter().enumerate() {
+                            if let Some((_, later, _)) = moves.get(number + AHEAD) {
+                                prefetch(row(*later));
+                            }
+                            for (sum, value) in sums.iter_mut().zip(row(*point)) {
+                                *sum += sign * f64::from(*value);
+                            }
+                        }
+                    },
+                );
+            });
+        });
+    }
+
+    /// Sets each centroid to its mean, but for those of empty clusters; returns how far they moved together.
+    fn means(&self, centroids: &mut [f32]) -> f64 {
+        let rows = centroids.par_chunks_mut(self.dim).zip(self.sums.par_chunks(self.dim)).zip(&self.sizes);
+        let moved = rows.map(|((centroid, sums), &size)| {
+            if size == 0 {
+                return 0.0;
+            }
+            let mut moved = 0.0;
+            for (value, sum) in centroid.iter_mut().zip(sums) {
+                let mean = (sum / f64::from(size)) as f32;
+                moved += (f64::from(mean) - f64::from(*value)).powi(2);
+                *value = mean;
+            }
+            moved
+        });
+        moved.collect::<Vec<f64>>().into_iter().sum::<f64>().sqrt()
+    }
+}
