@@ -115,8 +115,8 @@ impl ShowArgs {
         let (classes, splits, pixels) = (images.classes()?, images.splits()?, images.pixels()?);
         let cells = spread(images.len(), self.count).map(|row| {
             let picture = pixels.of(row);
-            let note = format!("{} {}x{}", splits[row], picture.width, picture.height);
-            Cell { picture: fitted(picture, self.side.into()), title: classes[row].to_owned(), note }
+            let notes = vec![format!("{} {}x{}", splits[row], picture.width, picture.height)];
+            Cell { picture: fitted(picture, self.side.into()), title: classes[row].to_owned(), notes }
         });
         let mut cells = cells.collect::<Vec<_>>().into_iter();
         Ok(std::iter::from_fn(|| Some(cells.by_ref().take(COLUMNS).collect::<Vec<_>>()).filter(|row| !row.is_empty()))
@@ -131,15 +131,15 @@ impl ShowArgs {
         spread(images.len(), count)
             .map(|row| {
                 let picture = pixels.of(row);
-                let note = format!("image {}", ids[row]);
-                let mut cells = vec![Cell { picture: fitted(picture, side), title: classes[row].to_owned(), note }];
+                let notes = vec![format!("image {}", ids[row])];
+                let mut cells = vec![Cell { picture: fitted(picture, side), title: classes[row].to_owned(), notes }];
                 for number in 0..self.views.min(views.per_image()) {
                     let view = views.view(ids[row], number as u64)?;
                     let mut shown = vec![0; side * side * 3];
                     views::apply(picture, &view, CUT_OUT, side, &mut shown);
                     let shown = RgbImage::from_raw(side as u32, side as u32, shown).expect("it was made for that size");
-                    let (title, note) = described(number, &view, picture);
-                    cells.push(Cell { picture: shown, title, note });
+                    let (title, notes) = described(number, &view, picture);
+                    cells.push(Cell { picture: shown, title, notes });
                 }
                 Ok(cells)
             })
@@ -185,21 +185,23 @@ fn fitted(picture: Picture<'_>, side: usize) -> RgbImage {
     )
 }
 
-/// What was drawn for a view, in two short lines.
-fn described(number: usize, view: &View, picture: Picture<'_>) -> (String, String) {
+/// What was drawn for a view, in short lines: crop and flip; colours; the rest.
+fn described(number: usize, view: &View, picture: Picture<'_>) -> (String, Vec<String>) {
     let whole = (picture.height * picture.width) as f64;
     let share = f64::from(view.crop.height) * f64::from(view.crop.width) / whole * 100.0;
-    let mut operations = Vec::new();
-    let mut named = |name: &'static str, drawn: bool| operations.extend(drawn.then_some(name));
-    named("colour", view.colour.is_some());
-    named("grey", view.grey);
-    named("blur", view.blur.is_some());
-    named("turned", view.rotation.is_some());
-    named("cut", view.cutout.is_some());
-    named("jpeg", view.jpeg.is_some());
-    named("aberration", view.aberration.is_some());
     let flip = if view.flip { " flipped" } else { "" };
-    (format!("view {number}: {share:.0}%{flip}"), operations.join(" "))
+    let line = |names: &[(&'static str, bool)]| {
+        let drawn = names.iter().filter(|(_, drawn)| *drawn).map(|(name, _)| *name);
+        drawn.collect::<Vec<_>>().join(" ")
+    };
+    let colours = line(&[("colour", view.colour.is_some()), ("grey", view.grey), ("blur", view.blur.is_some())]);
+    let rest = line(&[
+        ("turned", view.rotation.is_some()),
+        ("cut", view.cutout.is_some()),
+        ("jpeg", view.jpeg.is_some()),
+        ("lens", view.aberration.is_some()),
+    ]);
+    (format!("view {number}: {share:.0}%{flip}"), vec![colours, rest])
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A contact sheet: pictures in rows, each with two lines of text below it.
+//! A contact sheet: pictures in rows, each with lines of text below it.
 
 use std::convert::Infallible;
 
@@ -27,14 +27,15 @@ pub struct Cell {
     pub picture: RgbImage,
     /// The upper line.
     pub title: String,
-    /// The lower, paler line.
-    pub note: String,
+    /// The lower, paler lines.
+    pub notes: Vec<String>,
 }
 
 /// The sheet of these rows, whose cells hold pictures of `side` × `side` pixels.
 pub fn draw(rows: &[Vec<Cell>], side: u32) -> RgbImage {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0) as u32;
-    let (across, down) = (side + GAP, side + 2 * LINE + GAP);
+    let notes = rows.iter().flatten().map(|cell| cell.notes.len()).max().unwrap_or(0) as u32;
+    let (across, down) = (side + GAP, side + (1 + notes) * LINE + GAP);
     let white = Rgb([255; 3]);
     let mut sheet = Canvas(RgbImage::from_pixel(GAP + columns * across, GAP + rows.len() as u32 * down, white));
     for (y, row) in (0..).zip(rows) {
@@ -54,10 +55,10 @@ impl Canvas {
         imageops::replace(&mut self.0, &RgbImage::from_pixel(side, side, BEHIND), left.into(), top.into());
         let (x, y) = (left + side.saturating_sub(width) / 2, top + side.saturating_sub(height) / 2);
         imageops::replace(&mut self.0, &cell.picture, x.into(), y.into());
-        for (line, text, ink) in [(0, &cell.title, INK), (1, &cell.note, PALE_INK)] {
+        for (line, text) in (0..).zip(std::iter::once(&cell.title).chain(&cell.notes)) {
             let text = shortened(text, (side / CHARACTER) as usize);
             let place = Point::new(left as i32, (top + side + 2 + line * LINE) as i32);
-            let style = MonoTextStyle::new(&FONT_6X10, ink);
+            let style = MonoTextStyle::new(&FONT_6X10, if line == 0 { INK } else { PALE_INK });
             let Ok(_) = Text::with_baseline(&text, place, style, Baseline::Top).draw(self);
         }
     }
@@ -105,8 +106,11 @@ mod tests {
 
     #[test]
     fn pictures_lie_in_the_middle_of_their_cells_above_their_text() {
-        let red =
-            || Cell { picture: RgbImage::from_pixel(10, 4, Rgb([255, 0, 0])), title: "I".into(), note: "".into() };
+        let red = || Cell {
+            picture: RgbImage::from_pixel(10, 4, Rgb([255, 0, 0])),
+            title: "I".into(),
+            notes: vec![String::new()],
+        };
         let sheet = draw(&[vec![red(), red()], vec![red()]], 20);
         assert_eq!(sheet.dimensions(), (8 + 2 * 28, 8 + 2 * 50));
         let at = |x, y| sheet.get_pixel(x, y).0;

@@ -16,9 +16,9 @@ use dnc_stages::decode::picture::{Limits, decode};
 use dnc_stages::tables::images::Picture;
 use dnc_stages::tables::views::{Colour, Region, View};
 use dnc_stages::views::{apply, resize};
-use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{FilterType, resize as enlarge};
 use image::{Rgb, RgbImage};
+use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -124,7 +124,10 @@ fn jpeg(number: u64) -> Vec<u8> {
         *value = (f32::from(*value) + 6.0 * noise) as u8;
     }
     let mut bytes = Vec::new();
-    JpegEncoder::new_with_quality(&mut bytes, 90).encode_image(&large).expect("a picture can be encoded into memory");
+    let mut encoder = Encoder::new(&mut bytes, 90);
+    // As cameras and Pillow do; the `image` crate does not halve the colours.
+    encoder.set_sampling_factor(SamplingFactor::F_2_2);
+    encoder.encode(&large, 500, 500, ColorType::Rgb).expect("a picture can be encoded into memory");
     bytes
 }
 

@@ -41,6 +41,8 @@ const WHITE: [u8; 3] = [255; 3];
 const SKIN_TONES: [&str; 5] = ["1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff"];
 const UNSPOKEN: [&str; 2] = ["fe0f", "200d"];
 
+type Failure = Box<dyn Error + Send + Sync>;
+
 /// `icons.json` of a package.
 #[derive(Deserialize)]
 struct Icons {
@@ -70,7 +72,7 @@ struct Image {
     png: Vec<u8>,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Failure> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [packages, out] = words.as_slice() else { return Err("usage: open_emoji NODE_MODULES OUT.parquet".into()) };
     let packages = Path::new(packages);
@@ -88,11 +90,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The emoji of an artist who draws. `meanings` are the classes of names so far.
-fn drawn(
-    source: &'static str,
-    package: &Path,
-    meanings: &mut HashMap<String, String>,
-) -> Result<Vec<Image>, Box<dyn Error>> {
+fn drawn(source: &'static str, package: &Path, meanings: &mut HashMap<String, String>) -> Result<Vec<Image>, Failure> {
     let Icons { icons, aliases, width, height } = serde_json::from_slice(&fs::read(package.join("icons.json"))?)?;
     let chars = package.join("chars.json");
     let mut names = BTreeMap::<String, &str>::new();
@@ -129,11 +127,11 @@ fn drawn(
         let raster = raster.map_err(|problem| format!("The emoji {class} of {source} {problem}"))?;
         Ok(Image { class, source, png: png(&raster)? })
     };
-    Ok(chosen.into_par_iter().map(draw).collect::<Result<Vec<_>, Box<dyn Error + Send + Sync>>>()?)
+    chosen.into_par_iter().map(draw).collect()
 }
 
 /// The emoji of an artist who gives pictures.
-fn rendered(source: &'static str, folder: &Path) -> Result<Vec<Image>, Box<dyn Error>> {
+fn rendered(source: &'static str, folder: &Path) -> Result<Vec<Image>, Failure> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -148,7 +146,7 @@ fn rendered(source: &'static str, folder: &Path) -> Result<Vec<Image>, Box<dyn E
         Ok(Image { class, source, png: png(&raster)? })
     };
     let files: Vec<_> = files.into_iter().collect();
-    Ok(files.into_par_iter().map(show).collect::<Result<Vec<_>, Box<dyn Error + Send + Sync>>>()?)
+    files.into_par_iter().map(show).collect()
 }
 
 /// The code points of an emoji that say what it means; `None` for one of a skin tone.
@@ -159,7 +157,7 @@ fn class_of(points: &str) -> Option<String> {
 }
 
 /// The picture in the middle of a white square of [`SIDE`] pixels.
-fn png(raster: &Raster) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
+fn png(raster: &Raster) -> Result<Vec<u8>, Failure> {
     let longest = raster.height.max(raster.width);
     let [height, width] = [raster.height, raster.width].map(|length| (length * SIDE / longest).max(1));
     let shown = resize::resized(raster.as_picture(), height, width);
@@ -186,7 +184,7 @@ fn fit(mut images: Vec<Image>) -> Vec<Image> {
     images
 }
 
-fn write(images: &[Image], out: &Path) -> Result<(), Box<dyn Error>> {
+fn write(images: &[Image], out: &Path) -> Result<(), Failure> {
     let classes: Vec<&str> =
         images.iter().map(|image| image.class.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
     let train: HashSet<&str> = classes[..classes.len() / 2].iter().copied().collect();

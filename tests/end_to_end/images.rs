@@ -68,9 +68,9 @@ fn sheets_show_images_and_their_views() {
     // Six cells of 120 pixels in one row; then three rows of an image with three views.
     assert_eq!(sheet(&["show", "pictures.toml", "decode"]).dimensions(), (8 + 6 * 128, 8 + 150));
     let views = sheet(&["show", "pictures.toml", "augment", "--count", "6", "-o", "views.png"]);
-    assert_eq!(views.dimensions(), (8 + 4 * 128, 8 + 3 * 150));
+    assert_eq!(views.dimensions(), (8 + 4 * 128, 8 + 3 * 161));
     // The second image in the middle of its cell, and a view of it that fills its own.
-    assert_eq!((views.get_pixel(8 + 60, 158 + 60).0, views.get_pixel(136 + 60, 158 + 1).0), ([4; 3], [4; 3]));
+    assert_eq!((views.get_pixel(8 + 60, 169 + 60).0, views.get_pixel(136 + 60, 169 + 1).0), ([4; 3], [4; 3]));
 
     let refused = project.call(&["show", "pictures.toml", "decode", "--set", "stage.decode.resize.shorter=9"]);
     assert_eq!(refused.code, Some(2));

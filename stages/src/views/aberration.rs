@@ -3,7 +3,7 @@
 //! Formula: the red plane is scaled about the centre by `1 + s`, the blue one by `1 − s`, bilinear; green stays. What lies
 //! beyond a border is the border's own pixel.
 
-use super::Square;
+use super::{Square, rounded};
 
 /// Scales red by `1 + strength` and blue by `1 − strength` about the centre.
 pub(super) fn chromatic(square: &mut Square<'_>, strength: f32) {
@@ -17,7 +17,7 @@ pub(super) fn chromatic(square: &mut Square<'_>, strength: f32) {
                 let ([top, bottom], down) = places[y];
                 let upper = value(top, left) + across * (value(top, right) - value(top, left));
                 let lower = value(bottom, left) + across * (value(bottom, right) - value(bottom, left));
-                pixel[channel] = (upper + down * (lower - upper)).round_ties_even() as u8;
+                pixel[channel] = rounded(upper + down * (lower - upper));
             }
         }
     }

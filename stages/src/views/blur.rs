@@ -4,7 +4,7 @@
 //! Source: torchvision's `GaussianBlur`. Deviation: the radius is ⌈3σ⌉ instead of a parameter, beyond which the weights
 //! are less than a grey level.
 
-use super::Square;
+use super::{Square, rounded};
 
 /// Blurs with standard deviation `sigma`, in pixels.
 pub(super) fn gaussian(square: &mut Square<'_>, sigma: f32) {
@@ -20,7 +20,7 @@ pub(super) fn gaussian(square: &mut Square<'_>, sigma: f32) {
     for y in 0..side {
         for x in 0..side {
             let sum = convolved(&weights, y, side, |y| &across[y * row + x * 3..][..3], |value| value);
-            square.pixels[y * row + x * 3..][..3].copy_from_slice(&sum.map(|value| value.round_ties_even() as u8));
+            square.pixels[y * row + x * 3..][..3].copy_from_slice(&sum.map(rounded));
         }
     }
 }

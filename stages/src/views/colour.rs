@@ -85,12 +85,16 @@ fn turned(pixel: [u8; 3], turn: f32) -> [u8; 3] {
     } else {
         4.0 + from_green - from_red
     };
-    let hue = ((hue / 6.0 + 1.0).fract() + turn).rem_euclid(1.0) * 6.0;
-    let (sector, within) = (hue.floor(), hue.fract());
+    // All between −1 and 2, where a comparison does for `fract` and `rem_euclid`, which are calls of a library.
+    let wrapped = |hue: f32| if hue >= 1.0 { hue - 1.0 } else { hue };
+    let hue = wrapped(hue / 6.0 + 1.0) + turn;
+    let hue = if hue < 0.0 { hue + 1.0 } else { wrapped(hue) } * 6.0;
+    let sector = hue as u8;
+    let within = hue - f32::from(sector);
     let low = (most * (1.0 - saturation)).clamp(0.0, 1.0);
     let falling = (most * (1.0 - saturation * within)).clamp(0.0, 1.0);
     let rising = (most * (1.0 - saturation * (1.0 - within))).clamp(0.0, 1.0);
-    let turned = match sector as u8 % 6 {
+    let turned = match sector % 6 {
         0 => [most, rising, low],
         1 => [falling, most, low],
         2 => [low, most, rising],

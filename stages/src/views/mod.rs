@@ -62,6 +62,13 @@ pub fn contains(picture: Picture<'_>, crop: &Region) -> bool {
     within(crop.top, crop.height, picture.height) && within(crop.left, crop.width, picture.width)
 }
 
+/// Rounded half to even. Where the instruction set has no rounding, `f32::round_ties_even` is a call of the C library for
+/// each value; adding a number beside which floats have no fractions rounds in the same way.
+fn rounded(value: f32) -> u8 {
+    const NO_FRACTIONS: f32 = 12_582_912.0; // 1.5 · 2²³
+    ((value + NO_FRACTIONS) - NO_FRACTIONS) as u8
+}
+
 fn flip(square: &mut Square<'_>) {
     for row in square.pixels.chunks_exact_mut(square.side * 3) {
         let (pixels, _) = row.as_chunks_mut::<3>();

@@ -3,7 +3,7 @@
 //! Formula: the pixel at p shows the image at `c + R(α)·(p − c)`, α counter-clockwise, c the centre.
 //! Source: torchvision's `rotate` on tensors with bilinear interpolation.
 
-use super::Square;
+use super::{Square, rounded};
 
 /// Turns the image counter-clockwise by `degrees`.
 pub(super) fn about_centre(square: &mut Square<'_>, degrees: f32) {
@@ -15,18 +15,25 @@ pub(super) fn about_centre(square: &mut Square<'_>, degrees: f32) {
         for (x, pixel) in pixels.iter_mut().enumerate() {
             let (right, down) = (x as f32 - centre, y as f32 - centre);
             let (from_x, from_y) = (cos * right - sin * down + centre, sin * right + cos * down + centre);
-            *pixel = sampled(&source, square.side, from_x, from_y).map(|value| value.round_ties_even() as u8);
+            *pixel = sampled(&source, square.side, from_x, from_y).map(rounded);
         }
     }
 }
 
+/// The whole number below a place, and how far it is beyond that; a conversion and not `f32::floor`, a library's call.
+fn split(place: f32) -> (i64, f32) {
+    let truncated = place as i32;
+    let below = truncated - i32::from((truncated as f32) > place);
+    (below.into(), place - below as f32)
+}
+
 /// The bilinear value at a place; pixels outside count as black.
 fn sampled(source: &[u8], side: usize, x: f32, y: f32) -> [f32; 3] {
-    let (left, top) = (x.floor(), y.floor());
+    let ((left, x), (top, y)) = (split(x), split(y));
     let mut sum = [0.0; 3];
-    for (down, weight_y) in [(0, 1.0 - (y - top)), (1, y - top)] {
-        for (right, weight_x) in [(0, 1.0 - (x - left)), (1, x - left)] {
-            let (column, row) = (left as i64 + right, top as i64 + down);
+    for (down, weight_y) in [(0, 1.0 - y), (1, y)] {
+        for (right, weight_x) in [(0, 1.0 - x), (1, x)] {
+            let (column, row) = (left + right, top + down);
             let inside = 0..side as i64;
             if inside.contains(&column) && inside.contains(&row) {
                 let pixel = &source[(row as usize * side + column as usize) * 3..][..3];
