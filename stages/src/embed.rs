@@ -191,7 +191,7 @@ impl Network {
 
     /// L2-normalised vectors of `images`, row by row.
     fn vectors(&self, images: &Tensor, stage: &Embed) -> dnc_learn::error::Result<Vec<f32>> {
-        let features = self.model.features(&self.parameters, &images.to_dtype(self.dtype)?)?;
+        let features = self.model.features(&self.parameters, &images.to_dtype(self.dtype)?, None)?;
         let vectors = match stage.vector {
             Vector::Features => dnc_kernels::l2_normalise(&features.to_dtype(DType::F32)?)?,
             Vector::Embedding => {

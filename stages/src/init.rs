@@ -41,6 +41,10 @@ pub struct Init {
     /// Share of the features that is dropped while training.
     #[serde(default = "default_dropout")]
     pub dropout: f64,
+    /// Share of the images for which the network's last residual blocks are skipped while training; without it, as the
+    /// backbone was published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stochastic_depth: Option<f64>,
     /// Side in pixels of the images that the network sees; without it, as the backbone was published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop: Option<usize>,
@@ -79,6 +83,10 @@ impl Stage for Init {
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(ParamError::new("dropout", "The share of features that is dropped is at least 0 and below 1"));
+        }
+        if self.stochastic_depth.is_some_and(|rate| !(0.0..1.0).contains(&rate)) {
+            let message = "The share of images that skip a block is at least 0 and below 1";
+            return Err(ParamError::new("stochastic_depth", message));
         }
         if !BACKBONES.iter().any(|(name, _)| *name == self.backbone) {
             let message = format!("There is no backbone `{}`", self.backbone);
@@ -134,6 +142,7 @@ impl Init {
             dimension: self.dimension,
             pooling: self.pooling,
             dropout: self.dropout,
+            stochastic_depth: self.stochastic_depth,
             crop: self.crop,
             resize: self.resize,
         }
@@ -168,7 +177,7 @@ fn centre(network: &Model, parameters: &mut Parameters, context: &Context<'_>) -
     let requests = ids.chunks(BATCH).map(|ids| Request { ids: ids.to_vec(), look: Look::Evaluation });
     loader.each(requests, &candle_core::Device::Cpu, |_, images| {
         context.check_cancelled()?;
-        let features = network.features(parameters, &images).map_err(failed)?;
+        let features = network.features(parameters, &images, None).map_err(failed)?;
         let embeddings = network.embed(parameters, &features, None).map_err(failed)?; // [batch, dim]
         let rows = embeddings.to_vec2::<f32>().map_err(|source| failed(source.into()))?;
         for row in rows {

@@ -32,7 +32,7 @@ fn rows(bench: &Bench, (name, side, batch): (&str, usize, usize)) -> Result<(), 
     let model = Model::new(name, 128)?;
     let parameters = Parameters::initialise(&model.specs(), &Streams::new(0), &Device::Cpu)?;
     let images = Tensor::randn(0f32, 1.0, (batch, side, side, 3), &Device::Cpu)?;
-    let forward = |parameters: &Parameters| model.embed(parameters, &model.features(parameters, &images)?, None);
+    let forward = |parameters: &Parameters| model.embed(parameters, &model.features(parameters, &images, None)?, None);
     if bench.wants(&embed) {
         let folded = model.fold(&parameters)?;
         bench.row(&embed, Work::new(batch, "images"), || forward(&folded))?;

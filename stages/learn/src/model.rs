@@ -10,7 +10,7 @@ use rand::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::backbones::{Backbone, Pooling, Preprocessing, backbone};
+use crate::backbones::{Backbone, Pooling, Preprocessing, StochasticDepth, backbone};
 use crate::error::{LearnError, Result};
 use crate::parameters::{Group, Parameters, Spec};
 use crate::streams::Streams;
@@ -29,6 +29,10 @@ pub struct Architecture {
     /// Share of the features that is dropped while training.
     #[serde(default = "default_dropout")]
     pub dropout: f64,
+    /// Share of the images for which the network's last residual blocks are skipped while training; without it, as the
+    /// backbone was published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stochastic_depth: Option<f64>,
     /// Side in pixels of the images that the network sees; without it, as the backbone was published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop: Option<usize>,
@@ -53,31 +57,41 @@ pub struct Model {
     pub dimension: usize,
     /// Share of the features that is dropped while training.
     pub dropout: f64,
+    /// The rate of [`StochasticDepth`] while training.
+    pub stochastic_depth: f64,
     /// What the network expects of an image.
     pub preprocessing: Preprocessing,
 }
 
 impl Model {
-    /// The backbone called `name` as it was published, without dropout.
+    /// The backbone called `name` as it was published, with nothing dropped while training.
     ///
     /// # Errors
     /// If there is no such backbone.
     pub fn new(name: &str, dimension: usize) -> Result<Self> {
         let backbone = backbone(name)?;
         let (pooling, preprocessing) = (backbone.pooling(), backbone.preprocessing());
-        Ok(Self { backbone, pooling, dimension, dropout: 0.0, preprocessing })
+        Ok(Self { backbone, pooling, dimension, dropout: 0.0, stochastic_depth: 0.0, preprocessing })
     }
 
     /// The model that `architecture` describes.
     ///
     /// # Errors
-    /// If there is no such backbone.
+    /// If there is no such backbone, or it has no blocks to skip where some are to be.
     pub fn build(architecture: &Architecture) -> Result<Self> {
         let published = Self::new(&architecture.backbone, architecture.dimension)?;
         let own = published.preprocessing;
         let crop = architecture.crop.unwrap_or(own.crop);
         let resize = architecture.resize.unwrap_or_else(|| (crop * own.resize).div_ceil(own.crop));
+        let stochastic_depth = match (architecture.stochastic_depth, published.backbone.stochastic_depth()) {
+            (Some(rate), None) if rate > 0.0 => {
+                let reason = format!("`{}` has no residual blocks to skip", architecture.backbone);
+                return Err(LearnError::Config { parameter: "stochastic_depth", value: rate.to_string(), reason });
+            }
+            (said, published) => said.or(published).unwrap_or(0.0),
+        };
         Ok(Self {
+            stochastic_depth,
             pooling: architecture.pooling.unwrap_or(published.pooling),
             dropout: architecture.dropout,
             preprocessing: Preprocessing { resize, crop, ..own },
@@ -92,12 +106,15 @@ impl Model {
         specs
     }
 
-    /// Features of `images`, `[batch, height, width, 3]` as the backbone's preprocessing gives them: `[batch, F]`.
+    /// Features of `images`, `[batch, height, width, 3]` as the backbone's preprocessing gives them: `[batch, F]`. While
+    /// training, `training` is the stream of this step, from which the skipped blocks are drawn.
     ///
     /// # Errors
     /// If `parameters` are not this model's or the images are too small.
-    pub fn features(&self, parameters: &Parameters, images: &Tensor) -> Result<Tensor> {
-        self.backbone.forward(parameters, images, self.pooling)
+    pub fn features(&self, parameters: &Parameters, images: &Tensor, training: Option<&Streams>) -> Result<Tensor> {
+        let depth = training.filter(|_| self.stochastic_depth > 0.0);
+        let depth = depth.map(|streams| StochasticDepth { rate: self.stochastic_depth, streams });
+        self.backbone.forward(parameters, images, self.pooling, depth)
     }
 
     /// Embeddings of `features` `[batch, F]`, neither masked nor normalised: `[batch, d]`. While training, `training` is
@@ -184,6 +201,29 @@ mod tests {
         };
         assert_eq!(embed(None), [17.0; 2]);
         assert_ne!(embed(Some(&Streams::new(0))), [17.0; 2]);
+    }
+
+    #[test]
+    fn blocks_are_skipped_only_in_training_and_where_there_are_some() {
+        let build = |backbone: &str, rate: Option<f64>| {
+            let text = serde_json::json!({ "backbone": backbone, "dimension": 2, "stochastic_depth": rate });
+            Model::build(&serde_json::from_value(text).unwrap())
+        };
+        let model = build("resnet18", Some(0.5)).unwrap();
+        let parameters = Parameters::initialise(&model.specs(), &Streams::new(0), &Device::Cpu).unwrap();
+        let images = Tensor::rand(-1f32, 1.0, (4, 32, 32, 3), &Device::Cpu).unwrap();
+        let features = |training: Option<&Streams>| -> Vec<f32> {
+            model.features(&parameters, &images, training).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        };
+        let streams = Streams::new(3);
+        assert!(features(None) == features(None));
+        assert!(features(Some(&streams)) != features(None));
+        assert!(features(Some(&streams)) == features(Some(&streams)));
+
+        assert_eq!(build("efficientnet_lite0", None).unwrap().stochastic_depth, 0.2, "as it was published");
+        assert_eq!(build("efficientnet_lite0", Some(0.0)).unwrap().stochastic_depth, 0.0);
+        assert_eq!(build("bn_inception", Some(0.0)).unwrap().stochastic_depth, 0.0);
+        insta::assert_snapshot!(build("vit_small_patch16", Some(0.1)).err().unwrap(), @"`stochastic_depth` cannot be 0.1: `vit_small_patch16` has no residual blocks to skip");
     }
 
     #[test]

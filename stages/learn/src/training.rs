@@ -163,7 +163,7 @@ impl Method {
         labels: &[u32],
         streams: &Streams,
     ) -> Result<StepStatistics> {
-        let features = self.model.features(parameters, images)?; // [batch, F]
+        let features = self.model.features(parameters, images, Some(streams))?; // [batch, F]
         let embeddings = self.model.embed(parameters, &features, Some(streams))?; // [batch, dim]
         let masks = parameters.tensor(MASKS)?; // [learners, dim]
         let embeddings = subspaces::project(&embeddings, &masks, learner)?;

@@ -48,7 +48,7 @@ fn check(name: &str) {
     }
     let images = filled("images", &fixture.image, |u| u);
     let embed = |parameters: &Parameters| {
-        let features = model.features(parameters, &images).unwrap();
+        let features = model.features(parameters, &images, None).unwrap();
         model.embed(parameters, &features, None).unwrap()
     };
 

@@ -81,7 +81,7 @@ impl Default for Train {
 
 impl Stage for Train {
     const NAME: &'static str = "train";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Trains the learners of a round, or one of them";
 
     fn ports(&self) -> Ports {

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use dnc_kernels::{Padding, avg_pool2d, max_pool2d};
 
 use super::conv_norm::ConvNorm;
-use super::{Backbone, InPython, Pooling, Preprocessing, pool};
+use super::{Backbone, InPython, Pooling, Preprocessing, StochasticDepth, pool};
 use crate::error::Result;
 use crate::parameters::{Parameters, Spec};
 
@@ -156,7 +156,13 @@ impl Backbone for BnInception {
         self.layers().flat_map(ConvNorm::specs).collect()
     }
 
-    fn forward(&self, parameters: &Parameters, images: &Tensor, pooling: Pooling) -> Result<Tensor> {
+    fn forward(
+        &self,
+        parameters: &Parameters,
+        images: &Tensor,
+        pooling: Pooling,
+        _: Option<StochasticDepth<'_>>,
+    ) -> Result<Tensor> {
         let [first, reduce, second] = &self.stem;
         let x = halving_max_pool(&first.forward(parameters, images, None)?)?;
         let x = second.forward(parameters, &reduce.forward(parameters, &x, None)?, None)?;

@@ -4,10 +4,10 @@
 //! computes it.
 
 use candle_core::Tensor;
-use dnc_kernels::{Padding, max_pool2d};
+use dnc_kernels::{Activation, Padding, affine, max_pool2d};
 
 use super::conv_norm::ConvNorm;
-use super::{Backbone, InPython, Pooling, Preprocessing, pool};
+use super::{Backbone, InPython, Pooling, Preprocessing, StochasticDepth, pool};
 use crate::error::Result;
 use crate::parameters::{Parameters, Spec};
 
@@ -38,11 +38,19 @@ pub(super) struct ConvNet {
     pub(super) blocks: Vec<Block>,
     pub(super) head: Option<ConvNorm>,
     pub(super) preprocessing: Preprocessing,
+    /// The rate of stochastic depth that it was published with.
+    pub(super) stochastic_depth: f64,
     pub(super) in_python: InPython,
 }
 
 impl Block {
-    fn forward(&self, parameters: &Parameters, x: &Tensor) -> Result<Tensor> {
+    /// `thin` is what stochastic depth makes of what the block adds to its input, where some is to be lost.
+    fn forward(
+        &self,
+        parameters: &Parameters,
+        x: &Tensor,
+        thin: Option<&dyn Fn(&Tensor) -> Result<Tensor>>,
+    ) -> Result<Tensor> {
         let shortcut = match &self.shortcut {
             Shortcut::None => None,
             Shortcut::Identity => Some(x.clone()),
@@ -53,7 +61,15 @@ impl Block {
         for layer in inner {
             y = layer.forward(parameters, &y, None)?;
         }
-        last.forward(parameters, &y, shortcut.as_ref())
+        match (thin, &self.shortcut) {
+            (Some(thin), Shortcut::Identity) => {
+                let linear = ConvNorm { activation: Activation::None, ..last.clone() };
+                let added = thin(&linear.forward(parameters, &y, None)?)?;
+                let one = Tensor::ones(last.outputs, x.dtype(), x.device())?;
+                Ok(affine(&added, &one, &one.zeros_like()?, Some(x), last.activation)?)
+            }
+            _ => last.forward(parameters, &y, shortcut.as_ref()),
+        }
     }
 
     fn layers(&self) -> impl Iterator<Item = &ConvNorm> {
@@ -86,6 +102,10 @@ impl Backbone for ConvNet {
         self.preprocessing
     }
 
+    fn stochastic_depth(&self) -> Option<f64> {
+        Some(self.stochastic_depth)
+    }
+
     fn in_python(&self) -> InPython {
         self.in_python
     }
@@ -94,13 +114,20 @@ impl Backbone for ConvNet {
         self.layers().flat_map(ConvNorm::specs).collect()
     }
 
-    fn forward(&self, parameters: &Parameters, images: &Tensor, pooling: Pooling) -> Result<Tensor> {
+    fn forward(
+        &self,
+        parameters: &Parameters,
+        images: &Tensor,
+        pooling: Pooling,
+        depth: Option<StochasticDepth<'_>>,
+    ) -> Result<Tensor> {
         let mut x = self.stem.forward(parameters, images, None)?;
         if self.stem_pool {
             x = max_pool2d(&x, 3, 2, Padding::same(1))?;
         }
-        for block in &self.blocks {
-            x = block.forward(parameters, &x)?;
+        for (index, block) in self.blocks.iter().enumerate() {
+            let thin = depth.map(|depth| move |added: &Tensor| depth.thin(added, index, self.blocks.len()));
+            x = block.forward(parameters, &x, thin.as_ref().map(|thin| thin as &dyn Fn(&Tensor) -> _))?;
         }
         if let Some(head) = &self.head {
             x = head.forward(parameters, &x, None)?;

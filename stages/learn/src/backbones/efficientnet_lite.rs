@@ -4,7 +4,6 @@
 //! Shapes: images `[batch, height, width, 3]` to features `[batch, 1280]`.
 //! Source: Tan and Le, "EfficientNet", ICML 2019, arXiv 1905.11946, table 1; inverted residual blocks from Sandler et al.,
 //! "MobileNetV2", CVPR 2018, table 1; the Lite variant as released with TensorFlow's TPU models (2020).
-//! Deviation: no stochastic depth while training: with frozen batch-norm and few epochs it only adds noise.
 
 use dnc_kernels::Activation;
 
@@ -59,6 +58,7 @@ pub(super) fn efficientnet_lite0() -> ConvNet {
         blocks,
         head: Some(layer("_conv_head", "_bn1", 1, [inputs, 1280])),
         preprocessing: Preprocessing::TENSORFLOW_LITE,
+        stochastic_depth: 0.2,
         in_python: IN_PYTHON,
     }
 }

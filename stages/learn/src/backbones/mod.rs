@@ -13,6 +13,7 @@ mod plain;
 mod preprocessing;
 mod resnet;
 mod small;
+mod stochastic_depth;
 mod vit;
 
 use candle_core::Tensor;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{LearnError, Result};
 use crate::parameters::{Parameters, Spec};
 pub use preprocessing::{ChannelOrder, Preprocessing};
+pub use stochastic_depth::StochasticDepth;
 
 /// A network that turns images into features.
 pub trait Backbone: Send + Sync {
@@ -37,17 +39,28 @@ pub trait Backbone: Send + Sync {
         Pooling::Average
     }
 
+    /// The [`StochasticDepth::rate`] that the network was published with; none where it has no blocks to skip.
+    fn stochastic_depth(&self) -> Option<f64> {
+        None
+    }
+
     /// The same network in Python.
     fn in_python(&self) -> InPython;
 
     /// All tensors of the network.
     fn specs(&self) -> Vec<Spec>;
 
-    /// Features of `images`: `[batch, height, width, 3]` to `[batch, F]`.
+    /// Features of `images`: `[batch, height, width, 3]` to `[batch, F]`. A network without blocks to skip disregards `depth`.
     ///
     /// # Errors
     /// If `parameters` lack a tensor, the images are too small for the network, or it has no such pooling.
-    fn forward(&self, parameters: &Parameters, images: &Tensor, pooling: Pooling) -> Result<Tensor>;
+    fn forward(
+        &self,
+        parameters: &Parameters,
+        images: &Tensor,
+        pooling: Pooling,
+        depth: Option<StochasticDepth<'_>>,
+    ) -> Result<Tensor>;
 
     /// The same network for inference: parameters with every batch-norm folded into the convolution before it, for
     /// [`forward`](Self::forward) alone. They are not trained, and their names are not for files.

@@ -25,6 +25,7 @@ pub(super) fn plain() -> ConvNet {
         blocks: chain.map(|layer| Block { layers: vec![layer], shortcut: Shortcut::None }).into(),
         head: None,
         preprocessing: Preprocessing::TENSORFLOW_LITE,
+        stochastic_depth: 0.0,
         in_python: InPython { build: None, linear: "fc" },
     }
 }

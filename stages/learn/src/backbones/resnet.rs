@@ -53,6 +53,7 @@ fn resnet(kind: Kind, depths: [usize; 4], python: &'static str) -> ConvNet {
         blocks,
         head: None,
         preprocessing: Preprocessing::IMAGENET,
+        stochastic_depth: 0.0,
         in_python: InPython { build: Some(python), linear: "fc" },
     }
 }

@@ -31,6 +31,7 @@ pub(super) fn small() -> ConvNet {
         blocks,
         head: None,
         preprocessing: Preprocessing::TENSORFLOW_LITE,
+        stochastic_depth: 0.0,
         in_python: InPython { build: None, linear: "fc" },
     }
 }

@@ -9,7 +9,7 @@
 use candle_core::{D, Tensor};
 use dnc_kernels::{Conv2d, conv2d, linear};
 
-use super::{Backbone, InPython, Pooling, Preprocessing};
+use super::{Backbone, InPython, Pooling, Preprocessing, StochasticDepth};
 use crate::error::{LearnError, Result};
 use crate::parameters::{Init, Parameters, Spec};
 
@@ -87,7 +87,13 @@ impl Backbone for Vit {
         specs
     }
 
-    fn forward(&self, parameters: &Parameters, images: &Tensor, pooling: Pooling) -> Result<Tensor> {
+    fn forward(
+        &self,
+        parameters: &Parameters,
+        images: &Tensor,
+        pooling: Pooling,
+        _: Option<StochasticDepth<'_>>,
+    ) -> Result<Tensor> {
         let mut tokens = self.embed(parameters, images)?;
         for block in 0..DEPTH {
             let name = |part: &str| format!("blocks.{block}.{part}");
