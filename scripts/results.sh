@@ -25,27 +25,39 @@ declare -A settings=(
 order=(single learned fixed slices two eight parallel triplet single-triplet multi-similarity single-multi-similarity)
 [ $# -gt 0 ] && order=("$@")
 
-# Runs of an earlier call are in the store; the folder of this call's runs begins empty, so that each seed counts once.
 runs=target/results
-rm -rf "$runs"
 # Seed by seed, so that an interruption leaves every setting with equally many.
 for seed in $SEEDS; do
   for setting in "${order[@]}"; do
     sets=()
     for set in ${settings[$setting]}; do sets+=(--set "$set"); done
     # shellcheck disable=SC2086
-    "$DNC_RUN" "$MANIFEST" --runs "$runs" $OPTIONS --set "name=$setting" --set "seed=$seed" "${sets[@]}" > /dev/null
+    "$DNC_RUN" "$MANIFEST" --runs "$runs" --set "name=$setting" --set "seed=$seed" "${sets[@]}" $OPTIONS > /dev/null
   done
 done
 
 count=$(wc -w <<< "$SEEDS")
-rounds=$(ls "$runs/${order[0]}/1/logs" | sed -n 's/^evaluate@\([0-9]*\).*/\1/p' | sort -n | tail -1)
+# Runs of an earlier call lie in the same folder, so the last ones of each setting are meant.
+compared=()
+speeds=()
+for setting in "${order[@]}"; do
+  last=$(ls "$runs/$setting" | sort -n | tail -1)
+  round=$(sed 's/{"node"/\n&/g' "$runs/$setting/$last/run.json" | sed -n 's/^{"node":"evaluate@\([0-9]*\)".*/\1/p' | sort -n | tail -1)
+  compared+=("$setting/$((last - count + 1))-$last:evaluate@$round")
+  speed=$(sed 's/{"node"/\n&/g' "$runs/$setting"/*/run.json | sed -n 's/^{"node":"train@.*"images per second":\([0-9]*\).*/\1/p' |
+    awk '{ sum += $1 } END { if (NR) printf "%.0f", sum / NR; else printf "–" }')
+  speeds+=("| $setting | $speed |")
+done
 {
   echo "# Results"
   echo
   echo "Written by \`scripts/results.sh ${order[*]}\` with SEEDS=\"$SEEDS\" from \`$MANIFEST\`: twelve epochs each, metrics of the last"
   echo "round on classes that are unseen in training, mean and Student's 95 % interval over $count seeds, compared with \`${order[0]}\`."
   echo
-  "$DNC_RUN" diff --runs "$runs" "${order[@]/%//1-$count:evaluate@$rounds}" --format md
+  "$DNC_RUN" diff --runs "$runs" "${compared[@]}" --format md
+  echo
+  echo "| setting | images per second while training |"
+  echo "|---|---|"
+  printf '%s\n' "${speeds[@]}"
 } > "$OUTPUT.new"
 mv "$OUTPUT.new" "$OUTPUT"
