@@ -1,22 +1,42 @@
-//! `dnc-run diff A [B …]`: the metrics of runs side by side.
+//! `dnc-run diff A [B …]`: the metrics of runs side by side, their spread over seeds, and whether a difference is more than
+//! chance.
 
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::num::NonZero;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use super::place::Place;
 use super::{Failure, Folders};
-use crate::report::difference::{Line, side_by_side};
+use crate::report::difference::group::{Compared, Group, groups};
+use crate::report::difference::{Resampling, forms, side_by_side};
 use crate::report::run_folder::RunFolder;
-use crate::report::{metrics, text_table};
 
 /// Arguments of `diff`.
 #[derive(Args)]
 pub struct DiffArgs {
-    /// The runs: `<name>/<n>`, or `<name>` for its last; the difference is the last one's from the first one's
-    #[arg(required = true, value_name = "RUN")]
+    /// The runs: `sop/3`, `sop/1-3` for several, `sop` for the last, each with `:NODE` for one of its nodes
+    ///
+    /// Runs that differ by nothing but the seed are taken together: their mean is shown with Student's 95 % interval. All are
+    /// compared with the first: over the seeds where both sides have several (Welch's test), otherwise over the queries that
+    /// both answered (paired bootstrap, and flipping signs). A difference whose 95 % interval holds 0 is not distinguishable.
+    #[arg(required = true, value_name = "RUN[:NODE]")]
     compared: Vec<String>,
-    /// The form of the table
+    /// The form of the result
     #[arg(long, default_value = "table")]
     format: Format,
+    /// Writes to this file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// How often queries are drawn anew
+    #[arg(long, value_name = "N", default_value = "10000")]
+    draws: NonZero<usize>,
+    /// The seed of those draws
+    #[arg(long, value_name = "N", default_value = "0")]
+    seed: u64,
     #[command(flatten)]
     folders: Folders,
 }
@@ -30,47 +50,43 @@ enum Format {
     Md,
     /// JSON.
     Json,
+    /// Parquet, a row for each metric and group of runs.
+    Parquet,
 }
 
 impl DiffArgs {
-    /// Prints the table. That runs differ is no failure.
+    /// Writes the table. That runs differ is no failure.
     pub(super) fn run(self) -> Result<(), Failure> {
         let place = Place::here(&self.folders)?;
-        let find = |text: &String| RunFolder::find(&place.runs, text).map_err(Failure::Call);
-        let runs = self.compared.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-        let tables = runs.iter().map(|run| metrics::read(&run.path)).collect::<Result<Vec<_>, _>>()?;
-        let lines = side_by_side(&tables);
+        let mut compared = Vec::new();
+        for text in &self.compared {
+            let (runs, node) = match text.split_once(':') {
+                Some((runs, node)) => (runs, Some(node.to_owned())),
+                None => (text.as_str(), None),
+            };
+            let found = RunFolder::find_all(&place.runs, runs).map_err(Failure::Call)?;
+            compared.extend(found.into_iter().map(|run| Compared { run, node: node.clone() }));
+        }
+        let groups = groups(compared)?.iter().map(|members| Group::read(members)).collect::<Result<Vec<_>, _>>()?;
+        let lines = side_by_side(&groups, Resampling { draws: self.draws.get(), seed: self.seed });
         if lines.is_empty() {
             eprintln!("None of these runs has metrics");
             return Ok(());
         }
-        let mut heads = vec!["node".to_owned(), "split".to_owned(), "metric".to_owned()];
-        heads.extend(runs.iter().map(RunFolder::id));
-        if runs.len() > 1 {
-            heads.push("difference".to_owned());
-        }
-        let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
+        let mut out: Box<dyn Write + Send> = match &self.output {
+            Some(path) => Box::new(File::create(path).with_context(|| format!("Cannot write `{}`", path.display()))?),
+            None if self.format == Format::Parquet && io::stdout().is_terminal() => {
+                return Err(Failure::Call("Parquet is not for a terminal; say `--output FILE`".into()));
+            }
+            None => Box::new(io::stdout()),
+        };
         match self.format {
-            Format::Json => println!("{}", serde_json::to_string_pretty(&lines)?),
-            Format::Table => {
-                println!("{}", text_table(&heads, lines.iter().map(|line| cells(line, runs.len())).collect()))
-            }
-            Format::Md => {
-                println!("| {} |", heads.join(" | "));
-                println!("|{}", "---|".repeat(heads.len()));
-                lines.iter().for_each(|line| println!("| {} |", cells(line, runs.len()).join(" | ")));
-            }
+            Format::Table => forms::table(&groups, &lines, &mut out)?,
+            Format::Md => forms::markdown(&groups, &lines, &mut out)?,
+            Format::Json => forms::json(&groups, &lines, &mut out)?,
+            Format::Parquet => forms::parquet(&groups, &lines, &mut out)?,
         }
+        out.flush()?;
         Ok(())
     }
-}
-
-fn cells(line: &Line, runs: usize) -> Vec<String> {
-    let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.4}"));
-    let mut cells = vec![line.node.clone(), line.split.clone(), line.metric.clone()];
-    cells.extend(line.values.iter().map(|&value| number(value)));
-    if runs > 1 {
-        cells.push(line.difference().map_or_else(String::new, |difference| format!("{difference:+.4}")));
-    }
-    cells
 }

@@ -178,7 +178,7 @@ fn with_origin(batch: &RecordBatch, run: &str, node: &str) -> anyhow::Result<Rec
 }
 
 /// The values of a text column, dictionary-encoded or not.
-fn texts(column: &ArrayRef) -> anyhow::Result<Vec<String>> {
+pub(super) fn texts(column: &ArrayRef) -> anyhow::Result<Vec<String>> {
     let plain = match column.data_type() {
         DataType::Utf8 => Arc::clone(column),
         _ => arrow::compute::cast(column, &DataType::Utf8)?,

@@ -1,9 +1,10 @@
 //! How a run is told: as events while it goes on ([`event`], [`sinks`]), as a folder when it is over ([`run_folder`]), as
-//! tables for people ([`metrics`]) and as metrics of several runs side by side ([`difference`]).
+//! tables for people ([`metrics`]) and as metrics of several runs side by side ([`difference`], over [`queries`]).
 
 pub mod difference;
 pub mod event;
 pub mod metrics;
+pub mod queries;
 pub mod run_folder;
 pub mod sheet;
 pub mod sinks;

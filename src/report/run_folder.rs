@@ -74,6 +74,24 @@ impl RunFolder {
         })
     }
 
+    /// The runs that `text` names: as [`RunFolder::find`], or `<name>/<n>-<m>` for all from one number to another.
+    ///
+    /// # Errors
+    /// As [`RunFolder::find`]; numbers between the ends may be missing.
+    pub fn find_all(runs: &Path, text: &str) -> Result<Vec<Self>, String> {
+        let span = text.rsplit_once('/').and_then(|(name, numbers)| {
+            let (first, last) = numbers.split_once('-')?;
+            Some((name, first.parse::<u32>().ok()?, last.parse::<u32>().ok()?))
+        });
+        let Some((name, first, last)) = span else { return Self::find(runs, text).map(|run| vec![run]) };
+        for end in [first, last] {
+            Self::find(runs, &format!("{name}/{end}"))?;
+        }
+        let mut span = Self::all(runs).unwrap_or_default();
+        span.retain(|run| run.name == name && (first..=last).contains(&run.number));
+        if span.is_empty() { Err(format!("`{text}` must go from low to high")) } else { Ok(span) }
+    }
+
     /// All runs, sorted by name and number.
     ///
     /// # Errors
@@ -271,6 +289,12 @@ mod tests {
         assert_eq!(id("sop"), Ok("sop/2".to_owned()));
         assert_eq!(id("sop/1"), Ok("sop/1".to_owned()));
         assert!(id("sop/3").is_err_and(|message| message.contains("sop/2, sop/1, cub/1")));
+        let span =
+            |text| RunFolder::find_all(path, text).map(|runs| runs.iter().map(RunFolder::id).collect::<Vec<_>>());
+        assert_eq!(span("sop/1-2"), Ok(vec!["sop/1".to_owned(), "sop/2".to_owned()]));
+        assert_eq!(span("sop"), Ok(vec!["sop/2".to_owned()]));
+        assert!(span("sop/1-3").is_err_and(|message| message.contains("`sop/3`")));
+        assert_eq!(span("sop/2-1"), Err("`sop/2-1` must go from low to high".to_owned()));
         let last = RunFolder::find(path, "sop").expect("made above");
         assert_eq!(last.before().iter().map(RunFolder::id).collect::<Vec<_>>(), ["sop/1"]);
     }

@@ -69,6 +69,9 @@ const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
 /// How often a silent program is looked at: whether it ended, took too long, or shall be stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// The first pause of waiting for a program that closed its output, which mostly means that it is just ending.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(50);
+
 impl Stage for Command {
     const NAME: &'static str = "command";
     const VERSION: u32 = 1;
@@ -225,32 +228,30 @@ impl Command {
             } else if child.try_wait().map_err(failed)?.is_some() {
                 break;
             }
-            let late = deadline.is_some_and(|deadline| Instant::now() > deadline);
-            if late || context.check_cancelled().is_err() {
-                stop(&mut child).map_err(failed)?;
-                output.end(context);
-                context.check_cancelled()?;
-                let limit = self.time_limit.unwrap_or_default();
-                return Err(StageError::input(format!("It was stopped at its time limit of {limit} s")));
-            }
+            self.check_wanted(&mut child, deadline, context).inspect_err(|_| output.end(context))?;
         }
         output.end(context);
-        self.wait(&mut child, deadline, context).map_err(failed)
+        // A program may close its output long before it ends.
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            if let Some(status) = child.try_wait().map_err(failed)? {
+                return Ok(status);
+            }
+            self.check_wanted(&mut child, deadline, context)?;
+            std::thread::sleep(pause);
+            pause = (2 * pause).min(LOOK_EVERY);
+        }
     }
 
-    /// Waits for a program that closed its output before it ended.
-    fn wait(&self, child: &mut Child, deadline: Option<Instant>, context: &Context<'_>) -> io::Result<ExitStatus> {
-        if deadline.is_none() {
-            return child.wait();
+    /// Stops the program if it took too long or the user wants to stop.
+    fn check_wanted(&self, child: &mut Child, deadline: Option<Instant>, context: &Context<'_>) -> Result<(), StageError> {
+        let late = deadline.is_some_and(|deadline| Instant::now() > deadline);
+        if !late && context.check_cancelled().is_ok() {
+            return Ok(());
         }
-        loop {
-            let over = deadline.is_some_and(|deadline| Instant::now() > deadline) || context.check_cancelled().is_err();
-            match child.try_wait()? {
-                Some(status) => return Ok(status),
-                None if over => stop(child)?,
-                None => std::thread::sleep(Duration::from_millis(1)),
-            }
-        }
+        stop(child).map_err(|source| StageError::file("stop", &self.words()[0], source))?;
+        context.check_cancelled()?;
+        Err(StageError::input(format!("It was stopped at its time limit of {} s", self.time_limit.unwrap_or_default())))
     }
 }
 

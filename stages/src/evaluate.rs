@@ -73,7 +73,7 @@ impl Default for Evaluate {
 
 impl Stage for Evaluate {
     const NAME: &'static str = "evaluate";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Judges an embedding by what each image finds";
 
     fn ports(&self) -> Ports {
@@ -217,6 +217,7 @@ impl Evaluate {
             .map_err(|source| StageError::compute(format!("search the neighbours of the split `{split}`"), source))?;
         let ranking = Ranking::new(&found, &queries.labels, &gallery.labels, &relevant).map_err(failed)?;
         let first = recall_at_k(&ranking, 1).map_err(failed)?;
+        let r_precision = r_precision(&ranking).map_err(failed)?;
         let precision = if self.cameras { average_precision(&ranking) } else { map_at_r(&ranking).map_err(failed)? };
         for &k in &self.recall {
             let (name, value) = if self.cameras {
@@ -230,9 +231,9 @@ impl Evaluate {
             tables.metric(split, "map", None, precision.mean());
         } else {
             tables.metric(split, "map_at_r", None, precision.mean());
-            tables.metric(split, "r_precision", None, r_precision(&ranking).map_err(failed)?.mean());
+            tables.metric(split, "r_precision", None, r_precision.mean());
         }
-        tables.note(split, queries, gallery, &found, &first, &precision, self.neighbours as usize);
+        tables.note(split, queries, gallery, &found, [&first, &r_precision, &precision], self.neighbours as usize);
         Ok(())
     }
 }
@@ -349,14 +350,18 @@ impl Tables {
         queries: &Embedded,
         gallery: &Embedded,
         found: &Neighbours,
-        first: &PerQuery,
-        precision: &PerQuery,
+        [hits, r_precisions, precisions]: [&PerQuery; 3],
         neighbours: usize,
     ) {
-        for (query, (first, precision)) in first.0.iter().zip(&precision.0).enumerate() {
+        for query in 0..queries.ids.len() {
             // A query of whose class there is nothing to be found says nothing about a model.
-            let (Some(first), Some(precision)) = (first, precision) else { continue };
+            let (Some(hit), Some(r_precision), Some(average_precision)) =
+                (hits.0[query], r_precisions.0[query], precisions.0[query])
+            else {
+                continue;
+            };
             let (rows, distances) = found.of(query);
+            let is_hit = |&row: &u32| gallery.labels[row as usize] == queries.labels[query];
             let kept = rows.len().min(neighbours);
             self.queries.push(QueryRow {
                 id: queries.ids[query],
@@ -364,8 +369,10 @@ impl Tables {
                 split,
                 neighbours: rows[..kept].iter().map(|&row| gallery.ids[row as usize]).collect(),
                 distances: distances[..kept].iter().map(|&squared| squared.sqrt()).collect(),
-                hit: *first == 1.0,
-                average_precision: *precision,
+                hit: hit == 1.0,
+                first_hit: rows.iter().position(is_hit).map(|place| place as u32 + 1),
+                r_precision,
+                average_precision,
             });
         }
     }

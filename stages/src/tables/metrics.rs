@@ -50,6 +50,11 @@ pub struct MetricRow {
     pub value: f64,
 }
 
+/// Whether a larger value of the metric called `metric` is the better one.
+pub fn more_is_better(metric: &str) -> bool {
+    !(metric.starts_with("drop_") || ["alignment", "uniformity", "spectral_decay"].contains(&metric))
+}
+
 /// Writes the table, sorted, as the output called `output`.
 ///
 /// # Errors

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::types::{Float32Type, UInt32Type};
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, ListArray, PrimitiveArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, ListArray, PrimitiveArray, UInt32Array};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Field};
 
 use super::file::{Form, batch};
 use super::rows::Rows;
-use super::schema::{Description, column, list};
+use super::schema::{Description, column, list, optional};
 use super::split::{self, Split};
 use super::write_table;
 use crate::context::{Context, InputArtifact};
@@ -29,7 +29,14 @@ pub fn description() -> Description {
             column("neighbours", list(DataType::UInt32), "none", "ids of the images found, nearest first"),
             column("distances", list(DataType::Float32), "embedding units", "their Euclidean distances"),
             column("hit", DataType::Boolean, "none", "whether the nearest is of the same class: recall at 1"),
-            column("average_precision", DataType::Float64, "0 to 1", "the query's share of MAP@R"),
+            optional(
+                "first_hit",
+                DataType::UInt32,
+                "none",
+                "rank from 1 of the nearest of the same class; null where none is among those that were searched",
+            ),
+            column("r_precision", DataType::Float64, "0 to 1", "the query's share of the R-precision"),
+            column("average_precision", DataType::Float64, "0 to 1", "the query's share of MAP@R, with cameras of mAP"),
         ],
     )
 }
@@ -49,7 +56,11 @@ pub struct QueryRow {
     pub distances: Vec<f32>,
     /// Whether the nearest is of the same class.
     pub hit: bool,
-    /// The query's share of MAP@R.
+    /// Rank from 1 of the nearest of the same class, where one is among those that were searched: the query's recall at any k.
+    pub first_hit: Option<u32>,
+    /// The query's share of the R-precision.
+    pub r_precision: f64,
+    /// The query's share of MAP@R, with cameras of mAP.
     pub average_precision: f64,
 }
 
@@ -67,6 +78,8 @@ pub fn write(context: &mut Context<'_>, output: &str, rows: &[QueryRow]) -> Resu
         Arc::new(lists::<UInt32Type>(rows.iter().map(|row| row.neighbours.as_slice()))),
         Arc::new(lists::<Float32Type>(rows.iter().map(|row| row.distances.as_slice()))),
         Arc::new(BooleanArray::from_iter(rows.iter().map(|row| Some(row.hit)))),
+        Arc::new(rows.iter().map(|row| row.first_hit).collect::<UInt32Array>()),
+        Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.r_precision))),
         Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.average_precision))),
     ];
     write_table(context, output, &description, Form::Parquet, &batch(&description.schema, columns)?)
@@ -94,7 +107,8 @@ fn rows_of(rows: &Rows) -> Result<Vec<QueryRow>, StageError> {
     let (neighbours, distances) =
         (rows.array("neighbours")?.as_list::<i32>(), rows.array("distances")?.as_list::<i32>());
     let hits = rows.array("hit")?.as_boolean();
-    let precisions = rows.f64s("average_precision")?;
+    let first_hits = rows.numbers::<UInt32Type>("first_hit")?;
+    let (r_precisions, average_precisions) = (rows.f64s("r_precision")?, rows.f64s("average_precision")?);
     let row = |row: usize| QueryRow {
         id: ids[row],
         label: labels[row],
@@ -102,7 +116,9 @@ fn rows_of(rows: &Rows) -> Result<Vec<QueryRow>, StageError> {
         neighbours: neighbours.value(row).as_primitive::<UInt32Type>().values().to_vec(),
         distances: distances.value(row).as_primitive::<Float32Type>().values().to_vec(),
         hit: hits.value(row),
-        average_precision: precisions[row],
+        first_hit: first_hits.is_valid(row).then(|| first_hits.value(row)),
+        r_precision: r_precisions[row],
+        average_precision: average_precisions[row],
     };
     Ok((0..rows.len()).map(row).collect())
 }

@@ -107,6 +107,8 @@ fn queries() {
         neighbours: neighbours.to_vec(),
         distances: neighbours.iter().map(|&n| n as f32).collect(),
         hit: id % 2 == 0,
+        first_hit: (id != 5).then_some(id - 3),
+        r_precision: 0.5,
         average_precision: 0.25,
     };
     let rows = [row(4, &[1, 2]), row(5, &[]), row(6, &[9])];

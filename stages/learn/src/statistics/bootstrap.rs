@@ -3,88 +3,86 @@
 //! **Formula** With the differences dᵢ of n queries, each draw takes n of them with replacement; the 95 % interval are the 2.5 % and
 //! 97.5 % quantiles of the draws' means, and p = 2 · min(#{mean ≤ 0} + 1, #{mean ≥ 0} + 1) / (draws + 1), at most 1.
 //!
-//! **How** Each draw has its own stream, so neither order nor threads matter. Queries on which both runs agree, mostly nearly
-//! all, add nothing: they are sorted to the end and are drawn without being looked up.
+//! **How** Each draw has its own stream, so neither order nor threads matter, and it draws queries for all metrics at once. Queries on
+//! which both runs agree, often nearly all, lie beyond the end and are drawn without being looked up.
 //!
 //! **Source** Efron and Tibshirani, *An introduction to the bootstrap*, 1993, §13.3 and 15.4.
 
 use rand::RngCore;
 use rayon::prelude::*;
 
+use super::paired::{Block, CHUNK, Difference, LANES, add, blocks};
 use crate::streams::Streams;
 
-/// A mean difference with what the bootstrap says about it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PairedDifference {
-    /// The mean of the differences.
-    pub mean: f64,
-    /// Its 95 % interval.
-    pub interval: (f64, f64),
-    /// How often chance alone would give as much, on both sides.
-    pub p: f64,
-}
-
-/// Resamples `differences` `draws` times.
+/// Resamples the queries of `differences`, `[metrics, queries]`, `draws` times; a result for each metric.
 ///
-/// Means of draws are in `f64` of differences in `f32`: their rounding is far below what a draw varies.
+/// Means of draws are of differences in `f32`: their rounding is far below what a draw varies.
 ///
 /// # Panics
-/// If there is no difference or no draw.
-pub fn paired_bootstrap(differences: &[f64], draws: usize, streams: &Streams) -> PairedDifference {
-    assert!(!differences.is_empty() && draws > 0, "a bootstrap needs differences and draws");
-    let n = differences.len() as f64;
-    let unequal: Vec<f32> = differences.iter().filter(|d| **d != 0.0).map(|d| *d as f32).collect();
+/// If there is no query or no draw, or the metrics are not about the same number of queries.
+pub fn paired_bootstrap(differences: &[Vec<f64>], draws: usize, streams: &Streams) -> Vec<Difference> {
+    assert!(draws > 0, "a bootstrap needs draws");
     let streams = streams.named("bootstrap");
-    let draw = |number: usize| mean_of_draw(&unequal, differences.len(), &mut streams.at(number as u64).rng());
-    let mut means: Vec<f64> = (0..draws).into_par_iter().map(draw).collect();
+    let mut means = Vec::with_capacity(differences.len());
+    for block in blocks(differences) {
+        let draw = |number: usize| mean_of_draw(&block, &mut streams.at(number as u64).rng());
+        let drawn: Vec<[f64; LANES]> = (0..draws).into_par_iter().map(draw).collect();
+        means.extend((0..block.metrics).map(|lane| drawn.iter().map(|means| means[lane]).collect::<Vec<f64>>()));
+    }
+    let mean = |metric: &Vec<f64>| metric.iter().sum::<f64>() / metric.len() as f64;
+    differences.iter().zip(means).map(|(metric, means)| summary(mean(metric), means)).collect()
+}
+
+/// What the means of all draws say about the mean that was found.
+fn summary(mean: f64, mut means: Vec<f64>) -> Difference {
     means.sort_unstable_by(f64::total_cmp);
+    let draws = means.len();
     let below = means.iter().filter(|mean| **mean <= 0.0).count();
     let above = means.iter().filter(|mean| **mean >= 0.0).count();
     let quantile = |share: f64| means[(share * (draws - 1) as f64).round() as usize];
-    PairedDifference {
-        mean: differences.iter().sum::<f64>() / n,
+    Difference {
+        mean,
         interval: (quantile(0.025), quantile(0.975)),
         p: (2.0 * (below.min(above) + 1) as f64 / (draws + 1) as f64).min(1.0),
     }
 }
 
-/// The mean of `count` differences drawn with replacement; those beyond `unequal` are zero.
-fn mean_of_draw(unequal: &[f32], count: usize, rng: &mut impl RngCore) -> f64 {
-    /// Random bytes that are made at once.
-    const CHUNK: usize = 1024;
-    let mut bytes = [0; 4 * CHUNK];
-    let mut sum = 0.0;
-    for start in (0..count).step_by(CHUNK) {
-        let length = CHUNK.min(count - start);
-        rng.fill_bytes(&mut bytes[..4 * length]);
-        for word in bytes[..4 * length].as_chunks::<4>().0 {
-            // A number below `count`, even up to count / 2³².
-            let index = (u64::from(u32::from_le_bytes(*word)) * count as u64) >> 32;
-            sum += unequal.get(index as usize).map_or(0.0, |d| f64::from(*d));
-        }
+/// The mean difference of as many queries as there are, drawn with replacement, under each metric.
+fn mean_of_draw(block: &Block, rng: &mut impl RngCore) -> [f64; LANES] {
+    const AGREE: [f32; LANES] = [0.0; LANES];
+    if block.rows.is_empty() {
+        return [0.0; LANES];
     }
-    sum / count as f64
+    let mut bytes = [0; 4 * CHUNK];
+    let mut sums = [0.0; LANES];
+    for start in (0..block.queries).step_by(CHUNK) {
+        let length = CHUNK.min(block.queries - start);
+        rng.fill_bytes(&mut bytes[..4 * length]);
+        let mut chunk = [0.0; LANES];
+        for word in bytes[..4 * length].as_chunks::<4>().0 {
+            // A number below the number of queries, even up to queries / 2³².
+            let query = (u64::from(u32::from_le_bytes(*word)) * block.queries as u64) >> 32;
+            let row = block.rows.get(query as usize).unwrap_or(&AGREE);
+            chunk.iter_mut().zip(row).for_each(|(sum, difference)| *sum += difference);
+        }
+        add(&mut sums, chunk);
+    }
+    sums.map(|sum| sum / block.queries as f64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn one(differences: Vec<f64>, draws: usize, seed: u64) -> Difference {
+        paired_bootstrap(&[differences], draws, &Streams::new(seed))[0]
+    }
+
     #[test]
     fn follows_the_normal_distribution_of_many_queries() {
         // 200 wins, 100 losses and 700 ties: mean 0.1, variance 0.3 − 0.01.
-        let differences: Vec<f64> = (0..1000)
-            .map(|i| {
-                if i < 200 {
-                    1.0
-                } else if i < 300 {
-                    -1.0
-                } else {
-                    0.0
-                }
-            })
-            .collect();
-        let found = paired_bootstrap(&differences, 4000, &Streams::new(1));
+        let differences = [vec![1.0; 200], vec![-1.0; 100], vec![0.0; 700]].concat();
+        let found = one(differences, 4000, 1);
         let half_width = 1.96 * (0.29f64 / 1000.0).sqrt();
         assert!((found.mean - 0.1).abs() < 1e-12 && found.p < 0.001, "{found:?}");
         assert!((found.interval.0 - (0.1 - half_width)).abs() < 0.004, "{found:?}");
@@ -93,13 +91,22 @@ mod tests {
 
     #[test]
     fn no_difference_is_no_difference() {
-        let found = paired_bootstrap(&[0.0; 50], 100, &Streams::new(2));
-        assert_eq!(found, PairedDifference { mean: 0.0, interval: (0.0, 0.0), p: 1.0 });
+        let found = one(vec![0.0; 50], 100, 2);
+        assert_eq!(found, Difference { mean: 0.0, interval: (0.0, 0.0), p: 1.0 });
+    }
+
+    #[test]
+    fn every_metric_gets_its_own_answer() {
+        let metric = |shift: usize| (0..500).map(|query| ((query + shift) % 5) as f64 - 1.9).collect::<Vec<f64>>();
+        let together = paired_bootstrap(&(0..10).map(metric).collect::<Vec<_>>(), 200, &Streams::new(4));
+        assert_eq!(together.len(), 10);
+        // No query is a tie, so a metric alone meets the same draws.
+        assert_eq!(together[9], one(metric(9), 200, 4));
     }
 
     #[test]
     fn threads_do_not_change_a_bit() {
-        let differences: Vec<f64> = (0..3000).map(|i| f64::from(i % 7 - 3) * 0.1).collect();
+        let differences = vec![(0..3000).map(|i| f64::from(i % 7 - 3) * 0.1).collect()];
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started");
             pool.install(|| paired_bootstrap(&differences, 300, &Streams::new(3)))

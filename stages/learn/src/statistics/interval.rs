@@ -27,7 +27,7 @@ pub fn mean_interval(values: &[f64]) -> Option<Interval> {
 }
 
 /// t with P(|T| ≤ t) = 0.95, by bisection of the series.
-fn quantile_975(freedom: usize) -> f64 {
+pub(super) fn quantile_975(freedom: usize) -> f64 {
     // t is 12.7 for one degree of freedom and falls to 1.96.
     let (mut low, mut high) = (1.9, 13.0);
     for _ in 0..60 {
@@ -38,7 +38,7 @@ fn quantile_975(freedom: usize) -> f64 {
 }
 
 /// P(|T| ≤ t).
-fn central_probability(t: f64, freedom: usize) -> f64 {
+pub(super) fn central_probability(t: f64, freedom: usize) -> f64 {
     let theta = (t / (freedom as f64).sqrt()).atan();
     let (sin, cos) = theta.sin_cos();
     let odd = freedom % 2 == 1;

@@ -8,26 +8,48 @@
 use rand::RngCore;
 use rayon::prelude::*;
 
+use super::paired::{Block, LANES, add, blocks};
 use crate::streams::Streams;
 
-/// Sums this near to each other, relative to Σ|dᵢ|, are the same but for rounding.
-const SAME: f64 = 1e-12;
+/// Sums this near to each other, relative to Σ|dᵢ|, are the same but for the rounding of `f32`.
+const SAME: f64 = 1e-6;
 
-/// p of `differences` having mean 0, on both sides.
-pub fn sign_flip_test(differences: &[f64], draws: usize, streams: &Streams) -> f64 {
-    let unequal: Vec<f64> = differences.iter().copied().filter(|difference| *difference != 0.0).collect();
-    let least = unequal.iter().sum::<f64>().abs() - SAME * unequal.iter().map(|d| d.abs()).sum::<f64>();
+/// p of each metric of `differences`, `[metrics, queries]`, having mean 0, on both sides.
+///
+/// # Panics
+/// If there is no query, or the metrics are not about the same number of queries.
+pub fn sign_flip_test(differences: &[Vec<f64>], draws: usize, streams: &Streams) -> Vec<f64> {
     let streams = streams.named("sign flip");
-    let flipped = |number: usize| {
-        let mut rng = streams.at(number as u64).rng();
-        let sum = |chunk: &[f64]| -> f64 {
-            let signs = rng.next_u64();
-            chunk.iter().enumerate().map(|(i, d)| f64::from_bits(d.to_bits() ^ ((signs >> i) & 1) << 63)).sum()
+    let mut p = Vec::with_capacity(differences.len());
+    for (block, metrics) in blocks(differences).iter().zip(differences.chunks(LANES)) {
+        let least = |metric: &Vec<f64>| {
+            metric.iter().sum::<f64>().abs() - SAME * metric.iter().map(|difference| difference.abs()).sum::<f64>()
         };
-        unequal.chunks(64).map(sum).sum::<f64>()
-    };
-    let extreme = (0..draws).into_par_iter().filter(|number| flipped(*number).abs() >= least).count();
-    (extreme + 1) as f64 / (draws + 1) as f64
+        let least: Vec<f64> = metrics.iter().map(least).collect();
+        let flipped = |number: usize| flipped(block, &mut streams.at(number as u64).rng());
+        let drawn: Vec<[f64; LANES]> = (0..draws).into_par_iter().map(flipped).collect();
+        p.extend(least.iter().enumerate().map(|(lane, least)| {
+            let extreme = drawn.iter().filter(|sums| sums[lane].abs() >= *least).count();
+            (extreme + 1) as f64 / (draws + 1) as f64
+        }));
+    }
+    p
+}
+
+/// The sum of all differences with random signs, under each metric.
+fn flipped(block: &Block, rng: &mut impl RngCore) -> [f64; LANES] {
+    let mut sums = [0.0; LANES];
+    for rows in block.rows.chunks(64) {
+        let signs = rng.next_u64();
+        let mut chunk = [0.0; LANES];
+        for (place, row) in rows.iter().enumerate() {
+            let sign = ((signs >> place) as u32 & 1) << 31;
+            let signed = row.map(|difference| f32::from_bits(difference.to_bits() ^ sign));
+            chunk.iter_mut().zip(signed).for_each(|(sum, difference)| *sum += difference);
+        }
+        add(&mut sums, chunk);
+    }
+    sums
 }
 
 #[cfg(test)]
@@ -37,7 +59,7 @@ mod tests {
     #[test]
     fn counts_signs_as_extreme() {
         let check = |differences: &[f64], expected: f64| {
-            let found = sign_flip_test(differences, 4000, &Streams::new(1));
+            let found = sign_flip_test(&[differences.to_vec()], 4000, &Streams::new(1))[0];
             assert!((found - expected).abs() < 0.02, "{differences:?}: {found} is not {expected}");
         };
         // Of 2⁵ signs two are as extreme; of 1 + 1 − 1's eight, all: |sum| is 1 or 3.
@@ -45,6 +67,16 @@ mod tests {
         check(&[1.0, 1.0, -1.0, 0.0], 1.0);
         check(&[0.0; 9], 1.0);
         check(&[3.0, 1.0], 0.5);
+        check(&[0.1, 0.7], 0.5);
         check(&[1.0; 80], 0.0);
+    }
+
+    #[test]
+    fn every_metric_gets_its_own_answer() {
+        let found =
+            sign_flip_test(&[vec![1.0; 5], vec![0.0; 5], vec![3.0, 1.0, 0.0, 0.0, 0.0]], 4000, &Streams::new(2));
+        for (found, expected) in found.iter().zip([2.0 / 32.0, 1.0, 0.5]) {
+            assert!((found - expected).abs() < 0.02, "{found} is not {expected}");
+        }
     }
 }

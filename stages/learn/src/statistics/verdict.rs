@@ -1,6 +1,6 @@
 //! A comparison in a word.
 
-use super::PairedDifference;
+use super::Difference;
 
 /// Whether a run is better than the one it is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +14,17 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// As a table shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Better => "better",
+            Self::Worse => "worse",
+            Self::Indistinguishable => "not distinguishable",
+        }
+    }
+
     /// The verdict over a difference "this run less the other"; `more_is_better` says which side is the better one.
-    pub fn of(difference: &PairedDifference, more_is_better: bool) -> Self {
+    pub fn of(difference: &Difference, more_is_better: bool) -> Self {
         let (low, high) = difference.interval;
         match (low > 0.0, high < 0.0) {
             (false, false) => Self::Indistinguishable,
@@ -32,7 +41,7 @@ mod tests {
     #[test]
     fn follows_the_interval() {
         let check = |interval, more_is_better, expected| {
-            let difference = PairedDifference { mean: 0.0, interval, p: 1.0 };
+            let difference = Difference { mean: 0.0, interval, p: 1.0 };
             assert_eq!(Verdict::of(&difference, more_is_better), expected);
         };
         check((0.1, 0.2), true, Verdict::Better);
