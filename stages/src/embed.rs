@@ -18,6 +18,7 @@ use crate::stage::{Ambient, Input, Output, ParamError, Ports, Resources, Stage, 
 use crate::tables::embeddings::{self, EmbeddingRows};
 use crate::tables::images::Images;
 use crate::tables::{Split, model};
+use crate::views::nuisance::Changes;
 
 /// Computes a vector for each image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -98,23 +99,24 @@ impl Stage for Embed {
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
         let images = Images::open(context.input("images")?)?;
         let (ids, labels, splits) = self.chosen(&images)?;
-        let (vectors, dim) = self.vectors(context, &images, &ids)?;
+        let (vectors, dim) = self.vectors(context, &images, &ids, None)?;
         let rows = EmbeddingRows { ids: &ids, labels: &labels, splits: &splits, vectors: &vectors, dim };
         embeddings::write(context, "embeddings", rows)
     }
 }
 
 impl Embed {
-    /// The vectors of these images by the model of the port `model`, `[ids, dim]`, and their dim.
+    /// The vectors of these images, changed if so asked, by the model of the port `model`, `[ids, dim]`, and their dim.
     pub(crate) fn vectors(
         &self,
         context: &Context<'_>,
         images: &Images,
         ids: &[u32],
+        changes: Option<&Changes>,
     ) -> Result<(Vec<f32>, usize), StageError> {
         let device = context.device()?.clone();
         let network = Network::open(context, &device, self)?;
-        let loader = Loader::new(images, None, network.model.preprocessing)?;
+        let loader = Loader::new(images, None, network.model.preprocessing)?.changed(changes);
         let dim = network.width(self.vector);
 
         let start = Instant::now();

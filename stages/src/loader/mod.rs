@@ -13,7 +13,8 @@ use rayon::prelude::*;
 use crate::error::StageError;
 use crate::tables::images::{Images, Pixels};
 use crate::tables::views::{View, Views};
-use crate::views::{apply, contains, resize};
+use crate::views::nuisance::Changes;
+use crate::views::{Square, apply, contains, resize};
 
 /// How a batch shows its images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,7 @@ pub struct Loader<'a> {
     pixels: Pixels<'a>,
     views: Option<&'a Views>,
     preprocessing: Preprocessing,
+    changes: Option<&'a Changes>,
 }
 
 impl<'a> Loader<'a> {
@@ -70,7 +72,13 @@ impl<'a> Loader<'a> {
             let Preprocessing { crop, resize, .. } = preprocessing;
             return Err(StageError::input(format!("A crop of {crop} pixels cannot be cut from {resize}")));
         }
-        Ok(Self { images, pixels: images.pixels()?, views, preprocessing })
+        Ok(Self { images, pixels: images.pixels()?, views, preprocessing, changes: None })
+    }
+
+    /// The same loader, which changes each image that is shown for evaluation.
+    #[must_use]
+    pub fn changed(self, changes: Option<&'a Changes>) -> Self {
+        Self { changes, ..self }
     }
 
     /// Pixels along each side of an image of a batch.
@@ -145,7 +153,12 @@ impl<'a> Loader<'a> {
         let picture = self.pixels.of(row);
         let Preprocessing { resize, crop, .. } = self.preprocessing;
         match look {
-            Look::Evaluation => resize::centre(picture, resize, crop, pixels),
+            Look::Evaluation => {
+                resize::centre(picture, resize, crop, pixels);
+                if let Some(changes) = self.changes {
+                    changes.apply(id, &mut Square { side: crop, pixels });
+                }
+            }
             Look::View(number) => {
                 let view = self.view(id, number)?;
                 if !contains(picture, &view.crop) {

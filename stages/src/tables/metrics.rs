@@ -28,7 +28,7 @@ pub fn description() -> Description {
             column("split", split::data_type(), "none", "the images that were evaluated"),
             column("metric", category(), "none", "`recall`, `map_at_r`, `r_precision`, `nmi` …"),
             optional("k", DataType::Int32, "none", "how many neighbours, or which variant, where the metric has such"),
-            column("value", DataType::Float64, "0 to 1", "its value"),
+            column("value", DataType::Float64, "as the metric says", "its value; shares are from 0 to 1"),
         ],
     )
 }

@@ -8,6 +8,7 @@ mod aberration;
 mod blur;
 mod colour;
 mod jpeg;
+pub mod nuisance;
 pub mod resize;
 mod rotate;
 #[cfg(test)]

@@ -1,0 +1,315 @@
+use candle_core::DType;
+use dnc_learn::subspaces::MASKS;
+use dnc_learn::weights::NamedTensor;
+use serde_json::json;
+
+use super::*;
+use crate::context::InputArtifact;
+use crate::embed::Embed;
+use crate::init::Init;
+use crate::stage::StageKind;
+use crate::tables::embeddings::{self, EmbeddingRows};
+use crate::tables::images::{ImageRow, ImagesWriter};
+use crate::tables::metrics::MetricRow;
+use crate::tables::queries::QueryRow;
+use crate::testing::{Outputs, Workshop, artifact, digest, on_threads};
+
+fn stage(params: serde_json::Value) -> Evaluate {
+    serde_json::from_value(params).unwrap()
+}
+
+/// Unit vectors at these degrees, as (degrees, label, split).
+fn embedded(shop: &Workshop, rows: &[(f32, u32, Split)]) -> InputArtifact {
+    let ids: Vec<u32> = (0..rows.len() as u32).map(|row| row * 10).collect();
+    let labels: Vec<u32> = rows.iter().map(|row| row.1).collect();
+    let splits: Vec<Split> = rows.iter().map(|row| row.2).collect();
+    let unit = |row: &(f32, u32, Split)| [row.0.to_radians().cos(), row.0.to_radians().sin()];
+    let vectors: Vec<f32> = rows.iter().flat_map(unit).collect();
+    let rows = EmbeddingRows { ids: &ids, labels: &labels, splits: &splits, vectors: &vectors, dim: 2 };
+    shop.write(Kind::Embeddings, "out", |context| embeddings::write(context, "out", rows)).unwrap().0
+}
+
+/// Images of one shade over another, as (upper, lower, label, split, camera).
+fn pictures(shop: &Workshop, rows: &[(u8, u8, u32, Split, Option<u16>)]) -> InputArtifact {
+    let written = shop.write(Kind::Images, "out", |context| {
+        let mut writer = ImagesWriter::create(context, "out")?;
+        for &(upper, lower, label, split, camera) in rows {
+            let pixels = [[upper; 3], [lower; 3]].concat();
+            let (class, source, height, width) = ("a", "a.png", 2, 1);
+            writer.push(&ImageRow { label, class, split, camera, source, height, width, pixels: &pixels })?;
+        }
+        writer.finish(context)
+    });
+    written.unwrap().0
+}
+
+fn metrics_of(outputs: &Outputs) -> String {
+    let rows = metrics::open(&artifact(Kind::Metrics, &outputs["metrics"].folder)).unwrap();
+    let k = |k: Option<i32>| k.map(|k| format!("@{k}")).unwrap_or_default();
+    let line = |row: &MetricRow| format!("{} {} {}{} {:.4}\n", row.round, row.split, row.metric, k(row.k), row.value);
+    rows.iter().map(line).collect()
+}
+
+fn queries_of(outputs: &Outputs) -> Vec<QueryRow> {
+    queries::open(&artifact(Kind::Queries, &outputs["queries"].folder)).unwrap()
+}
+
+use Split::{Gallery as G, Query as Q, Test as T, Train, Validation as V};
+
+#[test]
+fn each_split_is_searched_by_itself() {
+    let shop = Workshop::new();
+    // In the test split the nearest of 0° is 10° (right), of 10° is 0° (right), of 25° is 10° (wrong), of 60° is 25° (right).
+    let rows = [
+        (0.0, 5, T),
+        (10.0, 5, T),
+        (25.0, 6, T),
+        (60.0, 6, T),
+        (5.0, 5, Train),
+        (0.0, 7, V),
+        (90.0, 7, V),
+        (91.0, 8, V),
+    ];
+    let embeddings = embedded(&shop, &rows);
+    let outputs =
+        shop.run(&stage(json!({ "recall": [1, 2], "neighbours": 2 })), &[("embeddings", &embeddings)]).unwrap();
+    insta::assert_snapshot!(metrics_of(&outputs), @r"
+    0 validation map_at_r 0.5000
+    0 validation r_precision 0.5000
+    0 validation recall@1 0.5000
+    0 validation recall@2 1.0000
+    0 test map_at_r 0.7500
+    0 test r_precision 0.7500
+    0 test recall@1 0.7500
+    0 test recall@2 0.7500
+    ");
+    let queries = queries_of(&outputs);
+    assert_eq!(queries.iter().map(|query| query.id).collect::<Vec<_>>(), [50, 60, 0, 10, 20, 30]);
+    let third = &queries[4];
+    assert_eq!((third.neighbours.as_slice(), third.hit, third.split), (&[10, 0][..], false, T));
+    // The chord of 15°.
+    assert!((third.distances[0] - 2.0 * 7.5_f32.to_radians().sin()).abs() < 1e-6);
+}
+
+#[test]
+fn queries_are_searched_in_the_gallery() {
+    let shop = Workshop::new();
+    let embeddings = embedded(&shop, &[(0.0, 1, Q), (2.0, 2, Q), (3.0, 2, G), (9.0, 1, G), (50.0, 2, G)]);
+    let outputs = shop.run(&stage(json!({ "recall": [1] })), &[("embeddings", &embeddings)]).unwrap();
+    insta::assert_snapshot!(metrics_of(&outputs), @r"
+    0 query map_at_r 0.2500
+    0 query r_precision 0.2500
+    0 query recall@1 0.5000
+    ");
+}
+
+#[test]
+fn the_same_camera_does_not_count() {
+    let shop = Workshop::new();
+    let rows = [(200, 10, 1, Q, Some(1)), (200, 11, 1, G, Some(1)), (200, 30, 2, G, Some(1)), (200, 90, 1, G, Some(2))];
+    let images = pictures(&shop, &rows);
+    let run = |params| shop.run(&stage(params), &[("images", &images)]).unwrap();
+    insta::assert_snapshot!(metrics_of(&run(json!({ "recall": [1] }))), @r"
+    0 query map_at_r 0.5000
+    0 query r_precision 0.5000
+    0 query recall@1 1.0000
+    ");
+    insta::assert_snapshot!(metrics_of(&run(json!({ "recall": [1, 2], "cameras": true }))), @r"
+    0 query cmc@1 0.0000
+    0 query cmc@2 1.0000
+    0 query map 0.5000
+    ");
+}
+
+#[test]
+fn clusters_are_compared_with_classes() {
+    let shop = Workshop::new();
+    let rows: Vec<_> = (0..12).map(|n| ((n % 3) as f32 * 100.0 + n as f32 / 10.0, n % 3, T)).collect();
+    let embeddings = embedded(&shop, &rows);
+    let outputs = shop.run(&stage(json!({ "recall": [1], "nmi": true })), &[("embeddings", &embeddings)]).unwrap();
+    assert!(metrics_of(&outputs).contains("test nmi 1.0000"), "{}", metrics_of(&outputs));
+}
+
+#[test]
+fn what_cannot_be_judged_is_told() {
+    let shop = Workshop::new();
+    let check = |params, inputs: &[(&str, &InputArtifact)], expected: &str| {
+        assert_eq!(shop.run(&stage(params), inputs).unwrap_err().to_string(), expected);
+    };
+    check(json!({}), &[], "The stage needs `embeddings`, or `images` to compute them");
+    let training = embedded(&shop, &[(0.0, 0, Train)]);
+    let nothing = "There is no image to judge: no split but training, or none that `splits` names";
+    check(json!({}), &[("embeddings", &training)], nothing);
+    let queries = embedded(&shop, &[(0.0, 0, Q)]);
+    let lonely = "There are queries but no gallery that they could be searched in";
+    check(json!({}), &[("embeddings", &queries)], lonely);
+    let images = pictures(&shop, &[(1, 2, 0, Q, None), (1, 2, 0, G, Some(1))]);
+    check(json!({ "cameras": true }), &[("images", &images)], "The image 0 has no camera");
+    let error = StageKind::of::<Evaluate>().parse(json!({ "recall": [] })).err().unwrap();
+    assert_eq!(error.key, "recall");
+}
+
+/// Square images, each of one colour and one of `noise`'s kind, as (colour, label).
+fn squares(shop: &Workshop, side: u16, rows: &[([u8; 3], u32)]) -> InputArtifact {
+    let written = shop.write(Kind::Images, "out", |context| {
+        let mut writer = ImagesWriter::create(context, "out")?;
+        for (number, &(colour, label)) in rows.iter().enumerate() {
+            let shade = |place: usize| (place * (number + 3) % 7) as u8;
+            let pixels: Vec<u8> =
+                (0..usize::from(side).pow(2)).flat_map(|place| colour.map(|value| value + shade(place))).collect();
+            let (class, source, camera) = ("a", "a.png", None);
+            writer.push(&ImageRow {
+                label,
+                class,
+                split: T,
+                camera,
+                source,
+                height: side,
+                width: side,
+                pixels: &pixels,
+            })?;
+        }
+        writer.finish(context)
+    });
+    written.unwrap().0
+}
+
+fn value(outputs: &Outputs, metric: &str, k: Option<i32>) -> Option<f64> {
+    let rows = metrics::open(&artifact(Kind::Metrics, &outputs["metrics"].folder)).unwrap();
+    rows.into_iter().find(|row| row.metric == metric && row.k == k).map(|row| row.value)
+}
+
+#[test]
+fn galleries_are_drawn_several_times() {
+    let shop = Workshop::new();
+    // Three classes far apart, of 5, 4 and 2 images; a fourth of one image, which is in every gallery and never a query.
+    let labels = [0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3];
+    let rows: Vec<_> =
+        labels.iter().enumerate().map(|(n, &label)| (label as f32 * 90.0 + n as f32, label, T)).collect();
+    let embeddings = embedded(&shop, &rows);
+    let run = |params| shop.run(&stage(params), &[("embeddings", &embeddings)]).unwrap();
+    let outputs = run(json!({ "recall": [1], "random_galleries": 5 }));
+    insta::assert_snapshot!(metrics_of(&outputs), @r"
+    0 test map_at_r 1.0000
+    0 test r_precision 1.0000
+    0 test recall@1 1.0000
+    ");
+    let queries = queries_of(&outputs);
+    assert_eq!(queries.len(), 5 * (labels.len() - 4));
+    assert!(
+        queries.iter().all(|query| query.neighbours.len() == 4 && query.id != 110),
+        "galleries have an image a class"
+    );
+    let galleries: std::collections::BTreeSet<_> = queries.iter().map(|query| query.neighbours[0]).collect();
+    assert!(galleries.len() > 3, "they differ: {galleries:?}");
+}
+
+#[test]
+fn episodes_are_judged_for_each_number_of_shots() {
+    let shop = Workshop::new();
+    let rows: Vec<_> = (0..24).map(|n| ((n % 3) as f32 * 100.0 + n as f32 / 10.0, n % 3, T)).collect();
+    let embeddings = embedded(&shop, &rows);
+    let few_shot = json!({ "ways": 3, "shots": [1, 5], "queries": 2, "episodes": 10 });
+    let run = |params| shop.run(&stage(params), &[("embeddings", &embeddings)]);
+    let outputs = run(json!({ "recall": [1], "few_shot": few_shot })).unwrap();
+    for shots in [1, 5] {
+        assert_eq!(value(&outputs, "few_shot_3_way", Some(shots)), Some(1.0));
+        assert_eq!(value(&outputs, "few_shot_3_way_half_width", Some(shots)), Some(0.0));
+    }
+    let error = run(json!({ "few_shot": { "ways": 4 } })).unwrap_err();
+    assert_eq!(error.to_string(), "Cannot judge episodes of the split `test`");
+}
+
+#[test]
+fn the_shape_of_the_embedding() {
+    let shop = Workshop::new();
+    let embeddings =
+        embedded(&shop, &[(0.0, 0, T), (0.0, 0, T), (90.0, 1, T), (180.0, 2, T), (270.0, 3, T), (90.0, 1, T)]);
+    let outputs = shop.run(&stage(json!({ "recall": [1], "shape": true })), &[("embeddings", &embeddings)]).unwrap();
+    assert!(value(&outputs, "alignment", None).unwrap() < 1e-12, "images of a class lie on each other");
+    // Of 15 pairs 2 are at distance 0, 9 at √2 and 4 at 2.
+    let uniformity = ((2.0 + 9.0 * (-4.0f64).exp() + 4.0 * (-8.0f64).exp()) / 15.0).ln();
+    assert!((value(&outputs, "uniformity", None).unwrap() - uniformity).abs() < 1e-5);
+    assert!(
+        value(&outputs, "effective_rank", None).unwrap() > 1.99
+            && value(&outputs, "spectral_decay", None).unwrap() < 0.01
+    );
+}
+
+#[test]
+fn nuisances_drop_the_recall_of_what_they_hide() {
+    let shop = Workshop::new();
+    // Classes differ in nothing but their colour, of about the same grey.
+    let colours = [[120, 60, 60], [60, 90, 60], [60, 60, 220]];
+    let rows: Vec<_> = (0..30).map(|n| (colours[n % 3], (n % 3) as u32)).collect();
+    let images = squares(&shop, 8, &rows);
+    let params = json!({ "recall": [1], "nuisances": ["grey", "jpeg", "aberration"] });
+    let outputs = shop.run(&stage(params), &[("images", &images)]).unwrap();
+    assert_eq!(value(&outputs, "recall", Some(1)), Some(1.0));
+    assert!(value(&outputs, "drop_grey", Some(1)).unwrap() > 0.1, "{}", metrics_of(&outputs));
+    assert!(value(&outputs, "drop_aberration", Some(1)).unwrap() < 0.1, "{}", metrics_of(&outputs));
+    let narrow = pictures(&shop, &[(200, 10, 1, T, None), (200, 11, 1, T, None)]);
+    let told = shop.run(&stage(json!({ "nuisances": ["blur"] })), &[("images", &narrow)]).unwrap_err();
+    assert_eq!(
+        told.to_string(),
+        "The images' own pixels can only be changed by nuisances where they are square; say `thumbnail = 32`"
+    );
+    let told =
+        shop.run(&stage(json!({ "recall": [1], "nuisances": ["blur"], "thumbnail": 8 })), &[("images", &narrow)]);
+    assert!(value(&told.unwrap(), "drop_blur", Some(1)).is_some());
+}
+
+#[test]
+fn each_subspace_is_searched_by_itself() {
+    let shop = Workshop::new();
+    let rows: Vec<_> = (0..18_u8).map(|n| ([n * 11, 200 - n * 9, n % 5 * 40], u32::from(n) / 3)).collect();
+    let images = squares(&shop, 32, &rows);
+    let init = json!({ "backbone": "small", "dimension": 4, "crop": 32, "resize": 32 });
+    let init: Init = serde_json::from_value(init).unwrap();
+    let initial = artifact(Kind::Model, &shop.run(&init, &[]).unwrap()["model"].folder);
+    let mut divided = model::Model::open(&initial).unwrap();
+    let masks: Vec<u8> =
+        [1.0f32, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0].iter().flat_map(|value| value.to_le_bytes()).collect();
+    divided.parameters.push(NamedTensor { name: MASKS.into(), dtype: DType::F32, shape: vec![2, 4], bytes: masks });
+    let divided = shop.write(Kind::Model, "out", |context| model::write(context, "out", &divided)).unwrap().0;
+
+    let run = |model, merged: &str| {
+        let params = json!({ "recall": [1], "subspaces": true, "merged": merged });
+        shop.run(&stage(params), &[("images", &images), ("model", model)]).unwrap()
+    };
+    let outputs = run(&divided, "plain");
+    let inputs = [("images", &images), ("model", &divided)];
+    let vectors = artifact(Kind::Embeddings, &shop.run(&Embed::default(), &inputs).unwrap()["embeddings"].folder);
+    let vectors = embeddings::Embeddings::open(&vectors).unwrap();
+    for learner in 0..2 {
+        let half = vectors.vectors().unwrap().chunks_exact(4).flat_map(|row| {
+            let half = &row[learner * 2..][..2];
+            let norm = half.iter().map(|value| value * value).sum::<f32>().sqrt();
+            half.iter().map(|value| value / norm).collect::<Vec<_>>()
+        });
+        let (ids, labels) = (vectors.ids().unwrap(), vectors.labels().unwrap());
+        let splits = vectors.splits().unwrap();
+        let rows = EmbeddingRows { ids, labels, splits: &splits, vectors: &half.collect::<Vec<_>>(), dim: 2 };
+        let half = shop.write(Kind::Embeddings, "out", |context| embeddings::write(context, "out", rows)).unwrap().0;
+        let alone = shop.run(&stage(json!({ "recall": [1] })), &[("embeddings", &half)]).unwrap();
+        let found = value(&outputs, "subspace_recall", Some(learner as i32));
+        assert_eq!(found, value(&alone, "recall", Some(1)), "learner {learner}");
+    }
+    assert_eq!(value(&run(&divided, "masks"), "subspace_recall", Some(1)), value(&outputs, "subspace_recall", Some(1)));
+    assert_eq!(value(&run(&initial, "plain"), "subspace_recall", Some(0)), None, "nothing is divided yet");
+}
+
+/// Law 3: whoever changes these bytes raises [`Evaluate::VERSION`] in the same commit, and then this digest.
+#[test]
+fn the_version_stands_for_these_bytes() {
+    let shop = Workshop::new();
+    let rows: Vec<_> = (0..40_u8).map(|n| ([n * 6, n.wrapping_mul(91) / 2, 7], u32::from(n % 7))).collect();
+    let images = squares(&shop, 8, &rows);
+    let few_shot = json!({ "ways": 2, "shots": [1], "queries": 2, "episodes": 5 });
+    let nuisances = json!(["aberration", "blur", "jpeg", "grey", "colour_cast", "noise"]);
+    let params = json!({ "recall": [1, 5], "nmi": true, "few_shot": few_shot, "nuisances": nuisances });
+    let run =
+        |threads| on_threads(threads, || digest(&shop.run(&stage(params.clone()), &[("images", &images)]).unwrap()));
+    assert_eq!((Evaluate::VERSION, run(1).as_str()), (2, "6e9df6be2d6dda09"));
+    assert_eq!(run(1), run(3));
+}
