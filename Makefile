@@ -9,7 +9,7 @@ BENCH ?= bench_*
 BENCH_ARGS ?=
 BENCHES = $(basename $(notdir $(wildcard $(addsuffix /examples/$(BENCH).rs,. cache stages stages/*))))
 
-.PHONY: run build test bench bench-peers doc fmt lint deny data check-cuda ci
+.PHONY: run build test bench bench-peers doc fmt lint deny kill data check-cuda ci
 
 ## Builds, then runs the quickstart: embedded images, K = 1, 2, 4, a metric table at the end.
 run: build
@@ -68,5 +68,12 @@ doc:
 ## Licences, advisories and duplicates of the dependencies, where cargo-deny is installed.
 deny:
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; else echo "cargo-deny is not installed: skipped"; fi
+
+## Kills a short quickstart with SIGKILL at random instants: `make kill KILLS=100`. The next run must make the same bytes.
+KILLS ?= 100
+SHORT = rounds.learners=[1,2] stage.decode.per_class=2 stage.augment.views=4 stage.train.epochs=2 stage.train.sampler.per_class=2 \
+	stage.init.backbone=small stage.init.crop=32 stage.init.resize=32
+kill: build
+	DNC=$(DNC_RUN) scripts/kill-nine.sh $(KILLS) pipelines/quickstart.toml $(SHORT:%=--set %)
 
 ci: fmt lint doc test

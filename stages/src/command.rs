@@ -157,6 +157,11 @@ impl Stage for Command {
             return Err(StageError::input(failure(&words[0], status)));
         }
         for (name, &kind) in &self.outputs {
+            let output = context.output(name)?;
+            let mut files = fs::read_dir(&output).map_err(|source| StageError::file("read", &output, source))?;
+            if files.next().is_none() {
+                return Err(StageError::input(format!("`{}` wrote nothing to its output `{name}`", words[0])));
+            }
             tables::note_facets(context, name, kind)?;
         }
         // The input links would outlive a kill otherwise; they name nothing that is not in the store.
@@ -244,7 +249,12 @@ impl Command {
     }
 
     /// Stops the program if it took too long or the user wants to stop.
-    fn check_wanted(&self, child: &mut Child, deadline: Option<Instant>, context: &Context<'_>) -> Result<(), StageError> {
+    fn check_wanted(
+        &self,
+        child: &mut Child,
+        deadline: Option<Instant>,
+        context: &Context<'_>,
+    ) -> Result<(), StageError> {
         let late = deadline.is_some_and(|deadline| Instant::now() > deadline);
         if !late && context.check_cancelled().is_ok() {
             return Ok(());

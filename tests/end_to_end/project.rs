@@ -106,6 +106,12 @@ impl Project {
         files.sort();
         files
     }
+
+    /// Expects that there is no file below a folder of the project.
+    pub(crate) fn assert_no_files_in(&self, name: &str) {
+        let files = self.files_in(name);
+        assert!(files.is_empty(), "{files:?}");
+    }
 }
 
 impl Called {

@@ -88,8 +88,8 @@ struct Array {
 impl Array {
     /// Reads `root/name` or `root/name.gz`, which must have `axes` axes.
     fn read(root: &Path, name: &str, axes: usize) -> Result<Self, StageError> {
-        let plain = root.join(name);
-        let path = if plain.exists() { plain } else { root.join(format!("{name}.gz")) };
+        let (plain, packed) = (root.join(name), root.join(format!("{name}.gz")));
+        let path = if packed.exists() && !plain.exists() { packed } else { plain };
         let raw = fs::read(&path).map_err(|source| StageError::file("read", &path, source))?;
         let mut bytes = Vec::new();
         if raw.starts_with(&[0x1f, 0x8b]) {

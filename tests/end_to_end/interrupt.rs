@@ -1,0 +1,180 @@
+//! Runs that are stopped, killed, or not alone. Nobody sleeps: a stage tells through one pipe that it has begun and waits at
+//! another until the test opens it.
+//!
+//! A run goes on while the record of a finished node is made durable, which takes the disk milliseconds; a kill within those loses that
+//! node, too. So that a test knows what is lost, the stage only begins when the record of the one before is in the store.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+
+use crate::project::{Called, Project};
+
+/// before → gated → after. `gated` waits at a pipe unless there is a file `open`; each leaves a line in `count` when it has run.
+const MANIFEST: &str = r#"
+name = "gate"
+
+[stage.before]
+kind = "command"
+run = "echo before | tee -a HERE/count > {out.text}/text"
+outputs = { text = "files" }
+
+[stage.gated]
+kind = "command"
+in = { text = "before" }
+run = "test -e HERE/open || { until ls HERE/.dnc/store/records/*/*; do :; done; echo begun > HERE/begun; cat HERE/gate; }; echo gated | tee -a HERE/count > {out.text}/text"
+outputs = { text = "files" }
+
+[stage.after]
+kind = "command"
+in = { text = "gated" }
+run = "echo after | tee -a HERE/count > {out.text}/text"
+outputs = { text = "files" }
+"#;
+
+fn project() -> Project {
+    let project = Project::new();
+    let here = project.path().to_str().expect("temp folders have plain names");
+    project.write("gate.toml", MANIFEST.replace("HERE", here));
+    for pipe in ["begun", "gate"] {
+        make_pipe(&project, pipe);
+    }
+    project
+}
+
+fn make_pipe(project: &Project, name: &str) {
+    let made = Command::new("mkfifo").arg(project.path().join(name)).status().expect("`mkfifo` is on every Unix");
+    assert!(made.success());
+}
+
+fn start(project: &Project, arguments: &[&str]) -> Child {
+    let mut command = project.command(arguments);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary was built for this test")
+}
+
+/// Waits until `gated` says that it has begun.
+fn begun(project: &Project) {
+    let mut told = String::new();
+    let mut pipe = File::open(project.path().join("begun")).expect("the pipe is there");
+    pipe.read_to_string(&mut told).expect("the stage writes a line");
+    assert_eq!(told, "begun\n");
+}
+
+/// Lets every `gated` pass, the one that waits and those to come.
+fn open_gate(project: &Project) {
+    project.write("open", "");
+    drop(File::options().write(true).open(project.path().join("gate")).expect("the stage holds the other end"));
+}
+
+fn signal(child: &Child, name: &str) {
+    let line = format!("kill -{name} {}", child.id());
+    assert!(Command::new("sh").args(["-c", &line]).status().expect("there is a shell").success(), "{line}");
+}
+
+fn end(child: Child) -> Called {
+    Called::of(child.wait_with_output().expect("it was started"))
+}
+
+fn count(project: &Project) -> String {
+    let lines = project.read("count");
+    lines.lines().collect::<Vec<_>>().join(" ")
+}
+
+/// Stops a run inside `gated` and checks that a second one does what was left.
+fn check_stopped(name: &str) {
+    let project = project();
+    let child = start(&project, &["gate.toml"]);
+    begun(&project);
+    signal(&child, name);
+    let called = end(child);
+    assert_eq!(called.code, Some(130), "{}", called.stderr);
+    assert_eq!(project.nodes("gate", "ran"), ["before"]);
+    assert_eq!(project.nodes("gate", "cancelled"), ["gated", "after"]);
+    assert!(called.stderr.contains("1 ran, 2 cancelled"), "{}", called.stderr);
+
+    project.write("open", "");
+    project.run(&["gate.toml"]);
+    assert_eq!(project.nodes("gate", "hit"), ["before"]);
+    assert_eq!(count(&project), "before gated after");
+    assert_eq!(project.call(&["cache", "verify"]).code, Some(0));
+}
+
+#[test]
+fn ctrl_c_loses_the_stage_in_flight_only() {
+    check_stopped("INT");
+}
+
+#[test]
+fn so_does_a_polite_kill() {
+    check_stopped("TERM");
+}
+
+#[test]
+fn a_program_that_closed_its_output_is_stopped_too() {
+    let project = project();
+    project.write("gate.toml", project.read("gate.toml").replace("echo begun", "exec >/dev/null 2>&1; echo begun"));
+    let child = start(&project, &["gate.toml"]);
+    begun(&project);
+    signal(&child, "INT");
+    assert_eq!(end(child).code, Some(130));
+    assert_eq!(project.nodes("gate", "cancelled"), ["gated", "after"]);
+}
+
+#[test]
+fn kill_nine_loses_the_stage_in_flight_only() {
+    let project = project();
+    let mut child = start(&project, &["gate.toml"]);
+    begun(&project);
+    child.kill().expect("it runs");
+    assert_eq!(end(child).code, None);
+    // What the dead run had started goes on by itself; what it writes is nobody's.
+    open_gate(&project);
+
+    project.run(&["gate.toml"]);
+    assert_eq!(project.nodes("gate", "hit"), ["before"]);
+    assert_eq!(project.nodes("gate", "ran"), ["gated", "after"]);
+    assert_eq!(project.call(&["cache", "verify"]).code, Some(0));
+    project.run(&["cache", "gc"]);
+    project.assert_no_files_in(".dnc/store/tmp");
+    assert_eq!(project.nodes("gate", "hit").len(), 1);
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let project = Project::new();
+    // The run hangs while it reads its manifest from a pipe, where it cannot look whether it was asked to stop.
+    make_pipe(&project, "slow.toml");
+    let path = project.path().join("slow.toml");
+    let child = start(&project, &["slow.toml", "--runs", "runs"]);
+    let _writer = File::options().write(true).open(&path).expect("the run holds the other end");
+    signal(&child, "INT");
+    signal(&child, "TERM");
+    let called = end(child);
+    assert_eq!(called.code, Some(130), "{}", called.stderr);
+    assert!(!project.path().join("runs").exists());
+}
+
+#[test]
+fn two_runs_at_once_do_each_node_once() {
+    let project = project();
+    let first = start(&project, &["gate.toml"]);
+    begun(&project);
+    let mut second = start(&project, &["gate.toml"]);
+    let mut told = BufReader::new(second.stderr.take().expect("it is piped")).lines().map_while(Result::ok);
+    let waits = told.find(|line| line.starts_with("gated: waits for"));
+    assert_eq!(waits, Some(format!("gated: waits for process {}", first.id())));
+    open_gate(&project);
+    assert_eq!(end(first).code, Some(0));
+    let rest: Vec<String> = told.collect();
+    assert_eq!(end(second).code, Some(0), "{rest:?}");
+
+    assert_eq!(count(&project), "before gated after");
+    let ran: usize = fs::read_dir(project.path().join("runs/gate"))
+        .expect("there were runs")
+        .map(|run| {
+            let json = fs::read_to_string(run.expect("a folder").path().join("run.json")).expect("both are finished");
+            json.matches(r#""outcome":"ran""#).count()
+        })
+        .sum();
+    assert_eq!(ran, 3, "each node ran in one of the two");
+}
