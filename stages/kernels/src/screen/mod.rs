@@ -23,9 +23,9 @@ use std::borrow::Cow;
 
 use crate::distance;
 
-/// Queries that are screened together: small enough for their scores to stay in the second-level cache, a multiple of the
+/// Queries that are screened together: each block reads the gallery once; its scores fit the second-level cache. A multiple of the
 /// integer kernel's 12 rows.
-pub(crate) const BLOCK: usize = 120;
+pub(crate) const BLOCK: usize = 240;
 
 /// Rows that are screened together; limits are tightened between tiles.
 pub(crate) const TILE: usize = 128;
