@@ -23,8 +23,8 @@ use parquet::arrow::ArrowWriter;
 use rayon::prelude::*;
 use serde::Deserialize;
 
-/// Artists whose emoji are SVG, and the package of each. Those with `chars.json` say what each drawing means; the others
-/// only have names, which mean what they mean with those before.
+/// Artists whose emoji are SVG, and the package of each. The first three say in `chars.json` what each drawing means; the
+/// others only have names, which mean what they mean with those before.
 const DRAWN: [(&str, &str); 6] = [
     ("noto", "@iconify-json/noto"),
     ("twemoji", "@iconify-json/twemoji"),
@@ -92,18 +92,16 @@ fn main() -> Result<(), Failure> {
 /// The emoji of an artist who draws. `meanings` are the classes of names so far.
 fn drawn(source: &'static str, package: &Path, meanings: &mut HashMap<String, String>) -> Result<Vec<Image>, Failure> {
     let Icons { icons, aliases, width, height } = serde_json::from_slice(&fs::read(package.join("icons.json"))?)?;
-    let chars = package.join("chars.json");
+    let chars: BTreeMap<String, String> = serde_json::from_slice(&fs::read(package.join("chars.json"))?)?;
     let mut names = BTreeMap::<String, &str>::new();
-    if chars.exists() {
-        let chars: BTreeMap<String, String> = serde_json::from_slice(&fs::read(chars)?)?;
-        for (points, name) in &chars {
-            let Some(class) = class_of(points) else { continue };
-            meanings.entry(name.clone()).or_insert_with(|| class.clone());
-            if let Some((name, _)) = icons.get_key_value(name) {
-                names.entry(class).or_insert(name);
-            }
+    for (points, name) in &chars {
+        let Some(class) = class_of(points) else { continue };
+        meanings.entry(name.clone()).or_insert_with(|| class.clone());
+        if let Some((name, _)) = icons.get_key_value(name) {
+            names.entry(class).or_insert(name);
         }
-    } else {
+    }
+    if chars.is_empty() {
         for name in icons.keys() {
             let other_names = aliases.iter().filter(|(_, alias)| alias.parent == *name).map(|(other, _)| other);
             if let Some(class) = std::iter::once(name).chain(other_names).find_map(|name| meanings.get(name)) {
