@@ -52,7 +52,8 @@ pub struct MetricRow {
 
 /// Whether a larger value of the metric called `metric` is the better one.
 pub fn more_is_better(metric: &str) -> bool {
-    !(metric.starts_with("drop_") || ["alignment", "uniformity", "spectral_decay"].contains(&metric))
+    let less = metric.starts_with("drop_") || metric.ends_with("_half_width");
+    !(less || ["alignment", "uniformity", "spectral_decay"].contains(&metric))
 }
 
 /// Writes the table, sorted, as the output called `output`.
