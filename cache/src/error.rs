@@ -109,6 +109,9 @@ pub enum CacheError {
         /// What the first of them failed from.
         source: Box<CacheError>,
     },
+    /// A defect of this crate; the panic has been printed.
+    #[error("The thread that commits records panicked (a defect, please report it)")]
+    CommitterPanicked,
     /// A text that is not the 64 hexadecimal digits of a digest or key.
     #[error("`{text}` is not a digest of 64 hexadecimal digits")]
     NotADigest {

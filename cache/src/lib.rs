@@ -49,7 +49,7 @@ pub use backend::{Backend, Disk, Memory, Object, ObjectName};
 pub use digest::{Digest, Hasher, Key};
 pub use error::{CacheError, Result};
 pub use index::{Index, SourceDigest};
-pub use record::Record;
+pub use record::{Outputs, Record};
 pub use store::{
     Blob, Claim, Dangling, GcPolicy, GcReport, Listing, RecordEntry, Store, TaskFolder, TransferReport, VerifyReport,
 };

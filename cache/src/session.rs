@@ -74,9 +74,13 @@ impl Session {
 
     /// Removes a folder with all that it holds, if it is there.
     pub(crate) fn remove_folder(&self, folder: &Path) -> io::Result<()> {
-        let Some(mut entries) = found(fs::read_dir(folder))? else { return Ok(()) };
-        if entries.next().is_some() {
-            return fs::remove_dir_all(folder);
+        let Some(entries) = found(fs::read_dir(folder))? else { return Ok(()) };
+        for entry in entries {
+            let entry = entry?;
+            match entry.file_type()?.is_dir() {
+                true => fs::remove_dir_all(entry.path())?,
+                false => fs::remove_file(entry.path())?,
+            }
         }
         let spare = self.path("spare");
         fs::rename(folder, &spare)?;

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -95,7 +96,9 @@ impl Committer {
         let mut state = self.queue.wait_while(|state| state.pending.len() >= BACKLOG);
         if self.thread.get().is_none() {
             let (inner, queue) = (Arc::clone(&self.inner), Arc::clone(&self.queue));
-            let thread = thread::Builder::new().name("committer".into()).spawn(move || run(&inner, &queue));
+            let thread = thread::Builder::new().name("committer".into()).spawn(move || {
+                run(&queue, |batch, named| commit(&inner, batch, named));
+            });
             let thread = thread.map_err(CacheError::io("start the committer of", self.inner.disk.root()))?;
             self.thread.set(thread).expect("it is only set here, under the queue's lock");
         }
@@ -126,7 +129,9 @@ impl Drop for Committer {
 }
 
 /// The committing thread: batch after batch until the store is dropped and nothing waits.
-fn run(inner: &Inner, queue: &Queue) {
+///
+/// `commit` is [`commit`]. If it panics, what it was given has failed like what cannot be written: nobody waits in vain.
+fn run(queue: &Queue, mut commit: impl FnMut(Vec<(Claim, Record)>, &mut Vec<Named>) -> Failures) {
     let mut named = Vec::new();
     loop {
         let mut state = queue.wait_while(|state| state.waiting.is_empty() && !state.busy && !state.closed);
@@ -138,7 +143,12 @@ fn run(inner: &Inner, queue: &Queue) {
         drop(state);
 
         let keys: Vec<Key> = batch.iter().map(|(_, record)| record.key).collect();
-        let failures = commit(inner, batch, &mut named);
+        let before: Vec<Key> = named.iter().map(|named: &Named| *named.claim.key()).collect();
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| commit(batch, &mut named)));
+        let failures = ended.unwrap_or_else(|_| {
+            named.clear();
+            Failures { keys: keys.iter().copied().chain(before).collect(), first: Some(CacheError::CommitterPanicked) }
+        });
 
         let mut state = queue.state();
         keys.iter().for_each(|key| drop(state.pending.remove(key)));
@@ -253,5 +263,43 @@ impl Failures {
             }
         }
         self.first = self.first.take().or(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_fails_its_batch_and_nobody_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let keys = ["panics", "does not"].map(Key::of);
+        let queue = Queue::default();
+        let push = |key: Key| {
+            let claim = store.claim(&key, &|| false, &mut |_| ()).unwrap();
+            let record = Record { key, fingerprint: serde_json::Value::Null, outputs: BTreeMap::new() };
+            queue.state().pending.insert(key, record.clone());
+            queue.state().waiting.push((claim, record));
+            queue.changed.notify_all();
+        };
+        let flushed = || std::mem::take(&mut queue.wait_while(|state| !state.pending.is_empty()).failures);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                run(&queue, |batch, _| match batch[0].0.key() {
+                    key if *key == keys[0] => panic!("as the test wants it"),
+                    _ => Failures::default(),
+                });
+            });
+            push(keys[0]);
+            let failures = flushed();
+            assert_eq!(failures.keys, [keys[0]]);
+            assert!(matches!(failures.first, Some(CacheError::CommitterPanicked)));
+            assert!(store.try_claim(&keys[0]).unwrap().is_some(), "the claim went with the batch");
+            push(keys[1]);
+            assert!(flushed().first.is_none(), "the next batch is committed");
+            queue.state().closed = true;
+            queue.changed.notify_all();
+        });
     }
 }

@@ -31,7 +31,7 @@ impl Drop for TaskFolder {
 
 impl Store {
     /// A folder for outputs of the task `key`, from which [`Store::ingest`] can move files without copying them. A task may
-    /// have several. Folders that are given back empty, and have no folders in them, cost next to nothing.
+    /// have several. Those that are given back without folders in them cost next to nothing.
     pub fn task_folder(&self, key: &Key) -> Result<TaskFolder> {
         let path = self.inner.disk.session().path(&key.short());
         self.inner.disk.session().make_folder(&path).map_err(CacheError::io("create", &path))?;

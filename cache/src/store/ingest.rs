@@ -56,8 +56,12 @@ impl Inner {
     fn in_blobs(&self, folder: &Path) -> Result<Vec<FileEntry>> {
         let mut names = Vec::new();
         files_below(folder, "", &mut names)?;
-        let hashed = names.into_par_iter().map(|name| self.hashed(folder.join(&name), name));
-        let hashed = hashed.collect::<Result<Vec<_>>>()?;
+        let hashed = |name: String| self.hashed(folder.join(&name), name);
+        // Handing a single small file to the pool and waiting for it takes longer than hashing it.
+        let hashed = match names.len() {
+            0 | 1 => names.into_iter().map(hashed).collect::<Result<Vec<_>>>()?,
+            _ => names.into_par_iter().map(hashed).collect::<Result<Vec<_>>>()?,
+        };
         // No rayon from here: a thread that waits for others may pick up work that needs this very lock.
         let _adding = self.adding()?;
         hashed.into_iter().map(|hashed| self.move_in(hashed)).collect()

@@ -7,8 +7,6 @@ use std::path::PathBuf;
 use std::sync::MutexGuard;
 use std::time::{Duration, SystemTime};
 
-use rayon::prelude::*;
-
 use super::seal::{Seal, Stamp, protect};
 use super::{Inner, Store};
 use crate::artifact::{Artifact, FileEntry};
@@ -16,13 +14,10 @@ use crate::backend::ObjectName;
 use crate::clock;
 use crate::digest::{Digest, Key};
 use crate::error::{CacheError, Result, found};
-use crate::record::Record;
+use crate::record::{Outputs, Record};
 
 /// The use of a record is noted (as the modification time of its file) at most this often, since looking up must be cheap.
 pub(super) const USE_IS_NOTED_EVERY: Duration = Duration::from_secs(3600);
-
-/// Records per piece of work when many are looked up: some 100 µs.
-const RECORDS_AT_ONCE: usize = 16;
 
 /// The answer to "where are the bytes of this digest".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,9 +43,14 @@ impl Store {
         Ok(Some(record))
     }
 
-    /// [`Store::record`] of many keys, by all threads of rayon's current pool.
-    pub fn records(&self, keys: &[Key]) -> Vec<Result<Option<Record>>> {
-        keys.par_iter().with_min_len(RECORDS_AT_ONCE).map(|key| self.record(key)).collect()
+    /// The outputs of [`Store::record`]: all that a run needs of each of thousands of nodes that have one.
+    pub fn outputs(&self, key: &Key) -> Result<Option<Outputs>> {
+        if let Some(record) = self.committer.pending(key) {
+            return Ok(Some(record.outputs));
+        }
+        let Some((outputs, used)) = self.inner.sound(key, Record::decode_outputs)? else { return Ok(None) };
+        self.inner.note_use(key, used);
+        Ok(Some(outputs))
     }
 
     /// Whether all bytes of the artifact are in the store. Blobs are hashed only if somebody has written to them.
@@ -70,16 +70,20 @@ impl Store {
     }
 }
 
-/// What a record's file holds.
-pub(super) enum Loaded {
+/// What a record's file holds: the record, or what was asked for of it.
+pub(super) enum Loaded<T = Record> {
     Absent,
     Damaged(Stamp),
-    Whole(Record, SystemTime),
+    Whole(T, SystemTime),
 }
 
 impl Inner {
     /// Reads a record and when it was last used; changes nothing.
     pub(super) fn load(&self, key: &Key) -> Result<Loaded> {
+        self.load_as(key, Record::decode)
+    }
+
+    fn load_as<T>(&self, key: &Key, decode: impl FnOnce(&Key, &[u8]) -> Option<T>) -> Result<Loaded<T>> {
         let path = self.disk.path(&ObjectName::record(key));
         let read = || -> io::Result<_> {
             let mut file = File::open(&path)?;
@@ -92,17 +96,21 @@ impl Inner {
         let Some((bytes, metadata)) = found(read()).map_err(CacheError::io("read", &path))? else {
             return Ok(Loaded::Absent);
         };
-        Ok(match Record::decode(key, &bytes) {
-            Some(record) => Loaded::Whole(record, metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH)),
+        Ok(match decode(key, &bytes) {
+            Some(found) => Loaded::Whole(found, metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH)),
             None => Loaded::Damaged(Stamp::of(&metadata)),
         })
     }
 
     /// Reads a record and sets it aside if it is damaged. Does not count as use.
     pub(super) fn sound_record(&self, key: &Key) -> Result<Option<(Record, SystemTime)>> {
-        match self.load(key)? {
+        self.sound(key, Record::decode)
+    }
+
+    fn sound<T>(&self, key: &Key, decode: impl FnOnce(&Key, &[u8]) -> Option<T>) -> Result<Option<(T, SystemTime)>> {
+        match self.load_as(key, decode)? {
             Loaded::Absent => Ok(None),
-            Loaded::Whole(record, used) => Ok(Some((record, used))),
+            Loaded::Whole(found, used) => Ok(Some((found, used))),
             Loaded::Damaged(seen) => self.quarantine(ObjectName::record(key), seen).map(|()| None),
         }
     }
