@@ -1,7 +1,7 @@
 //! `command`: any program that reads and writes files.
 //!
-//! It runs in an empty folder and finds there what it declared and nothing else: its inputs, and where its outputs go.
-//! Words and environment may hold placeholders, and what they mention enters the key:
+//! It runs in an empty folder of its own and is told by placeholders where its inputs lie and its outputs go. Words and
+//! environment may hold these, and what they mention enters the key:
 //!
 //! | placeholder | stands for |
 //! |---|---|
@@ -83,25 +83,19 @@ impl Stage for Command {
     }
 
     fn ambient(&self) -> Ambient {
-        let words = self.words();
-        let texts = || words.iter().chain(self.env.values());
-        let mentions = |placeholder: &str| texts().any(|text| text.contains(placeholder));
         Ambient {
-            seed: mentions("{seed}"),
-            round: mentions("{round}"),
-            learners: mentions("{learners}"),
-            learner: mentions("{learner}"),
+            seed: self.mentions("{seed}"),
+            round: self.mentions("{round}"),
+            learners: self.mentions("{learners}"),
+            learner: self.mentions("{learner}"),
             arithmetic: false,
         }
     }
 
     fn check(&self) -> Result<(), ParamError> {
-        if self.words().first().is_none_or(String::is_empty) {
+        let words = self.words();
+        if words.first().is_none_or(|program| program.is_empty()) {
             return Err(ParamError::new("run", "There is no program to run"));
-        }
-        if self.program().is_none() {
-            let program = &self.words()[0];
-            return Err(ParamError::new("run", format!("No program `{program}` is on the PATH")));
         }
         if self.outputs.is_empty() {
             return Err(ParamError::new("", "A command without outputs leaves nothing that could be kept")
@@ -118,9 +112,8 @@ impl Stage for Command {
                 || name.strip_prefix("file.").is_some_and(file)
                 || name.strip_prefix("out.").is_some_and(output)
         };
-        for (key, text) in
-            self.words().iter().map(|word| ("run", word)).chain(self.env.values().map(|value| ("env", value)))
-        {
+        let values = self.env.values().map(|value| ("env", value.as_str()));
+        for (key, text) in words.into_iter().map(|word| ("run", word)).chain(values) {
             if let Some(unknown) = placeholders(text).find(|name| is_placeholder(name) && !known(name)) {
                 return Err(ParamError::new(key, format!("`{{{unknown}}}` stands for nothing")));
             }
@@ -129,25 +122,18 @@ impl Stage for Command {
     }
 
     fn sources(&self) -> Vec<Source> {
-        let param = match self.run {
-            Words::Line(_) => "shell".to_owned(),
-            Words::List(_) => "run.0".to_owned(),
-        };
-        let program = self.program().map(|path| Source { param, path });
+        let program = self.words().first().map(|program| Source::program(self.program(), program));
         let files = self.files.iter().enumerate();
-        program
-            .into_iter()
-            .chain(files.map(|(index, path)| Source { param: format!("files.{index}"), path: path.clone() }))
-            .collect()
+        program.into_iter().chain(files.map(|(index, path)| Source::file(format!("files.{index}"), path))).collect()
     }
 
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
-        let folder = context.scratch().join("command");
-        fresh(&folder)?;
-        let places = self.places(context, &folder)?;
-        let words: Vec<String> = self.words().iter().map(|word| filled(word, &places)).collect::<Result<_, _>>()?;
-        let mut command = std::process::Command::new(context.source(&self.sources()[0].param)?);
-        command.args(&words[1..]).current_dir(&folder).env_clear().stdin(Stdio::null()).process_group(0);
+        let places = self.places(context)?;
+        let words: Vec<String> =
+            self.words().into_iter().map(|word| filled(word, &places)).collect::<Result<_, _>>()?;
+        let mut command = std::process::Command::new(context.source(self.program())?);
+        command.args(&words[1..]).current_dir(context.folder()?);
+        command.env_clear().stdin(Stdio::null()).process_group(0);
         command.envs(INHERITED.iter().filter_map(|name| Some((*name, env::var_os(name)?))));
         for (name, value) in &self.env {
             command.env(name, filled(value, &places)?);
@@ -164,35 +150,45 @@ impl Stage for Command {
             }
             tables::note_facets(context, name, kind)?;
         }
-        // The input links would outlive a kill otherwise; they name nothing that is not in the store.
-        fs::remove_dir_all(&folder).map_err(|source| StageError::file("remove", &folder, source))
+        Ok(())
     }
 }
 
 impl Command {
-    fn words(&self) -> Vec<String> {
+    fn words(&self) -> Vec<&str> {
         match &self.run {
-            Words::Line(line) => vec!["sh".to_owned(), "-c".to_owned(), line.clone()],
-            Words::List(words) => words.clone(),
+            Words::Line(line) => vec!["sh", "-c", line],
+            Words::List(words) => words.iter().map(String::as_str).collect(),
         }
     }
 
-    /// The program's path: as written where it has a slash, else the first on the PATH.
-    fn program(&self) -> Option<PathBuf> {
-        let words = self.words();
-        let program = words.first()?;
-        if program.contains('/') {
-            return Some(PathBuf::from(program));
+    /// Whether a word or the value of a variable holds this placeholder.
+    fn mentions(&self, placeholder: &str) -> bool {
+        let mut words = match &self.run {
+            Words::Line(line) => std::slice::from_ref(line),
+            Words::List(words) => words,
         }
-        let path = env::var_os("PATH")?;
-        env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
+        .iter();
+        words.any(|word| word.contains(placeholder)) || self.env.values().any(|value| value.contains(placeholder))
+    }
+
+    /// The parameter that names the program.
+    fn program(&self) -> &'static str {
+        match self.run {
+            Words::Line(_) => "shell",
+            Words::List(_) => "run.0",
+        }
     }
 
     /// What the placeholders stand for.
-    fn places(&self, context: &mut Context<'_>, folder: &Path) -> Result<BTreeMap<String, String>, StageError> {
+    fn places(&self, context: &mut Context<'_>) -> Result<BTreeMap<String, String>, StageError> {
         let mut places = BTreeMap::new();
         for (port, artifacts) in context.ports() {
-            places.insert(format!("in.{port}"), laid_out(&folder.join(port), artifacts)?.display().to_string());
+            let name = format!("in.{port}");
+            if self.mentions(&format!("{{{name}}}")) {
+                let place = laid_out(&context.folder()?, artifacts)?;
+                places.insert(name, place.display().to_string());
+            }
         }
         for name in self.outputs.keys() {
             places.insert(format!("out.{name}"), context.output(name)?.display().to_string());
@@ -317,14 +313,6 @@ impl Lines {
     }
 }
 
-fn fresh(folder: &Path) -> Result<(), StageError> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StageError::file("remove", folder, error)),
-        _ => {}
-    }
-    fs::create_dir_all(folder).map_err(|source| StageError::file("create", folder, source))
-}
-
 /// Links an input's files under their own names, and returns the file where there is one, the folder where there are
 /// more. Of several artifacts each gets a folder named by its place.
 fn laid_out(folder: &Path, artifacts: &[InputArtifact]) -> Result<PathBuf, StageError> {
@@ -334,7 +322,10 @@ fn laid_out(folder: &Path, artifacts: &[InputArtifact]) -> Result<PathBuf, Stage
         for file in &artifact.files {
             last = own.join(&file.name);
             let parent = last.parent().unwrap_or(&own);
-            fs::create_dir_all(parent).map_err(|source| StageError::file("create", parent, source))?;
+            // Removing a folder costs some file systems milliseconds, so none is made that need not be.
+            if parent != folder {
+                fs::create_dir_all(parent).map_err(|source| StageError::file("create", parent, source))?;
+            }
             std::os::unix::fs::symlink(&file.path, &last).map_err(|source| StageError::file("link", &last, source))?;
         }
     }
@@ -386,7 +377,6 @@ mod tests {
     fn what_cannot_be_meant_is_refused() {
         for (params, key, told) in [
             (r#"{ "run": [], "outputs": { "x": "files" } }"#, "run", "no program"),
-            (r#"{ "run": ["no-such-program-anywhere"], "outputs": { "x": "files" } }"#, "run", "PATH"),
             (r#"{ "run": "true" }"#, "", "without outputs"),
             (r#"{ "run": "cp {out.y}", "outputs": { "x": "files" } }"#, "run", "{out.y}"),
             (r#"{ "run": "cp {file.0}", "outputs": { "x": "files" } }"#, "run", "{file.0}"),

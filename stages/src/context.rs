@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -48,15 +48,18 @@ pub struct Surroundings<'run> {
     /// What this node left when only its files outside the store were others, where the stage asked for that
     /// ([`Resources::earlier`](crate::stage::Resources)) and it is still there.
     pub earlier: BTreeMap<String, InputArtifact>,
-    /// An empty folder for the outputs.
-    pub outputs: PathBuf,
-    /// A folder that outlives a kill and is there again when the same task is tried anew.
-    pub scratch: PathBuf,
+    /// Makes a private, empty folder, for an output or to work in. It goes when the node is done.
+    pub folder: MakeFolder<'run>,
+    /// Gives the folder that outlives a kill and is there again when the same task is tried anew.
+    pub scratch: MakeFolder<'run>,
     /// Who listens.
     pub observer: &'run dyn Observer,
     /// Set when the user wants to stop.
     pub cancelled: &'run AtomicBool,
 }
+
+/// Makes a folder, or finds it.
+pub type MakeFolder<'run> = &'run (dyn Fn() -> io::Result<PathBuf> + Sync);
 
 /// The ambient values that a stage declared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,13 +127,14 @@ pub struct Written {
 pub struct Context<'run> {
     surroundings: Surroundings<'run>,
     device: OnceCell<Device>,
+    scratch: OnceCell<PathBuf>,
     written: BTreeMap<String, Written>,
 }
 
 impl<'run> Context<'run> {
     /// The context of a node in these surroundings.
     pub fn new(surroundings: Surroundings<'run>) -> Self {
-        Self { surroundings, device: OnceCell::new(), written: BTreeMap::new() }
+        Self { surroundings, device: OnceCell::new(), scratch: OnceCell::new(), written: BTreeMap::new() }
     }
 
     /// The artifact on a port that takes exactly one.
@@ -218,8 +222,23 @@ impl<'run> Context<'run> {
     }
 
     /// A folder that outlives a kill: what is found here was left by an interrupted try at this very task.
-    pub fn scratch(&self) -> &Path {
-        &self.surroundings.scratch
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn scratch(&self) -> Result<&Path, StageError> {
+        if let Some(scratch) = self.scratch.get() {
+            return Ok(scratch);
+        }
+        let scratch = (self.surroundings.scratch)().map_err(no_folder)?;
+        Ok(self.scratch.get_or_init(|| scratch))
+    }
+
+    /// A new private, empty folder to work in. It goes when the node is done.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn folder(&self) -> Result<PathBuf, StageError> {
+        (self.surroundings.folder)().map_err(no_folder)
     }
 
     /// The folder of the output called `name`, made at the first call. Whatever lies in it at the end is the artifact.
@@ -230,8 +249,7 @@ impl<'run> Context<'run> {
         if let Some(written) = self.written.get(name) {
             return Ok(written.folder.clone());
         }
-        let folder = self.surroundings.outputs.join(name);
-        fs::create_dir_all(&folder).map_err(|source| StageError::file("create", &folder, source))?;
+        let folder = self.folder()?;
         self.written.insert(name.to_owned(), Written { folder: folder.clone(), facets: BTreeMap::new() });
         Ok(folder)
     }
@@ -284,6 +302,10 @@ impl<'run> Context<'run> {
     pub fn finish(self) -> BTreeMap<String, Written> {
         self.written
     }
+}
+
+fn no_folder(source: io::Error) -> StageError {
+    StageError::file("create a folder in", Path::new("the store"), source)
 }
 
 fn undeclared(what: impl Into<String>) -> StageError {

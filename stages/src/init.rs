@@ -103,7 +103,7 @@ impl Stage for Init {
     }
 
     fn sources(&self) -> Vec<Source> {
-        self.weights.iter().map(|path| Source { param: "weights".to_owned(), path: path.clone() }).collect()
+        self.weights.iter().map(|path| Source::file("weights", path)).collect()
     }
 
     fn resources(&self) -> Resources {

@@ -4,12 +4,13 @@
 //! ([`Ports`]), which files outside the store it reads ([`Source`]), what else enters its key ([`Ambient`]) and what it
 //! needs to run ([`Resources`]); then it runs. To add one: write its file, add a line to [`STAGES`].
 
-use std::path::PathBuf;
+use std::env;
+use std::path::{Path, PathBuf};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use crate::augment::Augment;
 use crate::choose::Choose;
@@ -206,6 +207,35 @@ pub struct Source {
     pub param: String,
     /// As written; relative to the manifest's folder.
     pub path: PathBuf,
+    /// Whether it is run: a name without a slash then means the first file of this name on the PATH.
+    pub is_program: bool,
+}
+
+impl Source {
+    /// A file or folder that is read.
+    pub fn file(param: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        Self { param: param.into(), path: path.into(), is_program: false }
+    }
+
+    /// A program that is run.
+    pub fn program(param: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        Self { is_program: true, ..Self::file(param, path) }
+    }
+
+    /// Whether it is a program that is looked for on the PATH.
+    pub fn is_on_path(&self) -> bool {
+        self.is_program && !self.path.as_os_str().as_encoded_bytes().contains(&b'/')
+    }
+
+    /// Where it lies, seen from the manifest's folder; `None` where the PATH leads to no such program. Anything else need
+    /// not be there.
+    pub fn find(&self, folder: &Path) -> Option<PathBuf> {
+        if !self.is_on_path() {
+            return Some(folder.join(&self.path));
+        }
+        let path = env::var_os("PATH")?;
+        env::split_paths(&path).map(|folder| folder.join(&self.path)).find(|path| path.is_file())
+    }
 }
 
 /// What running a node takes.
@@ -299,11 +329,51 @@ impl<S: Stage> Job for S {
     }
 
     fn params(&self) -> Value {
-        serde_json::to_value(self).expect("parameters are plain structs with string keys")
+        let mut params = serde_json::to_value(self).expect(PLAIN);
+        if has_float(&params) {
+            let text = serde_json::to_string(self).expect(PLAIN);
+            shorten(&mut params, &serde_json::from_str(&text).expect("it was written by serde"));
+        }
+        params
     }
 
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
         Stage::run(self, context)
+    }
+}
+
+const PLAIN: &str = "parameters are plain structs with string keys";
+
+fn has_float(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.is_f64(),
+        Value::Array(items) => items.iter().any(has_float),
+        Value::Object(map) => map.values().any(has_float),
+        _ => false,
+    }
+}
+
+/// Gives the numbers that come from an `f32` the digits that people wrote: 0.2 becomes 0.20000000298 on its way into a
+/// `Value`, which only knows `f64`. In `text` every number has the digits of its own type.
+fn shorten(value: &mut Value, text: &Value) {
+    /// Reading digits back may be off by the last bit of an `f64`, far less than an `f32` differs from its digits.
+    const LAST_BITS: f64 = 1e-14;
+    match (value, text) {
+        (Value::Number(number), Value::Number(digits)) => {
+            if let (Some(float), Some(digits)) = (number.as_f64(), digits.as_f64())
+                && (float - digits).abs() > LAST_BITS * float.abs()
+                && let Some(short) = (float as f32).to_string().parse().ok().and_then(Number::from_f64)
+            {
+                *number = short;
+            }
+        }
+        (Value::Array(items), Value::Array(texts)) => {
+            items.iter_mut().zip(texts).for_each(|(item, text)| shorten(item, text));
+        }
+        (Value::Object(map), Value::Object(texts)) => {
+            map.values_mut().zip(texts.values()).for_each(|(item, text)| shorten(item, text));
+        }
+        _ => {}
     }
 }
 
@@ -352,8 +422,11 @@ impl StageKind {
 }
 
 fn parse<S: Stage>(params: Value) -> Result<Box<dyn Job>, ParamError> {
-    let stage: S = serde_path_to_error::deserialize(params)
-        .map_err(|error| ParamError::new(key_of(error.path()), error.into_inner().to_string()))?;
+    // Keeping track of the path costs more than the reading, so that is left to those that are refused.
+    let stage = S::deserialize(&params).or_else(|_| {
+        serde_path_to_error::deserialize(params)
+            .map_err(|error| ParamError::new(key_of(error.path()), error.into_inner().to_string()))
+    })?;
     stage.check()?;
     Ok(Box::new(stage))
 }
@@ -363,5 +436,35 @@ fn key_of(path: &serde_path_to_error::Path) -> String {
     match path.to_string() {
         root if root == "." => String::new(),
         key => key,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn numbers_keep_the_digits_that_were_written() {
+        #[derive(Serialize)]
+        struct Params {
+            margin: f32,
+            nested: Vec<(f32, f64)>,
+            count: u32,
+        }
+        let check = |short: f32, long: f64| {
+            let params = Params { margin: short, nested: vec![(short, long)], count: 3 };
+            let mut value = serde_json::to_value(&params).expect("it is plain");
+            let text = serde_json::to_string(&params).expect("it is plain");
+            shorten(&mut value, &serde_json::from_str(&text).expect("it was written above"));
+            let digits: f64 = short.to_string().parse().expect("digits");
+            assert_eq!(value, json!({ "margin": digits, "nested": [[digits, long]], "count": 3 }));
+        };
+        for (short, long) in
+            [(0.2, 0.2), (1e-5, 0.1 + 0.2), (0.5, 2.0 / 3.0), (3.4e38, 1e300), (0.0, 0.200_000_002_980_232_24)]
+        {
+            check(short, long);
+        }
     }
 }

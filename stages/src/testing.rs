@@ -61,7 +61,8 @@ impl Workshop {
                 ports.inputs.iter().find(|input| input.name == *port).expect("the port is declared").columns.clone();
             fed.entry((*port).to_owned()).or_default().push(InputArtifact { columns, ..(*artifact).clone() });
         }
-        let sources = stage.sources().into_iter().map(|source| (source.param, self.path().join(source.path))).collect();
+        let sources = stage.sources().into_iter().filter_map(|source| Some((source.find(self.path())?, source.param)));
+        let sources = sources.map(|(path, param)| (param, path)).collect();
         let declared = stage.ambient();
         let ambient = AmbientValues {
             seed: self.ambient.seed.filter(|_| declared.seed),
@@ -72,9 +73,7 @@ impl Workshop {
         };
         let home =
             tempfile::Builder::new().prefix(S::NAME).tempdir_in(self.path()).expect("a folder can be made").keep();
-        let (outputs, scratch) = (home.join("outputs"), home.join("scratch"));
-        fs::create_dir_all(&scratch).expect("a folder can be made");
-        fs::create_dir_all(&outputs).expect("a folder can be made");
+        let folder = || Ok(tempfile::tempdir_in(&home)?.keep());
         let cancelled = AtomicBool::new(false);
         let mut context = Context::new(Surroundings {
             inputs: fed,
@@ -83,8 +82,8 @@ impl Workshop {
             device: DeviceChoice::Cpu,
             threads: rayon::current_num_threads(),
             earlier: self.earlier.clone(),
-            outputs,
-            scratch,
+            folder: &folder,
+            scratch: &folder,
             observer: &self.log,
             cancelled: &cancelled,
         });
@@ -99,8 +98,7 @@ impl Workshop {
         output: &str,
         write: impl FnOnce(&mut Context<'_>) -> Result<(), StageError>,
     ) -> Result<(InputArtifact, Written), StageError> {
-        let home =
-            tempfile::Builder::new().prefix("written").tempdir_in(self.path()).expect("a folder can be made").keep();
+        let folder = || Ok(tempfile::tempdir_in(self.path())?.keep());
         let cancelled = AtomicBool::new(false);
         let mut context = Context::new(Surroundings {
             inputs: BTreeMap::new(),
@@ -109,8 +107,8 @@ impl Workshop {
             device: DeviceChoice::Cpu,
             threads: 1,
             earlier: BTreeMap::new(),
-            outputs: home.clone(),
-            scratch: home.join("scratch"),
+            folder: &folder,
+            scratch: &folder,
             observer: &self.log,
             cancelled: &cancelled,
         });

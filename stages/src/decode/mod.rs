@@ -119,7 +119,7 @@ impl Stage for Decode {
     }
 
     fn sources(&self) -> Vec<Source> {
-        vec![Source { param: "root".to_owned(), path: self.root.clone() }]
+        vec![Source::file("root", &self.root)]
     }
 
     fn resources(&self) -> Resources {

@@ -130,7 +130,7 @@ impl Stage for Train {
 
         let first_step = given.step;
         let begin = Checkpoint { epochs: 0, model: given, history: Vec::new() };
-        let mut state = Checkpoint::last(context.scratch())?.unwrap_or(begin);
+        let mut state = Checkpoint::last(context.scratch()?)?.unwrap_or(begin);
         if state.epochs > 0 {
             context.log(format!("Goes on after epoch {} of {}", state.epochs, self.epochs));
         }
@@ -150,7 +150,7 @@ impl Stage for Train {
             state.epochs = epoch + 1;
             training.save(&mut state.model)?;
             if state.epochs < self.epochs {
-                state.write(context.scratch())?;
+                state.write(context.scratch()?)?;
             }
         }
         model::write(context, "model", &state.model)?;

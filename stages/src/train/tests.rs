@@ -177,21 +177,22 @@ fn a_stopped_training_goes_on_and_ends_with_the_same_bytes() {
     fs::create_dir_all(&scratch).unwrap();
     // Stopped in the first epoch, in the second and in the third; then left alone.
     for (attempt, after) in [1, 3, 3, u64::MAX].into_iter().enumerate() {
-        let outputs = workshop.path().join(format!("outputs-{attempt}"));
+        let folder = || Ok(tempfile::tempdir_in(workshop.path())?.keep());
         let observer = Impatient { cancelled: AtomicBool::new(false), batches: 0.into(), after };
         let columns = |port: &str| stage.ports().inputs.into_iter().find(|input| input.name == port).unwrap().columns;
         let given = [("images", &inputs.images), ("clusters", &inputs.clusters), ("model", &inputs.model)]
             .map(|(port, found)| (port.to_owned(), vec![InputArtifact { columns: columns(port), ..found.clone() }]));
         let ambient = AmbientValues { previous_learners: None, ..workshop.ambient };
+        let kept = || Ok(scratch.clone());
         let mut context = Context::new(Surroundings {
             inputs: given.into(),
             sources: BTreeMap::new(),
             ambient,
             device: DeviceChoice::Cpu,
             threads: 1,
-            outputs,
             earlier: BTreeMap::new(),
-            scratch: scratch.clone(),
+            folder: &folder,
+            scratch: &kept,
             observer: &observer,
             cancelled: &observer.cancelled,
         });
