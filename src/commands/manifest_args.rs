@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 use dnc_cache::{Index, Store};
 use dnc_stages::device::DeviceChoice;
+use dnc_stages::stage::Source;
 
 use super::place::Place;
 use super::{Failure, Folders};
@@ -141,20 +142,21 @@ impl Earlier {
 /// # Errors
 /// A file cannot be read.
 pub fn ingredients(plan: &Plan, index: &Index, device: DeviceChoice) -> Result<Ingredients, Failure> {
-    let mut digests: HashMap<PathBuf, dnc_cache::Digest> = HashMap::new();
+    // Thousands of stages may run the same program: it is looked for and hashed once.
+    let mut known: HashMap<(bool, PathBuf), (PathBuf, dnc_cache::Digest)> = HashMap::new();
     let mut sources = Vec::with_capacity(plan.manifest.stages.len());
     for stage in &plan.manifest.stages {
         let mut files = Vec::new();
         for source in stage.job.sources() {
-            let path = resolve(&plan.manifest.folder, &source.path);
-            let digest = match digests.get(&path) {
-                Some(&digest) => digest,
+            let key = (source.is_on_path(), source.path.clone());
+            let (path, digest) = match known.get(&key) {
+                Some(found) => found.clone(),
                 None => {
+                    let path = absolute(&source, &plan.manifest.folder);
                     let found = index
                         .digest_path(&path)
                         .with_context(|| format!("Cannot hash the `{}` of the stage `{}`", source.param, stage.name))?;
-                    digests.insert(path.clone(), found.digest);
-                    found.digest
+                    known.entry(key).or_insert((path, found.digest)).clone()
                 }
             };
             files.push(SourceFile { param: source.param, path, digest });
@@ -164,6 +166,8 @@ pub fn ingredients(plan: &Plan, index: &Index, device: DeviceChoice) -> Result<I
     Ok(Ingredients { arithmetic: device.arithmetic(), sources })
 }
 
-fn resolve(folder: &Path, path: &Path) -> PathBuf {
-    std::path::absolute(folder.join(path)).unwrap_or_else(|_| folder.join(path))
+fn absolute(source: &Source, folder: &Path) -> PathBuf {
+    // What the PATH does not lead to is missed by whoever opens it, under the name that was written.
+    let path = source.find(folder).unwrap_or_else(|| source.path.clone());
+    std::path::absolute(&path).unwrap_or(path)
 }

@@ -121,10 +121,12 @@ impl RunArgs {
         };
         let results = execute(&run)?;
 
-        let write = || -> anyhow::Result<()> {
+        let write_manifest = || {
             folder.replace("manifest.toml", |mut file| {
-                std::io::Write::write_all(&mut file, plan.manifest.to_toml().as_bytes())
-            })?;
+                std::io::Write::write_all(&mut file, plan.manifest.to_toml_for_any_folder().as_bytes())
+            })
+        };
+        let write_rest = || -> anyhow::Result<()> {
             metrics::write(&folder, &plan, &results, &store)?;
             folder.write(&RunJson {
                 run: folder.id(),
@@ -142,10 +144,14 @@ impl RunArgs {
             })?;
             Ok(())
         };
-        write().with_context(|| format!("Cannot write the run folder `{}`", folder.path.display()))?;
+        let (manifest, rest) = rayon::join(write_manifest, write_rest);
+        let written = manifest.map_err(anyhow::Error::from).and(rest);
+        written.with_context(|| format!("Cannot write the run folder `{}`", folder.path.display()))?;
         let outcomes = count(&results, &wanted);
         reporter.tell(&Event::RunFinished { outcomes, took: begun.elapsed() });
         print_metrics(&folder.path)?;
+        // Taking thousands of nodes apart takes longer than the process has left; the next run of --vary need not wait.
+        thread::spawn(move || drop((plan, ingredients, results)));
         if cancelled.load(Ordering::Relaxed) {
             return Err(Failure::Interrupted);
         }

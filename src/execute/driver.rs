@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread::{self, Scope};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 use std::{iter, mem};
 
-use dnc_cache::{Blob, CacheError, Key, Record, Store};
+use dnc_cache::{Blob, CacheError, Key, Outputs, Store};
 use dnc_stages::context::InputArtifact;
 use dnc_stages::device::DeviceChoice;
 use rayon::prelude::*;
@@ -17,6 +17,7 @@ use super::local::{self, Attempt, Incoming, Work};
 use super::reason::Reason;
 use super::retention::Retention;
 use super::task::{Ingredients, Task, ambient_values};
+use super::workers::{NodePool, Workers};
 use super::{NodeResult, Outcome};
 use crate::fingerprint::Fingerprint;
 use crate::plan::{Plan, Wire};
@@ -79,6 +80,13 @@ pub fn execute(run: &Run<'_>) -> Result<Vec<NodeResult>, CacheError> {
     }
 }
 
+/// A node on its way to a thread.
+struct Start<'run> {
+    node: NodeIndex,
+    grant: Grant,
+    work: Work<'run>,
+}
+
 /// What came of a thread's work on a node.
 struct Answer {
     node: NodeIndex,
@@ -100,6 +108,10 @@ fn pass(run: &Run<'_>, forced: &mut [bool]) -> Result<(Vec<NodeResult>, bool), C
 
     thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
+        let mut workers = Workers::new(scope, move |start, pool: &mut NodePool| {
+            // The receiver outlives every thread of the scope.
+            drop(sender.send(attempt(run, start, pool)));
+        });
         let mut ready = Vec::new();
         let mut running = 0;
         loop {
@@ -112,7 +124,10 @@ fn pass(run: &Run<'_>, forced: &mut [bool]) -> Result<(Vec<NodeResult>, bool), C
                 ready.clear();
             }
             retention.apply(run.store, &results)?;
-            running += start_ready(run, scope, &sender, &mut budget, &mut ready, &mut results, forced);
+            for start in choose_ready(run, &mut budget, &mut ready, &mut results, forced) {
+                workers.start(start, running);
+                running += 1;
+            }
             if running == 0 {
                 return Ok(());
             }
@@ -122,7 +137,7 @@ fn pass(run: &Run<'_>, forced: &mut [bool]) -> Result<(Vec<NodeResult>, bool), C
                     again |= take_answer(run, &mut schedule, &mut results, &mut budget, forced, answer);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => unreachable!("this loop holds a sender"),
+                Err(RecvTimeoutError::Disconnected) => unreachable!("the workers hold a sender"),
             }
         }
     })?;
@@ -164,16 +179,18 @@ fn take_steps(
     }
     for (step, seen) in looked {
         match (step, seen?) {
-            (Step::Look(node), Seen::Record(record)) => {
+            (Step::Look(node), Seen::Record(key, outputs)) => {
                 let result = &mut results[node];
-                result.key = Some(record.key);
-                result.outputs = record.outputs;
+                result.key = Some(key);
+                result.outputs = outputs;
                 schedule.found(node);
                 end(run, node, result, Outcome::Hit);
             }
-            (Step::Look(node), Seen::Stale(key, reason)) => {
-                results[node].key = Some(key);
-                results[node].reason = Some(reason);
+            (Step::Look(node), Seen::Stale(task, reason)) => {
+                let result = &mut results[node];
+                result.key = Some(task.key);
+                result.task = Some(task);
+                result.reason = Some(reason);
                 schedule.stale(node);
             }
             (Step::Look(node), Seen::Wrong(message)) => {
@@ -195,8 +212,8 @@ fn take_steps(
 
 /// What a step that needs no running brought to light.
 enum Seen {
-    Record(Record),
-    Stale(Key, Reason),
+    Record(Key, Outputs),
+    Stale(Box<Task>, Reason),
     Wrong(String),
     Bytes(bool),
     Nothing,
@@ -209,13 +226,13 @@ fn look(run: &Run<'_>, results: &[NodeResult], forced: bool, node: NodeIndex) ->
         Err(message) => return Ok(Seen::Wrong(message)),
     };
     if forced {
-        return Ok(Seen::Stale(task.key, Reason::Forced));
+        return Ok(Seen::Stale(Box::new(task), Reason::Forced));
     }
-    if let Some(record) = run.store.record(&task.key)? {
-        return Ok(Seen::Record(record));
+    if let Some(outputs) = run.store.outputs(&task.key)? {
+        return Ok(Seen::Record(task.key, outputs));
     }
     let reason = Reason::of(&task, (run.previous)(&node.name));
-    Ok(Seen::Stale(task.key, reason))
+    Ok(Seen::Stale(Box::new(task), reason))
 }
 
 /// Whether the outputs that the node's record names are there. Those that the run's own tables are made of will be read,
@@ -238,18 +255,16 @@ fn is_secure(run: &Run<'_>, result: &NodeResult, node: NodeIndex) -> Result<bool
     Ok(true)
 }
 
-/// Starts as many of the ready nodes as there is room for, in order; says how many.
-fn start_ready<'scope>(
-    run: &'scope Run<'_>,
-    scope: &'scope Scope<'scope, '_>,
-    sender: &Sender<Answer>,
+/// Takes as many of the ready nodes as there is room for, in order.
+fn choose_ready<'run>(
+    run: &'run Run<'_>,
     budget: &mut Budget,
     ready: &mut Vec<NodeIndex>,
     results: &mut [NodeResult],
     forced: &[bool],
-) -> usize {
+) -> Vec<Start<'run>> {
     let mut waiting = Vec::new();
-    let mut started = 0;
+    let mut chosen = Vec::new();
     let total = ready.len();
     for (position, node) in mem::take(ready).into_iter().enumerate() {
         let wanted = run.plan.wanted(&run.plan.nodes[node]);
@@ -261,27 +276,36 @@ fn start_ready<'scope>(
         let name = &run.plan.nodes[node].name;
         run.reporter.tell(&Event::NodeStarted { node: name.clone(), why: reason.to_string() });
         let work = work(run, results, &grant, forced[node] || reason == Reason::Lost, node);
-        let sender = sender.clone();
-        started += 1;
-        scope.spawn(move || {
-            let observer = run.reporter.observer(name);
-            let begun = Instant::now();
-            let attempt = local::attempt(work, run.store, &observer, run.cancelled, &mut |holder| {
-                let holder = holder.map_or_else(|| "another process".to_owned(), |id| format!("process {id}"));
-                run.reporter.tell(&Event::NodeWaits { node: name.clone(), holder });
-            });
-            let answer = Answer { node, grant, attempt, took: begun.elapsed(), measured: observer.into_measured() };
-            // The receiver outlives every thread of the scope.
-            drop(sender.send(answer));
-        });
+        chosen.push(Start { node, grant, work });
     }
     *ready = waiting;
-    started
+    chosen
 }
 
-fn work<'run>(run: &'run Run<'_>, results: &[NodeResult], grant: &Grant, forced: bool, node: NodeIndex) -> Work<'run> {
+/// Runs a node on a worker's thread.
+fn attempt(run: &Run<'_>, start: Start<'_>, pool: &mut NodePool) -> Answer {
+    let Start { node, grant, work } = start;
+    let name = &run.plan.nodes[node].name;
+    let observer = run.reporter.observer(name);
+    let begun = Instant::now();
+    let around = local::Around { store: run.store, observer: &observer, cancelled: run.cancelled };
+    let attempt = local::attempt(work, &around, pool, &mut |holder| {
+        let holder = holder.map_or_else(|| "another process".to_owned(), |id| format!("process {id}"));
+        run.reporter.tell(&Event::NodeWaits { node: name.clone(), holder });
+    });
+    Answer { node, grant, attempt, took: begun.elapsed(), measured: observer.into_measured() }
+}
+
+fn work<'run>(
+    run: &'run Run<'_>,
+    results: &mut [NodeResult],
+    grant: &Grant,
+    forced: bool,
+    index: NodeIndex,
+) -> Work<'run> {
     let plan = run.plan;
-    let node = &plan.nodes[node];
+    let task = results[index].task.take();
+    let node = &plan.nodes[index];
     let incoming = |wire: &Wire| {
         let feeds = wire.feeds.iter().map(|feed| Incoming {
             artifact: InputArtifact {
@@ -298,7 +322,11 @@ fn work<'run>(run: &'run Run<'_>, results: &[NodeResult], grant: &Grant, forced:
     Work {
         node: &node.name,
         job: plan.stage(node).job.as_ref(),
-        task: Task::new(plan, node, run.ingredients, results).expect("it was made when the node was looked at"),
+        // A node whose bytes were lost was looked at, but as a hit.
+        task: task.map_or_else(
+            || Task::new(plan, node, run.ingredients, results).expect("it was made when the node was looked at"),
+            |task| *task,
+        ),
         inputs: node.inputs.iter().map(incoming).collect(),
         sources: sources.iter().map(|source| (source.param.clone(), source.path.clone())).collect(),
         ambient: ambient_values(plan, node),

@@ -3,13 +3,13 @@
 use std::any::Any;
 use std::backtrace::Backtrace;
 use std::collections::BTreeMap;
+use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once};
-use std::thread;
 
-use dnc_cache::{Artifact, Blob, CacheError, Claim, Digest, Record, Store};
+use dnc_cache::{Artifact, Blob, CacheError, Claim, Digest, Outputs, Record, Store, TaskFolder};
 use dnc_stages::StageError;
 use dnc_stages::context::{AmbientValues, Context, InputArtifact, InputFile, Observer, Surroundings, Written};
 use dnc_stages::device::DeviceChoice;
@@ -17,6 +17,7 @@ use dnc_stages::stage::{Columns, Job, Output};
 
 use super::task::Task;
 use super::whole_message;
+use super::workers::{NodePool, current_pool};
 use crate::fingerprint::Fingerprint;
 
 /// What running one node takes, gathered by the driver.
@@ -72,15 +73,24 @@ pub enum Attempt {
     Cancelled,
 }
 
-/// Tries the task once. `waiting` is told when another process holds it.
+/// What all tries of a run share.
+pub struct Around<'run> {
+    /// Where records and blobs are.
+    pub store: &'run Store,
+    /// Who listens to the node.
+    pub observer: &'run dyn Observer,
+    /// Set when the user wants to stop.
+    pub cancelled: &'run AtomicBool,
+}
+
+/// Tries the task once, in `pool`. `waiting` is told when another process holds it.
 pub fn attempt(
     work: Work<'_>,
-    store: &Store,
-    observer: &dyn Observer,
-    cancelled: &AtomicBool,
+    around: &Around<'_>,
+    pool: &mut NodePool,
     waiting: &mut dyn FnMut(Option<u32>),
 ) -> Attempt {
-    match try_attempt(work, store, observer, cancelled, waiting) {
+    match try_attempt(work, around, pool, waiting) {
         Ok(attempt) => attempt,
         Err(Failure::Cache(CacheError::Cancelled { .. }) | Failure::Stage(StageError::Cancelled)) => Attempt::Cancelled,
         Err(Failure::Cache(error)) => Attempt::Failed(whole_message(&error)),
@@ -109,26 +119,31 @@ impl From<StageError> for Failure {
 
 fn try_attempt(
     work: Work<'_>,
-    store: &Store,
-    observer: &dyn Observer,
-    cancelled: &AtomicBool,
+    around: &Around<'_>,
+    pool: &mut NodePool,
     waiting: &mut dyn FnMut(Option<u32>),
 ) -> Result<Attempt, Failure> {
+    let &Around { store, observer, cancelled } = around;
     let claim = store.claim(&work.task.key, &|| cancelled.load(Ordering::Relaxed), waiting)?;
-    let recorded = store.record(&work.task.key)?;
-    if let Some(record) = &recorded
+    let recorded = store.outputs(&work.task.key)?;
+    if let Some(outputs) = &recorded
         && !work.forced
-        && all_present(store, record)?
+        && all_present(store, outputs)?
     {
-        return Ok(Attempt::Found(record.outputs.clone()));
+        return Ok(Attempt::Found(outputs.clone()));
     }
     let Some(inputs) = open_inputs(store, &work.inputs)? else { return Ok(Attempt::InputLost) };
 
     let earlier = open_earlier(store, &work)?;
-
-    let scratch = store.scratch(&work.task.key)?;
-    let run = |threads: usize| -> Result<BTreeMap<String, Artifact>, Failure> {
-        let folder = store.task_folder(&work.task.key)?;
+    let scratch = || store.scratch(&work.task.key).map_err(io::Error::other);
+    let mut run = |threads: usize| -> Result<Outputs, Failure> {
+        let folders: Mutex<Vec<TaskFolder>> = Mutex::default();
+        let folder = || {
+            let folder = store.task_folder(&work.task.key).map_err(io::Error::other)?;
+            let path = folder.path().to_path_buf();
+            folders.lock().expect("nothing panics while it holds this lock").push(folder);
+            Ok(path)
+        };
         let surroundings = Surroundings {
             inputs: inputs.clone(),
             sources: work.sources.clone(),
@@ -136,17 +151,18 @@ fn try_attempt(
             device: work.device,
             threads,
             earlier: earlier.clone(),
-            outputs: folder.path().to_path_buf(),
-            scratch: scratch.clone(),
+            folder: &folder,
+            scratch: &scratch,
             observer,
             cancelled,
         };
-        let written = run_caught(work.node, work.job, surroundings)?;
-        take_in(store, work.job, written)
+        let written = run_caught(pool, work.job, surroundings)?;
+        // A worker's own thread hashes alone; what took many threads to make is worth as many to hash.
+        pool.run(threads, || take_in(store, work.job, written)).map_err(no_threads)?
     };
     if work.verify {
         let alone = run(1)?;
-        empty(&scratch)?;
+        empty(&store.scratch(&work.task.key)?)?;
         let together = run(work.threads.max(2))?;
         if let Some(place) = first_difference(&alone, &together) {
             return Err(Failure::Message(format!(
@@ -164,17 +180,17 @@ fn finish(
     store: &Store,
     claim: Claim,
     task: Task,
-    outputs: BTreeMap<String, Artifact>,
-    recorded: Option<Record>,
+    outputs: Outputs,
+    recorded: Option<Outputs>,
 ) -> Result<Attempt, Failure> {
-    let differs = recorded.and_then(|record| first_difference(&record.outputs, &outputs));
+    let differs = recorded.and_then(|recorded| first_difference(&recorded, &outputs));
     let fingerprint = serde_json::to_value(&task.fingerprint).expect("a fingerprint has string keys");
     store.commit(claim, Record { key: task.key, fingerprint, outputs: outputs.clone() })?;
     Ok(Attempt::Ran { outputs, differs })
 }
 
-fn all_present(store: &Store, record: &Record) -> Result<bool, CacheError> {
-    for artifact in record.outputs.values() {
+fn all_present(store: &Store, outputs: &Outputs) -> Result<bool, CacheError> {
+    for artifact in outputs.values() {
         if !store.present(artifact)? {
             return Ok(false);
         }
@@ -261,34 +277,33 @@ fn empty(folder: &Path) -> Result<(), StageError> {
 }
 
 /// Runs the job in a rayon pool of its own. A panic becomes an error that says where it happened.
-fn run_caught(node: &str, job: &dyn Job, surroundings: Surroundings<'_>) -> Result<BTreeMap<String, Written>, Failure> {
+fn run_caught(
+    pool: &mut NodePool,
+    job: &dyn Job,
+    surroundings: Surroundings<'_>,
+) -> Result<BTreeMap<String, Written>, Failure> {
     let threads = surroundings.threads;
-    let named = node.to_owned();
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .thread_name(move |number| format!("{NODE_THREAD}{named}/{number}"))
-        .build()
-        .map_err(|error| Failure::Message(format!("Cannot start {threads} threads: {error}")))?;
     remember_panics();
-    pool.install(|| {
-        panic::catch_unwind(AssertUnwindSafe(|| {
+    let run = || {
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| {
             let mut context = Context::new(surroundings);
             job.run(&mut context).map(|()| context.finish())
-        }))
-    })
-    .map_err(|payload| {
-        let told = PANICS.lock().expect("the hook does not panic").remove(node);
-        let told = told.unwrap_or_else(|| text_of(payload.as_ref()));
-        Failure::Message(format!("It panicked (a defect, please report it): {told}"))
-    })?
-    .map_err(Failure::from)
+        }));
+        ended.map_err(|payload| {
+            let told = current_pool().and_then(|pool| PANICS.lock().expect("the hook does not panic").remove(&pool));
+            let told = told.unwrap_or_else(|| text_of(payload.as_ref()));
+            Failure::Message(format!("It panicked (a defect, please report it): {told}"))
+        })
+    };
+    pool.run(threads, run).map_err(no_threads)??.map_err(Failure::from)
 }
 
-/// What the names of the threads that run nodes begin with.
-const NODE_THREAD: &str = "node ";
+fn no_threads(error: rayon::ThreadPoolBuildError) -> Failure {
+    Failure::Message(format!("Cannot start the node's threads: {error}"))
+}
 
-/// Message, place and backtrace of the last panic of each running node.
-static PANICS: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+/// Message, place and backtrace of the last panic in each pool in which a node runs.
+static PANICS: Mutex<BTreeMap<usize, String>> = Mutex::new(BTreeMap::new());
 
 /// Makes a panic of a node be remembered with its place instead of being printed between the lines of the others.
 fn remember_panics() {
@@ -296,13 +311,10 @@ fn remember_panics() {
     ONCE.call_once(|| {
         let default = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            let thread = thread::current();
-            let node =
-                thread.name().and_then(|name| name.strip_prefix(NODE_THREAD)).and_then(|name| name.rsplit_once('/'));
-            let Some((node, _)) = node else { return default(info) };
+            let Some(pool) = current_pool() else { return default(info) };
             let place = info.location().map(ToString::to_string).unwrap_or_default();
             let told = format!("{} at {place}\n{}", text_of(info.payload()), Backtrace::capture());
-            PANICS.lock().expect("this hook does not panic").insert(node.to_owned(), told);
+            PANICS.lock().expect("this hook does not panic").insert(pool, told);
         }));
     });
 }

@@ -2,7 +2,8 @@
 //! machine has.
 //!
 //! Read [`task`] (a node whose inputs are known), then [`driver`] (the loop), then [`local`] (one task on this machine),
-//! [`budget`] (who gets which threads, memory and GPU), [`reason`] (why a node runs) and `retention` (what is dropped).
+//! [`workers`] (the threads that run tasks), [`budget`] (who gets which threads, memory and GPU), [`reason`] (why a node
+//! runs) and `retention` (what is dropped).
 
 pub mod budget;
 pub mod driver;
@@ -12,6 +13,7 @@ pub mod reason;
 mod retention;
 pub mod stop;
 pub mod task;
+pub mod workers;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use driver::execute;
 use reason::Reason;
+use task::Task;
 
 /// How a node came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +71,8 @@ pub struct NodeResult {
     pub took: Duration,
     /// What it measured that is not deterministic: images per second.
     pub measured: BTreeMap<String, f64>,
+    /// From when it was looked at until it runs.
+    task: Option<Box<Task>>,
 }
 
 impl Default for NodeResult {
@@ -80,6 +85,7 @@ impl Default for NodeResult {
             error: None,
             took: Duration::ZERO,
             measured: BTreeMap::new(),
+            task: None,
         }
     }
 }

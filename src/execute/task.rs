@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::NodeResult;
 use crate::fingerprint::{Fingerprint, WHOLE};
+use crate::manifest::value_at;
 use crate::plan::{Node, Plan};
 
 /// What holds for all nodes of a run and enters their keys.
@@ -32,6 +33,7 @@ pub struct SourceFile {
 }
 
 /// A node whose inputs are known.
+#[derive(Clone, Debug)]
 pub struct Task {
     /// What it is made of.
     pub fingerprint: Fingerprint,
@@ -112,15 +114,7 @@ fn facets_seen(artifact: &Artifact, columns: &Columns) -> Result<BTreeMap<String
 fn without_sources(params: &Value, sources: &[SourceFile]) -> Value {
     let mut params = params.clone();
     for source in sources {
-        let mut place = Some(&mut params);
-        for part in source.param.split('.') {
-            place = place.and_then(|value| match value {
-                Value::Object(map) => map.get_mut(part),
-                Value::Array(items) => part.parse().ok().and_then(|index: usize| items.get_mut(index)),
-                _ => None,
-            });
-        }
-        if let Some(value) = place {
+        if let Some(value) = value_at(&mut params, &source.param) {
             *value = Value::Null;
         }
     }

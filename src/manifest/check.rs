@@ -9,10 +9,9 @@ use dnc_stages::stage::{Input, Job, Ports, Source, StageKind};
 use rayon::prelude::*;
 use serde_json::Value;
 use toml::Spanned;
-use toml::de::DeTable;
 
 use super::diagnostic::{Diagnostic, Span, Texts};
-use super::raw::{self, RawStage, RawTable, Word};
+use super::raw::{self, RawManifest, RawStage, RawTable, Word};
 use super::reference::is_name;
 use super::text::names_in;
 use super::wiring::Wiring;
@@ -31,15 +30,14 @@ struct Known {
     sources: Vec<(Source, Span)>,
 }
 
-/// The manifest whose tables are `table`; not to be used where a problem was noted.
+/// The manifest as meant; not to be used where a problem was noted.
 pub(super) fn check(
-    table: DeTable<'_>,
+    raw: RawManifest<'_>,
     texts: &Texts,
     folder: PathBuf,
     reading: Reading<'_>,
     problems: &mut Vec<Diagnostic>,
 ) -> Option<Manifest> {
-    let raw = raw::read(table, problems);
     check_name(raw.name.as_ref(), problems);
     if raw.stages.is_empty() && problems.is_empty() {
         let hint = "Add one: `[stage.decode]` and its parameters below. `dnc-run stages` lists the kinds.".to_owned();
@@ -181,13 +179,18 @@ fn check_dimensions(
 
 fn check_sources(stages: &[RawStage<'_>], known: &[Option<Known>], folder: &Path, problems: &mut Vec<Diagnostic>) {
     // Many stages may name the same program.
-    let mut is_there: HashMap<&OsStr, bool> = HashMap::new();
+    let mut is_there: HashMap<(bool, &OsStr), bool> = HashMap::new();
     for (stage, known) in stages.iter().zip(known) {
         for (source, span) in known.iter().flat_map(|known| &known.sources) {
-            if *is_there.entry(source.path.as_os_str()).or_insert_with(|| folder.join(&source.path).exists()) {
+            let found = || source.find(folder).is_some_and(|path| path.exists());
+            if *is_there.entry((source.is_on_path(), source.path.as_os_str())).or_insert_with(found) {
                 continue;
             }
             let shown = source.path.display();
+            if source.is_on_path() {
+                problems.push(Diagnostic::at(span.clone(), format!("No program `{shown}` is on the PATH")));
+                continue;
+            }
             let title = format!("`{}` of `{}` is not there: `{shown}`", source.param, stage.name.get_ref());
             problems.push(Diagnostic::at(span.clone(), title).hint(what_is_there(folder, &source.path)));
         }

@@ -33,6 +33,7 @@ use serde_json::Value;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Paint};
 pub use overrides::{Override, Variation, vary};
+pub(crate) use params::value_at;
 pub use raw::{ResourceOverride, parse_bytes};
 pub use reference::{Reference, When, Which, learner_then};
 
@@ -161,10 +162,20 @@ impl Manifest {
         texts.push_file(name, text);
         reading.overrides.iter().for_each(|change| change.lay(&mut texts));
         let mut problems = Vec::new();
+        if reading.overrides.is_empty()
+            && let Some(pieces) = text::parse_in_pieces(texts.get(0).0)
+            && let Some(raw) = raw::read_pieces(pieces, &mut problems)
+            && let Some(manifest) = check::check(raw, &texts, folder.clone(), reading, &mut problems)
+            && problems.is_empty()
+        {
+            return Ok(manifest);
+        }
+        // Whatever is to be told needs the places in the whole text.
+        problems.clear();
         let table = text::parse(texts.get(0).0, &mut problems);
         let manifest = table.and_then(|table| {
             let table = overrides::apply(table, reading.overrides, &texts, &mut problems);
-            check::check(table, &texts, folder, reading, &mut problems)
+            check::check(raw::read(table, &mut problems), &texts, folder, reading, &mut problems)
         });
         match manifest {
             Some(manifest) if problems.is_empty() => Ok(manifest),

@@ -24,6 +24,15 @@ pub(super) fn span_of(stage: &RawStage<'_>, key: &str) -> Span {
     locate(stage, &segments(key)).map_or_else(|| stage.name.span(), |(_, value)| value.span())
 }
 
+/// The value at `key`, dotted as in [`Source::param`](dnc_stages::stage::Source).
+pub(crate) fn value_at<'v>(params: &'v mut Value, key: &str) -> Option<&'v mut Value> {
+    key.split('.').try_fold(params, |value, part| match value {
+        Value::Object(map) => map.get_mut(part),
+        Value::Array(items) => items.get_mut(part.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
 fn read_what_can_be(
     kind: &StageKind,
     stage: &RawStage<'_>,

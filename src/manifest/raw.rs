@@ -3,6 +3,7 @@
 //! What a stage's parameters mean is the stage's affair; here they are what is left of its table.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use serde::Serialize;
 use toml::Spanned;
@@ -103,6 +104,29 @@ pub(super) fn read<'t>(tables: DeTable<'t>, problems: &mut Vec<Diagnostic>) -> R
     }
     raw.stages.sort_by_key(|(name, _)| name.span().start);
     raw
+}
+
+/// As [`read`], of the pieces that [`parse_in_pieces`](super::text::parse_in_pieces) cut; `None` where together they may
+/// mean something else than one by one.
+pub(super) fn read_pieces<'t>(pieces: Vec<DeTable<'t>>, problems: &mut Vec<Diagnostic>) -> Option<RawManifest<'t>> {
+    let mut pieces = pieces.into_iter();
+    let mut raw = read(pieces.next()?, problems);
+    if !raw.stages.is_empty() {
+        return None;
+    }
+    for mut piece in pieces {
+        let DeValue::Table(stages) = piece.remove("stage")?.into_inner() else { return None };
+        if !piece.is_empty() {
+            return None;
+        }
+        let before = raw.stages.len();
+        raw.stages.extend(stages);
+        raw.stages[before..].sort_by_key(|(name, _)| name.span().start);
+    }
+    // Within a piece the parser has seen to it.
+    let mut names = HashSet::with_capacity(raw.stages.len());
+    raw.stages.iter().all(|(name, _)| names.insert(name.get_ref().as_ref())).then_some(())?;
+    Some(raw)
 }
 
 /// Sorts what stands under a stage's name; `None` where it is no table.

@@ -1,9 +1,12 @@
 //! A manifest back to TOML, as resolved: every default and every override written out.
 
+use std::borrow::Cow;
 use std::fmt::Write;
+use std::path::Path;
 
 use serde_json::Value;
 
+use super::params::value_at;
 use super::reference::is_name;
 use super::{Manifest, Reference, ResourceOverride, Retain, StageNode, When};
 
@@ -11,8 +14,17 @@ use super::{Manifest, Reference, ResourceOverride, Retain, StageNode, When};
 const BYTES_A_STAGE: usize = 256;
 
 impl Manifest {
-    /// The manifest as it is meant; read again it gives the same one.
+    /// The manifest as it is meant; read again from the same folder it gives the same one.
     pub fn to_toml(&self) -> String {
+        self.written(false)
+    }
+
+    /// As [`Manifest::to_toml`], but with absolute paths, so that it means the same in any folder.
+    pub fn to_toml_for_any_folder(&self) -> String {
+        self.written(true)
+    }
+
+    fn written(&self, is_absolute: bool) -> String {
         let mut toml = String::with_capacity(BYTES_A_STAGE * (self.stages.len() + 1));
         toml += "name = ";
         push_string(&mut toml, &self.name);
@@ -24,12 +36,12 @@ impl Manifest {
             toml += "\n[stage.";
             push_key(&mut toml, &stage.name);
             toml += "]\n";
-            self.push_stage(&mut toml, stage);
+            self.push_stage(&mut toml, stage, is_absolute);
         }
         toml
     }
 
-    fn push_stage(&self, toml: &mut String, stage: &StageNode) {
+    fn push_stage(&self, toml: &mut String, stage: &StageNode, is_absolute: bool) {
         push(toml, format_args!("kind = \"{}\"\nper = \"{}\"\n", stage.kind.name, stage.per.name()));
         let fed = || stage.ports.inputs.iter().zip(&stage.inputs).filter(|(_, wire)| !wire.feeds.is_empty());
         if fed().next().is_some() {
@@ -56,12 +68,28 @@ impl Manifest {
             push_value(toml, &serde_json::to_value(stage.resources).expect("it is a plain struct"));
             *toml += "\n";
         }
-        for (name, value) in stage.params.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+        let params = if is_absolute { self.with_absolute_paths(stage) } else { Cow::Borrowed(&stage.params) };
+        for (name, value) in params.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
             push_key(toml, name);
             *toml += " = ";
             push_value(toml, value);
             *toml += "\n";
         }
+    }
+
+    /// The parameters, in which every path that is relative to the manifest's folder is absolute.
+    fn with_absolute_paths<'s>(&self, stage: &'s StageNode) -> Cow<'s, Value> {
+        let mut params = Cow::Borrowed(&stage.params);
+        for source in stage.job.sources().iter().filter(|source| source.path.is_relative() && !source.is_on_path()) {
+            let absolute = std::path::absolute(self.folder.join(&source.path)).ok();
+            // Text came in, so text goes out; what has no parameter of its own is no path of the manifest.
+            if let Some(path) = absolute.as_deref().and_then(Path::to_str)
+                && let Some(value) = value_at(params.to_mut(), &source.param)
+            {
+                *value = path.into();
+            }
+        }
+        params
     }
 
     /// A reference as a manifest writes it, the output always named.

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use rayon::prelude::*;
+use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
 use super::diagnostic::{Diagnostic, Diagnostics, Span, Texts};
@@ -75,6 +77,29 @@ pub(super) fn parse<'t>(text: &'t str, problems: &mut Vec<Diagnostic>) -> Option
     }
     problems.extend(spans().map(|span| key_written_twice(text, &table, &span)));
     Some(table)
+}
+
+/// A long text in pieces of about this many bytes, each some milliseconds of work.
+const PIECE: usize = 64 * 1024;
+
+/// The tables of a long text, parsed by all threads: first what stands above the stages, then the stages in pieces.
+///
+/// Places count from the beginning of each piece and are good for nothing but order. So this is for texts of which there is
+/// nothing to tell: `None` where a piece is no TOML by itself, and where the text is short or its places might mislead.
+pub(super) fn parse_in_pieces(text: &str) -> Option<Vec<DeTable<'_>>> {
+    const STAGE: &str = "\n[stage.";
+    if text.len() < 2 * PIECE || !text.is_ascii() {
+        return None;
+    }
+    let (head, mut rest) = text.split_at(text.find(STAGE)? + 1);
+    let mut pieces = vec![head];
+    while let Some(next) = rest.get(PIECE..).and_then(|far| far.find(STAGE)) {
+        let (piece, others) = rest.split_at(PIECE + next + 1);
+        pieces.push(piece);
+        rest = others;
+    }
+    pieces.push(rest);
+    pieces.into_par_iter().map(|piece| DeTable::parse(piece).ok().map(Spanned::into_inner)).collect()
 }
 
 fn broken_syntax(text: &str, error: &Error) -> Diagnostic {

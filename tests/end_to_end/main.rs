@@ -2,6 +2,7 @@
 
 mod compare;
 mod damage;
+mod graph;
 mod images;
 mod interrupt;
 mod pipeline;

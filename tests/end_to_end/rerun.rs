@@ -245,3 +245,10 @@ fn verify_runs_twice_and_compares() {
     assert_eq!(called.code, Some(1));
     assert!(called.stderr.contains("not reproducible"), "{}", called.stderr);
 }
+
+#[test]
+fn the_resolved_manifest_can_be_run_from_where_it_lies() {
+    let project = chain();
+    project.run(&["runs/chain/1/manifest.toml"]);
+    assert_eq!(project.nodes("chain", "hit"), ["left", "middle", "end", "branch"]);
+}

@@ -1,7 +1,10 @@
 //! What is said of stages of no kind, of parameters that a stage refuses, and of files that are not there.
 
+use std::path::PathBuf;
+
 use insta::assert_snapshot;
 
+use super::super::{Manifest, Reading};
 use super::{changed, refused_file};
 
 #[test]
@@ -328,5 +331,19 @@ fn sources_that_are_not_there() {
           |        ^^^^^^^^^^^^^^^^^
           |
           = hint: Nothing lies at this path.
+        "#);
+}
+
+#[test]
+fn programs_that_are_not_on_the_path() {
+    let run = r#"run = ["no-such-program-anywhere", "{out.x}"]"#;
+    let text = format!("name = \"x\"\n\n[stage.plot]\nkind = \"command\"\n{run}\noutputs = {{ x = \"files\" }}\n");
+    let read = Manifest::parse("m.toml", text, PathBuf::new(), Reading::default());
+    assert_snapshot!(read.err().expect("there is no such program").to_string(), @r#"
+        error: No program `no-such-program-anywhere` is on the PATH
+         --> m.toml:5:8
+          |
+        5 | run = ["no-such-program-anywhere", "{out.x}"]
+          |        ^^^^^^^^^^^^^^^^^^^^^^^^^^
         "#);
 }

@@ -64,7 +64,7 @@ stage!(Decode, "decode", {
 }, |stage| {
     inputs: vec![],
     outputs: vec![Output::new("images", Kind::Images)],
-    sources: vec![Source { param: "root".to_owned(), path: (&stage.root).into() }],
+    sources: vec![Source::file("root", &stage.root)],
 });
 
 stage!(Init, "init", {
