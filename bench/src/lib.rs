@@ -160,7 +160,7 @@ impl Bench {
             row[name] = value;
         }
         if self.memory {
-            row["peak_mib"] = peak_mib().into();
+            row["peak_mib"] = peak_mib(process::id()).into();
         }
         println!("{row}");
     }
@@ -183,9 +183,9 @@ fn cpu_seconds() -> f64 {
     times.sum::<f64>() * 1e-9
 }
 
-/// The largest resident size of this process so far, as Linux tells it.
-fn peak_mib() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
+/// The largest resident size of a process so far, as Linux tells it.
+pub fn peak_mib(process: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? / 1024)
 }

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -14,7 +13,7 @@ use dnc_bench::{Bench, Work};
 use dnc_learn::statistics::{paired_bootstrap, sign_flip_test};
 use dnc_learn::streams::Streams;
 use dnc_stages::Kind;
-use dnc_stages::context::{AmbientValues, Context, InputArtifact, InputFile, Observer, Surroundings};
+use dnc_stages::context::{AmbientValues, Context, InputArtifact, InputFile, MakeFolder, Observer, Surroundings};
 use dnc_stages::device::DeviceChoice;
 use dnc_stages::evaluate::Evaluate;
 use dnc_stages::stage::{Columns, Stage};
@@ -46,12 +45,12 @@ fn evaluate(bench: &Bench) -> Result<(), Box<dyn Error + Send + Sync>> {
         return Ok(());
     }
     let folder = tempfile::tempdir()?;
-    let table = write_embeddings(&folder.path().join("in"))?;
+    let make_folder = || Ok(tempfile::tempdir_in(&folder)?.keep());
+    let table = write_embeddings(&make_folder)?;
     let stage = Evaluate { recall: vec![1, 10, 100, 1000], nmi: true, ..Evaluate::default() };
     let start = Instant::now();
     let not_cancelled = AtomicBool::new(false);
-    let mut context =
-        context(&folder.path().join("out"), [("embeddings".to_owned(), vec![table])].into(), &not_cancelled);
+    let mut context = context(&make_folder, [("embeddings".to_owned(), vec![table])].into(), &not_cancelled);
     stage.run(&mut context)?;
     bench.print("evaluate/sop", start.elapsed().as_secs_f64(), Work::new(IMAGES, "images"));
     for row in metrics::read(&context.output("metrics")?.join("metrics.parquet"))? {
@@ -79,7 +78,7 @@ fn statistics(bench: &Bench) -> Result<(), Box<dyn Error + Send + Sync>> {
 }
 
 /// Writes the table and gives it as the stage will see it.
-fn write_embeddings(folder: &Path) -> Result<InputArtifact, Box<dyn Error + Send + Sync>> {
+fn write_embeddings(folder: MakeFolder<'_>) -> Result<InputArtifact, Box<dyn Error + Send + Sync>> {
     let labels: Vec<u32> = (0..IMAGES as u32).map(|image| image % CLASSES).collect();
     let ids: Vec<u32> = (0..IMAGES as u32).collect();
     let (vectors, splits) = (vectors(&labels), vec![Split::Test; IMAGES]);
@@ -96,7 +95,7 @@ fn write_embeddings(folder: &Path) -> Result<InputArtifact, Box<dyn Error + Send
 }
 
 fn context<'run>(
-    folder: &Path,
+    folder: MakeFolder<'run>,
     inputs: BTreeMap<String, Vec<InputArtifact>>,
     cancelled: &'run AtomicBool,
 ) -> Context<'run> {
@@ -106,8 +105,8 @@ fn context<'run>(
         ambient: AmbientValues { seed: Some(0), round: Some(0), learners: Some(1), ..AmbientValues::default() },
         device: DeviceChoice::Cpu,
         threads: rayon::current_num_threads(),
-        outputs: folder.to_path_buf(),
-        scratch: folder.join("scratch"),
+        folder,
+        scratch: folder,
         observer: &Silent,
         earlier: BTreeMap::new(),
         cancelled,
