@@ -328,10 +328,10 @@ fn programs_that_fail() {
     takes too long: 1 It was stopped at its time limit of 0.05 s
     writes nothing: 1 `sh` wrote nothing to its output `x`
     writes no table: 1 `sh` wrote nothing to its output `x`
-    writes a text for a table: 1 The file `HERE/.dnc/store/tmp/TASK/x/metrics.parquet` is neither Arrow nor Parquet
-    writes a table of another name: 1 There is no file `metrics.arrow` or `metrics.parquet` in `HERE/.dnc/store/tmp/TASK/x`, which is to hold metrics
-    writes a link: 1 `HERE/.dnc/store/tmp/TASK/x/x` is neither a file nor a folder
-    writes a pipe: 1 `HERE/.dnc/store/tmp/TASK/x/x` is neither a file nor a folder
+    writes a text for a table: 1 The file `HERE/.dnc/store/tmp/TASK/metrics.parquet` is neither Arrow nor Parquet
+    writes a table of another name: 1 There is no file `metrics.arrow` or `metrics.parquet` in `HERE/.dnc/store/tmp/TASK`, which is to hold metrics
+    writes a link: 1 `HERE/.dnc/store/tmp/TASK/x` is neither a file nor a folder
+    writes a pipe: 1 `HERE/.dnc/store/tmp/TASK/x` is neither a file nor a folder
     reads a file that is not there: 2 `files.0` of `it` is not there: `nowhere`
     "#);
 }
@@ -457,7 +457,7 @@ fn a_full_disk() {
     limited.args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$@\"", "sh"]).arg(run.get_program()).args(run.get_args());
     limited.current_dir(project.path()).stdin(Stdio::null());
     let called = Called::of(limited.output().expect("there is a shell"));
-    insta::assert_snapshot!(message(&project, &called), @"1 Cannot write `HERE/.dnc/store/tmp/TASK/images/images-00000.arrow`: Io error: File too large (os error 27)");
+    insta::assert_snapshot!(message(&project, &called), @"1 Cannot write `HERE/.dnc/store/tmp/TASK/images-00000.arrow`: Io error: File too large (os error 27)");
     assert_clean(&project);
     project.run(&["it.toml"]);
     assert_clean(&project);
