@@ -255,7 +255,7 @@ impl Command {
         if !late && context.check_cancelled().is_ok() {
             return Ok(());
         }
-        stop(child).map_err(|source| StageError::file("stop", &self.words()[0], source))?;
+        stop(child).map_err(|source| StageError::file("stop", self.words()[0], source))?;
         context.check_cancelled()?;
         Err(StageError::input(format!("It was stopped at its time limit of {} s", self.time_limit.unwrap_or_default())))
     }

@@ -42,10 +42,14 @@ fn message(project: &Project, called: &Called) -> String {
     let told = called.stderr.lines().filter_map(told).collect::<Vec<_>>().join(" | ");
     assert!(!told.is_empty(), "{}", called.stderr);
     // The folder of a task has a name that no other has.
-    let told: Vec<String> = told.replace(here, "HERE").split('/').map(str::to_owned).collect();
-    let is_task = |place: usize| place > 0 && told[place - 1] == "tmp";
-    let told = (0..told.len()).map(|place| if is_task(place) { "TASK" } else { told[place].as_str() });
-    format!("{} {}", called.code.unwrap_or_default(), told.collect::<Vec<_>>().join("/"))
+    let told = told.replace(here, "HERE");
+    let mut parts = told.split("/tmp/");
+    let mut told = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        told += "/tmp/TASK";
+        told += &part[part.find(['/', '`']).unwrap_or(part.len())..];
+    }
+    format!("{} {told}", called.code.unwrap_or_default())
 }
 
 /// A line for each case: its name, the exit code and what was said.

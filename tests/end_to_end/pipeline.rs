@@ -38,7 +38,7 @@ fn threads_jobs_and_stores_do_not_change_a_byte() {
     assert_eq!(project.call(&["diff", "quickstart/9", "--runs", "runs"]).code, Some(2));
 
     let told = project.run(&["export", "quickstart", "model", "--runs", "runs"]).stderr;
-    assert!(told.contains("the model of `merge@1`") && told.contains("plain"), "{told}");
+    assert!(told.contains("the model of `choose@1`") && told.contains("plain"), "{told}");
     assert!(project.read("model/README.md").contains("learners.safetensors"));
     project.run(&["import-weights", "model/model.safetensors", "plain.safetensors", "--backbone", "plain"]);
     let misfit =

@@ -127,13 +127,14 @@ proptest! {
         let labels: Vec<u32> = images.labels.iter().map(|&label| label as u32).collect();
         let flat: Vec<f32> = images.rows.iter().flatten().map(|&x| x as f32).collect();
         let raw = Var::from_vec(flat, (labels.len(), DIM), &Device::Cpu).unwrap();
-        let embeddings = dnc_kernels::l2_normalise(&raw).unwrap();
-        let distances = Comparisons::distances(&embeddings).unwrap();
         let flat: Vec<f32> = proxies.iter().flatten().map(|&x| x as f32).collect();
         let points = candle_core::Tensor::from_vec(flat, (4, DIM), &Device::Cpu).unwrap();
         let points = dnc_kernels::l2_normalise(&points).unwrap();
         for config in configs() {
             let loss = config.as_loss();
+            // A graph is walked back once.
+            let embeddings = dnc_kernels::l2_normalise(&raw).unwrap();
+            let distances = Comparisons::distances(&embeddings).unwrap();
             let batch = Batch { embeddings: &embeddings, distances: &distances, labels: &labels, learned: Some(&points) };
             let output = loss.forward(&batch, &Selection::Everything).unwrap();
             let expected = slow(&config, &images, &proxies);
