@@ -33,8 +33,9 @@ impl Graph {
         }
     }
 
+    /// The hub that it reads.
     fn hub(node: usize) -> usize {
-        node / WIDE * WIDE
+        node.saturating_sub(1) / WIDE * WIDE
     }
 
     /// What the node's command writes besides what it read.
