@@ -26,6 +26,9 @@ order=(single learned fixed slices two eight parallel triplet single-triplet mul
 [ $# -gt 0 ] && order=("$@")
 
 runs=target/results
+# The nodes of runs, a line each.
+nodes() { sed 's/{"node"/\n&/g' "$@"; }
+
 # Seed by seed, so that an interruption leaves every setting with equally many.
 for seed in $SEEDS; do
   for setting in "${order[@]}"; do
@@ -42,9 +45,9 @@ compared=()
 speeds=()
 for setting in "${order[@]}"; do
   last=$(ls "$runs/$setting" | sort -n | tail -1)
-  round=$(sed 's/{"node"/\n&/g' "$runs/$setting/$last/run.json" | sed -n 's/^{"node":"evaluate@\([0-9]*\)".*/\1/p' | sort -n | tail -1)
+  round=$(nodes "$runs/$setting/$last/run.json" | sed -n 's/^{"node":"evaluate@\([0-9]*\)".*/\1/p' | sort -n | tail -1)
   compared+=("$setting/$((last - count + 1))-$last:evaluate@$round")
-  speed=$(sed 's/{"node"/\n&/g' "$runs/$setting"/*/run.json | sed -n 's/^{"node":"train@.*"images per second":\([0-9]*\).*/\1/p' |
+  speed=$(nodes "$runs/$setting"/*/run.json | sed -n 's/^{"node":"train@.*"images per second":\([0-9]*\).*/\1/p' |
     awk '{ sum += $1 } END { if (NR) printf "%.0f", sum / NR; else printf "–" }')
   speeds+=("| $setting | $speed |")
 done

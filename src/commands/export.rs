@@ -24,7 +24,7 @@ pub struct ExportArgs {
     /// The folder that is written: weights as safetensors, what to do with images, a README
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// The node whose model it is [default: the last one that trained or merged]
+    /// The node whose model it is [default: the last one with a model that is not as it began]
     #[arg(long)]
     node: Option<String>,
     #[command(flatten)]

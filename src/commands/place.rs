@@ -55,6 +55,9 @@ fn project_root(path: &Path) -> Result<PathBuf, Failure> {
         fs::canonicalize(path).or_else(|_| std::path::absolute(path)).context("Cannot find the current folder")?;
     let folder = if absolute.is_dir() { absolute.as_path() } else { absolute.parent().unwrap_or(&absolute) };
     let root = folder.ancestors().find(|folder| MARKS.iter().any(|mark| folder.join(mark).exists()));
+    if let Some(root) = root {
+        return Ok(root.to_path_buf());
+    }
     let here = std::env::current_dir().ok().filter(|here| folder.starts_with(here));
-    Ok(root.map_or_else(|| here.unwrap_or_else(|| folder.to_path_buf()), Path::to_path_buf))
+    Ok(here.unwrap_or_else(|| folder.to_path_buf()))
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use dnc_cache::{Artifact, Blob, Store};
-use dnc_stages::context::{InputArtifact, InputFile};
+use dnc_cache::{Artifact, Store};
+use dnc_stages::context::InputArtifact;
 use dnc_stages::stage::Columns;
 use dnc_stages::tables::images::{Images, Picture};
 use dnc_stages::tables::views::{View, Views};
@@ -17,6 +17,7 @@ use super::Failure;
 use super::manifest_args::{ManifestArgs, ingredients};
 use super::plan::everything;
 use crate::execute::forecast::{Forecast, forecast};
+use crate::execute::local::verified_files;
 use crate::plan::{Plan, Selection};
 use crate::report::sheet::{self, Cell};
 
@@ -149,13 +150,8 @@ impl ShowArgs {
 
 /// The artifact with its verified files.
 fn open(store: &Store, node: &str, kind: Kind, stored: &Artifact) -> Result<InputArtifact, Failure> {
-    let mut files = Vec::new();
-    for file in stored.files() {
-        let Blob::Present(path) = store.blob(&file.digest)? else {
-            return Err(Failure::Call(format!("The {kind} of `{node}` are not in the store; run the manifest first")));
-        };
-        files.push(InputFile { name: file.path.clone(), path });
-    }
+    let files = verified_files(store, stored)?
+        .ok_or_else(|| Failure::Call(format!("The {kind} of `{node}` are not in the store; run the manifest first")))?;
     Ok(InputArtifact { node: node.to_owned(), kind, files, columns: Columns::All })
 }
 

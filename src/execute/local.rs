@@ -206,18 +206,22 @@ fn open_inputs(store: &Store, inputs: &BTreeMap<String, Vec<Incoming>>) -> Resul
     for (port, incoming) in inputs {
         let mut artifacts = Vec::with_capacity(incoming.len());
         for Incoming { artifact, stored } in incoming {
-            let mut artifact = artifact.clone();
-            for file in stored.files() {
-                match store.blob(&file.digest)? {
-                    Blob::Present(path) => artifact.files.push(InputFile { name: file.path.clone(), path }),
-                    Blob::Missing | Blob::Rotten => return Ok(None),
-                }
-            }
-            artifacts.push(artifact);
+            let Some(files) = verified_files(store, stored)? else { return Ok(None) };
+            artifacts.push(InputArtifact { files, ..artifact.clone() });
         }
         open.insert(port.clone(), artifacts);
     }
     Ok(Some(open))
+}
+
+/// The files of an artifact, verified; `None` where bytes are gone or rotten.
+pub(crate) fn verified_files(store: &Store, artifact: &Artifact) -> Result<Option<Vec<InputFile>>, CacheError> {
+    let mut files = Vec::with_capacity(artifact.files().len());
+    for file in artifact.files() {
+        let Blob::Present(path) = store.blob(&file.digest)? else { return Ok(None) };
+        files.push(InputFile { name: file.path.clone(), path });
+    }
+    Ok(Some(files))
 }
 
 /// What the node left when only its files outside the store were others, if its stage wants that and all of it is there.

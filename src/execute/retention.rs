@@ -54,6 +54,7 @@ impl<'run> Retention<'run> {
             return Ok(());
         }
         self.dropped.extend(&done);
+        // All that was ever dropped goes: what somebody needed after all has been made again since.
         let (mut going, mut staying) = (HashSet::new(), HashSet::new());
         for (node, result) in results.iter().enumerate() {
             let is_dropped = self.dropped.contains(&node);

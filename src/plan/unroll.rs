@@ -124,6 +124,9 @@ fn first_that_exists(manifest: &Manifest, places: &Places, reader: &Node, altern
 /// wanted by anyone.
 fn without_needless_divisions(manifest: &Manifest, nodes: &mut [Node]) -> Vec<bool> {
     let needless: Vec<bool> = nodes.iter().map(|node| node.learners == Some(1)).collect();
+    if !needless.contains(&true) {
+        return vec![true; nodes.len()];
+    }
     let mut readers = vec![0_usize; nodes.len()];
     let mut unread = Vec::new();
     for node in nodes.iter_mut() {

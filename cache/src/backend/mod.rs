@@ -92,6 +92,11 @@ impl ObjectName {
         self.last().parse().ok().filter(|digest| *self == Self::blob(digest))
     }
 
+    /// The digest that the mark of a dropped blob tells, if this is such a mark's name.
+    pub(crate) fn dropped_digest(&self) -> Option<Digest> {
+        self.last().parse().ok().filter(|digest| *self == Self::dropped(digest))
+    }
+
     /// The key that a record's name tells, if this is a record's name.
     pub fn key(&self) -> Option<Key> {
         self.last().parse().ok().filter(|key| *self == Self::record(key))

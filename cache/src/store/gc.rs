@@ -215,9 +215,8 @@ impl Sweep<'_> {
             self.report.blobs += 1;
             self.report.bytes += size;
         }
-        let marks: HashSet<ObjectName> = named.iter().map(ObjectName::dropped).collect();
         for Object { name, .. } in self.inner.disk.list("dropped/")? {
-            if !marks.contains(&name) {
+            if name.dropped_digest().is_none_or(|digest| !named.contains(&digest)) {
                 self.remove_object(&name)?;
             }
         }
