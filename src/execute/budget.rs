@@ -1,7 +1,11 @@
 //! Who gets which threads, memory and GPU.
 //!
 //! A node that uses one thread takes one; a node that can use many takes a fair share of those that are free, at least
-//! one. Nothing that a node writes depends on how many it got.
+//! one, and later those that nobody else can use. Nothing that a node writes depends on how many it got.
+
+use std::sync::Arc;
+
+use super::share::Share;
 
 /// What the run may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,10 +32,10 @@ pub struct Wanted {
 }
 
 /// What one running node was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Grant {
     /// Threads for its pool.
-    pub threads: usize,
+    pub share: Arc<Share>,
     /// The GPU that is its own while it runs.
     pub gpu: Option<usize>,
     memory: u64,
@@ -41,7 +45,7 @@ pub struct Grant {
 #[derive(Debug)]
 pub struct Budget {
     limits: Limits,
-    running: usize,
+    running: Vec<Arc<Share>>,
     threads: usize,
     memory: u64,
     gpus: Vec<usize>,
@@ -51,7 +55,7 @@ impl Budget {
     /// Everything is free.
     pub fn new(limits: Limits) -> Self {
         let gpus = limits.gpus.iter().rev().copied().collect();
-        Self { running: 0, threads: limits.threads, memory: limits.memory, gpus, limits }
+        Self { running: Vec::new(), threads: limits.threads, memory: limits.memory, gpus, limits }
     }
 
     /// What a node that asks for `wanted` may have now, when `others` more are ready to run; `None` if it has to wait.
@@ -59,26 +63,38 @@ impl Budget {
     pub fn grant(&mut self, wanted: Wanted, others: usize) -> Option<Grant> {
         let memory = wanted.memory.min(self.limits.memory);
         let wants_gpu = wanted.device && !self.limits.gpus.is_empty();
-        if self.running >= self.limits.jobs
+        if self.running.len() >= self.limits.jobs
             || self.threads == 0
             || memory > self.memory
             || (wants_gpu && self.gpus.is_empty())
         {
             return None;
         }
-        let slots = (self.limits.jobs - self.running).min(others + 1);
+        let slots = (self.limits.jobs - self.running.len()).min(others + 1);
         let threads = self.threads.div_ceil(slots).min(wanted.threads);
-        self.running += 1;
+        let share = Arc::new(Share::new(threads, wanted.threads.min(self.limits.threads)));
+        self.running.push(Arc::clone(&share));
         self.threads -= threads;
         self.memory -= memory;
         let gpu = if wants_gpu { self.gpus.pop() } else { None };
-        Some(Grant { threads, gpu, memory })
+        Some(Grant { share, gpu, memory })
+    }
+
+    /// Gives the threads that are left to running nodes, one by one to the one that has the fewest.
+    pub fn spread(&mut self) {
+        while self.threads > 0
+            && let Some(share) =
+                self.running.iter().filter(|share| share.now() < share.most()).min_by_key(|share| share.now())
+        {
+            share.grow();
+            self.threads -= 1;
+        }
     }
 
     /// Takes back what a node was given.
     pub fn give_back(&mut self, grant: Grant) {
-        self.running -= 1;
-        self.threads += grant.threads;
+        self.running.retain(|share| !Arc::ptr_eq(share, &grant.share));
+        self.threads += grant.share.now();
         self.memory += grant.memory;
         self.gpus.extend(grant.gpu);
         self.gpus.sort_unstable_by(|a, b| b.cmp(a));
@@ -100,12 +116,31 @@ mod tests {
     fn shares_are_fair_and_come_back() {
         let mut budget = Budget::new(limits(4, 8, &[]));
         let first = budget.grant(MANY, 1).expect("all is free");
-        assert_eq!(first.threads, 4);
+        assert_eq!(first.share.now(), 4);
         let second = budget.grant(MANY, 0).expect("half is free");
-        assert_eq!(second.threads, 4);
-        assert_eq!(budget.grant(ONE, 0), None);
+        assert_eq!(second.share.now(), 4);
+        assert!(budget.grant(ONE, 0).is_none());
         budget.give_back(first);
-        assert_eq!(budget.grant(ONE, 0).expect("half is free again").threads, 1);
+        assert_eq!(budget.grant(ONE, 0).expect("half is free again").share.now(), 1);
+    }
+
+    #[test]
+    fn who_ends_leaves_its_threads_to_who_goes_on() {
+        let mut budget = Budget::new(limits(4, 7, &[]));
+        let grant = |budget: &mut Budget, wanted, others| budget.grant(wanted, others).expect("threads are free");
+        let (one, two) = (grant(&mut budget, ONE, 2), grant(&mut budget, MANY, 1));
+        let three = grant(&mut budget, MANY, 0);
+        let shares = [&one, &two, &three].map(|grant| Arc::clone(&grant.share));
+        let now = || shares.each_ref().map(|share| share.now());
+        assert_eq!(now(), [1, 3, 3]);
+        budget.give_back(one);
+        budget.spread();
+        assert_eq!(now()[1..], [4, 3]);
+        budget.give_back(two);
+        budget.spread();
+        assert_eq!((shares[2].now(), shares[2].most()), (7, 7));
+        budget.give_back(three);
+        assert_eq!(grant(&mut budget, MANY, 0).share.now(), 7);
     }
 
     #[test]
@@ -114,7 +149,7 @@ mod tests {
         let first = budget.grant(MANY, 3).expect("two GPUs are free");
         let second = budget.grant(MANY, 2).expect("one GPU is free");
         assert_eq!((first.gpu, second.gpu), (Some(0), Some(3)));
-        assert_eq!(budget.grant(MANY, 1), None);
+        assert!(budget.grant(MANY, 1).is_none());
         assert_eq!(budget.grant(ONE, 1).expect("it needs no GPU").gpu, None);
         budget.give_back(second);
         assert_eq!(budget.grant(MANY, 1).expect("a GPU came back").gpu, Some(3));
@@ -125,9 +160,9 @@ mod tests {
         let mut budget = Budget::new(limits(2, 8, &[]));
         let hungry = Wanted { memory: 80, ..ONE };
         let first = budget.grant(hungry, 1).expect("100 are free");
-        assert_eq!(budget.grant(hungry, 0), None);
+        assert!(budget.grant(hungry, 0).is_none());
         assert!(budget.grant(ONE, 0).is_some());
-        assert_eq!(budget.grant(ONE, 0), None, "two nodes run already");
+        assert!(budget.grant(ONE, 0).is_none(), "two nodes run already");
         budget.give_back(first);
         let insatiable = Wanted { memory: 1000, ..ONE };
         assert_eq!(budget.grant(insatiable, 0).expect("it gets all there is").memory, 100);

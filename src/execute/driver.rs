@@ -1,6 +1,7 @@
 //! The loop of a run: does what the schedule says until every node that was asked for came to its end.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -128,6 +129,7 @@ fn pass(run: &Run<'_>, forced: &mut [bool]) -> Result<(Vec<NodeResult>, bool), C
                 workers.start(start, running);
                 running += 1;
             }
+            budget.spread();
             if running == 0 {
                 return Ok(());
             }
@@ -331,7 +333,7 @@ fn work<'run>(
         sources: sources.iter().map(|source| (source.param.clone(), source.path.clone())).collect(),
         ambient: ambient_values(plan, node),
         device: grant.gpu.map_or(run.options.device, DeviceChoice::Cuda),
-        threads: grant.threads,
+        share: Arc::clone(&grant.share),
         previous: (run.previous)(&node.name),
         forced,
         verify: run.options.verify,

@@ -7,7 +7,7 @@ use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, Once};
+use std::sync::{Arc, Mutex, Once};
 
 use dnc_cache::{Artifact, Blob, CacheError, Claim, Digest, Outputs, Record, Store, TaskFolder};
 use dnc_stages::StageError;
@@ -15,6 +15,7 @@ use dnc_stages::context::{AmbientValues, Context, InputArtifact, InputFile, Obse
 use dnc_stages::device::DeviceChoice;
 use dnc_stages::stage::{Columns, Job, Output};
 
+use super::share::Share;
 use super::task::Task;
 use super::whole_message;
 use super::workers::{NodePool, current_pool};
@@ -36,8 +37,8 @@ pub struct Work<'run> {
     pub ambient: AmbientValues,
     /// Where floats are computed.
     pub device: DeviceChoice,
-    /// How many threads its pool gets.
-    pub threads: usize,
+    /// The threads of its pool.
+    pub share: Arc<Share>,
     /// The fingerprint that the node had in the last run that knew it.
     pub previous: Option<Fingerprint>,
     /// Whether to run even if a record is there.
@@ -136,7 +137,7 @@ fn try_attempt(
 
     let earlier = open_earlier(store, &work)?;
     let scratch = || store.scratch(&work.task.key).map_err(io::Error::other);
-    let mut run = |threads: usize| -> Result<Outputs, Failure> {
+    let mut run = |share: &Arc<Share>| -> Result<Outputs, Failure> {
         let folders: Mutex<Vec<TaskFolder>> = Mutex::default();
         let folder = || {
             let folder = store.task_folder(&work.task.key).map_err(io::Error::other)?;
@@ -149,30 +150,30 @@ fn try_attempt(
             sources: work.sources.clone(),
             ambient: work.ambient,
             device: work.device,
-            threads,
+            threads: share.most(),
             earlier: earlier.clone(),
             folder: &folder,
             scratch: &scratch,
             observer,
             cancelled,
         };
-        let written = run_caught(pool, work.job, surroundings)?;
+        let written = run_caught(pool, share, work.job, surroundings)?;
         // A worker's own thread hashes alone; what took many threads to make is worth as many to hash.
-        pool.run(threads, || take_in(store, work.job, written)).map_err(no_threads)?
+        pool.run(share, || take_in(store, work.job, written)).map_err(no_threads)?
     };
     if work.verify {
-        let alone = run(1)?;
+        let alone = run(&Arc::new(Share::fixed(1)))?;
         empty(&store.scratch(&work.task.key)?)?;
-        let together = run(work.threads.max(2))?;
+        let threads = work.share.most().max(2);
+        let together = run(&Arc::new(Share::fixed(threads)))?;
         if let Some(place) = first_difference(&alone, &together) {
             return Err(Failure::Message(format!(
-                "It is not reproducible: with one thread and with {} its output differs in `{place}`",
-                work.threads.max(2)
+                "It is not reproducible: with one thread and with {threads} its output differs in `{place}`"
             )));
         }
         return finish(store, claim, work.task, together, recorded);
     }
-    let outputs = run(work.threads)?;
+    let outputs = run(&work.share)?;
     finish(store, claim, work.task, outputs, recorded)
 }
 
@@ -283,10 +284,10 @@ fn empty(folder: &Path) -> Result<(), StageError> {
 /// Runs the job in a rayon pool of its own. A panic becomes an error that says where it happened.
 fn run_caught(
     pool: &mut NodePool,
+    share: &Arc<Share>,
     job: &dyn Job,
     surroundings: Surroundings<'_>,
 ) -> Result<BTreeMap<String, Written>, Failure> {
-    let threads = surroundings.threads;
     remember_panics();
     let run = || {
         let ended = panic::catch_unwind(AssertUnwindSafe(|| {
@@ -299,7 +300,7 @@ fn run_caught(
             Failure::Message(format!("It panicked (a defect, please report it): {told}"))
         })
     };
-    pool.run(threads, run).map_err(no_threads)??.map_err(Failure::from)
+    pool.run(share, run).map_err(no_threads)??.map_err(Failure::from)
 }
 
 fn no_threads(error: rayon::ThreadPoolBuildError) -> Failure {

@@ -11,6 +11,7 @@ pub mod forecast;
 pub mod local;
 pub mod reason;
 mod retention;
+mod share;
 pub mod stop;
 pub mod task;
 pub mod workers;

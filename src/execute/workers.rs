@@ -2,12 +2,14 @@
 //! nodes are as quick as what is done around each.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, Scope};
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+
+use super::share::Share;
 
 /// Threads that each run one job after the other until the value is dropped.
 pub struct Workers<'scope, 'env, Job, Run> {
@@ -69,19 +71,31 @@ thread_local! {
 static POOLS: AtomicUsize = AtomicUsize::new(0);
 
 impl NodePool {
-    /// Runs `work` in a pool of so many threads.
+    /// Runs `work` in a pool of as many threads as `share` may ever have; those that it has not yet got wait.
     ///
     /// # Errors
     /// They cannot be started.
-    pub fn run<T: Send>(&mut self, threads: usize, work: impl FnOnce() -> T + Send) -> Result<T, ThreadPoolBuildError> {
+    pub fn run<T: Send>(
+        &mut self,
+        share: &Arc<Share>,
+        work: impl FnOnce() -> T + Send,
+    ) -> Result<T, ThreadPoolBuildError> {
         let number = POOLS.fetch_add(1, Ordering::Relaxed);
-        if threads > 1 {
+        if share.most() > 1 {
+            let ended = Arc::new(AtomicBool::new(false));
+            let waiting = (Arc::clone(share), Arc::clone(&ended));
             let pool = ThreadPoolBuilder::new()
-                .num_threads(threads)
+                .num_threads(share.most())
                 .thread_name(move |thread| format!("node pool {number}/{thread}"))
-                .start_handler(move |_| POOL.set(Some(number)))
+                .start_handler(move |thread| {
+                    POOL.set(Some(number));
+                    // Before it looks for work, so that what it waits for is never its own.
+                    waiting.0.wait(thread, &waiting.1);
+                })
                 .build()?;
-            return Ok(pool.install(work));
+            let result = pool.install(work);
+            share.end(&ended);
+            return Ok(result);
         }
         let pool = match self.own.take() {
             Some(pool) => pool,
@@ -101,7 +115,11 @@ pub fn current_pool() -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Barrier;
     use std::thread;
+
+    use rayon::prelude::*;
 
     use super::*;
 
@@ -123,13 +141,35 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_works_with_the_threads_that_it_has_got() {
+        let share = Arc::new(Share::new(1, 3));
+        let working = || {
+            let looks = (0..64).into_par_iter().map(|_| rayon::current_thread_index());
+            looks.collect::<BTreeSet<_>>().len()
+        };
+        let meet = Barrier::new(3);
+        let numbers = NodePool::default().run(&share, || {
+            let alone = working();
+            share.grow();
+            share.grow();
+            // Each of the three can only go on when all have come.
+            (0..3).into_par_iter().with_max_len(1).for_each(|_| drop(meet.wait()));
+            (alone, rayon::current_num_threads())
+        });
+        assert_eq!(numbers.unwrap(), (1, 3));
+        let waits = NodePool::default().run(&Arc::new(Share::new(2, 8)), working).unwrap();
+        assert!(waits <= 2, "{waits}");
+    }
+
+    #[test]
     fn one_thread_is_the_own_one() {
         let run = || {
             let mut pool = NodePool::default();
             let own = thread::current().id();
             let mut run = |threads| {
+                let share = Arc::new(Share::fixed(threads));
                 let look = || (rayon::current_num_threads(), thread::current().id() == own, current_pool());
-                pool.run(threads, look).unwrap()
+                pool.run(&share, look).unwrap()
             };
             let (one, two, again) = (run(1), run(2), run(1));
             assert_eq!((one.0, one.1, two.0, two.1, again.0, again.1), (1, true, 2, false, 1, true));
