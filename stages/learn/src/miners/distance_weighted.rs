@@ -3,7 +3,7 @@
 //! Formula: the distance d of two uniform points on the unit sphere in n dimensions has density
 //! `q(d) ∝ d^{n−2} (1 − d²/4)^{(n−3)/2}`; a negative's weight is `1 / q(max(d, cutoff))`, in logarithms
 //! `(2 − n) ln d − (n − 3)/2 · ln(1 − d²/4)`, and next to nothing where d ≥ `beyond`. Each anchor gets as many negatives
-//! as it has positives, without replacement while there are enough.
+//! as it has positives, without replacement while there are enough, or independently of each other.
 //! Source: Wu et al. 2017, arXiv 1706.07567, section 4.1.
 //! Deviation: n is the dimension of the subspace that the learner trains, as q demands, not of the whole embedding. The
 //! paper bounds weights by a constant; as in its authors' code, the cutoff on d does that here.
@@ -34,11 +34,14 @@ pub struct DistanceWeighted {
     pub cutoff: f64,
     /// From this distance on a negative gets next to no weight: α + β of the margin loss, which it would not push.
     pub beyond: f64,
+    /// Whether an anchor's negatives are drawn independently of each other, as the paper's authors' code does. With weights
+    /// as steep as in a hundred dimensions most positives of an anchor then meet its one hardest negative.
+    pub replacement: bool,
 }
 
 impl Default for DistanceWeighted {
     fn default() -> Self {
-        Self { cutoff: 0.5, beyond: 1.4 }
+        Self { cutoff: 0.5, beyond: 1.4, replacement: false }
     }
 }
 
@@ -46,11 +49,17 @@ impl Miner for DistanceWeighted {
     fn mine(&self, batch: &Candidates<'_>, rng: &mut ChaCha8Rng) -> Result<Selection> {
         batch.triplets(|anchor, positives, negatives| {
             let weights = self.ln_weights(batch, anchor, negatives);
-            let mut keyed: Vec<(f64, usize)> =
-                weights.iter().zip(negatives).map(|(weight, &negative)| (weight + gumbel(rng), negative)).collect();
-            keyed.sort_by(|a, b| b.0.total_cmp(&a.0));
-            let drawn = keyed.iter().map(|&(_, negative)| negative).cycle();
-            positives.iter().zip(drawn).map(|(&positive, negative)| [positive, negative]).collect()
+            let mut draw = |count: usize| -> Vec<usize> {
+                let mut keyed: Vec<(f64, usize)> =
+                    weights.iter().zip(negatives).map(|(weight, &negative)| (weight + gumbel(rng), negative)).collect();
+                keyed.sort_by(|a, b| b.0.total_cmp(&a.0));
+                keyed.into_iter().take(count).map(|(_, negative)| negative).collect()
+            };
+            let drawn: Vec<usize> = match self.replacement {
+                true => positives.iter().flat_map(|_| draw(1)).collect(),
+                false => draw(positives.len()),
+            };
+            positives.iter().zip(drawn.iter().cycle()).map(|(&positive, &negative)| [positive, negative]).collect()
         })
     }
 }
@@ -130,6 +139,23 @@ mod tests {
                 assert!((share - expected).abs() < 0.03, "n {dimension}, d {distance}: {share} for {expected}");
             }
         }
+    }
+
+    #[test]
+    fn with_replacement_all_positives_meet_the_hardest() {
+        // Three images of a class, a hard negative and two easy ones.
+        let mut matrix = [1.0f32; 36];
+        (0..3).for_each(|anchor| matrix[anchor * 6 + 3] = 0.6);
+        let matrix = Comparisons::of(Tensor::from_slice(&matrix, (6, 6), &Device::Cpu).unwrap()).unwrap();
+        let labels = [0, 0, 0, 1, 2, 3];
+        let candidates = Candidates { distances: &matrix, labels: &labels, dimension: 256 };
+        let of_anchors = |replacement: bool| -> Vec<u32> {
+            let miner = DistanceWeighted { replacement, ..DistanceWeighted::default() };
+            let selection = miner.mine(&candidates, &mut Streams::new(0).rng()).unwrap();
+            selection.triplets(&labels).iter().filter(|triplet| triplet[0] < 3).map(|triplet| triplet[2]).collect()
+        };
+        assert_eq!(of_anchors(true), [3; 6]);
+        assert_eq!(of_anchors(false).iter().filter(|&&negative| negative == 3).count(), 3);
     }
 
     #[test]
