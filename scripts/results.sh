@@ -34,8 +34,10 @@ for seed in $SEEDS; do
   for setting in "${order[@]}"; do
     sets=()
     for set in ${settings[$setting]}; do sets+=(--set "$set"); done
+    commas=${settings[$setting]%%]*} # there is one round more than commas, and rounds count from 0
+    commas=${commas//[^,]/}
     # shellcheck disable=SC2086
-    "$DNC_RUN" "$MANIFEST" --runs "$runs" --set "name=$setting" --set "seed=$seed" "${sets[@]}" $OPTIONS > /dev/null
+    "$DNC_RUN" "$MANIFEST" --runs "$runs" --set "name=$setting" --set "seed=$seed" "${sets[@]}" --until "evaluate@${#commas}" $OPTIONS > /dev/null
   done
 done
 
