@@ -9,7 +9,7 @@ BENCH ?= bench_*
 BENCH_ARGS ?=
 BENCHES = $(basename $(notdir $(wildcard $(addsuffix /examples/$(BENCH).rs,. cache stages stages/*))))
 
-.PHONY: run build test bench bench-peers doc fmt lint deny kill data check-cuda ci
+.PHONY: run build test bench bench-peers bench-inertia doc fmt lint deny kill data check-cuda ci
 
 ## Builds, then runs the quickstart: embedded images, K = 1, 2, 4, a metric table at the end.
 run: build
@@ -33,6 +33,11 @@ PEERS_PYTHON ?= python3
 bench-peers:
 	$(CARGO) build $(PROFILE) --locked --workspace --example bench_models --example bench_search --example bench_data
 	$(PEERS_PYTHON) scripts/bench_peers.py '$(ONLY)' --binaries $(BUILT)/examples --peers $(PEERS) $(BENCH_ARGS)
+
+## k-means' inertia beside its time, ours and faiss's on the same points over several seeds.
+bench-inertia:
+	$(CARGO) build $(PROFILE) --locked --workspace --example bench_search
+	$(PEERS_PYTHON) scripts/kmeans_inertia.py '$(ONLY)' --binaries $(BUILT)/examples $(BENCH_ARGS)
 
 # Type-checks the workspace for a GPU. It needs none, but NVIDIA's compiler, which comes from PyPI into a private folder; of
 # CUDA's libraries nothing is linked. CUDA_COMPUTE_CAP is what candle's own kernels are compiled for.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use dnc_kernels::kmeans::{Stop, lloyd, plus_plus};
+use dnc_kernels::kmeans::{self, Stop};
 use dnc_learn::division::{self, Clusters, Last, PRUNED, Points, Start};
 use dnc_learn::error::LearnError;
 use dnc_learn::metrics::nmi;
@@ -168,17 +168,18 @@ impl Cluster {
         if self.algorithm == Algorithm::Linfa {
             return linfa_k_means(points, count, start, self.iterations, self.tolerance);
         }
+        let prepared = kmeans::Points::new(points.values, points.dimension)?;
         let centroids = match start {
             Start::Centroids(centroids) => centroids.to_vec(),
             Start::Seed(_) if count <= LINFA_SEEDS => linfa_k_means(points, count, start, 1, self.tolerance)?.centroids,
-            Start::Seed(seed) => plus_plus(points.values, points.dimension, count, seed)?,
+            Start::Seed(seed) => prepared.plus_plus(count, seed)?,
         };
         let stop = Stop { iterations: self.iterations as usize, tolerance: self.tolerance };
         let unless_cancelled = |iteration: usize, _: f64| {
             context.progress(iteration as u64, self.iterations, "iterations");
             if context.check_cancelled().is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
-        let clustering = lloyd(points.values, points.dimension, &centroids, stop, unless_cancelled)?;
+        let clustering = prepared.lloyd(&centroids, stop, unless_cancelled)?;
         context.check_cancelled()?;
         let assignments = clustering.assignments.iter().map(|&cluster| cluster as u32).collect();
         Ok(Clusters { assignments, centroids: clustering.centroids })

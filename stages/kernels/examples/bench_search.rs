@@ -1,20 +1,24 @@
 //! Exact neighbours and k-means at the names and sizes at which their peers are measured, one JSON object a line.
 //!
-//! usage: `bench_search [PATTERN] [--threads N] [--reps N] [--cpu] [--memory]`
+//! usage: `bench_search [PATTERN] [--points FILE] [--seed N] [--threads N] [--reps N] [--cpu] [--memory]`
+//!
+//! k-means clusters the little-endian `f32` rows of `--points` if it is given, so that its inertia can be compared with a peer's on the
+//! same points (`scripts/kmeans_inertia.py`).
 
-use std::ops::ControlFlow;
+use std::{error::Error, fs, ops::ControlFlow};
 
 use dnc_bench::{Bench, Work};
 use dnc_kernels::{
-    Result,
-    kmeans::{Stop, lloyd, plus_plus},
+    kmeans::{Points, Stop},
     neighbours::Gallery,
 };
 
-fn main() -> Result<()> {
-    let bench = Bench::from_args(&[]);
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> std::result::Result<(), Box<dyn Error>> {
+    let bench = Bench::from_args(&["--points", "--seed"]);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(bench.threads).build().expect("a pool of a few threads");
-    pool.install(|| rows(&bench))
+    pool.install(|| rows(&bench)).map_err(|error| error as Box<dyn Error>)
 }
 
 fn rows(bench: &Bench) -> Result<()> {
@@ -27,28 +31,41 @@ fn rows(bench: &Bench) -> Result<()> {
                 row.iter_mut().for_each(|value| *value /= norm);
             }
             bench.row(&name, Work::new(6000, "queries"), || {
-                Gallery::new(&rows, d)?.nearest(&rows[..6000 * d], k, |_, _| false).map(drop)
+                Gallery::new(&rows, d)?.nearest(&rows[..6000 * d], k, |_, _| false)
             })?;
         }
     }
     for (n, d, k, iterations) in [(60_000, 1280, 8, 20), (60_000, 1280, 32, 20), (60_502, 128, 11_316, 5)] {
         let name = format!("kmeans/lloyd/n{n}/d{d}/k{k}/i{iterations}");
         if bench.wants(&name) {
-            let groups = (4 * k).min(n);
-            let centres = normals(2, groups * d);
-            let mut points = normals(3, n * d);
-            for (row, point) in points.chunks_exact_mut(d).enumerate() {
-                let centre = &centres[row % groups * d..][..d];
-                point.iter_mut().zip(centre).for_each(|(value, centre)| *value = 0.7 * *value + centre);
-            }
-            bench.row(&name, Work::new(n * iterations, "points"), || {
-                let start = plus_plus(&points, d, k, 1)?;
-                lloyd(&points, d, &start, Stop { iterations, tolerance: 0.0 }, |_, _| ControlFlow::Continue(()))
-                    .map(drop)
+            let points = match bench.option("--points") {
+                Some(file) => fs::read(file)?.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+                None => clouds(n, d, (4 * k).min(n)),
+            };
+            let seed = bench.option("--seed").map_or(Ok(1), str::parse)?;
+            let mut inertia = 0.0;
+            let seconds = bench.median(|| -> Result<()> {
+                let points = Points::new(&points, d)?;
+                let start = points.plus_plus(k, seed)?;
+                let stop = Stop { iterations, tolerance: 0.0 };
+                inertia = points.lloyd(&start, stop, |_, _| ControlFlow::Continue(()))?.inertia;
+                Ok(())
             })?;
+            bench.print(&name, seconds, Work::new(n * iterations, "points").also("inertia", inertia));
         }
     }
     Ok(())
+}
+
+/// Normal noise around `groups` centres, `[n, d]`.
+fn clouds(n: usize, d: usize, groups: usize) -> Vec<f32> {
+    let centres = normals(2, groups * d);
+    let mut points = normals(3, n * d);
+    for (row, point) in points.chunks_exact_mut(d).enumerate() {
+        let centre = &centres[row % groups * d..][..d];
+        point.iter_mut().zip(centre).for_each(|(value, centre)| *value = 0.7 * *value + centre);
+    }
+    points
 }
 
 /// Standard normal numbers by Box and Muller's method from a multiplicative generator: noise, not randomness, is wanted.

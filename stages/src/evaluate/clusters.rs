@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow::{Break, Continue};
 
-use dnc_kernels::kmeans::{Stop, lloyd, plus_plus};
+use dnc_kernels::kmeans::{Points, Stop};
 use dnc_learn::metrics::{ami, nmi};
 
 use super::embedded::Embedded;
@@ -20,10 +20,11 @@ pub(super) fn judge(context: &Context<'_>, split: Split, images: &Embedded, rows
     let failed = |source| StageError::compute("cluster the embeddings for the metric `nmi`", source);
     let classes = images.labels.iter().collect::<BTreeSet<_>>().len();
     let seed = context.streams()?.named("evaluate").named("nmi").seed();
-    let centroids = plus_plus(&images.vectors, images.dim, classes, seed).map_err(failed)?;
+    let points = Points::new(&images.vectors, images.dim).map_err(failed)?;
+    let centroids = points.plus_plus(classes, seed).map_err(failed)?;
     let stop = Stop { iterations: ITERATIONS, tolerance: 0.0 };
     let unless_cancelled = |_, _| if context.check_cancelled().is_ok() { Continue(()) } else { Break(()) };
-    let clustering = lloyd(&images.vectors, images.dim, &centroids, stop, unless_cancelled).map_err(failed)?;
+    let clustering = points.lloyd(&centroids, stop, unless_cancelled).map_err(failed)?;
     context.check_cancelled()?;
     let compared = |source| StageError::compute("compare clusters with classes", source);
     rows.metric(split, "nmi", None, nmi(&clustering.assignments, &images.labels).map_err(compared)?);

@@ -4,18 +4,17 @@ use std::ops::ControlFlow;
 
 use rayon::prelude::*;
 
-use super::points::{Nearest, Points};
+use super::screened::{Nearest, Screened};
 use super::{Clustering, Reseeded, Stop};
 use crate::{prefetch::prefetch, screen::Screen, vectorise::vectorised};
 
 pub(super) fn iterate<S: Screen<'static>>(
-    points: &[f32],
-    dim: usize,
+    points: &Screened<'_, S>,
     start: &[f32],
     stop: Stop,
     mut progress: impl FnMut(usize, f64) -> ControlFlow<()>,
 ) -> Clustering {
-    let points = Points::<S>::new(points, dim);
+    let dim = points.dim();
     let mut centroids = start.to_vec();
     let mut sums = Sums::new(centroids.len() / dim, dim);
     let mut assignments = vec![Nearest::NONE; points.len()];
@@ -23,14 +22,14 @@ pub(super) fn iterate<S: Screen<'static>>(
     let (mut iterations, mut settled, mut converged) = (0, false, false);
     while iterations < stop.iterations && !converged {
         let mut next = points.assign(&centroids, (iterations > 0).then_some(&assignments));
-        sums.shift(&points, &assignments, &next);
+        sums.shift(points, &assignments, &next);
         if sums.sizes.contains(&0) {
             let before = next.clone();
             for (cluster, point) in farthest_points(&sums.sizes, &next, &points.distances(&centroids, &next)) {
                 next[point] = cluster as u32;
                 reseeded.push(Reseeded { iteration: iterations + 1, cluster, point });
             }
-            sums.shift(&points, &before, &next);
+            sums.shift(points, &before, &next);
         }
         settled = next == assignments;
         assignments = next;
@@ -89,9 +88,9 @@ impl Sums {
     }
 
     /// Takes the points that moved out of their old clusters and into their new ones, in the order of their numbers.
-    fn shift<S: Screen<'static>>(&mut self, points: &Points<'_, S>, from: &[u32], to: &[u32]) {
-        /// Columns that one task adds up, so that few clusters still make many tasks.
-        const COLUMNS: usize = 128;
+    fn shift<S: Screen<'static>>(&mut self, points: &Screened<'_, S>, from: &[u32], to: &[u32]) {
+        /// Columns that one task adds up: pieces of rows long enough that memory streams, and few clusters still make some tasks.
+        const COLUMNS: usize = 512;
         /// How many moves before its turn a point is fetched.
         const AHEAD: usize = 6;
         let mut moves: Vec<(u32, u32, f64)> = Vec::new();

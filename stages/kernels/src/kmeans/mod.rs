@@ -12,7 +12,7 @@
 //! **Source** Lloyd, *Least squares quantization in PCM*, 1982; seeding by Arthur and Vassilvitskii, *k-means++*, 2007.
 
 mod iterations;
-mod points;
+mod screened;
 mod seeding;
 #[cfg(test)]
 mod tests;
@@ -25,6 +25,7 @@ use crate::{
     screen::{float::Float, int8, int8::Int8},
 };
 use iterations::iterate;
+use screened::Screened;
 use seeding::spread;
 
 /// When to stop.
@@ -69,50 +70,88 @@ pub struct Clustering {
     pub reseeded: Vec<Reseeded>,
 }
 
-const LLOYD: &str = "lloyd";
-const SEEDING: &str = "k-means++";
-
-/// Moves `centroids`, `[k, dim]`, by Lloyd's iterations over `points`, `[n, dim]`.
+/// Points that are clustered.
 ///
-/// `progress` is told the number of each iteration and how far the centroids moved in it, and may break off.
-///
-/// # Errors
-/// If either is not a whole number of finite rows of `dim`, there is none, or there are more centroids than points.
-pub fn lloyd(
-    points: &[f32],
+/// ```
+/// use dnc_kernels::kmeans::{Points, Stop};
+/// let points = Points::new(&[0.0, 1.0, 8.0, 9.0], 1)?;
+/// let start = points.plus_plus(2, 7)?;
+/// let stop = Stop { iterations: 10, tolerance: 0.0 };
+/// let found = points.lloyd(&start, stop, |_, _| std::ops::ControlFlow::Continue(()))?;
+/// assert_eq!((found.sizes, found.inertia), (vec![2, 2], 1.0));
+/// # Ok::<(), dnc_kernels::Error>(())
+/// ```
+pub struct Points<'p> {
     dim: usize,
-    centroids: &[f32],
-    stop: Stop,
-    progress: impl FnMut(usize, f64) -> ControlFlow<()>,
-) -> Result<Clustering> {
-    check(LLOYD, "points", points, dim)?;
-    check(LLOYD, "centroids", centroids, dim)?;
-    let (count, clusters) = (points.len() / dim, centroids.len() / dim);
-    if clusters == 0 || clusters > count || clusters > i32::MAX as usize {
-        return Err(misfit(LLOYD, format!("{clusters} clusters of {count} points")));
-    }
-    Ok(match int8::available(dim) {
-        true => iterate::<Int8>(points, dim, centroids, stop, progress),
-        false => iterate::<Float>(points, dim, centroids, stop, progress),
-    })
+    count: usize,
+    screened: Prepared<'p>,
 }
 
-/// `k` of the `points`, `[n, dim]`, far from each other, to start Lloyd's iterations from: each is drawn with a probability
-/// proportional to its squared distance to the nearest that was drawn before.
-///
-/// `Deviation:` beyond 64 centroids they are drawn in 64 batches rather than one by one, with distances to the earlier batches
-/// (as in k-means‖, Bahmani et al. 2012, whose oversampling is left out): one pass over the points a batch, not a centroid.
-///
-/// # Errors
-/// If `points` is not a whole number of finite rows of `dim`, or `k` is 0 or more than there are points.
-pub fn plus_plus(points: &[f32], dim: usize, k: usize, seed: u64) -> Result<Vec<f32>> {
-    check(SEEDING, "points", points, dim)?;
-    let count = points.len() / dim;
-    if k == 0 || k > count {
-        return Err(misfit(SEEDING, format!("{k} clusters of {count} points")));
-    }
-    Ok(match int8::available(dim) {
-        true => spread::<Int8>(points, dim, k, seed),
-        false => spread::<Float>(points, dim, k, seed),
-    })
+enum Prepared<'p> {
+    Int8(Screened<'p, Int8>),
+    Float(Screened<'p, Float<'static>>),
 }
+
+impl<'p> Points<'p> {
+    /// Prepares `points`, `[n, dim]`, for any number of seedings and iterations.
+    ///
+    /// # Errors
+    /// If `points` is not a whole number of finite rows of `dim`.
+    pub fn new(points: &'p [f32], dim: usize) -> Result<Self> {
+        Self::screened(points, dim, int8::available(dim))
+    }
+
+    fn screened(points: &'p [f32], dim: usize, integers: bool) -> Result<Self> {
+        check(OPERATION, "points", points, dim)?;
+        let screened = match integers {
+            true => Prepared::Int8(Screened::new(points, dim)),
+            false => Prepared::Float(Screened::new(points, dim)),
+        };
+        Ok(Self { dim, count: points.len() / dim, screened })
+    }
+
+    /// Moves `centroids`, `[k, dim]`, by Lloyd's iterations.
+    ///
+    /// `progress` is told the number of each iteration and how far the centroids moved in it, and may break off.
+    ///
+    /// # Errors
+    /// If `centroids` is not a whole number of finite rows of `dim`, there is none, or there are more than points.
+    pub fn lloyd(
+        &self,
+        centroids: &[f32],
+        stop: Stop,
+        progress: impl FnMut(usize, f64) -> ControlFlow<()>,
+    ) -> Result<Clustering> {
+        check(OPERATION, "centroids", centroids, self.dim)?;
+        self.check_clusters(centroids.len() / self.dim)?;
+        Ok(match &self.screened {
+            Prepared::Int8(points) => iterate(points, centroids, stop, progress),
+            Prepared::Float(points) => iterate(points, centroids, stop, progress),
+        })
+    }
+
+    /// `k` of the points, `[k, dim]`, far from each other, to start Lloyd's iterations from: each is drawn with a probability
+    /// proportional to its squared distance to the nearest that was drawn before.
+    ///
+    /// `Deviation:` beyond 64 centroids they are drawn in 64 batches rather than one by one, with distances to the earlier batches
+    /// (as in k-means‖, Bahmani et al. 2012, whose oversampling is left out): one pass over the points a batch, not a centroid.
+    ///
+    /// # Errors
+    /// If `k` is 0 or more than there are points.
+    pub fn plus_plus(&self, k: usize, seed: u64) -> Result<Vec<f32>> {
+        self.check_clusters(k)?;
+        Ok(match &self.screened {
+            Prepared::Int8(points) => spread(points, k, seed),
+            Prepared::Float(points) => spread(points, k, seed),
+        })
+    }
+
+    fn check_clusters(&self, clusters: usize) -> Result<()> {
+        if clusters == 0 || clusters > self.count || clusters > i32::MAX as usize {
+            return Err(misfit(OPERATION, format!("{clusters} clusters of {} points", self.count)));
+        }
+        Ok(())
+    }
+}
+
+const OPERATION: &str = "k-means";

@@ -1,49 +1,97 @@
 //! Points to start from: k-means++ in batches.
+//!
+//! A point that is drawn must have its exact weight, but no point is drawn that would not even with a greater one: weights are
+//! bounds from the screen, and only the few points that might be drawn get their distances.
 
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{RngCore, SeedableRng},
 };
+use rayon::prelude::*;
 
-use super::points::{Nearest, Points};
+use super::screened::{Nearest, Screened};
 use crate::screen::Screen;
 
-pub(super) fn spread<S: Screen<'static>>(points: &[f32], dim: usize, k: usize, seed: u64) -> Vec<f32> {
+pub(super) fn spread<S: Screen<'static>>(points: &Screened<'_, S>, k: usize, seed: u64) -> Vec<f32> {
     const BATCHES: usize = 64;
-    let points = Points::<S>::new(points, dim);
+    let dim = points.dim();
     let mut stream = ChaCha8Rng::seed_from_u64(seed);
-    let mut nearest = Nearest::unknown(points.len());
-    let mut drawn: Vec<usize> = Vec::new();
-    let mut centroids = Vec::with_capacity(k * dim);
-    while drawn.len() < k {
-        // Before the first all are equally far.
-        let batch = if drawn.is_empty() { 1 } else { k.div_ceil(BATCHES).min(k - drawn.len()) };
-        let first = drawn.len();
-        drawn.extend(race(&nearest.limits, batch, &drawn, &mut stream));
-        drawn[first..].iter().for_each(|point| centroids.extend_from_slice(points.row(*point)));
-        points.approach(&centroids[first * dim..], first, true, &mut nearest);
+    let mut seeds = Seeds { points, drawn: Vec::new(), centroids: Vec::with_capacity(k * dim) };
+    // Before the first all are equally far.
+    let mut limits = vec![f32::INFINITY; points.len()];
+    while seeds.drawn.len() < k {
+        let batch = if seeds.drawn.is_empty() { 1 } else { k.div_ceil(BATCHES).min(k - seeds.drawn.len()) };
+        let first = seeds.centroids.len();
+        seeds.draw(batch, &mut limits, &mut stream);
+        points.bound(&seeds.centroids[first..], &mut limits);
     }
-    centroids
+    seeds.centroids
 }
 
-/// Draws `count` points without replacement, with probabilities proportional to their weights: each gets an exponential waiting
-/// time at the rate of its weight, and the first win (Efraimidis and Spirakis, 2006). Those of weight 0 come last, by number.
-fn race(weights: &[f32], count: usize, drawn: &[usize], stream: &mut ChaCha8Rng) -> Vec<usize> {
-    let mut times: Vec<(f64, usize)> = weights
-        .iter()
-        .enumerate()
-        .map(|(point, weight)| {
-            // In (0, 1], so that the logarithm is finite.
-            let uniform = ((stream.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64;
-            let time = -uniform.ln() / f64::from(weight.min(f32::MAX));
-            (if time.is_nan() { f64::INFINITY } else { time }, point)
-        })
-        .collect();
-    drawn.iter().for_each(|point| times[*point].0 = f64::NAN);
-    // NaN sorts behind infinity, and `count` is at most the number of points that are left.
-    let order = |a: &(f64, usize), b: &(f64, usize)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
-    times.select_nth_unstable_by(count - 1, order);
-    times.truncate(count);
-    times.sort_unstable_by(order);
-    times.into_iter().map(|(_, point)| point).collect()
+/// Points that were drawn so far.
+struct Seeds<'s, 'p, S: Screen<'static>> {
+    points: &'s Screened<'p, S>,
+    drawn: Vec<usize>,
+    centroids: Vec<f32>,
+}
+
+/// A point and the time at which it is drawn.
+type Arrival = (f64, usize);
+
+impl<S: Screen<'static>> Seeds<'_, '_, S> {
+    /// Draws `count` points without replacement, with probabilities proportional to their weights: each gets an exponential
+    /// waiting time at the rate of its weight, and the first win (Efraimidis and Spirakis, 2006). Those of weight 0 come last, by
+    /// number. `limits` are no less than the weights; they become exact where that matters.
+    fn draw(&mut self, count: usize, limits: &mut [f32], stream: &mut ChaCha8Rng) {
+        let mut waits: Vec<f64> = limits.iter().map(|_| 0.0).collect();
+        let numbers: Vec<u64> = waits.iter().map(|_| stream.next_u64()).collect();
+        // In (0, 1], so that the logarithm is finite.
+        let wait = |number: &u64| -(((number >> 11) + 1) as f64 / (1u64 << 53) as f64).ln();
+        numbers.par_iter().map(wait).collect_into_vec(&mut waits);
+        self.drawn.iter().for_each(|point| waits[*point] = f64::NAN);
+
+        let mut exact = vec![false; limits.len()];
+        // How many of the first arrivals are looked at: twice as many whenever one of them had come too early.
+        let mut looked_at = count + count / 8 + 4;
+        loop {
+            let arrivals = first_arrivals(&waits, limits, looked_at.min(limits.len()));
+            if arrivals[..count].iter().all(|(_, point)| exact[*point]) {
+                for (_, point) in &arrivals[..count] {
+                    self.drawn.push(*point);
+                    self.centroids.extend_from_slice(self.points.row(*point));
+                }
+                return;
+            }
+            let early: Vec<usize> =
+                arrivals.into_iter().map(|(_, point)| point).filter(|point| !exact[*point]).collect();
+            for (point, weight) in early.iter().zip(self.weights(&early)) {
+                limits[*point] = weight;
+                exact[*point] = true;
+            }
+            looked_at *= 2;
+        }
+    }
+
+    /// The squared distance of each of `points` to the nearest that was drawn.
+    fn weights(&self, points: &[usize]) -> Vec<f32> {
+        let rows: Vec<f32> = points.iter().flat_map(|point| self.points.row(*point)).copied().collect();
+        let mut nearest = Nearest::unknown(points.len());
+        Screened::<S>::new(&rows, self.points.dim()).approach(&self.centroids, 0, true, &mut nearest);
+        nearest.limits
+    }
+}
+
+/// The `count` points that arrive first, in order.
+fn first_arrivals(waits: &[f64], weights: &[f32], count: usize) -> Vec<Arrival> {
+    let arrival = |(point, (wait, weight)): (usize, (&f64, &f32))| {
+        let time = wait / f64::from(weight.min(f32::MAX));
+        // A point of weight 0 that does not wait either; one that was drawn before stays NaN, which sorts behind infinity.
+        (if time.is_nan() && !wait.is_nan() { f64::INFINITY } else { time }, point)
+    };
+    let mut arrivals: Vec<Arrival> = waits.par_iter().zip(weights).enumerate().map(arrival).collect();
+    let order = |a: &Arrival, b: &Arrival| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
+    arrivals.select_nth_unstable_by(count - 1, order);
+    arrivals.truncate(count);
+    arrivals.sort_unstable_by(order);
+    arrivals
 }

@@ -16,6 +16,10 @@ fn go_on(_: usize, _: f64) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
+fn prepared(points: &[f32], dim: usize) -> Points<'_> {
+    Points::new(points, dim).expect("well formed")
+}
+
 /// Points around `groups` centres.
 fn clouds(count: usize, dim: usize, groups: usize, spread: f32, seed: u64) -> Vec<f32> {
     let mut stream = ChaCha8Rng::seed_from_u64(seed);
@@ -53,7 +57,8 @@ fn agrees_with_a_loop_in_double_precision() {
     for (count, dim, k, iterations) in [(900, 5, 3, 4), (700, 33, 20, 7), (2000, 16, 150, 3), (400, 70, 400, 1)] {
         let points = clouds(count, dim, 12, 0.3, 1);
         let start = &points[..k * dim];
-        let found = lloyd(&points, dim, start, Stop { iterations, tolerance: 0.0 }, go_on).expect("well formed");
+        let found =
+            prepared(&points, dim).lloyd(start, Stop { iterations, tolerance: 0.0 }, go_on).expect("well formed");
         let (assignments, inertia) = slow(&points, dim, start, iterations);
         let different = assignments.iter().zip(&found.assignments).filter(|(a, b)| a != b).count();
         assert!(different <= count / 500, "{different} of {count} assignments differ");
@@ -65,8 +70,8 @@ fn agrees_with_a_loop_in_double_precision() {
 fn reaches_the_inertia_of_linfa_from_the_same_start() {
     for (dim, k, spread) in [(8, 4, 0.4), (24, 12, 0.5), (16, 30, 0.2)] {
         let points = clouds(1500, dim, k, spread, 2);
-        let start = plus_plus(&points, dim, k, 3).expect("well formed");
-        let found = lloyd(&points, dim, &start, PATIENT, go_on).expect("well formed");
+        let start = prepared(&points, dim).plus_plus(k, 3).expect("well formed");
+        let found = prepared(&points, dim).lloyd(&start, PATIENT, go_on).expect("well formed");
         let matrix = |rows: &[f32]| {
             Array2::from_shape_vec((rows.len() / dim, dim), rows.to_vec()).expect("a whole number of rows")
         };
@@ -89,13 +94,13 @@ fn threads_and_screens_do_not_change_a_bit() {
         let results = [1, 2, 5].into_iter().flat_map(|threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started");
             pool.install(|| {
-                let seeds = spread::<Float>(&points, dim, k, 5);
-                let mut all = vec![iterate::<Float>(&points, dim, &seeds, PATIENT, go_on)];
-                if int8::available(dim) {
-                    assert_eq!(seeds, spread::<Int8>(&points, dim, k, 5));
-                    all.push(iterate::<Int8>(&points, dim, &seeds, PATIENT, go_on));
-                }
-                all
+                let screens = if int8::available(dim) { &[false, true][..] } else { &[false] };
+                let results = screens.iter().map(|integers| {
+                    let points = Points::screened(&points, dim, *integers).expect("well formed");
+                    let seeds = points.plus_plus(k, 5).expect("well formed");
+                    points.lloyd(&seeds, PATIENT, go_on).expect("well formed")
+                });
+                results.collect::<Vec<Clustering>>()
             })
         });
         let results: Vec<Clustering> = results.collect();
@@ -107,7 +112,7 @@ fn threads_and_screens_do_not_change_a_bit() {
 fn an_empty_cluster_gets_the_farthest_point_and_is_told() {
     // Nobody is nearest to the centroid at 100; 9 is farthest from its own.
     let points = [0.0f32, 1.0, 2.0, 9.0];
-    let found = lloyd(&points, 1, &[1.0, 100.0], PATIENT, go_on).expect("well formed");
+    let found = prepared(&points, 1).lloyd(&[1.0, 100.0], PATIENT, go_on).expect("well formed");
     assert_eq!(found.reseeded, [Reseeded { iteration: 1, cluster: 1, point: 3 }]);
     assert_eq!((found.assignments, found.centroids), (vec![0, 0, 0, 1], vec![1.0, 9.0]));
     assert_eq!((found.sizes, found.inertia), (vec![3, 1], 2.0));
@@ -116,8 +121,8 @@ fn an_empty_cluster_gets_the_farthest_point_and_is_told() {
 #[test]
 fn fewer_distinct_points_than_clusters_leave_clusters_empty() {
     let points = [1.0f32, 1.0, 1.0, 5.0];
-    let start = plus_plus(&points, 1, 3, 0).expect("well formed");
-    let found = lloyd(&points, 1, &start, PATIENT, go_on).expect("well formed");
+    let start = prepared(&points, 1).plus_plus(3, 0).expect("well formed");
+    let found = prepared(&points, 1).lloyd(&start, PATIENT, go_on).expect("well formed");
     assert_eq!(found.inertia, 0.0);
     assert!(found.converged && found.sizes.contains(&0) && found.sizes.iter().sum::<u32>() == 4);
 }
@@ -126,22 +131,22 @@ fn fewer_distinct_points_than_clusters_leave_clusters_empty() {
 fn can_be_broken_off() {
     let points = clouds(500, 4, 9, 1.0, 6);
     let stop_at_two = |iteration, _| if iteration == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let broken = lloyd(&points, 4, &points[..36], PATIENT, stop_at_two).expect("well formed");
+    let broken = prepared(&points, 4).lloyd(&points[..36], PATIENT, stop_at_two).expect("well formed");
     let two = Stop { iterations: 2, tolerance: 0.0 };
-    assert_eq!(broken, lloyd(&points, 4, &points[..36], two, go_on).expect("well formed"));
+    assert_eq!(broken, prepared(&points, 4).lloyd(&points[..36], two, go_on).expect("well formed"));
 }
 
 #[test]
 fn seeds_are_distinct_points_that_spread() {
     let points = clouds(4000, 12, 40, 0.05, 7);
-    let seeds = plus_plus(&points, 12, 40, 8).expect("well formed");
+    let seeds = prepared(&points, 12).plus_plus(40, 8).expect("well formed");
     let groups: std::collections::BTreeSet<usize> = seeds
         .chunks_exact(12)
         .map(|seed| points.chunks_exact(12).position(|point| point == seed).expect("a seed is a point") % 40)
         .collect();
     // One by one at random about 25 of 40 groups would be met.
     assert!(groups.len() >= 36, "{} of 40 groups", groups.len());
-    let all = plus_plus(&points, 12, 4000, 9).expect("well formed");
+    let all = prepared(&points, 12).plus_plus(4000, 9).expect("well formed");
     let mut rows: Vec<&[f32]> = all.chunks_exact(12).collect();
     rows.sort_by(|a, b| a.partial_cmp(b).expect("finite"));
     rows.dedup();
@@ -151,15 +156,15 @@ fn seeds_are_distinct_points_that_spread() {
 #[test]
 fn refuses_what_cannot_be_clustered() {
     let check = |points: &[f32], centroids: &[f32], expected: &str| {
-        let error = lloyd(points, 1, centroids, PATIENT, go_on).expect_err("malformed");
-        assert_eq!(error.to_string(), format!("Cannot run `lloyd`: {expected}"));
+        let run = || Points::new(points, 1)?.lloyd(centroids, PATIENT, go_on);
+        assert_eq!(run().expect_err("malformed").to_string(), format!("Cannot run `k-means`: {expected}"));
     };
     check(&[0.0], &[], "0 clusters of 1 points");
     check(&[0.0], &[0.0, 1.0], "2 clusters of 1 points");
     check(&[0.0, f32::INFINITY], &[0.0], "row 1 of `points` is not finite or too large");
     assert_eq!(
-        plus_plus(&[0.0], 1, 2, 0).expect_err("malformed").to_string(),
-        "Cannot run `k-means++`: 2 clusters of 1 points"
+        prepared(&[0.0], 1).plus_plus(2, 0).expect_err("malformed").to_string(),
+        "Cannot run `k-means`: 2 clusters of 1 points"
     );
 }
 
@@ -171,8 +176,8 @@ proptest! {
     ) {
         let k = ((count as f64 * share) as usize).max(1);
         let points = clouds(count, dim, 10, spread, seed);
-        let start = plus_plus(&points, dim, k, seed).expect("well formed");
-        let found = lloyd(&points, dim, &start, Stop { iterations: 3, tolerance: 0.0 }, go_on).expect("well formed");
+        let start = prepared(&points, dim).plus_plus(k, seed).expect("well formed");
+        let found = prepared(&points, dim).lloyd(&start, Stop { iterations: 3, tolerance: 0.0 }, go_on).expect("well formed");
         for (point, (cluster, distance)) in
             points.chunks_exact(dim).zip(found.assignments.iter().zip(&found.distances))
         {

@@ -5,6 +5,9 @@
 //!
 //! The instruction multiplies unsigned by signed, so rows are packed as B + 128 and 128 · ΣA is taken off again.
 
+#[cfg(target_arch = "x86_64")]
+mod vnni;
+
 use std::borrow::Cow;
 
 use rayon::prelude::*;
@@ -24,31 +27,57 @@ const GROUP: usize = 12;
 /// Products of one instruction for each sum.
 const STEP: usize = 4;
 
+/// Products of one instruction for all sums: the bytes of a register.
+const LANES: usize = 64;
+
 /// Rounding of v relative to (‖a‖ + ‖b‖)²: the sum to float, two scales and the last subtraction.
 const VALUE_ROUNDING: f32 = 4.0 * f32::EPSILON;
 
 /// Whether this machine has the instructions and rows are short enough.
 pub(crate) fn available(dim: usize) -> bool {
     #[cfg(target_arch = "x86_64")]
-    let supported = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni");
+    let supported = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vnni");
     #[cfg(not(target_arch = "x86_64"))]
     let supported = false;
     supported && dim <= MAX_DIM
 }
 
-/// Rows in packed panels, with what each needs to be a distance again.
+/// Rows as bytes, with what each needs to be a distance again.
 pub(crate) struct Int8 {
     tiles: Vec<PackedTile>,
 }
 
 struct PackedTile {
-    /// B + 128 as `[TILE / PANEL, steps, PANEL, STEP]`.
-    panels: Vec<u8>,
+    /// B + 128.
+    bytes: Vec<u8>,
+    layout: Layout,
     /// s of each row, 0 beyond the tile.
     scales: [f32; TILE],
     /// ‖b‖² of each row, NaN beyond the tile.
     squared_norms: [f32; TILE],
     bounds: TileBounds,
+}
+
+/// How the bytes of a tile lie.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// `[panels, steps, PANEL, STEP]`: the sums of a register belong to different rows.
+    Panels,
+    /// `[rows, dim filled up to whole registers]`: a register of sums belongs to one row and is added up at its end, so that
+    /// few rows cost no whole panel.
+    Rows,
+}
+
+impl Layout {
+    /// Whichever takes fewer instructions for a query.
+    fn of(rows: usize, dim: usize) -> Self {
+        /// What adding up a register costs, in products.
+        const ADDING_UP: usize = 10;
+        let panels = dim.div_ceil(STEP) * rows.next_multiple_of(PANEL) / (LANES / STEP);
+        if rows * (dim.div_ceil(LANES) + ADDING_UP) <= panels { Self::Rows } else { Self::Panels }
+    }
 }
 
 /// Queries as integers.
@@ -115,9 +144,15 @@ impl Screen<'_> for Int8 {
 
 impl PackedTile {
     fn new(rows: &[f32], dim: usize, centre: &[f32], tile: &Tile) -> Self {
-        let steps = dim.div_ceil(STEP);
+        let layout = Layout::of(tile.count, dim);
+        let (steps, row_bytes) = (dim.div_ceil(STEP), dim.next_multiple_of(LANES));
+        let length = match layout {
+            Layout::Panels => steps * STEP * tile.count.next_multiple_of(PANEL),
+            Layout::Rows => row_bytes * tile.count,
+        };
         let mut packed = Self {
-            panels: vec![128; steps * STEP * tile.count.next_multiple_of(PANEL)],
+            bytes: vec![128; length],
+            layout,
             scales: [0.0; TILE],
             squared_norms: [f32::NAN; TILE],
             bounds: TileBounds::empty(dim, VALUE_ROUNDING),
@@ -129,9 +164,12 @@ impl PackedTile {
             packed.scales[column] = row.scale;
             packed.squared_norms[column] = row.squared_norm;
             packed.bounds.add(row.squared_norm, row.squared_screened_norm, row.error);
-            let panel = &mut packed.panels[column / PANEL * steps * PANEL * STEP..][..steps * PANEL * STEP];
-            let cells = panel.chunks_exact_mut(PANEL * STEP).map(|step| &mut step[column % PANEL * STEP..][..STEP]);
-            for (cell, integers) in cells.zip(integers.chunks_exact(STEP)) {
+            let (start, distance) = match layout {
+                Layout::Panels => (column / PANEL * steps * PANEL * STEP + column % PANEL * STEP, PANEL * STEP),
+                Layout::Rows => (column * row_bytes, STEP),
+            };
+            for (step, integers) in integers.chunks_exact(STEP).enumerate() {
+                let cell = &mut packed.bytes[start + step * distance..][..STEP];
                 for (cell, integer) in cell.iter_mut().zip(integers) {
                     *cell = integer.wrapping_add(-128).cast_unsigned();
                 }
@@ -209,80 +247,4 @@ fn largest(values: &[f32]) -> f32 {
         }
     }
     rest.iter().chain(&largest).fold(0.0, |largest, &value| larger(value, largest))
-}
-
-#[cfg(target_arch = "x86_64")]
-mod vnni {
-    use std::arch::x86_64::*;
-
-    use super::{Block, GROUP, PANEL, PackedTile, STEP, TILE};
-
-    /// v of every pair of `block` and `tile` into `values`, `[BLOCK, TILE]`.
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    pub(super) fn values(block: &Block, tile: &PackedTile, values: &mut [f32]) {
-        let width = block.integers.len() / block.scales.len();
-        for (number, panel) in tile.panels.chunks_exact(width * PANEL).enumerate() {
-            let first = number * PANEL;
-            for (group, integers) in block.integers.chunks_exact(GROUP * width).enumerate() {
-                let corrections = &block.corrections[group * GROUP..][..GROUP];
-                let sums = products(panel, integers, width, corrections);
-                let scales = [load(&tile.scales[first..]), load(&tile.scales[first + 16..])];
-                let norms = [load(&tile.squared_norms[first..]), load(&tile.squared_norms[first + 16..])];
-                for (index, sums) in sums.iter().enumerate() {
-                    let query = group * GROUP + index;
-                    let scale = _mm512_set1_ps(block.scales[query]);
-                    let out = &mut values[query * TILE + first..][..PANEL];
-                    for (half, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-                        let sum = _mm512_cvtepi32_ps(sums[half]);
-                        let value = _mm512_fnmadd_ps(sum, _mm512_mul_ps(scale, scales[half]), norms[half]);
-                        // SAFETY: `out` is 16 floats.
-                        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), value) };
-                    }
-                }
-            }
-        }
-        // Panels that a short tile does not have.
-        let filled = tile.panels.len() / width;
-        if filled < TILE {
-            for row in values.chunks_exact_mut(TILE) {
-                row[filled..].fill(f32::NAN);
-            }
-        }
-    }
-
-    /// A·B of 12 queries and the 32 rows of a panel.
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    #[inline]
-    fn products(panel: &[u8], integers: &[i8], width: usize, corrections: &[i32]) -> [[__m512i; 2]; GROUP] {
-        let mut sums = [[_mm512_setzero_si512(); 2]; GROUP];
-        for (sums, correction) in sums.iter_mut().zip(corrections) {
-            *sums = [_mm512_set1_epi32(*correction); 2];
-        }
-        let (columns, _) = panel.as_chunks::<64>();
-        let queries: [&[[i8; STEP]]; GROUP] =
-            std::array::from_fn(|query| integers[query * width..][..width].as_chunks::<STEP>().0);
-        for step in 0..width / STEP {
-            // SAFETY: each chunk is 64 bytes.
-            let (left, right) = unsafe {
-                (
-                    _mm512_loadu_si512(columns[2 * step].as_ptr().cast()),
-                    _mm512_loadu_si512(columns[2 * step + 1].as_ptr().cast()),
-                )
-            };
-            for (sums, query) in sums.iter_mut().zip(&queries) {
-                let query = _mm512_set1_epi32(i32::from_le_bytes(query[step].map(i8::cast_unsigned)));
-                sums[0] = _mm512_dpbusd_epi32(sums[0], left, query);
-                sums[1] = _mm512_dpbusd_epi32(sums[1], right, query);
-            }
-        }
-        sums
-    }
-
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    fn load(values: &[f32]) -> __m512 {
-        let values: &[f32; 16] = values.first_chunk().expect("a panel has 32 rows");
-        // SAFETY: the array is 16 floats.
-        unsafe { _mm512_loadu_ps(values.as_ptr()) }
-    }
 }

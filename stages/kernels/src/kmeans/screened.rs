@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Blocks of points, ready to be screened against centroids that change.
-pub(super) struct Points<'p, S: Screen<'static>> {
+pub(super) struct Screened<'p, S: Screen<'static>> {
     rows: &'p [f32],
     dim: usize,
     centre: Vec<f32>,
@@ -34,11 +34,15 @@ impl Nearest {
     }
 }
 
-impl<'p, S: Screen<'static>> Points<'p, S> {
+impl<'p, S: Screen<'static>> Screened<'p, S> {
     pub(super) fn new(rows: &'p [f32], dim: usize) -> Self {
         let centre = screen::centre(rows, dim);
         let blocks = rows.par_chunks(BLOCK * dim).map(|rows| S::block(rows, dim, &centre)).collect();
         Self { rows, dim, centre, blocks }
+    }
+
+    pub(super) fn dim(&self) -> usize {
+        self.dim
     }
 
     pub(super) fn len(&self) -> usize {
@@ -48,6 +52,24 @@ impl<'p, S: Screen<'static>> Points<'p, S> {
     #[inline(always)]
     pub(super) fn row(&self, point: usize) -> &'p [f32] {
         &self.rows[point * self.dim..][..self.dim]
+    }
+
+    /// Lowers each point's limit to no less than its squared distance to the nearest of `centroids`, without reading a point.
+    pub(super) fn bound(&self, centroids: &[f32], limits: &mut [f32]) {
+        let tiles = screen::tiles(centroids.len() / self.dim, 1);
+        let screen = S::new(Cow::Owned(centroids.to_vec()), self.dim, &self.centre, &tiles);
+        self.blocks.par_iter().zip(limits.par_chunks_mut(BLOCK)).for_each_init(
+            Scratch::new,
+            |scratch, (block, limits)| {
+                for number in 0..tiles.len() {
+                    screen.values(block, number, &mut scratch.values);
+                    vectorised(
+                        #[inline(always)]
+                        || screen::tighten(S::queries(block), screen.tile(number), &scratch.values, limits),
+                    );
+                }
+            },
+        );
     }
 
     /// Replaces each point's centroid by any of `centroids` that is nearer, or as near and earlier; their numbers start at
