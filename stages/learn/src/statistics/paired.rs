@@ -49,7 +49,7 @@ pub(super) fn blocks(differences: &[Vec<f64>]) -> Vec<Block> {
 }
 
 /// `sums` more by `more`.
-pub(super) fn add(sums: &mut [f64; LANES], more: [f32; LANES]) {
+pub(super) fn add<const WIDTH: usize>(sums: &mut [f64; WIDTH], more: [f32; WIDTH]) {
     sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += f64::from(more));
 }
 
