@@ -31,16 +31,23 @@ pub(crate) fn weight_gradient(level: Level, gather: Gather, groups: usize, dy: &
     let length = groups * taps * depth * columns;
     let lines = gather.batch * vertical.positions; // rows of output pixels over all images
     let parts = (PARTIAL_VALUES / length).clamp(1, PARTS).min(lines);
-    // With few parts of the pixels, more parts of the weight keep the threads busy.
-    let slices = (2 * PARTS).div_ceil(parts).min(groups * taps);
+    let panels = panels(level, columns);
+    // With few parts of the pixels, more parts of the weight keep the threads busy: of its matrices, or of the columns of a single
+    // one, which then reads the input once for each part and gets no more of them than that.
+    let matrices = groups * taps;
+    let (slices, columns_apart) = match matrices {
+        1 => (PARTS.div_ceil(parts).min(panels.len()), true),
+        _ => ((2 * PARTS).div_ceil(parts).min(matrices), false),
+    };
     let mut sums = vec![0.0; parts * length];
     let shared = Shared::new(&mut sums);
     (0..parts * slices).into_par_iter().for_each(|index| {
         let (part, slice) = (index / slices, index % slices);
         let lines = part * lines / parts..(part + 1) * lines / parts;
-        let own = slice * groups * taps / slices..(slice + 1) * groups * taps / slices;
+        let share = |whole: usize| slice * whole / slices..(slice + 1) * whole / slices;
+        let (own, panels) =
+            if columns_apart { (0..1, &panels[share(panels.len())]) } else { (share(matrices), &panels[..]) };
         let mut pairs = Vec::with_capacity(CHUNK);
-        let panels = panels(level, columns);
         let lines_per_chunk = (CHUNK / horizontal.positions).max(1);
         for first in lines.clone().step_by(lines_per_chunk) {
             let chunk = first..(first + lines_per_chunk).min(lines.end);
@@ -63,7 +70,7 @@ pub(crate) fn weight_gradient(level: Level, gather: Gather, groups: usize, dy: &
                     }
                 }
                 let out = part * length + matrix * depth * columns;
-                for panel in &panels {
+                for panel in panels {
                     for c in (0..depth).step_by(ROWS) {
                         let at = out + c * columns + panel.start;
                         level.run(OuterTile {
