@@ -142,7 +142,7 @@ fn first_hash(bench: &Bench, root: &Path, name: &str, files: u64, length: u32) -
 /// What an executor does for a node, with a record of a usual size.
 fn make(store: &Store, key: Key, bytes: &[u8]) -> Outcome {
     let claim = store.claim(&key, &|| false, &mut |_| ())?;
-    let folder = store.task_folder(&key)?;
+    let folder = store.task_folder()?;
     fs::write(folder.path().join("embeddings.arrow"), bytes)?;
     let columns = ["id", "label", "split", "vector"];
     let facets = columns.map(|column| (column.to_owned(), Digest::of(column.as_bytes())));

@@ -13,7 +13,7 @@
 //! if store.record(&key)?.is_none() {
 //!     let claim = store.claim(&key, &|| false, &mut |holder| eprintln!("Waiting for process {holder:?}"))?;
 //!     if store.record(&key)?.is_none() {
-//!         let folder = store.task_folder(&key)?;
+//!         let folder = store.task_folder()?;
 //!         compute(folder.path());
 //!         let images = store.ingest(folder.path(), BTreeMap::new())?;
 //!         let outputs = BTreeMap::from([("images".to_owned(), images)]);
@@ -39,6 +39,7 @@ mod error;
 mod hash_file;
 mod index;
 mod lock;
+mod pack;
 mod record;
 mod session;
 mod store;

@@ -1,8 +1,7 @@
-//! A record: what a key produced, as one small file that people, `jq` and later versions can read.
+//! A record: what a key produced, in a form that people, `jq` and later versions can read.
 //!
 //! Two lines of JSON: the record, then `"blake3:<digest of the first line>"`. A record in which a single bit has flipped
-//! is thereby noticed. It holds no clock and no host, so that the same task leaves the same record everywhere; when it was
-//! last used is the file's modification time.
+//! is thereby noticed. It holds no clock and no host, so that the same task leaves the same record everywhere.
 
 use std::collections::BTreeMap;
 
@@ -32,11 +31,7 @@ impl Record {
 
     /// The form on disk.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = serde_json::to_vec(self).expect("names are strings and digests are text, so nothing can fail");
-        let checksum = checksum_line(&bytes);
-        bytes.push(b'\n');
-        bytes.extend_from_slice(checksum.as_bytes());
-        bytes
+        seal_body(serde_json::to_vec(self).expect("names are strings and digests are text, so nothing can fail"))
     }
 
     /// The record of `key`, or `None` if these bytes are not one that is whole.
@@ -62,8 +57,22 @@ impl Record {
 /// What a task produced, by the names of its outputs.
 pub type Outputs = BTreeMap<String, Artifact>;
 
+/// A line of JSON and the second line, which says that the first is whole.
+pub(crate) fn seal_body(mut body: Vec<u8>) -> Vec<u8> {
+    let checksum = checksum_line(&body);
+    body.push(b'\n');
+    body.extend_from_slice(checksum.as_bytes());
+    body
+}
+
+/// The key that what seems to be a record tells, of which nobody has seen yet whether it is whole.
+pub(crate) fn key_of_body(bytes: &[u8]) -> Option<Key> {
+    let text = bytes.strip_prefix(b"{\"key\":\"")?.get(..64)?;
+    str::from_utf8(text).ok()?.parse().ok()
+}
+
 /// The first line, if the second one says that it is whole.
-fn sound_body(bytes: &[u8]) -> Option<&[u8]> {
+pub(crate) fn sound_body(bytes: &[u8]) -> Option<&[u8]> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let (body, checksum) = (&bytes[..end], &bytes[end + 1..]);
     (checksum == checksum_line(body).as_bytes()).then_some(body)

@@ -26,7 +26,7 @@ pub(crate) struct Session {
     name: String,
     named: AtomicU64,
     /// Empty folders that were given back: making and removing folders is slow where it is done by the thousand (3 ms each
-    /// on ext4 with `discard`), and renaming them is not.
+    /// on ext4 with `discard`).
     spare: Mutex<Vec<PathBuf>>,
     _alive: LockFile,
 }
@@ -64,25 +64,30 @@ impl Session {
         below.is_some_and(|below| session_of(below) == self.name)
     }
 
-    /// Puts an empty folder at `to`, where nothing is.
-    pub(crate) fn make_folder(&self, to: &Path) -> io::Result<()> {
-        match self.spare().pop() {
-            Some(spare) => fs::rename(spare, to),
-            None => fs::create_dir(to),
+    /// An empty folder, until it is given back or the session ends.
+    pub(crate) fn folder(&self) -> Result<PathBuf> {
+        if let Some(spare) = self.spare().pop() {
+            return Ok(spare);
         }
+        let folder = self.path("task");
+        fs::create_dir(&folder).map_err(CacheError::io("create", &folder))?;
+        Ok(folder)
     }
 
-    /// Removes a folder with all that it holds, if it is there.
-    pub(crate) fn remove_folder(&self, folder: &Path) -> io::Result<()> {
-        let Some(entries) = found(fs::read_dir(folder))? else { return Ok(()) };
-        for entry in entries {
-            let entry = entry?;
-            match entry.file_type()?.is_dir() {
-                true => fs::remove_dir_all(entry.path())?,
-                false => fs::remove_file(entry.path())?,
-            }
+    /// Takes back what [`Session::folder`] gave, with all that it holds.
+    pub(crate) fn give_back(&self, folder: &Path) -> io::Result<()> {
+        if empty(folder)? {
+            self.spare().push(folder.to_owned());
         }
-        let spare = self.path("spare");
+        Ok(())
+    }
+
+    /// Removes a folder elsewhere with all that it holds, if it is there.
+    pub(crate) fn remove_folder(&self, folder: &Path) -> io::Result<()> {
+        if !empty(folder)? {
+            return Ok(());
+        }
+        let spare = self.path("task");
         fs::rename(folder, &spare)?;
         self.spare().push(spare);
         Ok(())
@@ -91,6 +96,19 @@ impl Session {
     fn spare(&self) -> MutexGuard<'_, Vec<PathBuf>> {
         self.spare.lock().expect("nothing panics while it holds this lock")
     }
+}
+
+/// Removes all that a folder holds; `false` if there is no such folder.
+fn empty(folder: &Path) -> io::Result<bool> {
+    let Some(entries) = found(fs::read_dir(folder))? else { return Ok(false) };
+    for entry in entries {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(true)
 }
 
 impl Drop for Session {
@@ -178,17 +196,22 @@ mod tests {
     fn folders_are_empty_whoever_had_them_before() {
         let tmp = tempfile::tempdir().unwrap();
         let session = Session::begin(tmp.path()).unwrap();
-        let (one, other) = (session.path("one"), session.path("other"));
-        session.make_folder(&one).unwrap();
-        session.remove_folder(&one).unwrap();
-        assert!(!one.exists());
-        session.make_folder(&other).unwrap();
-        fs::write(other.join("file"), "x").unwrap();
-        session.remove_folder(&other).unwrap();
-        assert!(!other.exists());
-        session.remove_folder(&other).unwrap();
-        session.make_folder(&one).unwrap();
-        assert_eq!(fs::read_dir(&one).unwrap().count(), 0);
+        let (one, other) = (session.folder().unwrap(), session.folder().unwrap());
+        assert_ne!(one, other);
+        for folder in [&one, &other] {
+            fs::create_dir_all(folder.join("deep/er")).unwrap();
+            fs::write(folder.join("file"), "x").unwrap();
+            session.give_back(folder).unwrap();
+        }
+        let elsewhere = tmp.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        fs::write(elsewhere.join("file"), "x").unwrap();
+        session.remove_folder(&elsewhere).unwrap();
+        session.remove_folder(&elsewhere).unwrap();
+        assert!(!elsewhere.exists());
+        for _ in 0..4 {
+            assert_eq!(fs::read_dir(session.folder().unwrap()).unwrap().count(), 0);
+        }
     }
 
     #[test]

@@ -6,9 +6,10 @@ mod common;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use common::{blob_path, compute, ingest, names_below, overwrite};
@@ -29,6 +30,10 @@ fn reopen(store: Store) -> Store {
     let root = store.root().to_owned();
     drop(store);
     Store::open(root).unwrap()
+}
+
+fn pack_path(store: &Store) -> PathBuf {
+    store.root().join("records/pack")
 }
 
 fn present(store: &Store, record: &Record) -> bool {
@@ -62,12 +67,36 @@ mod opening {
     #[test]
     fn a_newer_store_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("format"), "dnc-store 2\n").unwrap();
+        fs::write(folder.path().join("format"), "dnc-store 3\n").unwrap();
         assert_eq!(
             message(folder.path()),
-            "The store `ROOT` has format `dnc-store 2`, but this version reads `dnc-store 1`"
+            "The store `ROOT` has format `dnc-store 3`, but this version reads `dnc-store 2`"
         );
         assert_eq!(names_below(folder.path()), ["format"]);
+    }
+
+    #[test]
+    fn a_store_with_a_file_for_each_record_is_packed() {
+        let (_folder, store) = new_store();
+        let records = ["a", "b"].map(|task| compute(&store, task, &[("x", task.as_bytes())]).unwrap());
+        store.flush().unwrap();
+        let root = store.root().to_owned();
+        drop(store);
+        let packed = fs::read_to_string(root.join("records/pack")).unwrap();
+        fs::remove_file(root.join("records/pack")).unwrap();
+        for (record, pair) in records.iter().zip(packed.split_inclusive('\n').collect::<Vec<_>>().chunks(2)) {
+            let path = root.join(ObjectName::record(&record.key).as_str());
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, pair.concat()).unwrap();
+        }
+        fs::remove_file(root.join("format")).unwrap();
+        fs::write(root.join("format"), "dnc-store 1\n").unwrap();
+        let store = Store::open(&root).unwrap();
+        for record in records {
+            assert_eq!(store.record(&record.key).unwrap(), Some(record));
+        }
+        assert!(store.verify(&|_, _| ()).unwrap().is_clean());
+        assert_eq!(fs::read_to_string(root.join("format")).unwrap(), "dnc-store 2\n");
     }
 
     #[test]
@@ -170,7 +199,7 @@ mod folders {
     #[test]
     fn ingest_moves_all_files_and_keeps_no_copy() {
         let (_folder, store) = new_store();
-        let folder = store.task_folder(&Key::of("a")).unwrap();
+        let folder = store.task_folder().unwrap();
         fs::create_dir_all(folder.path().join("deep/empty")).unwrap();
         fs::write(folder.path().join("deep/y"), "yy").unwrap();
         fs::write(folder.path().join("x"), "x").unwrap();
@@ -226,7 +255,7 @@ mod folders {
     #[test]
     fn what_is_not_a_file_of_its_own_is_refused() {
         let (_folder, store) = new_store();
-        let folder = store.task_folder(&Key::of("a")).unwrap();
+        let folder = store.task_folder().unwrap();
         symlink("/etc/passwd", folder.path().join("link")).unwrap();
         let error = store.ingest(folder.path(), BTreeMap::new()).unwrap_err();
         assert!(matches!(error, CacheError::NotAFile { path } if path.ends_with("link")));
@@ -275,6 +304,15 @@ mod folders {
 
 mod damage {
     use super::*;
+
+    /// Flips a bit in the record of a task.
+    fn damage(store: &Store, task: &str) {
+        let mut bytes = fs::read(pack_path(store)).unwrap();
+        let key = format!("{{\"key\":\"{}\"", Key::of(task));
+        let start = bytes.windows(key.len()).position(|window| window == key.as_bytes()).unwrap();
+        bytes[start + 100] ^= 1;
+        fs::write(pack_path(store), bytes).unwrap();
+    }
 
     #[test]
     fn a_blob_that_was_written_to_is_noticed_without_reading() {
@@ -355,15 +393,37 @@ mod damage {
         let (_folder, store) = new_store();
         let record = compute(&store, "a", &[("x", b"1")]).unwrap();
         let store = reopen(store);
-        let name = ObjectName::record(&record.key);
-        let path = store.root().join(name.as_str());
-        let mut bytes = fs::read(&path).unwrap();
-        bytes[100] ^= 1;
-        overwrite(&path, &bytes, true).unwrap();
+        let other = compute(&store, "b", &[("x", b"2")]).unwrap();
+        let store = reopen(store);
+        damage(&store, "a");
         assert!(store.record(&record.key).unwrap().is_none());
-        assert_eq!(store.set_aside(), [name]);
+        assert_eq!(store.set_aside(), [ObjectName::record(&record.key)]);
+        assert_eq!(store.record(&other.key).unwrap().as_ref(), Some(&other), "the others stay");
         assert_eq!(compute(&store, "a", &[("x", b"1")]).unwrap(), record);
-        assert_eq!(reopen(store).record(&record.key).unwrap(), Some(record));
+        let store = reopen(store);
+        assert_eq!(store.record(&record.key).unwrap(), Some(record));
+        assert_eq!(store.record(&other.key).unwrap(), Some(other));
+    }
+
+    #[test]
+    fn what_a_killed_process_left_at_the_end_of_the_pack_is_cut_off() {
+        let (_folder, store) = new_store();
+        let record = compute(&store, "a", &[("x", b"1")]).unwrap();
+        let store = reopen(store);
+        let whole = fs::read(pack_path(&store)).unwrap();
+        for cut in [1, 40, whole.len() / 2, whole.len() - 1] {
+            let mut pack = File::options().append(true).open(pack_path(&store)).unwrap();
+            pack.write_all(&whole[..cut]).unwrap();
+            let other = Store::open(store.root()).unwrap();
+            assert_eq!(other.record(&record.key).unwrap().as_ref(), Some(&record));
+            assert!(other.verify(&|_, _| ()).unwrap().is_clean());
+            let next = compute(&other, &format!("after {cut}"), &[("x", b"2")]).unwrap();
+            let other = reopen(other);
+            assert_eq!(other.record(&record.key).unwrap().as_ref(), Some(&record));
+            assert_eq!(other.record(&next.key).unwrap().as_ref(), Some(&next));
+            assert_eq!(store.record(&next.key).unwrap(), Some(next), "who read the pack before reads on");
+            assert!(other.verify(&|_, _| ()).unwrap().is_clean());
+        }
     }
 
     #[test]
@@ -377,7 +437,7 @@ mod damage {
         overwrite(&blob_path(&store, b"2"), b"5", true).unwrap();
         fs::remove_file(blob_path(&store, b"3")).unwrap();
         let damaged = ObjectName::record(&Key::of("damaged"));
-        overwrite(&store.root().join(damaged.as_str()), b"{}", true).unwrap();
+        damage(&store, "damaged");
         let stray = ObjectName::new("blobs/no-digest").unwrap();
         fs::write(store.root().join(stray.as_str()), "stray").unwrap();
 
@@ -409,13 +469,14 @@ mod gc {
             compute(&store, task, &[("x", bytes)]).unwrap();
         }
         store.flush().unwrap();
+        let now =
+            fs::metadata(folder.path()).unwrap().modified().unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         for (task, _, days) in tasks {
-            let path = store.root().join(ObjectName::record(&Key::of(task)).as_str());
-            let age = Duration::from_secs(days * 24 * 3600);
-            File::open(path)
-                .unwrap()
-                .set_modified(fs::metadata(folder.path()).unwrap().modified().unwrap() - age)
-                .unwrap();
+            let used =
+                serde_json::json!({ "used": now.as_secs() - days * 24 * 3600, "keys": [Key::of(task)] }).to_string();
+            let pair = format!("{used}\n\"blake3:{}\"\n", Digest::of(used.as_bytes()));
+            let mut pack = File::options().append(true).open(pack_path(&store)).unwrap();
+            pack.write_all(pair.as_bytes()).unwrap();
         }
         let store = reopen(store);
         (folder, store)
@@ -486,7 +547,7 @@ mod gc {
         compute(&other, "made", &[("x", b"3")]).unwrap();
         other.flush().unwrap();
         let artifact = ingest(&other, "under way", &[("x", b"4"), ("y", b"1")]).unwrap();
-        let folder = other.task_folder(&Key::of("under way")).unwrap();
+        let folder = other.task_folder().unwrap();
         let report = store.gc(&GcPolicy::default()).unwrap();
         assert_eq!(report.records, [Key::of("old")]);
         assert_eq!((report.blobs, report.temporary), (0, 0), "even the blob of `old` is used again");

@@ -140,7 +140,7 @@ fn try_attempt(
     let mut run = |share: &Arc<Share>| -> Result<Outputs, Failure> {
         let folders: Mutex<Vec<TaskFolder>> = Mutex::default();
         let folder = || {
-            let folder = store.task_folder(&work.task.key).map_err(io::Error::other)?;
+            let folder = store.task_folder().map_err(io::Error::other)?;
             let path = folder.path().to_path_buf();
             folders.lock().expect("nothing panics while it holds this lock").push(folder);
             Ok(path)

@@ -22,7 +22,7 @@ outputs = { text = "files" }
 [stage.gated]
 kind = "command"
 in = { text = "before" }
-run = "test -e HERE/open || { until ls HERE/.dnc/store/records/*/*; do :; done; echo begun > HERE/begun; cat HERE/gate; }; echo gated | tee -a HERE/count > {out.text}/text"
+run = "test -e HERE/open || { until ls HERE/.dnc/store/records/*; do :; done; echo begun > HERE/begun; cat HERE/gate; }; echo gated | tee -a HERE/count > {out.text}/text"
 outputs = { text = "files" }
 
 [stage.after]

@@ -17,6 +17,8 @@ use crate::session::Session;
 
 /// The permissions of every object.
 const READ_ONLY: u32 = 0o444;
+/// The permissions of a file to which is added.
+const OPEN_ENDED: u32 = 0o644;
 
 /// A backend on a local or network file system.
 #[derive(Debug)]
@@ -52,6 +54,13 @@ impl Disk {
         &self.session
     }
 
+    /// As [`Backend::put`], of a file to which more may be added later.
+    pub(crate) fn put_open_ended(&self, name: &ObjectName, bytes: &[u8]) -> Result<()> {
+        let file = self.write_temporary("put", bytes)?;
+        fs::set_permissions(&file, Permissions::from_mode(OPEN_ENDED)).map_err(CacheError::io("write", &file))?;
+        self.move_durably(&file, name)
+    }
+
     /// Writes a private, read-only file whose bytes are not yet durable.
     pub(crate) fn write_temporary(&self, stem: &str, mut from: impl Read) -> Result<TempPath> {
         let path = self.session.path(stem);
@@ -71,8 +80,12 @@ impl Disk {
 
     fn put_from(&self, name: &ObjectName, from: impl Read) -> Result<()> {
         let file = self.write_temporary("put", from)?;
+        self.move_durably(&file, name)
+    }
+
+    fn move_durably(&self, file: &Path, name: &ObjectName) -> Result<()> {
         durable::sync(&self.root, &[file.to_path_buf()])?;
-        let path = self.adopt(name, &file)?;
+        let path = self.adopt(name, file)?;
         durable::sync(&self.root, &durable::folders_of(&self.root, [path.as_path()]))
     }
 }

@@ -78,6 +78,16 @@ impl ObjectName {
         Self::fanned("records", &key.to_string())
     }
 
+    /// The name of the file of all records on a disk.
+    pub(crate) fn pack() -> Self {
+        Self("records/pack".to_owned())
+    }
+
+    /// The name that lines at this place of the pack get which belong to no record.
+    pub(crate) fn stray(place: usize) -> Self {
+        Self(format!("records/{place}"))
+    }
+
     /// Any other name.
     ///
     /// # Errors
@@ -108,7 +118,7 @@ impl ObjectName {
     }
 
     /// Where the object goes when it is damaged.
-    fn quarantined(&self) -> Self {
+    pub(crate) fn quarantined(&self) -> Self {
         Self(format!("quarantine/{self}"))
     }
 

@@ -1,8 +1,9 @@
 //! Commits: blobs first, record last, and many at once.
 //!
-//! Making something durable takes a disk milliseconds, whether it is one file or a thousand. So one thread takes all
-//! records that wait, makes their blobs and (under private names) the records themselves durable in one go, and only then
-//! renames the records into place. The names are made durable together with the next batch, or when none waits.
+//! Making something durable takes a disk milliseconds, whether it is one file or a thousand, and the file system holds up
+//! whoever makes files meanwhile. So one thread takes all records that wait, makes their blobs durable in one go, and only
+//! then adds the records to the pack. The pack is made durable together with the next batch, or when none waits. Records that
+//! come one upon the other are left to gather for a while.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -10,19 +11,24 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread::{self, JoinHandle};
-
-use tempfile::TempPath;
+use std::time::{Duration, Instant};
 
 use super::seal::Seal;
 use super::{Claim, Inner, Store};
-use crate::backend::ObjectName;
+use crate::clock;
 use crate::digest::{Digest, Key};
 use crate::durable;
 use crate::error::{CacheError, Result};
 use crate::record::Record;
 
 /// How many records may wait or be in the making. Each holds an open file, its claim, and systems allow few of these.
-const BACKLOG: usize = 128;
+const BACKLOG: usize = 256;
+
+/// So many records are committed without waiting for more.
+const ENOUGH: usize = BACKLOG / 2;
+
+/// How long after a batch the next one begins, unless somebody waits for it.
+const GATHERING: Duration = Duration::from_millis(100);
 
 impl Store {
     /// Hands over what the holder of `claim` computed. The record can be looked up in this process at once, in others as
@@ -65,12 +71,22 @@ struct Queue {
 #[derive(Debug, Default)]
 struct State {
     waiting: Vec<(Claim, Record)>,
+    /// Records to be noted as used.
+    used: Vec<Key>,
     /// What waits or is in the making, for look-ups.
     pending: HashMap<Key, Record>,
     failures: Failures,
     /// The thread has something to do that is not in `waiting`.
     busy: bool,
+    /// How many wait until all is durable, or until there is room.
+    awaited: usize,
     closed: bool,
+}
+
+impl State {
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.used.is_empty() && !self.busy
+    }
 }
 
 impl Queue {
@@ -80,6 +96,27 @@ impl Queue {
 
     fn wait_while(&self, busy: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
         self.changed.wait_while(self.state(), |state| busy(state)).expect("nothing panics while it holds this lock")
+    }
+
+    /// As [`Queue::wait_while`], and lets nothing gather meanwhile.
+    fn await_while(&self, busy: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        if busy(&state) {
+            state.awaited += 1;
+            self.changed.notify_all();
+            drop(state);
+            state = self.wait_while(busy);
+            state.awaited -= 1;
+        }
+        state
+    }
+
+    /// Waits for something to do, and until so much time has passed, unless somebody waits or much has gathered.
+    fn gather(&self, pause: impl FnOnce() -> Duration) -> MutexGuard<'_, State> {
+        let state = self.wait_while(|state| state.is_idle() && !state.closed);
+        let may_gather = |state: &mut State| state.awaited == 0 && !state.closed && state.waiting.len() < ENOUGH;
+        let gathered = self.changed.wait_timeout_while(state, pause(), may_gather);
+        gathered.expect("nothing panics while it holds this lock").0
     }
 }
 
@@ -93,23 +130,41 @@ impl Committer {
     }
 
     fn push(&self, claim: Claim, record: Record) -> Result<()> {
-        let mut state = self.queue.wait_while(|state| state.pending.len() >= BACKLOG);
+        let mut state = self.queue.await_while(|state| state.pending.len() >= BACKLOG);
+        self.start()?;
+        state.pending.insert(record.key, record.clone());
+        state.waiting.push((claim, record));
+        // While records gather, the thread is woken by the first and by the one with which enough have.
+        if state.waiting.len() == 1 || state.waiting.len() == ENOUGH {
+            self.queue.changed.notify_all();
+        }
+        Ok(())
+    }
+
+    /// Has it noted for gc that a record is in use. Where that fails nothing is lost but its age.
+    pub(super) fn note_use(&self, key: Key) {
+        let mut state = self.queue.state();
+        if self.start().is_ok() {
+            state.used.push(key);
+            self.queue.changed.notify_all();
+        }
+    }
+
+    /// Starts the thread if that was not yet done. The caller holds the queue's lock.
+    fn start(&self) -> Result<()> {
         if self.thread.get().is_none() {
             let (inner, queue) = (Arc::clone(&self.inner), Arc::clone(&self.queue));
             let thread = thread::Builder::new().name("committer".into()).spawn(move || {
-                run(&queue, |batch, named| commit(&inner, batch, named));
+                run(&queue, |batch, used, added| commit(&inner, batch, used, added));
             });
             let thread = thread.map_err(CacheError::io("start the committer of", self.inner.disk.root()))?;
             self.thread.set(thread).expect("it is only set here, under the queue's lock");
         }
-        state.pending.insert(record.key, record.clone());
-        state.waiting.push((claim, record));
-        self.queue.changed.notify_all();
         Ok(())
     }
 
     fn flush(&self) -> Result<()> {
-        let mut state = self.queue.wait_while(|state| state.busy || !state.waiting.is_empty());
+        let mut state = self.queue.await_while(|state| !state.is_idle());
         match std::mem::take(&mut state.failures) {
             Failures { keys, first: Some(source) } => Err(CacheError::Commit { keys, source: Box::new(source) }),
             Failures { first: None, .. } => Ok(()),
@@ -131,69 +186,54 @@ impl Drop for Committer {
 /// The committing thread: batch after batch until the store is dropped and nothing waits.
 ///
 /// `commit` is [`commit`]. If it panics, what it was given has failed like what cannot be written: nobody waits in vain.
-fn run(queue: &Queue, mut commit: impl FnMut(Vec<(Claim, Record)>, &mut Vec<Named>) -> Failures) {
-    let mut named = Vec::new();
+fn run(queue: &Queue, mut commit: impl FnMut(Vec<(Claim, Record)>, Vec<Key>, &mut Vec<Claim>) -> Failures) {
+    let mut added = Vec::new();
+    let mut ended: Option<Instant> = None;
     loop {
-        let mut state = queue.wait_while(|state| state.waiting.is_empty() && !state.busy && !state.closed);
-        let batch = std::mem::take(&mut state.waiting);
-        if batch.is_empty() && !state.busy {
+        let pause = || ended.map_or(Duration::ZERO, |ended| GATHERING.saturating_sub(ended.elapsed()));
+        let mut state = queue.gather(pause);
+        if state.closed && state.is_idle() {
             return;
         }
+        let (batch, used) = (std::mem::take(&mut state.waiting), std::mem::take(&mut state.used));
         state.busy = true;
         drop(state);
 
         let keys: Vec<Key> = batch.iter().map(|(_, record)| record.key).collect();
-        let before: Vec<Key> = named.iter().map(|named: &Named| *named.claim.key()).collect();
-        let ended = panic::catch_unwind(AssertUnwindSafe(|| commit(batch, &mut named)));
-        let failures = ended.unwrap_or_else(|_| {
-            named.clear();
+        let before: Vec<Key> = added.iter().map(Claim::key).copied().collect();
+        let committed = panic::catch_unwind(AssertUnwindSafe(|| commit(batch, used, &mut added)));
+        let failures = committed.unwrap_or_else(|_| {
+            added.clear();
             Failures { keys: keys.iter().copied().chain(before).collect(), first: Some(CacheError::CommitterPanicked) }
         });
 
         let mut state = queue.state();
         keys.iter().for_each(|key| drop(state.pending.remove(key)));
         state.failures.add(failures.keys, failures.first);
-        state.busy = !named.is_empty();
+        state.busy = !added.is_empty();
+        ended = Some(Instant::now());
         queue.changed.notify_all();
     }
 }
 
-/// A record under a private name, which goes with the value.
-struct Written {
-    claim: Claim,
-    file: TempPath,
-    /// Those of its blobs that are not known to be durable.
-    blobs: Vec<(PathBuf, Digest)>,
-}
-
-/// A record in its place, whose name is not yet durable.
-struct Named {
-    claim: Claim,
-    path: PathBuf,
-}
-
-/// Commits a batch, and completes those whose names the batch before left in `named`. After an empty batch none is left.
+/// Commits a batch, and completes those that the batch before left in `added`: in the pack, but not yet durable. After an
+/// empty batch none is left.
 ///
 /// Nothing here hashes: the threads that would are free only when nobody waits for us.
-fn commit(inner: &Inner, batch: Vec<(Claim, Record)>, named: &mut Vec<Named>) -> Failures {
+fn commit(inner: &Inner, batch: Vec<(Claim, Record)>, used: Vec<Key>, added: &mut Vec<Claim>) -> Failures {
     let mut failures = Failures::default();
-    let before = std::mem::take(named);
-    let keys: Vec<Key> = before
-        .iter()
-        .map(|named| &named.claim)
-        .chain(batch.iter().map(|(claim, _)| claim))
-        .map(Claim::key)
-        .copied()
-        .collect();
-    match place(inner, batch, &before, &mut failures) {
-        Ok(placed) => *named = placed,
+    let before = std::mem::take(added);
+    let claims = before.iter().chain(batch.iter().map(|(claim, _)| claim));
+    let keys: Vec<Key> = claims.map(Claim::key).copied().collect();
+    match place(inner, batch, used, !before.is_empty(), &mut failures) {
+        Ok(placed) => *added = placed,
         Err(error) => {
             failures.add(keys, Some(error));
             return failures;
         }
     }
     // A task that succeeded durably has nothing to go on with. Its claim ends after its scratch folder, with `before`.
-    for Named { claim, .. } in &before {
+    for claim in &before {
         let scratch = inner.disk.root().join("scratch").join(claim.key().to_string());
         let removed = inner.disk.session().remove_folder(&scratch).map_err(CacheError::io("remove", &scratch));
         failures.keep(claim.key(), removed);
@@ -201,36 +241,57 @@ fn commit(inner: &Inner, batch: Vec<(Claim, Record)>, named: &mut Vec<Named>) ->
     failures
 }
 
-/// Law 4: writes the records, makes everything durable, and names the records. An error is one of all.
-fn place(inner: &Inner, batch: Vec<(Claim, Record)>, before: &[Named], failures: &mut Failures) -> Result<Vec<Named>> {
+/// Law 4: makes the blobs durable, with what the batch before added to the pack if it `has_added` anything, and adds the
+/// records. An error is one of all.
+fn place(
+    inner: &Inner,
+    batch: Vec<(Claim, Record)>,
+    used: Vec<Key>,
+    has_added: bool,
+    failures: &mut Failures,
+) -> Result<Vec<Claim>> {
     let root = inner.disk.root();
     let _adding = inner.adding()?;
-    let mut written = Vec::new();
+    let mut blobs = BTreeMap::new();
+    let mut ready = Vec::with_capacity(batch.len());
     for (claim, record) in batch {
-        written.extend(failures.keep(&record.key, write(inner, claim, &record)));
+        if let Some(unsynced) = failures.keep(&record.key, unsynced_blobs(inner, &record)) {
+            blobs.extend(unsynced);
+            ready.push((claim, record.encode()));
+        }
     }
-    let blobs: BTreeMap<&Path, &Digest> =
-        written.iter().flat_map(|written| &written.blobs).map(|(path, digest)| (path.as_path(), digest)).collect();
-    let renamed = before.iter().map(|named| named.path.as_path()).chain(blobs.keys().copied());
-    let mut unsynced = durable::folders_of(root, renamed);
-    unsynced.extend(blobs.keys().map(|path| path.to_path_buf()));
-    unsynced.extend(written.iter().map(|written| written.file.to_path_buf()));
+    let pack = inner.pack.path();
+    let files: Vec<&Path> = blobs.keys().map(PathBuf::as_path).chain(has_added.then_some(pack)).collect();
+    let mut unsynced = durable::folders_of(root, files.iter().copied());
+    unsynced.extend(files.into_iter().map(Path::to_owned));
     durable::sync(root, &unsynced)?;
     for (path, digest) in blobs {
-        let sealed = File::open(path).and_then(|blob| Seal::Durable.set(&blob, digest));
+        let sealed = File::open(&path).and_then(|blob| Seal::Durable.set(&blob, &digest));
         sealed.map_err(CacheError::io("seal", path))?;
     }
-    let mut named = Vec::new();
-    for Written { claim, file, .. } in written {
-        let key = *claim.key();
-        let path = failures.keep(&key, inner.disk.adopt(&ObjectName::record(&key), &file));
-        named.extend(path.map(|path| Named { claim, path }));
-    }
-    Ok(named)
+    add(inner, ready, used, failures)
 }
 
-/// Writes a record under a private name, if all its blobs are there and nobody has written to them.
-fn write(inner: &Inner, claim: Claim, record: &Record) -> Result<Written> {
+/// Adds records to the pack: all at once, or one by one if that fails, as where the disk has room for some.
+fn add(inner: &Inner, ready: Vec<(Claim, Vec<u8>)>, used: Vec<Key>, failures: &mut Failures) -> Result<Vec<Claim>> {
+    if ready.is_empty() && used.is_empty() {
+        return Ok(Vec::new());
+    }
+    let now = clock::now();
+    let all: Vec<u8> = ready.iter().flat_map(|(_, bytes)| bytes).copied().collect();
+    let keys = ready.iter().map(|(claim, _)| *claim.key()).chain(used).collect();
+    if inner.pack.add(&all, keys, now).is_ok() {
+        return Ok(ready.into_iter().map(|(claim, _)| claim).collect());
+    }
+    let one_by_one = ready.into_iter().filter_map(|(claim, bytes)| {
+        let added = inner.pack.add(&bytes, vec![*claim.key()], now);
+        failures.keep(claim.key(), added).map(|()| claim)
+    });
+    Ok(one_by_one.collect())
+}
+
+/// Those of a record's blobs that are not known to be durable, if all of them are there and nobody has written to them.
+fn unsynced_blobs(inner: &Inner, record: &Record) -> Result<Vec<(PathBuf, Digest)>> {
     let mut blobs = Vec::new();
     for file in record.files() {
         let there = inner.blob_metadata(&file.digest)?.filter(|(_, metadata)| inner.is_believed(file, metadata));
@@ -239,8 +300,7 @@ fn write(inner: &Inner, claim: Claim, record: &Record) -> Result<Written> {
             blobs.push((path, file.digest));
         }
     }
-    let file = inner.disk.write_temporary("record", record.encode().as_slice())?;
-    Ok(Written { claim, file, blobs })
+    Ok(blobs)
 }
 
 /// The keys that could not be committed, and why the first of them could not.
@@ -286,7 +346,7 @@ mod tests {
         let flushed = || std::mem::take(&mut queue.wait_while(|state| !state.pending.is_empty()).failures);
         thread::scope(|scope| {
             scope.spawn(|| {
-                run(&queue, |batch, _| match batch[0].0.key() {
+                run(&queue, |batch, _, _| match batch[0].0.key() {
                     key if *key == keys[0] => panic!("as the test wants it"),
                     _ => Failures::default(),
                 });

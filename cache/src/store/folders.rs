@@ -1,5 +1,6 @@
 //! Folders for a task: one that goes with the task, one that stays until the task has succeeded.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,26 +26,22 @@ impl TaskFolder {
 impl Drop for TaskFolder {
     fn drop(&mut self) {
         // What cannot be removed now goes with the session, or with gc.
-        let _ = self.disk.session().remove_folder(&self.path);
+        let _ = self.disk.session().give_back(&self.path);
     }
 }
 
 impl Store {
-    /// A folder for outputs of the task `key`, from which [`Store::ingest`] can move files without copying them. A task may
-    /// have several. Those that are given back without folders in them cost next to nothing.
-    pub fn task_folder(&self, key: &Key) -> Result<TaskFolder> {
-        let path = self.inner.disk.session().path(&key.short());
-        self.inner.disk.session().make_folder(&path).map_err(CacheError::io("create", &path))?;
-        Ok(TaskFolder { path, disk: Arc::clone(&self.inner.disk) })
+    /// A folder for a task's outputs, from which [`Store::ingest`] can move files without copying them. A task may have
+    /// several. Those that are given back without folders in them cost next to nothing.
+    pub fn task_folder(&self) -> Result<TaskFolder> {
+        Ok(TaskFolder { path: self.inner.disk.session().folder()?, disk: Arc::clone(&self.inner.disk) })
     }
 
     /// The folder in which the task `key` keeps what it needs to go on after a kill. It is removed when the key's record is
     /// durable. Only the holder of the key's claim may use it.
     pub fn scratch(&self, key: &Key) -> Result<PathBuf> {
         let path = self.root().join("scratch").join(key.to_string());
-        if !path.exists() {
-            self.inner.disk.session().make_folder(&path).map_err(CacheError::io("create", &path))?;
-        }
+        fs::create_dir_all(&path).map_err(CacheError::io("create", &path))?;
         Ok(path)
     }
 }

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::lookup::{Loaded, USE_IS_NOTED_EVERY};
+use super::lookup::USE_IS_NOTED_EVERY;
 use super::ls::RecordEntry;
 use super::{Inner, Store};
 use crate::backend::{Backend, Object, ObjectName};
@@ -18,6 +18,7 @@ use crate::clock;
 use crate::digest::{Digest, Key};
 use crate::error::{CacheError, Result, found};
 use crate::lock::LockFile;
+use crate::record::Record;
 use crate::session::{self, Found};
 
 /// A scratch folder without a record is what a killed task goes on from. If nobody has come back to it for a week, nobody
@@ -91,19 +92,14 @@ impl Store {
     fn as_of_now(&self, entries: Vec<RecordEntry>) -> Result<Vec<RecordEntry>> {
         let mut known: HashMap<Key, RecordEntry> = entries.into_iter().map(|entry| (entry.record.key, entry)).collect();
         let mut entries = Vec::new();
-        for Object { name, .. } in self.inner.disk.list("records/")? {
-            let Some(key) = name.key() else { continue };
-            let Some(entry) = known.remove(&key) else {
-                if let Loaded::Whole(record, used) = self.inner.load(&key)? {
-                    entries.push(RecordEntry::new(record, used));
+        for (key, used) in self.inner.pack.keys()? {
+            entries.extend(match known.remove(&key) {
+                Some(entry) => Some(RecordEntry { used, ..entry }),
+                None => {
+                    let added = self.inner.pack.get(&key, |bytes| Record::decode(&key, bytes))?;
+                    added.and_then(|(record, used)| Some(RecordEntry::new(record?, used)))
                 }
-                continue;
-            };
-            let path = self.inner.disk.path(&name);
-            let used = found(fs::metadata(&path).and_then(|metadata| metadata.modified()));
-            if let Some(used) = used.map_err(CacheError::io("read", &path))? {
-                entries.push(RecordEntry { used, ..entry });
-            }
+            });
         }
         Ok(entries)
     }
@@ -193,11 +189,9 @@ impl Sweep<'_> {
     }
 
     fn records(&mut self, condemned: &[RecordEntry]) -> Result<()> {
-        for entry in condemned {
-            self.remove_object(&ObjectName::record(&entry.record.key))?;
-            self.report.records.push(entry.record.key);
-        }
-        Ok(())
+        self.report.records.extend(condemned.iter().map(|entry| entry.record.key));
+        let condemned: HashSet<Key> = self.report.records.iter().copied().collect();
+        if self.policy.dry_run { Ok(()) } else { self.inner.take_away(|key| condemned.contains(key)) }
     }
 
     fn blobs(&mut self, kept: &[RecordEntry], since: SystemTime) -> Result<()> {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::MutexGuard;
 use std::time::{Duration, SystemTime};
@@ -11,12 +10,11 @@ use super::seal::{Seal, Stamp, protect};
 use super::{Inner, Store};
 use crate::artifact::{Artifact, FileEntry};
 use crate::backend::ObjectName;
-use crate::clock;
 use crate::digest::{Digest, Key};
 use crate::error::{CacheError, Result, found};
 use crate::record::{Outputs, Record};
 
-/// The use of a record is noted (as the modification time of its file) at most this often, since looking up must be cheap.
+/// The use of a record is noted in the pack at most this often, since looking up must be cheap.
 pub(super) const USE_IS_NOTED_EVERY: Duration = Duration::from_secs(3600);
 
 /// The answer to "where are the bytes of this digest".
@@ -38,9 +36,8 @@ impl Store {
         if let Some(record) = self.committer.pending(key) {
             return Ok(Some(record));
         }
-        let Some((record, used)) = self.inner.sound_record(key)? else { return Ok(None) };
-        self.inner.note_use(key, used);
-        Ok(Some(record))
+        let found = self.inner.sound_record(key)?;
+        Ok(found.map(|(record, used)| self.used(key, used, record)))
     }
 
     /// The outputs of [`Store::record`]: all that a run needs of each of thousands of nodes that have one.
@@ -48,9 +45,16 @@ impl Store {
         if let Some(record) = self.committer.pending(key) {
             return Ok(Some(record.outputs));
         }
-        let Some((outputs, used)) = self.inner.sound(key, Record::decode_outputs)? else { return Ok(None) };
-        self.inner.note_use(key, used);
-        Ok(Some(outputs))
+        let found = self.inner.sound(key, Record::decode_outputs)?;
+        Ok(found.map(|(outputs, used)| self.used(key, used, outputs)))
+    }
+
+    /// Notes for gc that what was found is in use.
+    fn used<T>(&self, key: &Key, noted: SystemTime, found: T) -> T {
+        if self.inner.opened.duration_since(noted).is_ok_and(|age| age > USE_IS_NOTED_EVERY) {
+            self.committer.note_use(*key);
+        }
+        found
     }
 
     /// Whether all bytes of the artifact are in the store. Blobs are hashed only if somebody has written to them.
@@ -70,48 +74,17 @@ impl Store {
     }
 }
 
-/// What a record's file holds: the record, or what was asked for of it.
-pub(super) enum Loaded<T = Record> {
-    Absent,
-    Damaged(Stamp),
-    Whole(T, SystemTime),
-}
-
 impl Inner {
-    /// Reads a record and when it was last used; changes nothing.
-    pub(super) fn load(&self, key: &Key) -> Result<Loaded> {
-        self.load_as(key, Record::decode)
-    }
-
-    fn load_as<T>(&self, key: &Key, decode: impl FnOnce(&Key, &[u8]) -> Option<T>) -> Result<Loaded<T>> {
-        let path = self.disk.path(&ObjectName::record(key));
-        let read = || -> io::Result<_> {
-            let mut file = File::open(&path)?;
-            let metadata = file.metadata()?;
-            // One read and no more: records never change, and this is the one thing that a run does for every node.
-            let mut bytes = vec![0; usize::try_from(metadata.len()).unwrap_or(usize::MAX)];
-            file.read_exact(&mut bytes)?;
-            Ok((bytes, metadata))
-        };
-        let Some((bytes, metadata)) = found(read()).map_err(CacheError::io("read", &path))? else {
-            return Ok(Loaded::Absent);
-        };
-        Ok(match decode(key, &bytes) {
-            Some(found) => Loaded::Whole(found, metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH)),
-            None => Loaded::Damaged(Stamp::of(&metadata)),
-        })
-    }
-
     /// Reads a record and sets it aside if it is damaged. Does not count as use.
     pub(super) fn sound_record(&self, key: &Key) -> Result<Option<(Record, SystemTime)>> {
         self.sound(key, Record::decode)
     }
 
-    fn sound<T>(&self, key: &Key, decode: impl FnOnce(&Key, &[u8]) -> Option<T>) -> Result<Option<(T, SystemTime)>> {
-        match self.load_as(key, decode)? {
-            Loaded::Absent => Ok(None),
-            Loaded::Whole(found, used) => Ok(Some((found, used))),
-            Loaded::Damaged(seen) => self.quarantine(ObjectName::record(key), seen).map(|()| None),
+    fn sound<T>(&self, key: &Key, decode: impl Fn(&Key, &[u8]) -> Option<T>) -> Result<Option<(T, SystemTime)>> {
+        match self.pack.get(key, |bytes| decode(key, bytes))? {
+            None => Ok(None),
+            Some((Some(found), used)) => Ok(Some((found, used))),
+            Some((None, _)) => self.set_aside_damaged_records().map(|_| None),
         }
     }
 
@@ -176,13 +149,5 @@ impl Inner {
         let path = self.disk.path(&ObjectName::blob(digest));
         let metadata = found(fs::metadata(&path)).map_err(CacheError::io("read", &path))?;
         Ok(metadata.map(|metadata| (path, metadata)))
-    }
-
-    /// Notes for gc that the record is in use. In a store of another user this cannot be done, which costs nothing but age.
-    fn note_use(&self, key: &Key, noted: SystemTime) {
-        if self.opened.duration_since(noted).is_ok_and(|age| age > USE_IS_NOTED_EVERY) {
-            let _ =
-                File::open(self.disk.path(&ObjectName::record(key))).and_then(|file| file.set_modified(clock::now()));
-        }
     }
 }

@@ -58,11 +58,10 @@ impl Store {
 
     /// All records that are whole. Reading them here does not count as use.
     pub(super) fn record_entries(&self) -> Result<Vec<RecordEntry>> {
-        let names = self.inner.disk.list("records/")?;
-        let entries = names
+        let keys = self.inner.pack.keys()?;
+        let entries = keys
             .par_iter()
-            .filter_map(|object| object.name.key())
-            .map(|key| Ok(self.inner.sound_record(&key)?.map(|(record, used)| RecordEntry::new(record, used))));
+            .map(|(key, _)| Ok(self.inner.sound_record(key)?.map(|(record, used)| RecordEntry::new(record, used))));
         Ok(entries.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <root>/format                 the version of all that follows
-//!        records/ab/<key>       what a key produced, two lines of JSON
+//!        records/pack           what keys produced, two lines of JSON each (pack.rs)
 //!        blobs/ab/<digest>      bytes, read-only, sealed (seal.rs)
 //!        quarantine/…           what was found damaged, under the name it had
 //!        tmp/<session>.…        what a living process has not finished
@@ -12,11 +12,12 @@
 //!        lock                   held shared to add, exclusively to take away
 //! ```
 //!
-//! Invariants. A record never names a blob that was not made durable before it. Nothing is changed in place: objects come
-//! and go by rename. All that is read is verified; what is damaged moves to `quarantine/` and counts as absent.
+//! Invariants. A record never names a blob that was not made durable before it. Nothing is changed in place: blobs come and go
+//! by rename, records are added at the pack's end. All that is read is verified; what is damaged moves to `quarantine/` and
+//! counts as absent.
 //!
 //! Reading order: this file, `lookup` (what is there), `claim` and `folders` (before a task), `ingest` and `commit` (after
-//! it), then `verify`, `gc`, `ls` and `transfer` (upkeep).
+//! it), then `verify`, `gc`, `ls`, `transfer` and `upgrade` (upkeep).
 
 mod claim;
 mod commit;
@@ -28,6 +29,7 @@ mod lookup;
 mod ls;
 mod seal;
 mod transfer;
+mod upgrade;
 mod verify;
 
 pub use claim::Claim;
@@ -48,14 +50,16 @@ use std::time::SystemTime;
 
 use crate::backend::{Backend, Disk, ObjectName};
 use crate::clock;
-use crate::digest::Digest;
+use crate::digest::{Digest, Key};
 use crate::error::{CacheError, Result, found};
 use crate::index::Index;
+use crate::pack::Pack;
+use crate::record::Record;
 use commit::Committer;
 use seal::Stamp;
 
 /// The line in the `format` file of every store that this version reads and writes.
-const FORMAT: &str = "dnc-store 1";
+const FORMAT: &str = "dnc-store 2";
 
 /// What may lie in a folder that is on its way to become a store.
 const OWN: [&str; 9] = ["format", "records", "blobs", "quarantine", "tmp", "claims", "scratch", "index", "lock"];
@@ -73,6 +77,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     disk: Arc<Disk>,
+    pack: Pack,
     opened: SystemTime,
     /// Blobs that this process has hashed, as they were then.
     verified: Mutex<HashMap<Digest, Stamp>>,
@@ -91,6 +96,7 @@ impl Store {
         prepare(&root).map_err(|error| explain(error, &root))?;
         let disk = Disk::open(&root).map_err(|error| explain(error, &root))?;
         let inner = Arc::new(Inner {
+            pack: Pack::new(disk.path(&ObjectName::pack())),
             disk: Arc::new(disk),
             opened: clock::now(),
             verified: Mutex::default(),
@@ -144,9 +150,44 @@ impl Inner {
 
     fn set_aside(&self, name: ObjectName) -> Result<()> {
         if self.disk.quarantine(&name)? {
-            self.set_aside.lock().expect("nothing panics while it holds this lock").push(name);
+            self.note_set_aside(name);
         }
         Ok(())
+    }
+
+    /// Reads the whole pack, moves all that is damaged in it to quarantine, and says how many records were read.
+    fn set_aside_damaged_records(&self) -> Result<u64> {
+        let _taking = self.taking()?;
+        self.pack.forget();
+        let mut damaged = HashMap::new();
+        let keys = self.pack.keys()?;
+        for &(key, _) in &keys {
+            let bytes = self.pack.get(&key, |bytes| Record::decode(&key, bytes).is_none().then(|| bytes.to_vec()))?;
+            damaged.extend(bytes.and_then(|(bytes, _)| Some((key, bytes?))));
+        }
+        let strays = self.pack.strays();
+        let records = damaged.iter().map(|(key, bytes)| (ObjectName::record(key), bytes));
+        for (name, bytes) in records.chain(strays.iter().map(|(place, bytes)| (ObjectName::stray(*place), bytes))) {
+            self.disk.put(&name.quarantined(), bytes)?;
+            self.note_set_aside(name);
+        }
+        if !damaged.is_empty() || !strays.is_empty() {
+            self.take_away(|key| damaged.contains_key(key))?;
+        }
+        Ok(keys.len() as u64)
+    }
+
+    /// Takes the records of these keys away, and whatever else the pack can do without. The caller holds what
+    /// [`Inner::taking`] gives.
+    fn take_away(&self, go: impl Fn(&Key) -> bool) -> Result<()> {
+        match self.pack.without(go)? {
+            Some(bytes) => self.disk.put_open_ended(&ObjectName::pack(), &bytes),
+            None => Ok(()),
+        }
+    }
+
+    fn note_set_aside(&self, name: ObjectName) {
+        self.set_aside.lock().expect("nothing panics while it holds this lock").push(name);
     }
 }
 
@@ -159,6 +200,7 @@ fn prepare(root: &Path) -> Result<()> {
     let format = root.join("format");
     match found(fs::read_to_string(&format)).map_err(CacheError::io("read", &format))? {
         Some(line) if line.trim_end() == FORMAT => return Ok(()),
+        Some(line) if line.trim_end() == upgrade::FROM => return upgrade::upgrade(root),
         Some(line) => {
             let found = line.lines().next().unwrap_or_default().to_owned();
             return Err(CacheError::Format { path: root.to_owned(), found, known: FORMAT });
@@ -178,8 +220,12 @@ fn prepare(root: &Path) -> Result<()> {
     let lock = root.join("lock");
     File::options().append(true).create(true).open(&lock).map_err(CacheError::io("create", lock))?;
     // The format comes last: a folder that has it has all the rest.
+    write_format(&Disk::open(root)?)
+}
+
+fn write_format(disk: &Disk) -> Result<()> {
     let line = ObjectName::new("format").expect("a plain name");
-    Disk::open(root)?.put(&line, format!("{FORMAT}\n").as_bytes())
+    disk.put(&line, format!("{FORMAT}\n").as_bytes())
 }
 
 /// A refusal to write while opening means that the folder as a whole is not ours to write.

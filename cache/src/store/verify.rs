@@ -62,16 +62,11 @@ impl Store {
             progress(done.fetch_add(object.size, Ordering::Relaxed) + object.size, bytes);
             Ok(())
         })?;
-        let records = disk.list("records/")?;
-        let dangling = records.par_iter().filter_map(|object| object.name.key()).map(|key| self.dangling(&key));
+        let records = self.inner.set_aside_damaged_records()?;
+        let keys = self.inner.pack.keys()?;
+        let dangling = keys.par_iter().map(|(key, _)| self.dangling(key));
         let dangling = dangling.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-        Ok(VerifyReport {
-            blobs: blobs.len() as u64,
-            bytes,
-            records: records.len() as u64,
-            quarantined: self.set_aside(),
-            dangling,
-        })
+        Ok(VerifyReport { blobs: blobs.len() as u64, bytes, records, quarantined: self.set_aside(), dangling })
     }
 
     fn dangling(&self, key: &Key) -> Result<Option<Dangling>> {
