@@ -50,8 +50,8 @@ fn blob_of(project: &Project, output: &str) -> PathBuf {
     let nodes = run["nodes"].as_array().expect("nodes");
     let key = nodes.iter().find(|entry| entry["node"] == node).expect("it is there")["key"].as_str().expect("a key");
     let pack = project.read(".dnc/store/records/pack");
-    let records = pack.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("it is JSON"));
-    let record = records.filter(|record| record["key"] == *key).last().expect("it has a record");
+    let mut records = pack.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("it is JSON"));
+    let record = records.rfind(|record| record["key"] == *key).expect("it has a record");
     let name = output.split('.').nth(1).expect("node.output");
     let digest = record["outputs"][name]["files"][0]["digest"].as_str().expect("a digest").to_owned();
     project.path().join(format!(".dnc/store/blobs/{}/{digest}", &digest[..2]))

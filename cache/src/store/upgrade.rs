@@ -40,7 +40,9 @@ pub(super) fn upgrade(root: &Path) -> Result<()> {
             pack.add(&record.encode(), vec![key], used)?;
         }
     }
-    durable::sync(root, &[pack.path().to_owned(), root.join("records")])?;
+    if !pack.keys()?.is_empty() {
+        durable::sync(root, &[pack.path().to_owned(), root.join("records")])?;
+    }
     write_format(&disk)?;
     for object in objects.iter().filter(|object| object.name.key().is_some()) {
         disk.remove(&object.name)?;
