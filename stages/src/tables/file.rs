@@ -29,6 +29,10 @@ const ARROW_TRAILER: usize = 10;
 /// Stands before the length of a message, since Arrow 0.15.
 const CONTINUATION: [u8; 4] = [0xff; 4];
 
+/// How many bytes a compressed byte of a column can stand for: Zstandard writes a block of 128 KiB of one value in four
+/// bytes, and LZ4 less.
+const MOST_EXPANSION: usize = 1 << 15;
+
 /// Rows of a Parquet row group. Fixed, so that the bytes do not hang on a library's default.
 const ROW_GROUP: usize = 1 << 20;
 
@@ -228,9 +232,15 @@ fn slice(buffer: &Buffer, block: &Block) -> Result<Buffer, Failure> {
         Some(dictionary) => dictionary.data(),
         None => message.header_as_record_batch(),
     };
+    let is_compressed = batch.is_some_and(|batch| batch.compression().is_some());
     for part in batch.and_then(|batch| batch.buffers()).into_iter().flatten() {
-        let end = usize::try_from(part.offset())?.checked_add(usize::try_from(part.length())?);
-        end.filter(|&end| end <= body).ok_or("a column lies outside its block")?;
+        let (offset, length) = (usize::try_from(part.offset())?, usize::try_from(part.length())?);
+        let end = offset.checked_add(length).filter(|&end| end <= body).ok_or("a column lies outside its block")?;
+        // Memory is taken for what is claimed before a byte of it is there.
+        let claim = block[head..][offset..end].first_chunk().map_or(0, |claim| i64::from_le_bytes(*claim));
+        if is_compressed && claim > length.saturating_mul(MOST_EXPANSION) as i64 {
+            return Err(format!("a column claims {claim} bytes in {length}").into());
+        }
     }
     Ok(block)
 }
@@ -298,4 +308,59 @@ pub(super) fn batch(schema: &SchemaRef, columns: Vec<arrow::array::ArrayRef>) ->
 /// The schema of a table without its rows; `None` if the file is no table.
 pub fn schema_of(path: &Path) -> Result<Option<Schema>, StageError> {
     Ok(TableFile::open(path)?.map(|file| file.schema.as_ref().clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, StringArray};
+    use arrow::ipc::CompressionType;
+    use arrow::ipc::writer::IpcWriteOptions;
+
+    use super::*;
+
+    /// A table of 1,000 equal texts as pandas and polars compress it.
+    fn compressed(codec: CompressionType) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("list.feather");
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["cat/1.png"; 1000]));
+        let batch = RecordBatch::try_from_iter([("image", texts)]).unwrap();
+        let options = IpcWriteOptions::default().try_with_compression(Some(codec)).unwrap();
+        let file = File::create(&path).unwrap();
+        let mut writer = FileWriter::try_new_with_options(file, batch.schema_ref(), options).unwrap();
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+        (folder, path)
+    }
+
+    fn texts(path: &Path) -> Result<Vec<ArrayRef>, StageError> {
+        let mut columns = Vec::new();
+        batches_of(path, |_| true, &mut |batch| {
+            columns.push(batch.column(0).clone());
+            Ok(())
+        })?;
+        Ok(columns)
+    }
+
+    #[test]
+    fn compressed_columns_are_read() {
+        for codec in [CompressionType::LZ4_FRAME, CompressionType::ZSTD] {
+            let (_folder, path) = compressed(codec);
+            assert!(std::fs::metadata(&path).unwrap().len() < 9000);
+            let expected: ArrayRef = Arc::new(StringArray::from(vec!["cat/1.png"; 1000]));
+            assert_eq!(texts(&path).unwrap(), [expected]);
+        }
+    }
+
+    #[test]
+    fn a_column_that_claims_more_than_it_can_hold_is_refused() {
+        let (_folder, path) = compressed(CompressionType::LZ4_FRAME);
+        let mut bytes = std::fs::read(&path).unwrap();
+        // The texts take 9,000 bytes; behind the claim begins a frame of LZ4.
+        let claim = [&9000_i64.to_le_bytes()[..], &[0x04, 0x22, 0x4d, 0x18]].concat();
+        let place = bytes.windows(12).position(|window| window == claim).unwrap();
+        bytes[place..place + 8].copy_from_slice(&(1_i64 << 50).to_le_bytes());
+        std::fs::write(&path, bytes).unwrap();
+        let StageError::File { source, .. } = texts(&path).unwrap_err() else { panic!("it is the file's fault") };
+        assert!(source.to_string().starts_with("a column claims 1125899906842624 bytes in "), "{source}");
+    }
 }
