@@ -100,6 +100,23 @@ mod opening {
     }
 
     #[test]
+    fn a_store_of_the_format_before_without_records_is_opened() {
+        let (_folder, store) = new_store();
+        let root = store.root().to_owned();
+        let format = root.join("format");
+        fs::remove_file(&format).unwrap();
+        fs::write(&format, "dnc-store 1\n").unwrap();
+        assert_eq!(
+            message(&root),
+            "The store `ROOT` has format `dnc-store 1`, but this version reads `dnc-store 2`",
+            "not while a process has it open that may know no pack"
+        );
+        drop(store);
+        Store::open(&root).unwrap();
+        assert_eq!(fs::read_to_string(format).unwrap(), "dnc-store 2\n");
+    }
+
+    #[test]
     fn a_store_that_was_interrupted_in_its_making_is_completed() {
         let (_folder, store) = new_store();
         let root = store.root().to_owned();
