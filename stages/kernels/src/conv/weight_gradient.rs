@@ -36,7 +36,7 @@ pub(crate) fn weight_gradient(level: Level, gather: Gather, groups: usize, dy: &
     // one, which then reads the input once for each part and gets no more of them than that.
     let matrices = groups * taps;
     let (slices, columns_apart) = match matrices {
-        1 => (PARTS.div_ceil(parts).min(panels.len()), true),
+        1 => ((PARTS / parts).min(panels.len()), true),
         _ => ((2 * PARTS).div_ceil(parts).min(matrices), false),
     };
     let mut sums = vec![0.0; parts * length];

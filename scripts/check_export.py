@@ -1,0 +1,114 @@
+"""What `dnc-run export` writes, tried in PyTorch: each backbone's README is followed to the letter, and the embeddings that PyTorch then
+computes are compared with those of `dnc-run`'s own `embed` node on the same pictures.
+
+usage: check_export.py TARGET/release/dnc-run [BACKBONE ...]
+
+Needs numpy, Pillow, pyarrow, torch and safetensors, and each network's published code: torchvision, efficientnet_lite_pytorch, timm,
+pretrainedmodels. Pictures have the size that the network scales to, so that no two libraries' ways of scaling are compared. The weights
+are drawn at random. The product never runs this.
+"""
+import json, os, re, subprocess, sys, tempfile
+
+import numpy as np
+import pyarrow.ipc
+import torch
+from PIL import Image
+
+BACKBONES = ["resnet18", "resnet50", "efficientnet_lite0", "bn_inception", "vit_small_patch16"]
+# Of unit vectors.
+TOLERANCE = 1e-3
+
+MANIFEST = """
+name = "export"
+seed = 0
+
+[stage.decode]
+dataset = "folder"
+root = "images"
+split = { train = 0.5 }
+
+[stage.init]
+in = { images = "decode" }
+backbone = "BACKBONE"
+dimension = 24
+
+[stage.embed]
+in = { images = "decode", model = "init" }
+"""
+
+
+def pictures(folder, side=256, count=6):
+    """Smooth noise, half of it in each of two classes."""
+    random = np.random.default_rng(0)
+    for number in range(count):
+        small = Image.fromarray(random.integers(0, 256, (9, 9, 3), dtype="u1"))
+        path = os.path.join(folder, "images", "ab"[number % 2], f"{number}.png")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        small.resize((side, side), Image.BICUBIC).save(path)
+
+
+def embeddings(folder):
+    """What the node `embed` left in the store, by the picture's number."""
+    with open(os.path.join(folder, "runs/export/1/run.json")) as file:
+        run = json.load(file)
+    rows = {}
+    for node, columns in [("decode", ["id", "source"]), ("embed", ["id", "vector"])]:
+        key = next(found["key"] for found in run["nodes"] if found["node"] == node)
+        with open(os.path.join(folder, ".dnc/store/records", key[:2], key)) as file:
+            record = json.loads(file.readline())  # behind it its seal
+        for artifact in record["outputs"].values():
+            for blob in artifact["files"]:
+                path = os.path.join(folder, ".dnc/store/blobs", blob["digest"][:2], blob["digest"])
+                with open(path, "rb") as file:
+                    if file.read(6) != b"ARROW1":
+                        continue
+                found = pyarrow.ipc.open_file(path).read_all()
+                if set(columns) <= set(found.column_names):
+                    for row in found.select(columns).to_pylist():
+                        rows.setdefault(row["id"], {}).update(row)
+    return {row["source"]: row["vector"] for row in rows.values()}
+
+
+def check(backbone, dnc):
+    with tempfile.TemporaryDirectory() as folder:
+        def run(*arguments):
+            subprocess.run([dnc, *arguments], cwd=folder, check=True, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+        with open(os.path.join(folder, "export.toml"), "w") as file:
+            file.write(MANIFEST.replace("BACKBONE", backbone))
+        pictures(folder)
+        run("export.toml")
+        run("export", "export", "exported")
+        ours = embeddings(folder)
+
+        exported = os.path.join(folder, "exported")
+        with open(os.path.join(exported, "model.json")) as file:
+            card = json.load(file)
+        with open(os.path.join(exported, "README.md")) as file:
+            code = re.search(r"```python\n(.*?)```", file.read(), re.S).group(1)
+        images = []
+        for source in ours:
+            pixels = np.asarray(Image.open(os.path.join(folder, "images", source)).convert("RGB"), dtype="f4")
+            assert min(pixels.shape[:2]) == card["resize"], f"`{backbone}` scales to {card['resize']}"
+            top = (card["resize"] - card["crop"]) // 2
+            pixels = pixels[top:top + card["crop"], top:top + card["crop"]]
+            pixels = pixels[..., ::-1] if card["channels"] == "bgr" else pixels
+            images.append((pixels - np.array(card["mean"], "f4")) / np.array(card["std"], "f4"))
+        images = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
+        names = {"images": images}
+        os.chdir(exported)
+        with torch.no_grad():
+            exec(code, names)
+        os.chdir("/")
+        difference = np.abs(names["embeddings"].numpy() - np.array(list(ours.values()), "f4")).max()
+        print(f"{backbone:20} {len(images)} images, largest difference {difference:.2e}", flush=True)
+        return difference <= TOLERANCE
+
+
+def main():
+    dnc = os.path.abspath(sys.argv[1])
+    results = [check(backbone, dnc) for backbone in sys.argv[2:] or BACKBONES]
+    sys.exit(0 if all(results) else 1)
+
+
+main()
