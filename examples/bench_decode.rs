@@ -1,5 +1,5 @@
-//! How long a folder of generated JPEG files takes to be decoded by `dnc-run`: at first, again, and after ten more files;
-//! with the most memory that each took. Half as many files tell whether time is linear in their number.
+//! How long a folder of generated JPEG files takes to be decoded by `dnc-run`: at first, again, and with ten more files
+//! here and there; with the most memory that each took. Half as many files tell whether time is linear in their number.
 //!
 //! usage: `bench_decode [PATTERN] [--images N]`, by default 12,000 images of 500 × 500, brought to 96 × 96; `bench_data` must
 //! be told to `make bench` too, since it builds `dnc-run`
@@ -29,16 +29,25 @@ fn main() -> Result<()> {
     let program =
         env::current_exe()?.parent().and_then(Path::parent).context("An example lies in a folder")?.join("dnc-run");
     ensure!(program.is_file(), "Build `{}` first", program.display());
+    let project = tempfile::tempdir()?;
+    let project = project.path();
+    let manifest = "name = \"bench\"\n[stage.decode]\ndataset = \"folder\"\nroot = \"images\"\n\
+                    resize = { exact = [96, 96] }\nsplit = { train = 0.5 }\n";
+    fs::write(project.join("bench.toml"), manifest)?;
+    let mut begin = 0;
     for images in [images / 2, images] {
-        let project = tempfile::tempdir()?;
-        generate(project.path(), 0..images)?;
-        let manifest = "name = \"bench\"\n[stage.decode]\ndataset = \"folder\"\nroot = \"images\"\n\
-                        resize = { exact = [96, 96] }\nsplit = { train = 0.5 }\n";
-        fs::write(project.path().join("bench.toml"), manifest)?;
-        measure(&bench, &program, project.path(), images, "first")?;
-        measure(&bench, &program, project.path(), images, "again")?;
-        generate(project.path(), images..images + ADDED)?;
-        measure(&bench, &program, project.path(), images, "ten_more")?;
+        (begin..images).into_par_iter().try_for_each(|number| generate(number, &place(project, number)))?;
+        begin = images;
+        measure(&bench, &program, project, images, "first")?;
+        measure(&bench, &program, project, images, "again")?;
+        let added: Vec<PathBuf> =
+            (0..ADDED).map(|number| place(project, number * images / ADDED).with_extension("new.jpg")).collect();
+        added.iter().zip(images..).try_for_each(|(path, number)| generate(number, path))?;
+        measure(&bench, &program, project, images, "ten_more")?;
+        added.iter().try_for_each(fs::remove_file)?;
+        // The larger folder is to be decoded from scratch.
+        fs::remove_dir_all(project.join(".dnc"))?;
+        fs::remove_dir_all(project.join("runs"))?;
     }
     Ok(())
 }
@@ -72,20 +81,24 @@ fn peak_mib(process: u32) -> Option<u64> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? / 1024)
 }
 
-/// Writes the images with these numbers: smooth waves with some grain, about 25 kB each.
-fn generate(project: &Path, numbers: std::ops::Range<usize>) -> Result<()> {
-    numbers.into_par_iter().try_for_each(|number| {
-        let folder: PathBuf = project.join(format!("images/{:06}", number / PER_CLASS));
-        fs::create_dir_all(&folder)?;
-        let (across, down) = (0.01 + (number % 97) as f32 * 1e-3, 0.01 + (number % 89) as f32 * 1e-3);
-        let image = RgbImage::from_fn(SIDE, SIDE, |x, y| {
-            let grain = (x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503) ^ number as u32) % 16;
-            let wave = |phase: f32| 128.0 + 100.0 * (x as f32 * across + phase).sin() * (y as f32 * down).cos();
-            Rgb([0.0, 2.0, 4.0].map(|phase| wave(phase) as u8 + grain as u8))
-        });
-        let mut bytes = Vec::new();
-        JpegEncoder::new_with_quality(&mut bytes, 75).encode_image(&image)?;
-        fs::write(folder.join(format!("{number:06}.jpg")), bytes)?;
-        Ok(())
-    })
+/// Where the image of this number lies.
+fn place(project: &Path, number: usize) -> PathBuf {
+    project.join(format!("images/{:06}/{number:06}.jpg", number / PER_CLASS))
+}
+
+/// Writes the image of this number: smooth waves with some grain, about 25 kB.
+fn generate(number: usize, path: &Path) -> Result<()> {
+    let (across, down) = (0.01 + (number % 97) as f32 * 1e-3, 0.01 + (number % 89) as f32 * 1e-3);
+    let columns: Vec<[f32; 3]> =
+        (0..SIDE).map(|x| [0.0, 2.0, 4.0].map(|phase| 100.0 * (x as f32 * across + phase).sin())).collect();
+    let rows: Vec<f32> = (0..SIDE).map(|y| (y as f32 * down).cos()).collect();
+    let image = RgbImage::from_fn(SIDE, SIDE, |x, y| {
+        let grain = (x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503) ^ number as u32) % 16;
+        Rgb(columns[x as usize].map(|wave| (128.0 + wave * rows[y as usize]) as u8 + grain as u8))
+    });
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, 75).encode_image(&image)?;
+    fs::create_dir_all(path.parent().context("An image lies in a folder")?)?;
+    fs::write(path, bytes)?;
+    Ok(())
 }

@@ -8,6 +8,7 @@
 //! A file that changed so recently that it could change once more within the same tick of the clock, and then show the same
 //! stat with other bytes, is not written into the list (git calls such entries racy).
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -98,6 +99,18 @@ impl Index {
         Ok(SourceDigest { digest, files: stats().count() as u64, bytes: stats().map(|stat| stat.size).sum(), hashed })
     }
 
+    /// What is known of the files below `path`, as the last [`Index::digest_path`] left it. Nothing is hashed.
+    ///
+    /// # Errors
+    /// If the path does not exist or the list cannot be read.
+    pub fn known_files(&self, path: impl AsRef<Path>) -> Result<KnownFiles> {
+        let root = fs::canonicalize(path.as_ref()).map_err(CacheError::io("find", path.as_ref()))?;
+        let list = self.disk.get(&list_name(&root))?.unwrap_or_default();
+        let known = List::decode(&list).filter(|list| list.root == root).map_or(Vec::new(), |list| list.files);
+        let files = known.into_iter().map(|Known { path, stat, digest }| (path.to_owned(), (stat, digest)));
+        Ok(KnownFiles { files: files.collect(), root })
+    }
+
     /// Removes the lists of inputs that are no longer there.
     pub(crate) fn gc(&self) -> Result<()> {
         for object in self.disk.list("index/")? {
@@ -107,6 +120,22 @@ impl Index {
             }
         }
         Ok(())
+    }
+}
+
+/// Digests of the files below an input.
+#[derive(Clone, Debug, Default)]
+pub struct KnownFiles {
+    root: PathBuf,
+    files: HashMap<String, (Stat, Digest)>,
+}
+
+impl KnownFiles {
+    /// The digest of the file at `path`, relative to the input, if it is known and the file has not changed since.
+    pub fn digest(&self, path: &Path) -> Option<Digest> {
+        let (stat, digest) = self.files.get(path.to_str()?)?;
+        let metadata = fs::metadata(self.root.join(path)).ok()?;
+        (Stat::of(&metadata) == *stat).then_some(*digest)
     }
 }
 
@@ -245,6 +274,19 @@ mod tests {
     /// As if the files had lain there for a while.
     fn later(index: &Index, path: &Path) -> SourceDigest {
         index.digest_path_at(path, clock::now() + 2 * TICK).unwrap()
+    }
+
+    #[test]
+    fn a_known_file_tells_its_digest_until_it_changes() {
+        let (_folder, index, input) = index_and_input();
+        assert_eq!(index.known_files(&input).unwrap().digest(Path::new("list")), None);
+        later(&index, &input);
+        let known = index.known_files(&input).unwrap();
+        assert_eq!(known.digest(Path::new("cats/1.png")), Some(Digest::of(b"a cat")));
+        assert_eq!(known.digest(Path::new("cats/3.png")), None);
+        fs::write(input.join("cats/1.png"), "a dog").unwrap();
+        assert_eq!(known.digest(Path::new("cats/1.png")), None);
+        assert_eq!(known.digest(Path::new("cats/2.png")), Some(Digest::of(b"a cat")));
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub use artifact::{Artifact, FileEntry};
 pub use backend::{Backend, Disk, Memory, Object, ObjectName};
 pub use digest::{Digest, Hasher, Key};
 pub use error::{CacheError, Result};
-pub use index::{Index, SourceDigest};
+pub use index::{Index, KnownFiles, SourceDigest};
 pub use record::{Outputs, Record};
 pub use store::{
     Blob, Claim, Dangling, GcPolicy, GcReport, Listing, RecordEntry, Store, TaskFolder, TransferReport, VerifyReport,

@@ -7,13 +7,15 @@ use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, LazyLock, Mutex, Once};
 
-use dnc_cache::{Artifact, Blob, CacheError, Claim, Digest, Outputs, Record, Store, TaskFolder};
-use dnc_stages::StageError;
-use dnc_stages::context::{AmbientValues, Context, InputArtifact, InputFile, Observer, Surroundings, Written};
+use dnc_cache::{Artifact, Blob, CacheError, Claim, Digest, FileEntry, KnownFiles, Outputs, Record, Store, TaskFolder};
+use dnc_stages::context::{
+    AmbientValues, Context, EarlierArtifact, InputArtifact, InputFile, Observer, Surroundings, Written,
+};
 use dnc_stages::device::DeviceChoice;
-use dnc_stages::stage::{Columns, Job, Output};
+use dnc_stages::stage::{Job, Output};
+use dnc_stages::{Kind, StageError};
 
 use super::share::Share;
 use super::task::Task;
@@ -135,7 +137,9 @@ fn try_attempt(
     }
     let Some(inputs) = open_inputs(store, &work.inputs)? else { return Ok(Attempt::InputLost) };
 
-    let earlier = open_earlier(store, &work)?;
+    let earlier = find_earlier(store, &work)?;
+    let digests = LazyLock::new(|| known_digests(store, &work.sources));
+    let known_digest = |path: &Path| digest_among(&digests, path);
     let scratch = || store.scratch(&work.task.key).map_err(io::Error::other);
     let mut run = |share: &Arc<Share>| -> Result<Outputs, Failure> {
         let folders: Mutex<Vec<TaskFolder>> = Mutex::default();
@@ -151,7 +155,8 @@ fn try_attempt(
             ambient: work.ambient,
             device: work.device,
             threads: share.most(),
-            earlier: earlier.clone(),
+            earlier: earlier.iter().map(|(name, stored)| (name.clone(), opened(store, stored))).collect(),
+            known_digest: &known_digest,
             folder: &folder,
             scratch: &scratch,
             observer,
@@ -159,7 +164,7 @@ fn try_attempt(
         };
         let written = run_caught(pool, share, work.job, surroundings)?;
         // A worker's own thread hashes alone; what took many threads to make is worth as many to hash.
-        pool.run(share, || take_in(store, work.job, written)).map_err(no_threads)?
+        pool.run(share, || take_in(store, work.job, written, &earlier)).map_err(no_threads)?
     };
     if work.verify {
         let alone = run(&Arc::new(Share::fixed(1)))?;
@@ -225,21 +230,50 @@ pub(crate) fn verified_files(store: &Store, artifact: &Artifact) -> Result<Optio
     Ok(Some(files))
 }
 
-/// What the node left when only its files outside the store were others, if its stage wants that and all of it is there.
-/// A node that is forced to run, or run to be compared, has to do without.
-fn open_earlier(store: &Store, work: &Work<'_>) -> Result<BTreeMap<String, InputArtifact>, CacheError> {
+/// What the node left when only its files outside the store were others, by output, if its stage wants that and all of it
+/// is there, as far as a look from outside tells. A node that is forced to run, or run to be compared, has to do without.
+fn find_earlier(store: &Store, work: &Work<'_>) -> Result<BTreeMap<String, (Kind, Artifact)>, CacheError> {
     let fitting = |previous: &&Fingerprint| previous.only_sources_differ(&work.task.fingerprint);
     let wanted = work.job.resources().earlier && !work.forced && !work.verify;
     let Some(previous) = work.previous.as_ref().filter(|_| wanted).filter(fitting) else { return Ok(BTreeMap::new()) };
-    let Some(record) = store.record(&previous.key())? else { return Ok(BTreeMap::new()) };
-    let mut incoming = BTreeMap::new();
+    let Some(mut record) = store.record(&previous.key())? else { return Ok(BTreeMap::new()) };
+    let mut earlier = BTreeMap::new();
     for Output { name, kind } in work.job.ports().outputs {
-        let Some(stored) = record.outputs.get(&name) else { return Ok(BTreeMap::new()) };
-        let artifact = InputArtifact { node: work.node.to_owned(), kind, files: Vec::new(), columns: Columns::All };
-        incoming.insert(name, vec![Incoming { artifact, stored: stored.clone() }]);
+        if let Some(stored) = record.outputs.remove(&name)
+            && store.present(&stored)?
+        {
+            earlier.insert(name, (kind, stored));
+        }
     }
-    let opened = open_inputs(store, &incoming)?.unwrap_or_default();
-    Ok(opened.into_iter().filter_map(|(name, artifacts)| Some((name, artifacts.into_iter().next()?))).collect())
+    Ok(earlier)
+}
+
+fn opened<'run>(store: &'run Store, (kind, stored): &'run (Kind, Artifact)) -> EarlierArtifact<'run> {
+    let verified = move |name: &str| {
+        let Some(entry) = entry_of(stored, name) else { return Ok(None) };
+        match store.blob(&entry.digest).map_err(io::Error::other)? {
+            Blob::Present(path) => Ok(Some(path)),
+            Blob::Missing | Blob::Rotten => Ok(None),
+        }
+    };
+    let names = stored.files().iter().map(|file| file.path.clone()).collect();
+    EarlierArtifact { kind: *kind, names, verified: Arc::new(verified) }
+}
+
+fn entry_of<'a>(artifact: &'a Artifact, name: &str) -> Option<&'a FileEntry> {
+    let files = artifact.files();
+    files.binary_search_by(|file| file.path.as_str().cmp(name)).ok().map(|place| &files[place])
+}
+
+/// What the index knows of the files below each source. It spares reading and nothing else: without it, files are read.
+fn known_digests(store: &Store, sources: &BTreeMap<String, PathBuf>) -> Vec<(PathBuf, KnownFiles)> {
+    let index = store.index();
+    sources.values().filter_map(|root| Some((root.clone(), index.known_files(root).ok()?))).collect()
+}
+
+fn digest_among(known: &[(PathBuf, KnownFiles)], path: &Path) -> Option<[u8; 32]> {
+    let digest = known.iter().find_map(|(root, files)| files.digest(path.strip_prefix(root).ok()?));
+    digest.map(|digest| *digest.as_bytes())
 }
 
 /// Takes every declared output into the store.
@@ -247,6 +281,7 @@ fn take_in(
     store: &Store,
     job: &dyn Job,
     mut written: BTreeMap<String, Written>,
+    earlier: &BTreeMap<String, (Kind, Artifact)>,
 ) -> Result<BTreeMap<String, Artifact>, Failure> {
     let mut outputs = BTreeMap::new();
     for output in job.ports().outputs {
@@ -254,7 +289,16 @@ fn take_in(
             return Err(Failure::Message(format!("It did not write its output `{}`", output.name)));
         };
         let facets = written.facets.into_iter().map(|(name, bytes)| (name, Digest::from_bytes(bytes))).collect();
-        outputs.insert(output.name, store.ingest(&written.folder, facets)?);
+        let mut kept = Vec::with_capacity(written.kept.len());
+        for (name, there) in written.kept {
+            let entry = earlier.get(&output.name).and_then(|(_, stored)| entry_of(stored, &there));
+            let Some(entry) = entry else {
+                let message = format!("It kept `{there}`, which was not there (a defect, please report it)");
+                return Err(Failure::Message(message));
+            };
+            kept.push(FileEntry { path: name, ..entry.clone() });
+        }
+        outputs.insert(output.name, store.ingest_beside(&written.folder, kept, facets)?);
     }
     Ok(outputs)
 }

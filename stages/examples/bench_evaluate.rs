@@ -109,6 +109,7 @@ fn context<'run>(
         scratch: folder,
         observer: &Silent,
         earlier: BTreeMap::new(),
+        known_digest: &|_| None,
         cancelled,
     })
 }

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Device;
@@ -47,7 +48,9 @@ pub struct Surroundings<'run> {
     pub threads: usize,
     /// What this node left when only its files outside the store were others, where the stage asked for that
     /// ([`Resources::earlier`](crate::stage::Resources)) and it is still there.
-    pub earlier: BTreeMap<String, InputArtifact>,
+    pub earlier: BTreeMap<String, EarlierArtifact<'run>>,
+    /// The BLAKE3 digest of a file below a source, where it is known without reading the file.
+    pub known_digest: KnownDigest<'run>,
     /// Makes a private, empty folder, for an output or to work in. It goes when the node is done.
     pub folder: MakeFolder<'run>,
     /// Gives the folder that outlives a kill and is there again when the same task is tried anew.
@@ -60,6 +63,9 @@ pub struct Surroundings<'run> {
 
 /// Makes a folder, or finds it.
 pub type MakeFolder<'run> = &'run (dyn Fn() -> io::Result<PathBuf> + Sync);
+
+/// Tells the digest of a file's bytes, where they are known and unchanged.
+pub type KnownDigest<'run> = &'run (dyn Fn(&Path) -> Option<[u8; 32]> + Sync);
 
 /// The ambient values that a stage declared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,11 +120,46 @@ impl InputArtifact {
     }
 }
 
+/// An output as the node left it before. Its files are verified when they are asked for, so that those which are only
+/// kept are not read.
+#[derive(Clone)]
+pub struct EarlierArtifact<'run> {
+    /// What it holds.
+    pub kind: Kind,
+    /// The names of its files, sorted. They are there, as far as a look from outside tells.
+    pub names: Vec<String>,
+    /// Where the verified bytes of the file of this name lie; `None` where they are not what they were.
+    pub verified: Verified<'run>,
+}
+
+/// Verifies a file of an artifact, by name.
+pub type Verified<'run> = Arc<dyn Fn(&str) -> io::Result<Option<PathBuf>> + Send + Sync + 'run>;
+
+impl EarlierArtifact<'_> {
+    /// The files with these names alone, verified; `None` where one of them is not there or not what it was.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn input(&self, names: &[&str]) -> Result<Option<InputArtifact>, StageError> {
+        let mut files = Vec::with_capacity(names.len());
+        for &name in names {
+            let verified = (self.verified)(name).map_err(|source| StageError::file("read", Path::new(name), source))?;
+            let Some(path) = verified else { return Ok(None) };
+            files.push(InputFile { name: name.to_owned(), path });
+        }
+        let node = "an earlier run".to_owned();
+        Ok(Some(InputArtifact { node, kind: self.kind, files, columns: Columns::All }))
+    }
+}
+
 /// An output as the stage left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     /// The folder that holds its files.
     pub folder: PathBuf,
+    /// Files that are also part of the output although they are not in the folder: by name, the file of the same output of
+    /// the earlier run that each is.
+    pub kept: BTreeMap<String, String>,
     /// Logical digests of its parts: for a table, BLAKE3 of each column's decoded values.
     pub facets: BTreeMap<String, [u8; 32]>,
 }
@@ -162,8 +203,24 @@ impl<'run> Context<'run> {
 
     /// The output called `output` as this node left it when only its files outside the store were others. It may save
     /// work but must not change what is written.
-    pub fn earlier(&self, output: &str) -> Option<&InputArtifact> {
+    pub fn earlier(&self, output: &str) -> Option<&EarlierArtifact<'run>> {
         self.surroundings.earlier.get(output)
+    }
+
+    /// Takes the file called `earlier` of [`earlier`](Self::earlier) into the output called `output` as its file `name`.
+    ///
+    /// # Errors
+    /// The output's folder cannot be made.
+    pub fn keep(&mut self, output: &str, name: &str, earlier: &str) -> Result<(), StageError> {
+        self.output(output)?;
+        let written = self.written.get_mut(output).expect("the line above made it");
+        written.kept.insert(name.to_owned(), earlier.to_owned());
+        Ok(())
+    }
+
+    /// What tells the digest of a file below a source without reading it, where that is known.
+    pub fn known_digest(&self) -> KnownDigest<'run> {
+        self.surroundings.known_digest
     }
 
     /// The resolved path of the file or folder that the parameter `param` names.
@@ -250,7 +307,10 @@ impl<'run> Context<'run> {
             return Ok(written.folder.clone());
         }
         let folder = self.folder()?;
-        self.written.insert(name.to_owned(), Written { folder: folder.clone(), facets: BTreeMap::new() });
+        self.written.insert(
+            name.to_owned(),
+            Written { folder: folder.clone(), kept: BTreeMap::new(), facets: BTreeMap::new() },
+        );
         Ok(folder)
     }
 

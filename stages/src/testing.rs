@@ -8,7 +8,9 @@ use std::sync::atomic::AtomicBool;
 
 use tempfile::TempDir;
 
-use crate::context::{AmbientValues, Context, InputArtifact, InputFile, Observer, Surroundings, Written};
+use crate::context::{
+    AmbientValues, Context, EarlierArtifact, InputArtifact, InputFile, Observer, Surroundings, Written,
+};
 use crate::device::DeviceChoice;
 use crate::error::StageError;
 use crate::stage::{Columns, Stage};
@@ -20,6 +22,8 @@ pub(crate) struct Workshop {
     pub(crate) ambient: AmbientValues,
     /// What a stage finds of an earlier run.
     pub(crate) earlier: BTreeMap<String, InputArtifact>,
+    /// Whether digests of files are known before they are read.
+    pub(crate) knows_digests: bool,
     /// Lines that stages wrote to their logs.
     pub(crate) log: Lines,
 }
@@ -44,7 +48,7 @@ impl Workshop {
         let ambient =
             AmbientValues { seed: Some(0), round: Some(0), learners: Some(1), previous_learners: None, learner: None };
         let folder = TempDir::new().expect("a temporary folder can be made");
-        Self { folder, ambient, earlier: BTreeMap::new(), log: Lines::default() }
+        Self { folder, ambient, earlier: BTreeMap::new(), knows_digests: false, log: Lines::default() }
     }
 
     /// The folder, for files that a stage reads from outside the store.
@@ -75,20 +79,32 @@ impl Workshop {
             tempfile::Builder::new().prefix(S::NAME).tempdir_in(self.path()).expect("a folder can be made").keep();
         let folder = || Ok(tempfile::tempdir_in(&home)?.keep());
         let cancelled = AtomicBool::new(false);
+        let known_digest = |path: &Path| {
+            let bytes = self.knows_digests.then(|| fs::read(path).expect("a listed file can be read"))?;
+            Some(*blake3::hash(&bytes).as_bytes())
+        };
         let mut context = Context::new(Surroundings {
             inputs: fed,
             sources,
             ambient,
             device: DeviceChoice::Cpu,
             threads: rayon::current_num_threads(),
-            earlier: self.earlier.clone(),
+            earlier: self.earlier.iter().map(|(name, artifact)| (name.clone(), earlier(artifact.clone()))).collect(),
+            known_digest: &known_digest,
             folder: &folder,
             scratch: &folder,
             observer: &self.log,
             cancelled: &cancelled,
         });
         stage.run(&mut context)?;
-        Ok(context.finish())
+        let outputs = context.finish();
+        for (output, written) in &outputs {
+            for (name, kept) in &written.kept {
+                let there = self.earlier[output].file(kept).expect("only what was there can be kept");
+                fs::copy(there, written.folder.join(name)).expect("it can be copied");
+            }
+        }
+        Ok(outputs)
     }
 
     /// Runs `write` with a context of its own and gives the output called `output` as an input.
@@ -107,6 +123,7 @@ impl Workshop {
             device: DeviceChoice::Cpu,
             threads: 1,
             earlier: BTreeMap::new(),
+            known_digest: &|_| None,
             folder: &folder,
             scratch: &folder,
             observer: &self.log,
@@ -116,6 +133,13 @@ impl Workshop {
         let written = context.finish().remove(output).expect("the output was written");
         Ok((artifact(kind, &written.folder), written))
     }
+}
+
+fn earlier(artifact: InputArtifact) -> EarlierArtifact<'static> {
+    let names = artifact.files.iter().map(|file| file.name.clone()).collect();
+    let kind = artifact.kind;
+    let verified = move |name: &str| Ok(artifact.file(name).ok().map(Path::to_path_buf).filter(|path| path.exists()));
+    EarlierArtifact { kind, names, verified: std::sync::Arc::new(verified) }
 }
 
 /// The files of `folder` as an input of which all columns are declared.

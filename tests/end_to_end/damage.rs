@@ -460,7 +460,7 @@ fn a_full_disk() {
     limited.args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$@\"", "sh"]).arg(run.get_program()).args(run.get_args());
     limited.current_dir(project.path()).stdin(Stdio::null());
     let called = Called::of(limited.output().expect("there is a shell"));
-    insta::assert_snapshot!(message(&project, &called), @"1 Cannot write `HERE/.dnc/store/tmp/TASK/images-00000.arrow`: Io error: File too large (os error 27)");
+    insta::assert_snapshot!(message(&project, &called), @"1 Cannot write `HERE/.dnc/store/tmp/TASK/pixels-00000.arrow`: Io error: File too large (os error 27)");
     assert_clean(&project);
     project.run(&["it.toml"]);
     assert_clean(&project);

@@ -25,7 +25,22 @@ impl Store {
     /// # Errors
     /// If a file cannot be read or moved, is a symbolic link (its target would stay outside), or has no UTF-8 name.
     pub fn ingest(&self, folder: &Path, facets: BTreeMap<String, Digest>) -> Result<Artifact> {
-        let files = self.inner.in_blobs(folder)?;
+        self.ingest_beside(folder, Vec::new(), facets)
+    }
+
+    /// As [`Store::ingest`], with `kept` as further files of the artifact, whose blobs are in the store already and are not
+    /// read.
+    ///
+    /// # Errors
+    /// As [`Store::ingest`]; [`CacheError::Absent`] if the blob of a kept file is not there or somebody has written to it.
+    pub fn ingest_beside(
+        &self,
+        folder: &Path,
+        kept: Vec<FileEntry>,
+        facets: BTreeMap<String, Digest>,
+    ) -> Result<Artifact> {
+        let mut files = self.inner.in_blobs(folder, &kept)?;
+        files.extend(kept);
         Artifact::new(files, facets)
     }
 
@@ -53,7 +68,7 @@ struct Hashed {
 }
 
 impl Inner {
-    fn in_blobs(&self, folder: &Path) -> Result<Vec<FileEntry>> {
+    fn in_blobs(&self, folder: &Path, kept: &[FileEntry]) -> Result<Vec<FileEntry>> {
         let mut names = Vec::new();
         files_below(folder, "", &mut names)?;
         let hashed = |name: String| self.hashed(folder.join(&name), name);
@@ -64,6 +79,11 @@ impl Inner {
         };
         // No rayon from here: a thread that waits for others may pick up work that needs this very lock.
         let _adding = self.adding()?;
+        for entry in kept {
+            let there = self.blob_metadata(&entry.digest)?.filter(|(_, metadata)| self.is_believed(entry, metadata));
+            let Some((blob, metadata)) = there else { return Err(CacheError::Absent { digest: entry.digest }) };
+            seal_anew(&blob, &metadata, &entry.digest)?;
+        }
         hashed.into_iter().map(|hashed| self.move_in(hashed)).collect()
     }
 
@@ -103,10 +123,7 @@ impl Inner {
         let digest = &entry.digest;
         match self.blob_metadata(digest)? {
             Some((there, metadata)) if self.is_believed(&entry, &metadata) => {
-                // Sealed again, it counts as new: gc spares what was made or used since the oldest living process began.
-                let seal = Seal::of(&metadata, digest).max(Seal::Verified);
-                let sealed = File::open(&there).and_then(|file| seal.set(&file, digest));
-                sealed.map_err(CacheError::io("seal", &there))?;
+                seal_anew(&there, &metadata, digest)?;
                 fs::remove_file(&path).map_err(CacheError::io("remove", &path))?;
             }
             _ => {
@@ -137,6 +154,13 @@ impl Inner {
         // Another file system, or too many links already. The copy keeps the blob's permissions.
         fs::copy(blob, to).map(drop).map_err(CacheError::io("write", to))
     }
+}
+
+/// Sealed again, a blob counts as new: gc spares what was made or used since the oldest living process began.
+fn seal_anew(blob: &Path, metadata: &fs::Metadata, digest: &Digest) -> Result<()> {
+    let seal = Seal::of(metadata, digest).max(Seal::Verified);
+    let sealed = File::open(blob).and_then(|file| seal.set(&file, digest));
+    sealed.map_err(CacheError::io("seal", blob))
 }
 
 /// The names of all files below `folder`, relative to it.

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
+use rayon::prelude::*;
 
 use super::dataset::{Entry, Place};
 use super::picture::{Limits, PictureError, Raster, decode};
+use crate::context::KnownDigest;
 use crate::error::StageError;
 use crate::tables::RowReader;
+use crate::tables::contents::Content;
 
 /// Rows of Parquet that are read at a time: enough for all threads, and little memory even where images are large.
 const ROWS: usize = 64;
@@ -80,6 +83,17 @@ impl Encoded {
                 Ok(entries.iter().map(grey).collect())
             }
         }
+    }
+
+    /// The digest of each entry's bytes, where they lie in a file of their own; only files whose digest is not `known` are
+    /// read. `None` also where a file cannot be read, which whoever decodes it will tell.
+    pub fn contents(&self, entries: &[Entry], known: KnownDigest<'_>, limits: Limits) -> Vec<Option<Content>> {
+        let Encoded::Files(root) = self else { return vec![None; entries.len()] };
+        let content = |entry: &Entry| {
+            let path = root.join(file_of(entry));
+            known(&path).or_else(|| Some(Payload::File(path).read(limits).ok()?.content()))
+        };
+        entries.par_iter().map(content).collect()
     }
 
     /// What messages call the image of an entry.

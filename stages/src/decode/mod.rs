@@ -3,7 +3,7 @@
 //! Read this file first, then [`dataset`] (which images there are), [`splits`] (what they are for), [`encoded`] (where their
 //! bytes come from), [`picture`] (from bytes to pixels) and [`known`] (what an earlier run decoded). Images are decoded in
 //! chunks on all threads while the chunk before is written, so memory stays bounded and the table is the same for any
-//! number of threads.
+//! number of threads. Parts of the table that an earlier run left as they are to be are kept, neither decoded nor copied.
 
 pub mod dataset;
 pub mod encoded;
@@ -30,11 +30,12 @@ use crate::stage::{Ambient, Output, ParamError, Ports, Resources, Source, Stage,
 use crate::tables::Split;
 use crate::tables::contents::{self, Content};
 use crate::tables::images::{ImageRow, ImagesWriter};
+use crate::tables::pixels::{Cutter, PixelDigest};
 use crate::tables::skipped::{self, SkippedRow};
 use crate::views::resize::{resized, scaled};
 use dataset::{Dataset, Entry, Listing, named_or_table, named_or_table_schema};
 use encoded::{Payload, Undecoded};
-use known::{Earlier, Known};
+use known::{Kept, Known};
 use picture::{Limits, Raster};
 use splits::SplitRule;
 
@@ -96,7 +97,7 @@ pub enum OnError {
 
 impl Stage for Decode {
     const NAME: &'static str = "decode";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const SUMMARY: &'static str = "Reads a data set and decodes its images into a table";
 
     fn ports(&self) -> Ports {
@@ -135,16 +136,13 @@ impl Stage for Decode {
         let streams = if self.split.draws() { Some(context.streams()?) } else { None };
         self.split.apply(&mut listing.entries, &listing.classes, streams.as_ref())?;
         tell_counts(context, &listing);
-        let earlier = context.earlier("images").map(Earlier::open).transpose()?;
-        let known = earlier.as_ref().map(Earlier::pictures).transpose()?;
+        let known = context.earlier("images").map(Known::open).transpose()?.flatten();
         let mut written = Written::create(context)?;
         self.decode(&mut listing, known.as_ref(), &mut written, context)?;
         if known.is_some() {
-            context.log(format!(
-                "{} images were known, {} decoded",
-                written.known,
-                written.contents.len() - written.known
-            ));
+            let (known, decoded) = (written.known, written.contents.len() - written.known);
+            let kept = written.kept;
+            context.log(format!("{known} images were known, {decoded} decoded; {kept} parts stay as they are"));
         }
         if written.labels.is_empty() {
             return Err(StageError::input(format!("No image of `{}` could be decoded", root.display())));
@@ -152,8 +150,8 @@ impl Stage for Decode {
         for skipped in &written.skipped {
             context.log(format!("Skipped `{}`, which {}", skipped.source, skipped.reason));
         }
+        contents::write(context, "images", &written.contents, written.images.pixel_digests())?;
         written.images.finish(context)?;
-        contents::write(context, "images", &written.contents)?;
         skipped::write(context, "images", &written.skipped)
     }
 }
@@ -168,37 +166,70 @@ impl Decode {
         context: &Context<'_>,
     ) -> Result<(), StageError> {
         let Listing { entries, classes, encoded, .. } = listing;
-        let (mut done, mut size) = (0, FIRST_CHUNK);
-        let mut previous: Vec<(&Entry, String, Result<Decoded, Undecoded>)> = Vec::new();
+        let contents = match known {
+            Some(_) => encoded.contents(entries, context.known_digest(), self.limits),
+            None => vec![None; entries.len()],
+        };
+        let part_at = |place: usize| known.and_then(|known| known.part(&contents[place..]));
+        let (mut done, mut size, mut cutter) = (0, FIRST_CHUNK, Cutter::default());
+        let mut previous = Chunk::default();
         loop {
             context.check_cancelled()?;
-            let chunk = &entries[done..(done + size).min(entries.len())];
+            context.progress(done as u64, entries.len() as u64, "images");
+            if cutter.is_between_parts()
+                && let Some(kept) = part_at(done)
+            {
+                written.push_all(std::mem::take(&mut previous), classes, self.on_error)?;
+                let end = done + kept.digests.len();
+                written.keep(&entries[done..end], &contents[done..end], classes, &kept);
+                done = end;
+                continue;
+            }
+            // Up to what may be kept.
+            let most = (done + size).min(entries.len());
+            let end = (done + 1..most).find(|&place| part_at(place).is_some()).unwrap_or(most);
+            let (chunk, contents) = (&entries[done..end], &contents[done..end]);
             let payloads = encoded.fetch(chunk)?;
-            let (wrote, decoded) = rayon::join(
-                || written.push_all(std::mem::take(&mut previous), classes, self.on_error),
-                || payloads.into_par_iter().map(|payload| self.decoded(payload, known)).collect::<Vec<_>>(),
-            );
+            let decoded = || {
+                let pairs = payloads.into_par_iter().zip(contents);
+                pairs.map(|(payload, content)| self.decoded(payload, *content, known)).collect::<Vec<_>>()
+            };
+            let wrote = || written.push_all(std::mem::take(&mut previous), classes, self.on_error);
+            let (wrote, decoded) = rayon::join(wrote, decoded);
             wrote?;
             if chunk.is_empty() {
                 return Ok(());
             }
-            done += chunk.len();
+            done = end;
+            let mut bytes = 0;
+            for Decoded { digest, raster, .. } in decoded.iter().flatten() {
+                cutter.push(digest, raster.pixels.len());
+                bytes += raster.pixels.len();
+            }
             // How many images are decoded at a time decides about memory alone: no result depends on it.
-            let bytes: usize = decoded.iter().flatten().map(|decoded| decoded.raster.pixels.len()).sum();
             size = (CHUNK_BYTES / (bytes / chunk.len()).max(1)).clamp(8, 4096);
             let names = chunk.iter().map(|entry| encoded.name(entry));
             previous =
                 chunk.iter().zip(names).zip(decoded).map(|((entry, name), decoded)| (entry, name, decoded)).collect();
-            context.progress(done as u64, entries.len() as u64, "images");
         }
     }
 
-    fn decoded(&self, payload: Payload<'_>, known: Option<&Known<'_>>) -> Result<Decoded, Undecoded> {
+    /// The picture of an entry, whose bytes need not be read where their digest and what they became are known.
+    fn decoded(
+        &self,
+        payload: Payload<'_>,
+        content: Option<Content>,
+        known: Option<&Known<'_>>,
+    ) -> Result<Decoded, Undecoded> {
+        let known = |content: Content| Some(Decoded::new(content, known?.picture(&content)?, true));
+        if let Some(decoded) = content.and_then(known) {
+            return Ok(decoded);
+        }
         let payload = payload.read(self.limits)?;
         let content = payload.content();
-        match known.and_then(|known| known.picture(&content)) {
-            Some(raster) => Ok(Decoded { content, raster, was_known: true }),
-            None => Ok(Decoded { content, raster: self.raster(payload)?, was_known: false }),
+        match known(content) {
+            Some(decoded) => Ok(decoded),
+            None => Ok(Decoded::new(content, self.raster(payload)?, false)),
         }
     }
 
@@ -227,8 +258,20 @@ thread_local! {
 struct Decoded {
     content: Content,
     raster: Raster,
+    /// Of the pixels.
+    digest: PixelDigest,
     was_known: bool,
 }
+
+impl Decoded {
+    fn new(content: Content, raster: Raster, was_known: bool) -> Self {
+        let digest = *blake3::hash(&raster.pixels).as_bytes();
+        Self { content, raster, digest, was_known }
+    }
+}
+
+/// Entries with what messages call them and what became of them.
+type Chunk<'a> = Vec<(&'a Entry, String, Result<Decoded, Undecoded>)>;
 
 /// The table as far as it is written.
 struct Written {
@@ -237,6 +280,8 @@ struct Written {
     contents: Vec<Content>,
     /// How many images did not have to be decoded.
     known: usize,
+    /// How many parts of the earlier table did not even have to be read.
+    kept: usize,
     /// Label of each class that has an image, by first appearance.
     labels: HashMap<usize, u32>,
     skipped: Vec<SkippedRow>,
@@ -245,15 +290,10 @@ struct Written {
 impl Written {
     fn create(context: &mut Context<'_>) -> Result<Self, StageError> {
         let images = ImagesWriter::create(context, "images")?;
-        Ok(Self { images, contents: Vec::new(), known: 0, labels: HashMap::new(), skipped: Vec::new() })
+        Ok(Self { images, contents: Vec::new(), known: 0, kept: 0, labels: HashMap::new(), skipped: Vec::new() })
     }
 
-    fn push_all(
-        &mut self,
-        chunk: Vec<(&Entry, String, Result<Decoded, Undecoded>)>,
-        classes: &[String],
-        on_error: OnError,
-    ) -> Result<(), StageError> {
+    fn push_all(&mut self, chunk: Chunk<'_>, classes: &[String], on_error: OnError) -> Result<(), StageError> {
         for (entry, name, decoded) in chunk {
             match decoded {
                 Ok(decoded) => self.push(entry, &decoded, classes)?,
@@ -267,22 +307,38 @@ impl Written {
     }
 
     fn push(&mut self, entry: &Entry, decoded: &Decoded, classes: &[String]) -> Result<(), StageError> {
-        let Decoded { content, raster, was_known } = decoded;
+        let Decoded { content, raster, digest, was_known } = decoded;
         self.contents.push(*content);
         self.known += usize::from(*was_known);
+        let size = (raster.height as u16, raster.width as u16);
+        let row = ImageRow { pixels: &raster.pixels, ..self.row(entry, size, classes) };
+        self.images.push_hashed(&row, *digest)?;
+        Ok(())
+    }
+
+    /// The images of a part of the earlier run, which are those of these entries.
+    fn keep(&mut self, entries: &[Entry], contents: &[Option<Content>], classes: &[String], kept: &Kept<'_>) {
+        self.contents.extend(contents.iter().flatten());
+        self.known += entries.len();
+        self.kept += 1;
+        let rows: Vec<ImageRow<'_>> =
+            entries.iter().zip(kept.sizes).map(|(entry, size)| self.row(entry, *size, classes)).collect();
+        self.images.keep(kept.name, &rows, kept.digests);
+    }
+
+    /// The row of an entry, still without pixels; the label of its class is the next free one where it has none.
+    fn row<'a>(&mut self, entry: &'a Entry, (height, width): (u16, u16), classes: &'a [String]) -> ImageRow<'a> {
         let next = self.labels.len() as u32;
-        let label = *self.labels.entry(entry.class).or_insert(next);
-        self.images.push(&ImageRow {
-            label,
+        ImageRow {
+            label: *self.labels.entry(entry.class).or_insert(next),
             class: &classes[entry.class],
             split: entry.split.expect("the split rule gave one to every entry"),
             camera: entry.camera,
             source: &entry.source,
-            height: raster.height as u16,
-            width: raster.width as u16,
-            pixels: &raster.pixels,
-        })?;
-        Ok(())
+            height,
+            width,
+            pixels: &[],
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use serde_json::json;
 
 use super::*;
+use crate::context::InputArtifact;
 use crate::stage::StageKind;
 use crate::tables::images::Images;
 use crate::testing::{Workshop, artifact, digest, on_threads};
@@ -310,7 +311,52 @@ fn known_images_are_not_decoded_again() {
     shop.log.0.lock().unwrap().clear();
     let incremental = shop.run(&stage(params), &[]).unwrap();
     assert_eq!(digest(&incremental), digest(&scratch));
-    assert!(shop.log.0.lock().unwrap().contains(&"10 images were known, 11 decoded".to_owned()));
+    assert!(shop.log.0.lock().unwrap().iter().any(|line| line.starts_with("10 images were known, 11 decoded;")));
+}
+
+/// Parts that are as they were are kept, wherever images come and go: the bytes are those of a run from scratch.
+#[test]
+fn parts_that_are_known_are_kept() {
+    let mut shop = Workshop::new();
+    for number in 0..150_u8 {
+        put(shop.path(), &format!("root/{:02}/{number:03}.png", number / 5), &picture(number, 9, 6));
+    }
+    let params = json!({
+        "dataset": "folder", "root": "root", "resize": { "exact": [300, 300] }, "split": { "train": 0.5 }, "on_error": "skip"
+    });
+    let before = shop.run(&stage(params.clone()), &[]).unwrap();
+    fs::remove_file(shop.path().join("root/03/017.png")).unwrap();
+    for name in ["00/000a.png", "12/new.png", "zz/last.png"] {
+        put(shop.path(), &format!("root/{name}"), &picture(name.len() as u8, 9, 9));
+    }
+    put(shop.path(), "root/29/999.png", b"damaged");
+    let scratch = shop.run(&stage(params.clone()), &[]).unwrap();
+
+    let earlier = artifact(Kind::Images, &before["images"].folder);
+    let parts = earlier.files.iter().filter(|file| file.name.starts_with("pixels-")).count();
+    assert!(parts > 3, "{parts}");
+    let mut check = |knows_digests: bool, earlier: InputArtifact, told: &str| {
+        shop.knows_digests = knows_digests;
+        shop.earlier = [("images".to_owned(), earlier)].into();
+        shop.log.0.lock().unwrap().clear();
+        let incremental = shop.run(&stage(params.clone()), &[]).unwrap();
+        assert_eq!(digest(&incremental), digest(&scratch));
+        let (log, kept) = (shop.log.0.lock().unwrap(), incremental["images"].kept.len());
+        let told = format!("{told}; {kept} parts stay as they are");
+        assert!(log.contains(&told), "{log:?}");
+        kept
+    };
+    for knows_digests in [true, false] {
+        let kept = check(knows_digests, earlier.clone(), "149 images were known, 3 decoded");
+        assert!((1..parts).contains(&kept), "{kept} of {parts} parts");
+    }
+    // Without its first part the earlier run knows less.
+    let mut without = earlier;
+    let gone = without.files.iter().position(|file| file.name == "pixels-00000.arrow").unwrap();
+    let gone = without.files.remove(gone);
+    let begun = crate::tables::pixels::PixelParts::of_files(&InputArtifact { files: vec![gone], ..without.clone() });
+    let begun = begun.unwrap().len();
+    check(true, without, &format!("{} images were known, {} decoded", 149 - begun, 3 + begun));
 }
 
 /// Lists a data set in miniature: per image its class, split, camera and first grey level, which is the number of the file.
@@ -568,5 +614,5 @@ fn the_version_stands_for_these_bytes() {
     folders(&shop);
     let split = json!({ "train": 2, "validation": 1, "choose": "first" });
     let params = json!({ "dataset": "folder", "root": "root", "split": split, "resize": { "exact": [6, 5] } });
-    assert_eq!((Decode::VERSION, digest(&shop.run(&stage(params), &[]).unwrap()).as_str()), (2, "28486281c69be712"));
+    assert_eq!((Decode::VERSION, digest(&shop.run(&stage(params), &[]).unwrap()).as_str()), (3, "ba1f6c4b52380317"));
 }

@@ -1,27 +1,26 @@
-//! Decoded images with their labels and splits, in parts, so that neither writing nor reading holds them all in memory.
+//! Decoded images with their labels and splits. All columns but one are in one file; the pixels are in parts
+//! ([`super::pixels`]), so that neither writing nor reading holds them all in memory.
+//!
+//! Another program may write all columns into the same files instead.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::types::{UInt16Type, UInt32Type};
-use arrow::array::{
-    ArrayRef, AsArray, BinaryArray, BinaryBuilder, StringArray, StringDictionaryBuilder, UInt16Array, UInt32Array,
-};
+use arrow::array::{ArrayRef, AsArray, StringArray, StringDictionaryBuilder, UInt16Array, UInt32Array};
 use arrow::datatypes::DataType;
 
-use super::facets::Facets;
-use super::file::{Form, TableWriter, batch};
+use super::file::{Form, batch};
+use super::pixels::{PIXELS, PixelDigest, PixelParts, PixelsWriter};
 use super::rows::{Rows, files, no_table};
 use super::schema::{Description, category, column, optional};
 use super::split::{self, Split};
+use super::write_table;
 use crate::context::{Context, InputArtifact};
 use crate::error::StageError;
 use crate::kind::Kind;
+use crate::stage::Columns;
 
-/// Bytes of pixels after which a part is closed. Fixed: the parts are what the store hashes, shares and maps.
-pub const PART_BYTES: usize = 32 << 20;
-
-/// The table.
+/// The table, without the pixels beside it.
 pub fn description() -> Description {
     Description::new(
         Kind::Images,
@@ -40,12 +39,6 @@ pub fn description() -> Description {
             ),
             column("height", DataType::UInt16, "pixels", "rows of pixels"),
             column("width", DataType::UInt16, "pixels", "columns of pixels"),
-            column(
-                "pixels",
-                DataType::Binary,
-                "grey levels of 255",
-                "red, green and blue, row by row [height, width, 3]",
-            ),
         ],
     )
 }
@@ -71,20 +64,16 @@ pub struct ImageRow<'a> {
     pub pixels: &'a [u8],
 }
 
-/// Writes images one by one, numbers them, and closes a part whenever it is full.
+/// Writes images one by one and numbers them.
 pub struct ImagesWriter {
-    folder: PathBuf,
     output: String,
-    description: Description,
-    facets: Facets,
-    parts: usize,
-    images: u32,
-    part: Part,
+    rows: RowsInHand,
+    pixels: PixelsWriter,
 }
 
-/// The columns of the part in hand.
+/// The columns as far as they are known: some hundred bytes an image, while pixels are written as they come.
 #[derive(Default)]
-struct Part {
+struct RowsInHand {
     ids: Vec<u32>,
     labels: Vec<u32>,
     classes: StringDictionaryBuilder<UInt32Type>,
@@ -93,7 +82,6 @@ struct Part {
     sources: Vec<String>,
     heights: Vec<u16>,
     widths: Vec<u16>,
-    pixels: BinaryBuilder,
 }
 
 impl ImagesWriter {
@@ -102,23 +90,23 @@ impl ImagesWriter {
     /// # Errors
     /// The output's folder cannot be made.
     pub fn create(context: &mut Context<'_>, output: &str) -> Result<Self, StageError> {
-        let description = description();
-        Ok(Self {
-            folder: context.output(output)?,
-            output: output.to_owned(),
-            facets: Facets::new(&description.schema)?,
-            description,
-            parts: 0,
-            images: 0,
-            part: Part::default(),
-        })
+        let pixels = PixelsWriter::create(context, output, Kind::Images)?;
+        Ok(Self { output: output.to_owned(), rows: RowsInHand::default(), pixels })
     }
 
     /// Appends an image and returns its id: its place among all images written.
     ///
     /// # Errors
-    /// The pixels are not `height × width × 3`, or the part that it fills cannot be written.
+    /// The pixels are not `height × width × 3`, or the part that ends with it cannot be written.
     pub fn push(&mut self, row: &ImageRow<'_>) -> Result<u32, StageError> {
+        self.push_hashed(row, *blake3::hash(row.pixels).as_bytes())
+    }
+
+    /// As [`push`](Self::push), of pixels whose digest is known.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn push_hashed(&mut self, row: &ImageRow<'_>, digest: PixelDigest) -> Result<u32, StageError> {
         let expected = usize::from(row.height) * usize::from(row.width) * 3;
         if row.pixels.len() != expected {
             let (found, source) = (row.pixels.len(), row.source);
@@ -126,64 +114,67 @@ impl ImagesWriter {
                 "The image `{source}` has {found} bytes of pixels instead of {expected}"
             )));
         }
-        let id = self.images;
-        self.images += 1;
-        let part = &mut self.part;
-        part.ids.push(id);
-        part.labels.push(row.label);
-        part.classes.append_value(row.class);
-        part.splits.push(row.split);
-        part.cameras.push(row.camera);
-        part.sources.push(row.source.to_owned());
-        part.heights.push(row.height);
-        part.widths.push(row.width);
-        part.pixels.append_value(row.pixels);
-        if part.pixels.values_slice().len() >= PART_BYTES {
-            self.close_part()?;
-        }
-        Ok(id)
+        self.pixels.push(row.pixels, digest)?;
+        Ok(self.rows.push(row))
     }
 
-    /// Writes the last part and notes the columns' digests.
+    /// Appends images whose pixels are the earlier artifact's part called `name`, as [`PixelsWriter::keep`] does; the
+    /// pixels in `rows` are not looked at.
+    pub fn keep(&mut self, name: &str, rows: &[ImageRow<'_>], digests: &[PixelDigest]) {
+        self.pixels.keep(name, digests);
+        for row in rows {
+            self.rows.push(row);
+        }
+    }
+
+    /// The digest of each image's pixels so far.
+    pub fn pixel_digests(&self) -> &[PixelDigest] {
+        self.pixels.digests()
+    }
+
+    /// Writes what is left and notes the columns' digests.
     ///
     /// # Errors
-    /// The part cannot be written.
-    pub fn finish(mut self, context: &mut Context<'_>) -> Result<(), StageError> {
-        if !self.part.ids.is_empty() || self.parts == 0 {
-            self.close_part()?;
-        }
-        self.facets.note(context, &self.output, None)
-    }
-
-    fn close_part(&mut self) -> Result<(), StageError> {
-        let mut part = std::mem::take(&mut self.part);
+    /// A file cannot be written.
+    pub fn finish(self, context: &mut Context<'_>) -> Result<(), StageError> {
+        let Self { output, mut rows, pixels } = self;
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(UInt32Array::from(part.ids)),
-            Arc::new(UInt32Array::from(part.labels)),
-            Arc::new(part.classes.finish()),
-            Arc::new(split::array(&part.splits)),
-            Arc::new(UInt16Array::from(part.cameras)),
-            Arc::new(StringArray::from(part.sources)),
-            Arc::new(UInt16Array::from(part.heights)),
-            Arc::new(UInt16Array::from(part.widths)),
-            Arc::new(part.pixels.finish()),
+            Arc::new(UInt32Array::from(rows.ids)),
+            Arc::new(UInt32Array::from(rows.labels)),
+            Arc::new(rows.classes.finish()),
+            Arc::new(split::array(&rows.splits)),
+            Arc::new(UInt16Array::from(rows.cameras)),
+            Arc::new(StringArray::from(rows.sources)),
+            Arc::new(UInt16Array::from(rows.heights)),
+            Arc::new(UInt16Array::from(rows.widths)),
         ];
-        let rows = batch(&self.description.schema, columns)?;
-        let path = self.folder.join(format!("images-{:05}.arrow", self.parts));
-        let mut writer = TableWriter::create(&path, Form::Arrow, &self.description.schema)?;
-        writer.write(&rows)?;
-        writer.finish()?;
-        self.facets.update(&rows);
-        self.parts += 1;
-        Ok(())
+        let description = description();
+        write_table(context, &output, &description, Form::Arrow, &batch(&description.schema, columns)?)?;
+        pixels.finish(context)
+    }
+}
+
+impl RowsInHand {
+    fn push(&mut self, row: &ImageRow<'_>) -> u32 {
+        let id = self.ids.len() as u32;
+        self.ids.push(id);
+        self.labels.push(row.label);
+        self.classes.append_value(row.class);
+        self.splits.push(row.split);
+        self.cameras.push(row.camera);
+        self.sources.push(row.source.to_owned());
+        self.heights.push(row.height);
+        self.widths.push(row.width);
+        id
     }
 }
 
 /// Decoded images, as read. Pixels stay in the mapped files.
 pub struct Images {
     parts: Vec<Rows>,
-    /// Row at which each part begins, and at the end the number of rows.
-    starts: Vec<usize>,
+    rows: usize,
+    /// Where the port declared them.
+    pixels: Option<PixelParts>,
     /// Sorted by id where ids are not simply `0, 1, 2 …`.
     rows_by_id: Option<Vec<(u32, u32)>>,
 }
@@ -192,7 +183,7 @@ impl Images {
     /// Opens the images of a port.
     ///
     /// # Errors
-    /// A file is damaged, or a declared column is not there.
+    /// A file is damaged, a declared column is not there, or there are more or fewer pictures than rows.
     pub fn open(artifact: &InputArtifact) -> Result<Self, StageError> {
         let mut parts = Vec::new();
         for file in files(artifact, "images") {
@@ -200,12 +191,9 @@ impl Images {
         }
         let first = parts.first().ok_or_else(|| no_table(artifact, "images"))?;
         let knows_ids = first.is_declared("id");
-        let mut starts = vec![0];
-        starts.extend(parts.iter().scan(0, |end, part| {
-            *end += part.len();
-            Some(*end)
-        }));
-        let mut images = Self { parts, starts, rows_by_id: None };
+        let rows = parts.iter().map(Rows::len).sum();
+        let pixels = PixelParts::open(artifact, "images", rows)?;
+        let mut images = Self { parts, rows, pixels, rows_by_id: None };
         if knows_ids && images.ids()?.iter().enumerate().any(|(row, &id)| row != id as usize) {
             let mut pairs: Vec<(u32, u32)> = images.ids()?.into_iter().zip(0..).collect();
             pairs.sort_unstable();
@@ -214,9 +202,18 @@ impl Images {
         Ok(images)
     }
 
+    /// Height and width of each image of an artifact whose pixels are not at hand.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn sizes_of(artifact: &InputArtifact) -> Result<Vec<(u16, u16)>, StageError> {
+        let columns = Columns::Named(["height", "width"].map(str::to_owned).to_vec());
+        Self::open(&InputArtifact { columns, ..artifact.clone() })?.sizes()
+    }
+
     /// How many images there are.
     pub fn len(&self) -> usize {
-        *self.starts.last().expect("the list begins with 0")
+        self.rows
     }
 
     /// Whether there is none.
@@ -300,9 +297,11 @@ impl Images {
     /// # Errors
     /// The port did not declare `height`, `width` and `pixels`, or an image has another number of pixels than its size.
     pub fn pixels(&self) -> Result<Pixels<'_>, StageError> {
-        let arrays = self.parts.iter().map(|part| Ok(part.array("pixels")?.as_binary::<i32>()));
-        let pixels =
-            Pixels { sizes: self.sizes()?, parts: arrays.collect::<Result<_, StageError>>()?, starts: &self.starts };
+        let parts = self
+            .pixels
+            .as_ref()
+            .ok_or_else(|| StageError::Undeclared { what: format!("the column `{PIXELS}` of the {}", Kind::Images) })?;
+        let pixels = Pixels { sizes: self.sizes()?, parts };
         for (row, &(height, width)) in pixels.sizes.iter().enumerate() {
             let (found, expected) = (pixels.of(row).pixels.len(), usize::from(height) * usize::from(width) * 3);
             if found != expected {
@@ -325,8 +324,7 @@ impl Images {
 /// The pixels of all images, in the mapped files.
 pub struct Pixels<'a> {
     sizes: Vec<(u16, u16)>,
-    parts: Vec<&'a BinaryArray>,
-    starts: &'a [usize],
+    parts: &'a PixelParts,
 }
 
 /// The pixels of one image.
@@ -346,15 +344,17 @@ impl<'a> Pixels<'a> {
     /// # Panics
     /// There is no such row.
     pub fn of(&self, row: usize) -> Picture<'a> {
-        let part = self.starts.partition_point(|&start| start <= row) - 1;
         let (height, width) = self.sizes[row];
-        let pixels = self.parts[part].value(row - self.starts[part]);
-        Picture { height: height.into(), width: width.into(), pixels }
+        Picture { height: height.into(), width: width.into(), pixels: self.parts.row(row) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::Schema;
+
+    use super::super::file::TableWriter;
+    use super::super::{facets_of_folder, pixels, read_file};
     use super::*;
     use crate::Context;
     use crate::stage::Columns;
@@ -393,13 +393,11 @@ mod tests {
     #[test]
     fn what_is_written_is_read_across_parts() {
         let shop = Workshop::new();
-        // Six images of 5.3 MB fill more than one part.
+        // Of 5.3 MB an image, at most six fit a part.
         let names = |n: usize| format!("class {n}");
         let (artifact, _) = shop.write(Kind::Images, "images", |context| write(context, 8, 1330, names)).unwrap();
-        assert_eq!(
-            artifact.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(),
-            ["images-00000.arrow", "images-00001.arrow"]
-        );
+        let files: Vec<_> = artifact.files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(files[..3], ["images.arrow", "pixels-00000.arrow", "pixels-00001.arrow"]);
         let images = Images::open(&artifact).unwrap();
         assert_eq!(images.ids().unwrap(), (0..8).collect::<Vec<_>>());
         assert_eq!(images.labels().unwrap(), [0, 1, 2, 0, 1, 2, 0, 1]);
@@ -413,6 +411,45 @@ mod tests {
             assert_eq!((picture.height, picture.width), (1330, 1330));
             assert!(picture.pixels.iter().all(|&value| value == row as u8));
         }
+    }
+
+    /// The images as another program may leave them: all columns in one file.
+    #[test]
+    fn pixels_among_the_other_columns_are_the_same_images() {
+        let shop = Workshop::new();
+        let names = |n: usize| n.to_string();
+        let (artifact, written) = shop.write(Kind::Images, "images", |context| write(context, 5, 4, names)).unwrap();
+        let mut fields = Vec::new();
+        let mut columns = Vec::new();
+        for (file, description) in artifact.files.iter().zip([description(), pixels::description(Kind::Images)]) {
+            let rows = read_file(&file.path, description.clone()).unwrap();
+            for field in description.schema.fields() {
+                fields.push(field.clone());
+                columns.push(rows.array(field.name()).unwrap().clone());
+            }
+        }
+        let (folder, schema) = (tempfile::tempdir().unwrap(), Arc::new(Schema::new(fields)));
+        let mut writer = TableWriter::create(&folder.path().join("images.parquet"), Form::Parquet, &schema).unwrap();
+        writer.write(&batch(&schema, columns).unwrap()).unwrap();
+        writer.finish().unwrap();
+        let (ours, theirs) =
+            (Images::open(&artifact).unwrap(), Images::open(&crate::testing::artifact(Kind::Images, folder.path())));
+        let (ours, theirs) = (ours.pixels().unwrap(), theirs.unwrap());
+        assert!((0..5).all(|row| ours.of(row) == theirs.pixels().unwrap().of(row)));
+        assert_eq!(facets_of_folder(Kind::Images, folder.path()).unwrap(), written.facets);
+        assert_eq!(facets_of_folder(Kind::Images, &written.folder).unwrap(), written.facets);
+    }
+
+    #[test]
+    fn as_many_pictures_as_rows() {
+        let shop = Workshop::new();
+        let write = |count| move |context: &mut Context<'_>| write(context, count, 4, |n| n.to_string());
+        let (mut artifact, _) = shop.write(Kind::Images, "images", write(5)).unwrap();
+        artifact.files[1] = shop.write(Kind::Images, "images", write(4)).unwrap().0.files[1].clone();
+        insta::assert_snapshot!(
+            Images::open(&artifact).err().unwrap(),
+            @"The images of `images` are 5, but there are 4 pictures"
+        );
     }
 
     #[test]

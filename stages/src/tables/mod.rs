@@ -14,6 +14,7 @@ pub mod history;
 pub mod images;
 pub mod metrics;
 pub mod model;
+pub mod pixels;
 pub mod queries;
 #[cfg(test)]
 mod round_trips;

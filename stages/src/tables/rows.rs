@@ -124,7 +124,8 @@ pub(super) fn no_table(artifact: &InputArtifact, table: &str) -> StageError {
     StageError::input(format!("The {kind} of `{node}` have no file `{table}.arrow` or `{table}.parquet`"))
 }
 
-fn is_declared(declared: &Columns, description: &Description, column: &str) -> bool {
+/// Whether `declared` has `column` of the table that `description` means.
+pub(super) fn is_declared(declared: &Columns, description: &Description, column: &str) -> bool {
     match declared {
         Columns::All => true,
         Columns::Named(names) => names.contains(&description.facet(column)),

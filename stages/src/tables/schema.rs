@@ -29,9 +29,14 @@ impl Description {
         self.name == self.kind.name()
     }
 
-    /// The facet of `column`: `column` in the main table, `table.column` beside it.
+    /// The facet of `column`: `column` in the main table, `table.column` beside it. The column that a table is named after
+    /// belongs to the main table's rows and lies apart only because of its size: it keeps its plain name.
     pub fn facet(&self, column: &str) -> String {
-        if self.is_main() { column.to_owned() } else { format!("{name}.{column}", name = self.name) }
+        if self.is_main() || column == self.name {
+            column.to_owned()
+        } else {
+            format!("{name}.{column}", name = self.name)
+        }
     }
 
     /// Checks that `found`, the schema of the file called `file` that `node` wrote, has this table's columns.

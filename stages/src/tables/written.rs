@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use arrow::array::{AsArray, RecordBatch};
+
 use super::facets::Facets;
 use super::file::TableFile;
+use super::pixels::{PIXELS, PixelsFacet};
 use super::rows::{conform, table_of};
 use super::schema::Description;
-use super::{assignments, contents, embeddings, history, images, metrics, model, queries, skipped, views};
+use super::{assignments, contents, embeddings, history, images, metrics, model, pixels, queries, skipped, views};
 use crate::error::StageError;
 use crate::kind::Kind;
 
@@ -18,8 +21,10 @@ pub type FacetDigests = BTreeMap<String, [u8; 32]>;
 /// The tables of an artifact of this kind, the main one first.
 pub fn descriptions(kind: Kind) -> Vec<Description> {
     match kind {
-        Kind::Images => vec![images::description(), contents::description(), skipped::description()],
-        Kind::Views => vec![views::description()],
+        Kind::Images => {
+            vec![images::description(), pixels::description(kind), contents::description(), skipped::description()]
+        }
+        Kind::Views => vec![views::description(), pixels::description(kind)],
         Kind::Embeddings => vec![embeddings::description()],
         Kind::Assignments => vec![assignments::description(), assignments::centroids(), assignments::agreement()],
         Kind::Model => vec![model::description(), model::moments(), model::state()],
@@ -46,8 +51,14 @@ pub fn facets_of_folder(kind: Kind, folder: &Path) -> Result<FacetDigests, Stage
         _ => {
             let mut digests = FacetDigests::new();
             for description in descriptions(kind) {
-                let parts: Vec<&str> =
-                    names.iter().map(String::as_str).filter(|name| table_of(name) == Some(description.name)).collect();
+                let parts_of = |table: &str| -> Vec<&str> {
+                    names.iter().map(String::as_str).filter(|name| table_of(name) == Some(table)).collect()
+                };
+                let mut parts = parts_of(description.name);
+                if parts.is_empty() && (kind, description.name) == (Kind::Images, PIXELS) {
+                    // Images are nothing without pixels: they must be among the other columns.
+                    parts = parts_of(kind.name());
+                }
                 if parts.is_empty() && description.is_main() {
                     let table = description.name;
                     let message = format!(
@@ -67,7 +78,26 @@ pub fn facets_of_folder(kind: Kind, folder: &Path) -> Result<FacetDigests, Stage
 
 /// The facets of one table, whose rows lie in `parts` one after the other.
 fn facets_of_parts(folder: &Path, parts: &[&str], description: &Description) -> Result<FacetDigests, StageError> {
+    if parts.is_empty() {
+        return Ok(FacetDigests::new());
+    }
+    if description.name == PIXELS {
+        let mut facet = PixelsFacet::default();
+        read_parts(folder, parts, description, |batch| facet.update(batch.column(0).as_binary::<i32>()))?;
+        return Ok([(PIXELS.to_owned(), facet.finish())].into());
+    }
     let mut facets = Facets::new(&description.schema)?;
+    read_parts(folder, parts, description, |batch| facets.update(&batch))?;
+    Ok(facets.finish().collect())
+}
+
+/// Hands the rows of `parts` to `each`, in the columns of `description`.
+fn read_parts(
+    folder: &Path,
+    parts: &[&str],
+    description: &Description,
+    mut each: impl FnMut(RecordBatch),
+) -> Result<(), StageError> {
     for name in parts {
         let path = folder.join(name);
         let file = TableFile::open(&path)?
@@ -75,11 +105,11 @@ fn facets_of_parts(folder: &Path, parts: &[&str], description: &Description) -> 
         description.check(&file.schema, name, |_| true)?;
         let ours = |column: &str| description.schema.field_with_name(column).is_ok();
         file.batches(ours, &mut |batch| {
-            facets.update(&conform(&batch, description, name)?);
+            each(conform(&batch, description, name)?);
             Ok(())
         })?;
     }
-    Ok(if parts.is_empty() { FacetDigests::new() } else { facets.finish().collect() })
+    Ok(())
 }
 
 /// The facets of whatever files there are.

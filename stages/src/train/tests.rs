@@ -191,6 +191,7 @@ fn a_stopped_training_goes_on_and_ends_with_the_same_bytes() {
             device: DeviceChoice::Cpu,
             threads: 1,
             earlier: BTreeMap::new(),
+            known_digest: &|_| None,
             folder: &folder,
             scratch: &kept,
             observer: &observer,
