@@ -136,9 +136,14 @@ impl ShowArgs {
                 let mut cells = vec![Cell { picture: fitted(picture, side), title: classes[row].to_owned(), notes }];
                 for number in 0..self.views.min(views.per_image()) {
                     let view = views.view(ids[row], number as u64)?;
-                    let mut shown = vec![0; side * side * 3];
-                    views::apply(picture, &view, CUT_OUT, side, &mut shown);
-                    let shown = RgbImage::from_raw(side as u32, side as u32, shown).expect("it was made for that size");
+                    let shown = match views.made(ids[row], number as u64)? {
+                        Some(pixels) => fitted(square(pixels), side),
+                        None => {
+                            let mut shown = vec![0; side * side * 3];
+                            views::apply(picture, &view, CUT_OUT, side, &mut shown);
+                            RgbImage::from_raw(side as u32, side as u32, shown).expect("it was made for that size")
+                        }
+                    };
                     let (title, notes) = described(number, &view, picture);
                     cells.push(Cell { picture: shown, title, notes });
                 }
@@ -179,6 +184,12 @@ fn fitted(picture: Picture<'_>, side: usize) -> RgbImage {
         image.height() * factor,
         image::imageops::FilterType::Nearest,
     )
+}
+
+/// A view as it was materialised.
+fn square(pixels: &[u8]) -> Picture<'_> {
+    let side = (pixels.len() / 3).isqrt();
+    Picture { height: side, width: side, pixels }
 }
 
 /// What was drawn for a view, in short lines: crop and flip; colours; the rest.

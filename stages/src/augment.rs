@@ -1,10 +1,12 @@
-//! `augment`: the plan of every view of every image, drawn from the seed; the loader makes the pixels when it reads.
+//! `augment`: the plan of every view of every image, drawn from the seed; the loader makes the pixels when it reads, or
+//! they are made here once for all (`materialise`).
 //!
 //! Each draw comes from a stream of its own, named by image, view and operation, so that adding images, views or an
 //! operation changes no other draw.
 //! Source: torchvision's `RandomResizedCrop`, `RandomHorizontalFlip`, `ColorJitter`, `RandomGrayscale`, `GaussianBlur`,
 //! `RandomRotation`, `RandomErasing` and `JPEG`; chromatic aberration is described in `views::aberration`.
 
+use dnc_learn::backbones::Preprocessing;
 use dnc_learn::streams::Streams;
 use rand::Rng;
 use rayon::prelude::*;
@@ -14,12 +16,19 @@ use serde::{Deserialize, Serialize};
 use crate::context::Context;
 use crate::error::StageError;
 use crate::kind::Kind;
+use crate::loader::fill;
 use crate::stage::{Ambient, Input, Output, ParamError, Ports, Resources, Stage, Threads};
-use crate::tables::images::Images;
+use crate::tables::images::{Images, Pixels};
+use crate::tables::model::{self, Model};
+use crate::tables::pixels::PixelsWriter;
 use crate::tables::views::{Colour, Region, View, ViewRow, ViewsWriter};
+use crate::views::apply;
 
 /// Images whose views are drawn at a time. Fixed, because it decides about the pages of the Parquet file.
 const CHUNK: usize = 4096;
+
+/// Bytes of pixels of the views that are made before they are written.
+const MADE_BYTES: usize = 32 << 20;
 
 /// Tries to find a crop of the drawn area and shape that fits, before the middle is taken.
 const TRIES: usize = 10;
@@ -52,6 +61,10 @@ pub struct Augment {
     pub jpeg: Option<Ranged>,
     /// Chromatic aberration; the range is of the share by which red and blue are scaled, either way.
     pub aberration: Option<Ranged>,
+    /// Writes the pixels of every view, as the backbone of `in.model` takes them, instead of making them whenever they are
+    /// read: worth its space (views × crop² × 3 bytes an image) where operations cost more than reading.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub materialise: bool,
 }
 
 /// How many views an image has.
@@ -134,10 +147,14 @@ impl Stage for Augment {
     const SUMMARY: &'static str = "Plans the random views of each image";
 
     fn ports(&self) -> Ports {
-        Ports {
-            inputs: vec![Input::new("images", Kind::Images, &["id", "height", "width"])],
-            outputs: vec![Output::new("views", Kind::Views)],
-        }
+        let images = |columns: &[&str]| Input::new("images", Kind::Images, columns);
+        let inputs = if self.materialise {
+            let images = images(&["id", "height", "width", "pixels"]);
+            vec![images, Input::new("model", Kind::Model, &[model::PARAMETERS])]
+        } else {
+            vec![images(&["id", "height", "width"])]
+        };
+        Ports { inputs, outputs: vec![Output::new("views", Kind::Views)] }
     }
 
     fn ambient(&self) -> Ambient {
@@ -204,6 +221,7 @@ impl Stage for Augment {
         let streams = context.streams()?.named("augment");
         let plan = self.plan();
         let mut writer = ViewsWriter::create(context, "views")?;
+        let mut pixels = if self.materialise { Some(Materialised::create(context, &images)?) } else { None };
         for (number, chunk) in sized.chunks(CHUNK).enumerate() {
             context.check_cancelled()?;
             let views_of = |&(id, size): &(u32, (u16, u16))| {
@@ -215,9 +233,50 @@ impl Stage for Augment {
             };
             let rows: Vec<ViewRow> = chunk.par_iter().flat_map_iter(views_of).collect();
             writer.push(&rows)?;
+            if let Some(pixels) = &mut pixels {
+                pixels.push(&rows, context)?;
+            }
             context.progress((number * CHUNK + chunk.len()) as u64, sized.len() as u64, "images");
         }
-        writer.finish(context)
+        writer.finish(context)?;
+        pixels.map_or(Ok(()), |pixels| pixels.writer.finish(context))
+    }
+}
+
+/// The pixels of the views, as far as they are written.
+struct Materialised<'a> {
+    images: &'a Images,
+    pixels: Pixels<'a>,
+    preprocessing: Preprocessing,
+    writer: PixelsWriter,
+}
+
+impl<'a> Materialised<'a> {
+    fn create(context: &mut Context<'_>, images: &'a Images) -> Result<Self, StageError> {
+        let preprocessing = Model::open(context.input("model")?)?.network()?.preprocessing;
+        let writer = PixelsWriter::create(context, "views", Kind::Views)?;
+        Ok(Self { images, pixels: images.pixels()?, preprocessing, writer })
+    }
+
+    /// Makes the pixels of these views on all threads and appends them in their order.
+    fn push(&mut self, rows: &[ViewRow], context: &Context<'_>) -> Result<(), StageError> {
+        let (side, fill) = (self.preprocessing.crop, fill(&self.preprocessing));
+        let bytes = side * side * 3;
+        let made = |row: &ViewRow| {
+            let place = self.images.row(row.id).expect("the views are of these images");
+            let mut pixels = vec![0; bytes];
+            apply(self.pixels.of(place), &row.draws, fill, side, &mut pixels);
+            let digest = *blake3::hash(&pixels).as_bytes();
+            (pixels, digest)
+        };
+        for rows in rows.chunks((MADE_BYTES / bytes).max(1)) {
+            context.check_cancelled()?;
+            let made: Vec<_> = rows.par_iter().map(made).collect();
+            for (pixels, digest) in made {
+                self.writer.push(&pixels, digest)?;
+            }
+        }
+        Ok(())
     }
 }
 

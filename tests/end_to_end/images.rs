@@ -50,6 +50,37 @@ fn only_what_is_new_is_decoded() {
 }
 
 #[test]
+fn parts_that_stay_are_kept() {
+    let project = pictures();
+    for number in 0..200 {
+        picture(&project, &format!("many/{number:03}.png"), number);
+    }
+    let large = |store: &str| {
+        project.run(&["pictures.toml", "--set", "stage.decode.resize={ exact = [300, 300] }", "--store", store]);
+        project.digests("pictures")
+    };
+    large("one");
+    picture(&project, "many/100a.png", 250);
+    let incremental = large("one");
+    let log = project.read("runs/pictures/3/logs/decode.log");
+    assert!(log.contains("206 images were known, 1 decoded") && !log.contains("; 0 parts"), "{log}");
+    assert_eq!(large("two"), incremental);
+}
+
+#[test]
+fn materialised_views_are_shown() {
+    let project = pictures();
+    let manifest = MANIFEST.replace(r#"in = { images = "decode" }"#, r#"in = { images = "decode", model = "init" }"#);
+    let init = "materialise = true\n\n[stage.init]\nbackbone = \"small\"\ndimension = 4\ncrop = 32\nresize = 32\n";
+    project.write("made.toml", &format!("{manifest}{init}"));
+    project.run(&["made.toml"]);
+    let called = project.run(&["show", "made.toml", "augment", "-o", "made.png"]);
+    let sheet = image::open(project.path().join(called.stdout.trim())).unwrap().into_rgb8();
+    // 32 pixels grow to 96 of the 120 of a cell, in its middle; all of a picture has one shade.
+    assert_eq!((sheet.get_pixel(136 + 60, 8 + 60).0, sheet.get_pixel(136 + 60, 169 + 60).0), ([0; 3], [2; 3]));
+}
+
+#[test]
 fn a_moved_folder_is_a_hit() {
     let project = pictures();
     fs::rename(project.path().join("images"), project.path().join("elsewhere")).expect("the folder can be moved");

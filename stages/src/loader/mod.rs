@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use crate::error::StageError;
 use crate::tables::images::{Images, Pixels};
-use crate::tables::views::{View, Views};
+use crate::tables::views::Views;
 use crate::views::nuisance::Changes;
 use crate::views::{Square, apply, contains, resize};
 
@@ -160,31 +160,44 @@ impl<'a> Loader<'a> {
                 }
             }
             Look::View(number) => {
-                let view = self.view(id, number)?;
+                let views = self
+                    .views
+                    .ok_or_else(|| StageError::input("The images are to be augmented but no views are given"))?;
+                if let Some(made) = views.made(id, number)? {
+                    return self.copy(id, made, pixels);
+                }
+                let view = views.view(id, number)?;
                 if !contains(picture, &view.crop) {
                     let (height, width) = (picture.height, picture.width);
                     let message = format!("A view of image {id}, {width} × {height}, crops {:?}", view.crop);
                     return Err(StageError::input(message));
                 }
-                apply(picture, &view, self.fill(), crop, pixels);
+                apply(picture, &view, fill(&self.preprocessing), crop, pixels);
             }
         }
         Ok(())
     }
 
-    fn view(&self, id: u32, number: u64) -> Result<View, StageError> {
-        let views =
-            self.views.ok_or_else(|| StageError::input("The images are to be augmented but no views are given"))?;
-        views.view(id, number)
-    }
-
-    /// The colour that normalisation takes to zero.
-    fn fill(&self) -> [u8; 3] {
-        let mean = self.preprocessing.mean.map(|value| value.round() as u8);
-        match self.preprocessing.channels {
-            ChannelOrder::Rgb => mean,
-            ChannelOrder::Bgr => [mean[2], mean[1], mean[0]],
+    /// Shows a view that was made before.
+    fn copy(&self, id: u32, made: &[u8], pixels: &mut [u8]) -> Result<(), StageError> {
+        if made.len() != pixels.len() {
+            let (found, side) = ((made.len() / 3).isqrt(), self.side());
+            return Err(StageError::input(format!(
+                "The views of image {id} were materialised for a backbone that takes {found} × {found} pixels, but this one \
+                 takes {side} × {side}"
+            )));
         }
+        pixels.copy_from_slice(made);
+        Ok(())
+    }
+}
+
+/// The colour that normalisation takes to zero.
+pub(crate) fn fill(preprocessing: &Preprocessing) -> [u8; 3] {
+    let mean = preprocessing.mean.map(|value| value.round() as u8);
+    match preprocessing.channels {
+        ChannelOrder::Rgb => mean,
+        ChannelOrder::Bgr => [mean[2], mean[1], mean[0]],
     }
 }
 

@@ -5,7 +5,8 @@ use crate::Kind;
 use crate::context::InputArtifact;
 use crate::tables::Split;
 use crate::tables::images::{ImageRow, ImagesWriter};
-use crate::tables::views::{Region, ViewRow, ViewsWriter};
+use crate::tables::pixels::PixelsWriter;
+use crate::tables::views::{Region, View, ViewRow, ViewsWriter};
 use crate::testing::{Workshop, on_threads};
 
 const SIZE: (u16, u16) = (24, 30);
@@ -111,4 +112,36 @@ fn what_cannot_be_shown_is_told() {
     assert_eq!(error.unwrap_err().to_string(), "The images are to be augmented but no views are given");
     let error = Loader::new(&images, None, Preprocessing { crop: 30, ..preprocessing() }).err().unwrap();
     assert_eq!(error.to_string(), "A crop of 30 pixels cannot be cut from 20");
+}
+
+#[test]
+fn views_that_were_made_are_shown_as_they_are() {
+    let shop = Workshop::new();
+    let images = Images::open(&images(&shop)).unwrap();
+    let made = |number: u32, side: usize| {
+        shop.write(Kind::Views, "views", |context| {
+            let mut writer = ViewsWriter::create(context, "views")?;
+            let mut pixels = PixelsWriter::create(context, "views", Kind::Views)?;
+            for id in 0..number {
+                let crop = Region { top: 0, left: 0, height: 10, width: 10 };
+                writer.push(&[0, 1].map(|view| ViewRow { id, view, draws: View::of(crop) }))?;
+                for view in 0..2 {
+                    pixels.push(&vec![100 + 2 * id as u8 + view; side * side * 3], [id as u8 * 2 + view; 32])?;
+                }
+            }
+            writer.finish(context)?;
+            pixels.finish(context)
+        })
+    };
+    let views = Views::open(&made(3, 16).unwrap().0).unwrap();
+    let loader = Loader::new(&images, Some(&views), preprocessing()).unwrap();
+    let mut pixels = vec![0; 16 * 16 * 3];
+    loader.show(2, Look::View(3), &mut pixels).unwrap();
+    assert_eq!(pixels, [105; 16 * 16 * 3]);
+    let others = Views::open(&made(3, 12).unwrap().0).unwrap();
+    let loader = Loader::new(&images, Some(&others), preprocessing()).unwrap();
+    insta::assert_snapshot!(
+        loader.show(1, Look::View(0), &mut pixels).unwrap_err(),
+        @"The views of image 1 were materialised for a backbone that takes 12 × 12 pixels, but this one takes 16 × 16"
+    );
 }

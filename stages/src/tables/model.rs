@@ -10,6 +10,7 @@ use arrow::array::types::{UInt32Type, UInt64Type};
 use arrow::array::{ArrayRef, AsArray, LargeBinaryArray, ListArray, StringArray, UInt64Array};
 use arrow::datatypes::DataType;
 use candle_core::DType;
+use dnc_learn::model as learn;
 use dnc_learn::weights::NamedTensor;
 use serde_json::Value;
 
@@ -110,6 +111,16 @@ impl Model {
     /// As [`open`](Self::open).
     pub fn read_files(folder: &Path) -> Result<Self, StageError> {
         Self::gather(&Columns::All, |name| Ok(folder.join(name)))
+    }
+
+    /// The network that it is the state of.
+    ///
+    /// # Errors
+    /// The description is not one of ours, or names what there is not.
+    pub fn network(&self) -> Result<learn::Model, StageError> {
+        let architecture: learn::Architecture = serde_json::from_value(self.architecture.clone())
+            .map_err(|source| StageError::compute("read what the model is", source))?;
+        learn::Model::build(&architecture).map_err(|source| StageError::compute("build the model", source))
     }
 
     fn gather(

@@ -1,5 +1,5 @@
-//! The plan of each augmentation: for every image and view what is drawn, not the pixels. The loader applies it when it
-//! reads.
+//! The plan of each augmentation: for every image and view what is drawn. The loader applies it when it reads, unless the
+//! pixels that come of it lie beside ([`super::pixels`]), a row for each view.
 //!
 //! A null draw means that the operation is left out. Operations are applied in the order of the columns: crop, flip,
 //! colour jitter (its four factors in the drawn order), grey, blur, rotation, cutout, JPEG artefacts, chromatic
@@ -17,6 +17,7 @@ use arrow::datatypes::{ArrowPrimitiveType, DataType};
 
 use super::facets::Facets;
 use super::file::{Form, TableWriter, batch};
+use super::pixels::{PIXELS, PixelParts};
 use super::rows::Rows;
 use super::schema::{Description, column, optional};
 use crate::context::{Context, InputArtifact};
@@ -183,6 +184,8 @@ pub struct Views {
     /// Row of the first view of each image; views of an image lie together, in order.
     first: HashMap<u32, usize>,
     per_image: usize,
+    /// Where they were materialised.
+    pixels: Option<PixelParts>,
 }
 
 impl Views {
@@ -211,7 +214,8 @@ impl Views {
                 return Err(StageError::input(message));
             }
         }
-        Ok(Self { rows, first, per_image })
+        let pixels = PixelParts::open(artifact, PIXELS, rows.len())?;
+        Ok(Self { rows, first, per_image, pixels })
     }
 
     /// How many views each image has.
@@ -224,8 +228,20 @@ impl Views {
     /// # Errors
     /// The image has no views.
     pub fn view(&self, id: u32, view: u64) -> Result<View, StageError> {
+        self.draws(self.row(id, view)?)
+    }
+
+    /// The pixels of the same view, `[side, side, 3]`, where the views were materialised.
+    ///
+    /// # Errors
+    /// The image has no views.
+    pub fn made(&self, id: u32, view: u64) -> Result<Option<&[u8]>, StageError> {
+        self.pixels.as_ref().map(|pixels| Ok(pixels.row(self.row(id, view)?))).transpose()
+    }
+
+    fn row(&self, id: u32, view: u64) -> Result<usize, StageError> {
         let first = self.first.get(&id).ok_or_else(|| StageError::input(format!("The image {id} has no views")))?;
-        self.draws(first + (view % self.per_image as u64) as usize)
+        Ok(first + (view % self.per_image as u64) as usize)
     }
 
     fn draws(&self, row: usize) -> Result<View, StageError> {

@@ -13,7 +13,6 @@ use candle_core::Device;
 use dnc_learn::error::LearnError;
 use dnc_learn::losses::LossConfig;
 use dnc_learn::miners::MinerConfig;
-use dnc_learn::model::{Architecture, Model};
 use dnc_learn::optimise::{Optimiser, Settings};
 use dnc_learn::parameters::{Frozen, Parameters};
 use dnc_learn::samplers::SamplerConfig;
@@ -125,7 +124,7 @@ impl Stage for Train {
         let views = context.input_if_any("views").map(Views::open).transpose()?;
         let division = Division::open(context, &images)?;
         let given = model::Model::open(context.input("model")?)?;
-        let method = self.method(&given.architecture, division.classes)?;
+        let method = self.method(&given, division.classes)?;
         let loader = Loader::new(&images, views.as_ref(), method.model.preprocessing)?;
 
         let first_step = given.step;
@@ -159,11 +158,9 @@ impl Stage for Train {
 }
 
 impl Train {
-    /// What is trained and how, for a model that is stored with this description.
-    fn method(&self, architecture: &serde_json::Value, classes: usize) -> Result<Method, StageError> {
-        let architecture: Architecture = serde_json::from_value(architecture.clone())
-            .map_err(|source| StageError::compute("read what the model is", source))?;
-        let model = Model::build(&architecture).map_err(|source| StageError::compute("build the model", source))?;
+    /// What is trained and how, from the given model on.
+    fn method(&self, given: &model::Model, classes: usize) -> Result<Method, StageError> {
+        let model = given.network()?;
         let miner = self.miner.clone().unwrap_or_else(|| self.loss.as_loss().usual_miner());
         Ok(Method { model, loss: self.loss.clone(), miner, subspaces: self.subspaces.clone(), classes })
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 
 use super::*;
+use crate::augment::Augment;
 use crate::context::{AmbientValues, InputArtifact, Observer, Surroundings};
 use crate::device::DeviceChoice;
 use crate::init::Init;
@@ -147,6 +148,26 @@ fn one_learner_gives_the_same_bytes_under_both_schedules_and_for_any_threads() {
         on_threads(1 + 2 * learner.map_or(0, |_| 1), || digest(&run(&workshop, &stage(json!({})), &inputs)))
     });
     assert_eq!(both[0], both[1]);
+}
+
+#[test]
+fn materialised_views_train_the_same_model() {
+    let workshop = workshop(2, None);
+    let inputs = inputs(&workshop);
+    let trained = [false, true].map(|materialise| {
+        // Cutouts show the colour that the backbone takes for nothing.
+        let params = json!({ "views": 3, "preset": "geometric-colour", "materialise": materialise });
+        let augment: Augment = serde_json::from_value(params).unwrap();
+        let ports = [("images", &inputs.images), ("model", &inputs.model)];
+        let views = workshop.run(&augment, &ports[..1 + usize::from(materialise)]).unwrap();
+        let views = artifact(Kind::Views, &views["views"].folder);
+        assert_eq!(views.files.iter().any(|file| file.name == "pixels-00000.arrow"), materialise);
+        let ports =
+            [("images", &inputs.images), ("clusters", &inputs.clusters), ("model", &inputs.model), ("views", &views)];
+        digest(&workshop.run(&stage(json!({})), &ports).unwrap())
+    });
+    assert_eq!(trained[0], trained[1]);
+    assert_ne!(trained[0], digest(&run(&workshop, &stage(json!({})), &inputs)));
 }
 
 /// Cancels after so many batches.
