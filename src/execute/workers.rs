@@ -153,7 +153,9 @@ mod tests {
             share.grow();
             share.grow();
             // Each of the three can only go on when all have come.
-            (0..3).into_par_iter().with_max_len(1).for_each(|_| drop(meet.wait()));
+            (0..3).into_par_iter().with_max_len(1).for_each(|_| {
+                meet.wait();
+            });
             (alone, rayon::current_num_threads())
         });
         assert_eq!(numbers.unwrap(), (1, 3));

@@ -5,7 +5,7 @@
 //! `(2 − n) ln d − (n − 3)/2 · ln(1 − d²/4)`, and next to nothing where d ≥ `beyond`. Each anchor gets as many negatives
 //! as it has positives, without replacement while there are enough, or independently of each other.
 //! Source: Wu et al. 2017, arXiv 1706.07567, section 4.1.
-//! Deviation: n is the dimension of the subspace that the learner trains, as q demands, not of the whole embedding. The
+//! Deviation: n is the dimension of the subspace that the learner trains, as q demands, unless another is given. The
 //! paper bounds weights by a constant; as in its authors' code, the cutoff on d does that here.
 //!
 //! Drawing without replacement by weights is taking those with the largest `ln weight + Gumbel noise` (Efraimidis and
@@ -37,11 +37,15 @@ pub struct DistanceWeighted {
     /// Whether an anchor's negatives are drawn independently of each other, as the paper's authors' code does. With weights
     /// as steep as in a hundred dimensions most positives of an anchor then meet its one hardest negative.
     pub replacement: bool,
+    /// n; where it is not given, the dimension of the learner's subspace. A larger one draws harder negatives; the published
+    /// code of divide and conquer takes the width of the whole embedding for masks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dimension: Option<usize>,
 }
 
 impl Default for DistanceWeighted {
     fn default() -> Self {
-        Self { cutoff: 0.5, beyond: 1.4, replacement: false }
+        Self { cutoff: 0.5, beyond: 1.4, replacement: false, dimension: None }
     }
 }
 
@@ -67,7 +71,7 @@ impl Miner for DistanceWeighted {
 impl DistanceWeighted {
     /// The logarithm of each negative's weight, up to a constant an anchor.
     fn ln_weights(&self, batch: &Candidates<'_>, anchor: usize, negatives: &[usize]) -> Vec<f64> {
-        let n = batch.dimension as f64;
+        let n = self.dimension.unwrap_or(batch.dimension) as f64;
         let ln_inverse_density = |distance: f64| {
             let distance = distance.max(self.cutoff);
             let span = (1.0 - distance * distance / 4.0).max(SPAN_FLOOR);
@@ -139,6 +143,19 @@ mod tests {
                 assert!((share - expected).abs() < 0.03, "n {dimension}, d {distance}: {share} for {expected}");
             }
         }
+    }
+
+    #[test]
+    fn a_given_dimension_counts() {
+        let (matrix, labels) = batch(&[0.9, 1.0]);
+        let candidates = Candidates { distances: &matrix, labels: &labels, dimension: 3 };
+        let spread = |dimension: Option<usize>| {
+            let miner = DistanceWeighted { dimension, ..DistanceWeighted::default() };
+            let weights = miner.ln_weights(&candidates, 0, &[2, 3]);
+            weights[0] - weights[1]
+        };
+        assert_eq!(spread(None), spread(Some(3)));
+        assert!(spread(Some(128)) > 10.0 * spread(None));
     }
 
     #[test]
