@@ -84,7 +84,11 @@ mod opening {
         drop(store);
         let packed = fs::read_to_string(root.join("records/pack")).unwrap();
         fs::remove_file(root.join("records/pack")).unwrap();
-        for (record, pair) in records.iter().zip(packed.split_inclusive('\n').collect::<Vec<_>>().chunks(2)) {
+        // Between the pairs of lines of records stand those that tell when they were used.
+        let lines: Vec<&str> = packed.split_inclusive('\n').collect();
+        for record in &records {
+            let own = |pair: &&[&str]| pair[0].contains(&format!(r#""key":"{}""#, record.key));
+            let pair = lines.chunks(2).find(own).expect("it was flushed");
             let path = root.join(ObjectName::record(&record.key).as_str());
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, pair.concat()).unwrap();

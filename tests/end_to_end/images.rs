@@ -72,7 +72,7 @@ fn materialised_views_are_shown() {
     let project = pictures();
     let manifest = MANIFEST.replace(r#"in = { images = "decode" }"#, r#"in = { images = "decode", model = "init" }"#);
     let init = "materialise = true\n\n[stage.init]\nbackbone = \"small\"\ndimension = 4\ncrop = 32\nresize = 32\n";
-    project.write("made.toml", &format!("{manifest}{init}"));
+    project.write("made.toml", format!("{manifest}{init}"));
     project.run(&["made.toml"]);
     let called = project.run(&["show", "made.toml", "augment", "-o", "made.png"]);
     let sheet = image::open(project.path().join(called.stdout.trim())).unwrap().into_rgb8();
