@@ -120,7 +120,8 @@ impl Pack {
     }
 
     /// Everything but the records of the keys that are to `go`, as another file is to hold it; `None` where it is not worth
-    /// writing one: nothing goes, nothing is damaged, and less than half of the bytes are of no use. Nobody may add until that file is in the pack's place.
+    /// writing one: nothing goes, nothing is damaged, and less than half of the bytes are of no use. Nobody may add until
+    /// that file is in the pack's place.
     pub(crate) fn without(&self, go: impl Fn(&Key) -> bool) -> Result<Option<Vec<u8>>> {
         self.read_on()?;
         let read = self.read();

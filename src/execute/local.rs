@@ -154,7 +154,6 @@ fn try_attempt(
             sources: work.sources.clone(),
             ambient: work.ambient,
             device: work.device,
-            threads: share.most(),
             earlier: earlier.iter().map(|(name, stored)| (name.clone(), opened(store, stored))).collect(),
             known_digest: &known_digest,
             folder: &folder,

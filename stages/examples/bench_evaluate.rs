@@ -104,7 +104,6 @@ fn context<'run>(
         sources: BTreeMap::new(),
         ambient: AmbientValues { seed: Some(0), round: Some(0), learners: Some(1), ..AmbientValues::default() },
         device: DeviceChoice::Cpu,
-        threads: rayon::current_num_threads(),
         folder,
         scratch: folder,
         observer: &Silent,

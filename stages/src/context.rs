@@ -44,8 +44,6 @@ pub struct Surroundings<'run> {
     pub ambient: AmbientValues,
     /// Where floats are computed.
     pub device: DeviceChoice,
-    /// How many threads the node's rayon pool has.
-    pub threads: usize,
     /// What this node left when only its files outside the store were others, where the stage asked for that
     /// ([`Resources::earlier`](crate::stage::Resources)) and it is still there.
     pub earlier: BTreeMap<String, EarlierArtifact<'run>>,
@@ -271,11 +269,6 @@ impl<'run> Context<'run> {
         }
         let device = self.surroundings.device.open()?;
         Ok(self.device.get_or_init(|| device))
-    }
-
-    /// How many threads the surrounding rayon pool has. No result may depend on it.
-    pub fn threads(&self) -> usize {
-        self.surroundings.threads
     }
 
     /// A folder that outlives a kill: what is found here was left by an interrupted try at this very task.

@@ -210,7 +210,6 @@ fn a_stopped_training_goes_on_and_ends_with_the_same_bytes() {
             sources: BTreeMap::new(),
             ambient,
             device: DeviceChoice::Cpu,
-            threads: 1,
             earlier: BTreeMap::new(),
             known_digest: &|_| None,
             folder: &folder,
