@@ -1,6 +1,7 @@
 //! Training: whose turn it is in an epoch, and one step of one learner.
 //!
-//! An epoch walks the learners round-robin, one batch each, until it has seen as many batches as the divided images make.
+//! An epoch walks the learners round-robin, one batch each, until it has seen as many batches as the training images make:
+//! however they are divided and however many were pruned, an epoch is as long.
 //! Which batches a learner gets, and every chance in its steps, depends on the seed, the epoch and the learner alone: a
 //! learner that is trained on its own (schedule `parallel`) sees the same batches as among the others (`interleaved`),
 //! and a single learner is the same computation either way.
@@ -75,9 +76,8 @@ pub fn turns(
     streams: &Streams,
     only: Option<usize>,
 ) -> Result<Vec<Turn>> {
-    let images = learners.iter().map(Vec::len).sum();
     // In every epoch each learner has a turn, however few images there are.
-    let total = batches_in(images, sampler.batch()).max(learners.len());
+    let total = batches_in(labels.len(), sampler.batch()).max(learners.len());
     let mut turns = Vec::with_capacity(total);
     for (learner, rows) in learners.iter().enumerate().filter(|(learner, _)| only.is_none_or(|only| only == *learner)) {
         let mut nth = (learner..total).step_by(learners.len()).enumerate().peekable();
@@ -324,6 +324,13 @@ mod tests {
             assert_eq!(alone, among);
             assert!(alone.iter().all(|turn| turn.images.iter().all(|row| rows.contains(row))));
         }
+        let mut pruned = divided.clone();
+        pruned.iter_mut().for_each(|rows| rows.truncate(rows.len() - 1));
+        assert_eq!(
+            turns(&pruned, &labels, &sampler, &streams, None).unwrap().len(),
+            all.len(),
+            "pruning keeps the length"
+        );
         let few = turns(&divided, &labels, &ClassBalanced { batch: 40, per_class: 2 }, &streams, None).unwrap();
         assert_eq!(few.len(), 4, "every learner has a turn");
     }

@@ -41,7 +41,7 @@ use checkpoint::Checkpoint;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Train {
-    /// Epochs, each as many batches as the divided images make.
+    /// Epochs, each as many batches as the training images make.
     pub epochs: u32,
     /// What makes an embedding bad.
     pub loss: LossConfig,
@@ -80,7 +80,7 @@ impl Default for Train {
 
 impl Stage for Train {
     const NAME: &'static str = "train";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const SUMMARY: &'static str = "Trains the learners of a round, or one of them";
 
     fn ports(&self) -> Ports {
