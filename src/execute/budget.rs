@@ -63,11 +63,7 @@ impl Budget {
     pub fn grant(&mut self, wanted: Wanted, others: usize) -> Option<Grant> {
         let memory = wanted.memory.min(self.limits.memory);
         let wants_gpu = wanted.device && !self.limits.gpus.is_empty();
-        if self.running.len() >= self.limits.jobs
-            || self.threads == 0
-            || memory > self.memory
-            || (wants_gpu && self.gpus.is_empty())
-        {
+        if self.is_spent() || memory > self.memory || (wants_gpu && self.gpus.is_empty()) {
             return None;
         }
         let slots = (self.limits.jobs - self.running.len()).min(others + 1);
@@ -78,6 +74,11 @@ impl Budget {
         self.memory -= memory;
         let gpu = if wants_gpu { self.gpus.pop() } else { None };
         Some(Grant { share, gpu, memory })
+    }
+
+    /// Whether no node at all, whatever it asks for, can have anything now.
+    pub fn is_spent(&self) -> bool {
+        self.running.len() >= self.limits.jobs || self.threads == 0
     }
 
     /// Gives the threads that are left to running nodes, one by one to the one that has the fewest.
@@ -162,7 +163,7 @@ mod tests {
         let first = budget.grant(hungry, 1).expect("100 are free");
         assert!(budget.grant(hungry, 0).is_none());
         assert!(budget.grant(ONE, 0).is_some());
-        assert!(budget.grant(ONE, 0).is_none(), "two nodes run already");
+        assert!(budget.is_spent() && budget.grant(ONE, 0).is_none(), "two nodes run already");
         budget.give_back(first);
         let insatiable = Wanted { memory: 1000, ..ONE };
         assert_eq!(budget.grant(insatiable, 0).expect("it gets all there is").memory, 100);

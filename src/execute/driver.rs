@@ -267,10 +267,13 @@ fn choose_ready<'run>(
 ) -> Vec<Start<'run>> {
     let mut waiting = Vec::new();
     let mut chosen = Vec::new();
-    let total = ready.len();
-    for (position, node) in mem::take(ready).into_iter().enumerate() {
+    let mut candidates = mem::take(ready).into_iter();
+    // A thousand may be ready, and each answer makes room for one.
+    while !budget.is_spent()
+        && let Some(node) = candidates.next()
+    {
         let wanted = run.plan.wanted(&run.plan.nodes[node]);
-        let Some(grant) = budget.grant(wanted, total - position - 1) else {
+        let Some(grant) = budget.grant(wanted, candidates.len()) else {
             waiting.push(node);
             continue;
         };
@@ -280,6 +283,7 @@ fn choose_ready<'run>(
         let work = work(run, results, &grant, forced[node] || reason == Reason::Lost, node);
         chosen.push(Start { node, grant, work });
     }
+    waiting.extend(candidates);
     *ready = waiting;
     chosen
 }
