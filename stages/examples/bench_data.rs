@@ -23,6 +23,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+#[global_allocator]
+static ALLOCATOR: dnc_kernels::LargeBlocks = dnc_kernels::LargeBlocks::new();
+
 const IMAGES: usize = 256;
 const BATCH: usize = 64;
 const SIDE: usize = 224;
