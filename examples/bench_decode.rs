@@ -4,13 +4,14 @@
 //! usage: `bench_decode [PATTERN] [--images N]`, by default 12,000 images of 500 × 500, brought to 96 × 96; `bench_data` must
 //! be told to `make bench` too, since it builds `dnc-run`
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use anyhow::{Context as _, Result, ensure};
-use dnc_bench::{Bench, Work};
+use dnc_bench::{Bench, Work, median_of};
 use image::codecs::jpeg::JpegEncoder;
 use image::{Rgb, RgbImage};
 use rayon::prelude::*;
@@ -37,7 +38,7 @@ fn main() -> Result<()> {
                     resize = { exact = [96, 96] }\nsplit = { train = 0.5 }\n";
     fs::write(project.join("bench.toml"), manifest)?;
     let pictures: Vec<Vec<u8>> = (0..PICTURES).into_par_iter().map(picture).collect::<Result<_>>()?;
-    let write = |number, path: &Path| write(&pictures, number, path);
+    let write = |number, path: &Path| write_image(&pictures, number, path);
     let mut begin = 0;
     for images in [images / 2, images] {
         (begin..images).into_par_iter().try_for_each(|number| write(number, &place(project, number)))?;
@@ -60,7 +61,7 @@ fn main() -> Result<()> {
 
 /// Runs the manifest so many times; prints the median of how long it took, and the most memory of a process.
 fn measure(bench: &Bench, program: &Path, project: &Path, images: usize, what: &str, times: usize) -> Result<()> {
-    let (mut seconds, mut peak) = (Vec::new(), 0);
+    let (mut seconds, mut peak) = (Vec::new(), None);
     for _ in 0..times {
         let begin = Instant::now();
         let mut child = Command::new(program)
@@ -68,27 +69,14 @@ fn measure(bench: &Bench, program: &Path, project: &Path, images: usize, what: &
             .current_dir(project)
             .stdin(Stdio::null())
             .spawn()?;
-        let status = loop {
-            // The kernel forgets the figure when the process ends, so it is looked at while it runs.
-            peak = peak_mib(child.id()).unwrap_or(0).max(peak);
-            match child.try_wait()? {
-                Some(status) => break status,
-                None => thread::sleep(Duration::from_millis(5)),
-            }
-        };
+        let (status, its_peak) = dnc_bench::wait(&mut child)?;
         ensure!(status.success(), "The run failed");
         seconds.push(begin.elapsed().as_secs_f64());
+        peak = its_peak.max(peak);
     }
-    seconds.sort_by(f64::total_cmp);
     let work = Work::new(images, "images").also("peak_mib", peak);
-    bench.print(&format!("decode/folder/jpeg{SIDE}/96/n{images}/{what}"), seconds[times / 2], work);
+    bench.print(&format!("decode/folder/jpeg{SIDE}/96/n{images}/{what}"), median_of(seconds), work);
     Ok(())
-}
-
-fn peak_mib(process: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? / 1024)
 }
 
 /// Where the image of this number lies.
@@ -97,11 +85,11 @@ fn place(project: &Path, number: usize) -> PathBuf {
 }
 
 /// The file of an image: one of the pictures, with the image's number as a comment, so that no file is as another.
-fn write(pictures: &[Vec<u8>], number: usize, path: &Path) -> Result<()> {
+fn write_image(pictures: &[Vec<u8>], number: usize, path: &Path) -> Result<()> {
     // Mixed, lest the same pictures follow each other twice and the store keep their pixels once.
-    let mixed = (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let (start, rest) = pictures[(mixed >> 32) as usize % pictures.len()].split_at(2);
+    let mut mixed = DefaultHasher::new();
+    number.hash(&mut mixed);
+    let (start, rest) = pictures[mixed.finish() as usize % pictures.len()].split_at(2);
     let comment = number.to_be_bytes();
     let length = (comment.len() as u16 + 2).to_be_bytes();
     fs::create_dir_all(path.parent().context("An image lies in a folder")?)?;

@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use dnc_bench::{Bench, Work, median_of};
@@ -123,12 +123,7 @@ impl Both {
 
     /// The largest resident size of `dnc-run`, looked at until it ends.
     fn peak_mib(&self) -> Result<Option<u64>> {
-        let mut child = self.dnc_run()?.spawn()?;
-        let mut peak = None;
-        while child.try_wait()?.is_none() {
-            peak = dnc_bench::peak_mib(child.id()).max(peak);
-            std::thread::sleep(Duration::from_micros(200));
-        }
+        let (_, peak) = dnc_bench::wait(&mut self.dnc_run()?.spawn()?)?;
         Ok(peak)
     }
 }

@@ -16,8 +16,9 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
-use std::{env, fs, process};
+use std::{env, fs, io, process, thread};
 
 use regex::Regex;
 use serde_json::{Value, json};
@@ -183,8 +184,24 @@ fn cpu_seconds() -> f64 {
     times.sum::<f64>() * 1e-9
 }
 
+/// Waits for a process: how it ended, and its largest resident size where Linux tells it.
+///
+/// # Errors
+/// It cannot be waited for.
+pub fn wait(child: &mut Child) -> io::Result<(ExitStatus, Option<u64>)> {
+    let mut peak = None;
+    loop {
+        // The kernel forgets the size when the process ends, so it is looked at while it runs.
+        peak = peak_mib(child.id()).max(peak);
+        if let Some(status) = child.try_wait()? {
+            return Ok((status, peak));
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// The largest resident size of a process so far, as Linux tells it.
-pub fn peak_mib(process: u32) -> Option<u64> {
+fn peak_mib(process: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? / 1024)

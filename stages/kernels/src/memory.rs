@@ -1,8 +1,8 @@
 //! An allocator that keeps large blocks: what a training step frees, the next step gets again.
 //!
-//! Activations and gradients are tens of megabytes each, pictures about one. The system's allocator returns such blocks to the kernel when they are freed, and
-//! each step then pays for fresh pages: faults took two thirds of the time of a 1×1 convolution in our measurements. A program
-//! that decodes, trains or embeds declares
+//! Activations and gradients are tens of megabytes each, pictures about one. The system's allocator returns such blocks to
+//! the kernel when they are freed, and each step then pays for fresh pages: faults took two thirds of the time of a 1×1
+//! convolution in our measurements, and up to a fifth of a picture's. A program that decodes, trains or embeds declares
 //!
 //! ```
 //! #[global_allocator]
@@ -12,7 +12,8 @@
 //!
 //! Blocks below [`SMALLEST`] go to the system's allocator. Larger ones are rounded up to a size class (eight for each power of
 //! two); a freed block waits in its class. Waiting blocks are given back to the system before they and the live ones together
-//! exceed the most that was ever live by more than an eighth and 64 MiB: the process never holds much more than it once needed.
+//! exceed the most that was ever live by more than an eighth and 64 MiB: the process never holds much more than it once
+//! needed.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;

@@ -79,7 +79,7 @@ fn inputs(workshop: &Workshop) -> Inputs {
 fn stage(params: serde_json::Value) -> Train {
     let mut whole = json!({
         "epochs": 3,
-        "sampler": { "kind": "class_balanced", "batch": 16, "per_class": 4 },
+        "sampler": { "kind": "class_balanced", "batch": 18, "per_class": 6 },
         "optimiser": { "lr": 1e-2 },
     });
     let serde_json::Value::Object(params) = params else { unreachable!("tests write tables") };
@@ -112,7 +112,7 @@ fn the_loss_falls_and_the_history_says_how() {
     let rows = history_of(&outputs);
     let of = |term: &str| -> Vec<&HistoryRow> { rows.iter().filter(|row| row.term == term).collect() };
     let losses = of("loss");
-    assert_eq!(losses.len(), 8 * (36 / 16));
+    assert_eq!(losses.len(), 8 * (36 / 18));
     assert!(losses.iter().enumerate().all(|(step, row)| row.step as usize == step && row.learner as usize == step % 2));
     let mean = |rows: &[&HistoryRow]| rows.iter().map(|row| row.value).sum::<f64>() / rows.len() as f64;
     assert!(mean(&losses[12..]) < mean(&losses[..4]), "{losses:?}");
