@@ -9,13 +9,17 @@ use serde::{Deserialize, Serialize};
 use crate::context::Context;
 use crate::error::StageError;
 use crate::kind::Kind;
-use crate::stage::{Ambient, Input, Output, Ports, Stage};
+use crate::stage::{Ambient, Input, Output, ParamError, Ports, Stage};
 use crate::tables::model::{self, Model};
 
 /// Merges the learners of a round into one model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Merge {}
+pub struct Merge {
+    /// The share of the way from the model that all learners began with (`model`) to their mean that is gone: 1 is the mean.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outer_lr: Option<f64>,
+}
 
 impl Stage for Merge {
     const NAME: &'static str = "merge";
@@ -23,17 +27,27 @@ impl Stage for Merge {
     const SUMMARY: &'static str = "Merges the learners of a round into one model";
 
     fn ports(&self) -> Ports {
+        let begin = match self.outer_lr {
+            Some(_) => Input::whole("model", Kind::Model),
+            None => Input::new("model", Kind::Model, &[model::STEP]).optional(),
+        };
         Ports {
-            inputs: vec![
-                Input::whole("learners", Kind::Model).many(),
-                Input::new("model", Kind::Model, &[model::STEP]).optional(),
-            ],
+            inputs: vec![Input::whole("learners", Kind::Model).many(), begin],
             outputs: vec![Output::new("model", Kind::Model)],
         }
     }
 
     fn ambient(&self) -> Ambient {
         Ambient { arithmetic: true, ..Ambient::default() }
+    }
+
+    fn check(&self) -> Result<(), ParamError> {
+        match self.outer_lr {
+            Some(rate) if !(rate.is_finite() && rate > 0.0) => {
+                Err(ParamError::new("outer_lr", "A learning rate is a number above 0"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
@@ -58,7 +72,17 @@ impl Stage for Merge {
         let Some(architecture) = architecture else {
             return Err(StageError::input("There is no learner to be merged"));
         };
-        let (parameters, moments) = merging.finish();
+        let (parameters, moments) = match (self.outer_lr, begin) {
+            (None, _) => merging.finish(),
+            (Some(rate), Some(begin)) => merging
+                .finish_stepping(&begin.parameters, rate)
+                .map_err(|source| StageError::compute("merge the learners", source))?,
+            (Some(_), None) => {
+                return Err(StageError::input(
+                    "`outer_lr` needs the model that the learners began with, on the port `model`",
+                ));
+            }
+        };
         model::write(context, "model", &Model { architecture, parameters, moments, step })
     }
 }
@@ -101,7 +125,7 @@ mod tests {
         let inputs = [learner(1.0, 13), learner(5.0, 11), learner(0.0, 10)].map(|model| stored(&workshop, &model));
         let [first, second, begin] = &inputs;
         let check = |inputs: &[(&str, &InputArtifact)], shared: f32| {
-            let outputs = workshop.run(&Merge {}, inputs).unwrap();
+            let outputs = workshop.run(&Merge::default(), inputs).unwrap();
             let merged = Model::open(&artifact(Kind::Model, &outputs["model"].folder)).unwrap();
             assert_eq!(merged.parameters[0], tensor("conv.weight", &[1], &[shared]));
             assert_eq!(merged.parameters[1], tensor("embedding.bias", &[2], &[1.0, 5.0]));
@@ -113,10 +137,24 @@ mod tests {
     }
 
     #[test]
+    fn an_outer_learning_rate_needs_the_beginning() {
+        let workshop = Workshop::new();
+        let inputs = [learner(1.0, 11), learner(5.0, 11), learner(0.0, 10)].map(|model| stored(&workshop, &model));
+        let [first, second, begin] = &inputs;
+        let merge = Merge { outer_lr: Some(2.0) };
+        let outputs = workshop.run(&merge, &[("learners", first), ("learners", second), ("model", begin)]).unwrap();
+        let merged = Model::open(&artifact(Kind::Model, &outputs["model"].folder)).unwrap();
+        assert_eq!(merged.parameters[0], tensor("conv.weight", &[1], &[6.0]));
+        let error = workshop.run(&merge, &[("learners", first), ("learners", second)]).err().unwrap();
+        assert!(error.to_string().contains("`outer_lr`"), "{error}");
+        assert!(Merge { outer_lr: Some(-1.0) }.check().is_err() && merge.check().is_ok());
+    }
+
+    #[test]
     fn one_artifact_comes_out_as_it_went_in() {
         let workshop = Workshop::new();
         let model = learner(-0.0, 7);
-        let outputs = workshop.run(&Merge {}, &[("learners", &stored(&workshop, &model))]).unwrap();
+        let outputs = workshop.run(&Merge::default(), &[("learners", &stored(&workshop, &model))]).unwrap();
         assert_eq!(Model::open(&artifact(Kind::Model, &outputs["model"].folder)).unwrap(), model);
     }
 
@@ -125,7 +163,8 @@ mod tests {
         let workshop = Workshop::new();
         let other = Model { architecture: json!({ "backbone": "resnet18" }), ..learner(1.0, 1) };
         let inputs = [learner(1.0, 1), other].map(|model| stored(&workshop, &model));
-        let error = workshop.run(&Merge {}, &[("learners", &inputs[0]), ("learners", &inputs[1])]).err().unwrap();
+        let error =
+            workshop.run(&Merge::default(), &[("learners", &inputs[0]), ("learners", &inputs[1])]).err().unwrap();
         assert_eq!(error.to_string(), "The model of `model` is another network than its siblings'");
     }
 }

@@ -7,6 +7,10 @@
 //! Shapes: W `[dim, F]`, b `[dim]`, masks `[learners, dim]`.
 //! Source: McMahan et al. 2017, arXiv 1602.05629, algorithm 1 (federated averaging), for the backbone.
 //!
+//! A mean of K learners has moved less far than each of them. With an outer learning rate η, what several learners share
+//! becomes `t + η (mean − t)` instead, where t is what all began with; η = 1 is the mean. Moments stay means.
+//! Source: Reddi et al. 2021, arXiv 2003.00295, algorithm 1 with plain gradient descent as the server's optimiser.
+//!
 //! Learners are added one after the other, so that only one is in memory beside the sums. Sums are `f64`: what a single
 //! learner owns, and a learner alone, comes out as it went in, byte for byte.
 
@@ -63,8 +67,25 @@ impl Merge {
 
     /// The merged model's tensors and moments, both ordered by name.
     pub fn finish(self) -> (Vec<NamedTensor>, Vec<NamedTensor>) {
-        let rows = |sums: BTreeMap<String, Sum>| sums.into_values().map(Sum::mean).collect();
-        (rows(self.tensors), rows(self.moments))
+        let means = |sums: BTreeMap<String, Sum>| sums.into_values().map(Sum::mean).collect();
+        (means(self.tensors), means(self.moments))
+    }
+
+    /// As [`finish`](Self::finish), with an outer learning rate. What the model that all `began` with did not have becomes the mean.
+    ///
+    /// # Errors
+    /// A tensor cannot be read as numbers.
+    pub fn finish_stepping(
+        mut self,
+        began: &[NamedTensor],
+        outer_lr: f64,
+    ) -> Result<(Vec<NamedTensor>, Vec<NamedTensor>)> {
+        for tensor in began {
+            if let Some(sum) = self.tensors.get_mut(&tensor.name) {
+                sum.step_from(tensor, outer_lr)?;
+            }
+        }
+        Ok(self.finish())
     }
 
     /// The mask of the learner that is next, where there are several: a learner alone owns everything.
@@ -116,6 +137,8 @@ struct Row {
     weight: f64,
     /// Whether a learner has been added that owns it. Until then all count alike.
     is_owned: bool,
+    /// Whether more than one learner counts.
+    is_shared: bool,
 }
 
 impl Sum {
@@ -139,12 +162,12 @@ impl Sum {
             let wanted = format!("{:?} of {:?}, as another learner has it,", self.like.shape, self.like.dtype);
             return Err(LearnError::Shape { name: tensor.name.clone(), wanted, found: tensor.shape.clone() });
         }
-        let width = self.values.len().checked_div(self.rows.len()).unwrap_or(0).max(1);
+        let width = self.width();
         let rows = self.rows.iter_mut().zip(self.values.chunks_exact_mut(width)).zip(numbers.chunks_exact(width));
         for (index, ((row, sums), numbers)) in rows.enumerate() {
             let weight = match shares.weight(self.group, index) {
                 weight if weight > 0.0 && !row.is_owned => {
-                    *row = Row { weight: 0.0, is_owned: true };
+                    *row = Row { is_owned: true, ..Row::default() };
                     weight
                 }
                 weight if weight > 0.0 => weight,
@@ -152,6 +175,7 @@ impl Sum {
                 _ => continue,
             };
             let is_first = row.weight == 0.0;
+            row.is_shared = !is_first;
             row.weight += weight;
             for (sum, number) in sums.iter_mut().zip(numbers) {
                 // Not `0.0 + …`, which would lose the sign of a negative zero.
@@ -161,8 +185,29 @@ impl Sum {
         Ok(())
     }
 
+    /// Makes the mean of each shared row what `began` has there, and `outer_lr` times the way from there to the mean.
+    fn step_from(&mut self, began: &NamedTensor, outer_lr: f64) -> Result<()> {
+        if began.shape != self.like.shape || began.dtype != self.like.dtype {
+            return Ok(());
+        }
+        let numbers = numbers(began)?;
+        let width = self.width();
+        let rows = self.rows.iter().zip(self.values.chunks_exact_mut(width)).zip(numbers.chunks_exact(width));
+        for ((row, sums), numbers) in rows.filter(|((row, _), _)| row.is_shared) {
+            for (sum, number) in sums.iter_mut().zip(numbers) {
+                *sum = row.weight * (number + outer_lr * (*sum / row.weight - number));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many numbers a row has.
+    fn width(&self) -> usize {
+        self.values.len().checked_div(self.rows.len()).unwrap_or(0).max(1)
+    }
+
     fn mean(self) -> NamedTensor {
-        let width = self.values.len().checked_div(self.rows.len()).unwrap_or(0).max(1);
+        let width = self.width();
         let rows = self.rows.iter().zip(self.values.chunks_exact(width));
         let means = rows.flat_map(|(row, sums)| sums.iter().map(move |sum| sum / row.weight));
         let bytes = match self.like.dtype {
@@ -239,6 +284,22 @@ mod tests {
         // Coordinate 0 has weights 3 · 1 · 1 and 1 · 5 · 0.6; coordinate 1 is closed for both.
         let found = merged(&learners([1.0, 0.0, 0.6, -1.0]), [3.0, 1.0]);
         assert_eq!(found[1].1, [(3.0 * 1.0 + 3.0 * 5.0) / 6.0, -(3.0 * 1.0 + 1.0 * 5.0) / 4.0]);
+    }
+
+    #[test]
+    fn an_outer_learning_rate_scales_the_way_of_what_is_shared() {
+        let [mut began, _] = learners([1.0, 0.0, 0.0, 1.0]);
+        began.retain(|tensor| tensor.name != "loss.beta");
+        let mut merge = Merge::of(2);
+        for tensors in &learners([1.0, 0.0, 0.0, 1.0]) {
+            merge.add(Trained { batches: 1.0, tensors, moments: &tensors[..1] }).unwrap();
+        }
+        let (tensors, moments) = merge.finish_stepping(&began, 1.5).unwrap();
+        let found: Vec<f32> = tensors.iter().map(|tensor| numbers(tensor).unwrap()[0] as f32).collect();
+        // The backbone goes from 1 past the mean, 3; the loss is new; the first coordinate and mask are learner 0's.
+        assert_eq!(found, [4.0, 1.0, 1.0, 3.0, 1.0]);
+        assert_eq!(tensors[1], tensor("embedding.bias", &[2], &[1.0, -5.0]));
+        assert_eq!(moments, [tensor("conv.weight", &[1], &[3.0])]);
     }
 
     #[test]
