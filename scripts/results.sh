@@ -17,12 +17,13 @@ declare -A settings=(
   [two]='rounds.learners=[1,2,2,2,2,1]'
   [eight]='rounds.learners=[1,2,4,8,8,1]'
   [parallel]='rounds.learners=[1,2,4,4,4,1] stage.train.per="learner"'
+  [parallel-outer]='rounds.learners=[1,2,4,4,4,1] stage.train.per="learner" stage.merge.outer_lr=3'
   [triplet]='rounds.learners=[1,2,4,4,4,1] stage.train.loss={kind="triplet"}'
   [single-triplet]='rounds.learners=[1,1,1,1,1,1] stage.train.loss={kind="triplet"}'
   [multi-similarity]='rounds.learners=[1,2,4,4,4,1] stage.train.loss={kind="multi_similarity"}'
   [single-multi-similarity]='rounds.learners=[1,1,1,1,1,1] stage.train.loss={kind="multi_similarity"}'
 )
-order=(single learned fixed slices two eight parallel triplet single-triplet multi-similarity single-multi-similarity)
+order=(single learned fixed slices two eight parallel parallel-outer triplet single-triplet multi-similarity single-multi-similarity)
 [ $# -gt 0 ] && order=("$@")
 
 runs=target/results
