@@ -71,7 +71,8 @@ impl Merge {
         (means(self.tensors), means(self.moments))
     }
 
-    /// As [`finish`](Self::finish), with an outer learning rate. What the model that all `began` with did not have becomes the mean.
+    /// As [`finish`](Self::finish), with an outer learning rate. What the model that all `began` with did not have, or had in
+    /// another shape or type, becomes the mean.
     ///
     /// # Errors
     /// A tensor cannot be read as numbers.
