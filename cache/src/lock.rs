@@ -39,6 +39,11 @@ impl LockFile {
         }
     }
 
+    /// Where it lies.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Leaves the holder's number for those who wait: as the file's modification time, in seconds since 1970. A file with
     /// bytes would need a block, and taking and freeing blocks is what costs time when claims come by the thousand.
     fn sign(&self) -> io::Result<()> {

@@ -3,6 +3,10 @@
 //! `tmp/<session>.alive` is locked for as long as the process lives, and all that it writes is called `tmp/<session>.…`. What
 //! bears the name of a session whose lock is free belonged to a dead process, whatever host or container that ran in, and
 //! can go.
+//!
+//! What a session claims is a further name of one more locked file of its own. A file for each would be made and removed by the
+//! thousand, and ext4 searches long for an inode that has not just become free; each would also stay open, and starting a
+//! program takes the longer the more files are.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,7 +32,27 @@ pub(crate) struct Session {
     /// Empty folders that were given back: making and removing folders is slow where it is done by the thousand (3 ms each
     /// on ext4 with `discard`).
     spare: Mutex<Vec<PathBuf>>,
+    /// What all claims are names of; made for the first.
+    claims: Mutex<Option<LockFile>>,
     _alive: LockFile,
+}
+
+/// A path that nobody else can claim until the value is dropped or the process dies.
+#[derive(Debug)]
+pub(crate) enum Claimed {
+    /// A further name of the session's file.
+    Name(PathBuf),
+    /// A file of its own, where the file system gives a file but one name.
+    File { _lock: LockFile },
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        if let Self::Name(path) = self {
+            // A name that stays behind excludes others until this process ends.
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 impl Session {
@@ -43,6 +67,7 @@ impl Session {
                     name,
                     named: AtomicU64::new(0),
                     spare: Mutex::default(),
+                    claims: Mutex::default(),
                     _alive: lock,
                 });
             }
@@ -91,6 +116,26 @@ impl Session {
         fs::rename(folder, &spare)?;
         self.spare().push(spare);
         Ok(())
+    }
+
+    /// Claims a path, or says `None` if somebody has claimed it, as [`LockFile::try_acquire`] does.
+    pub(crate) fn claim(&self, path: &Path) -> io::Result<Option<Claimed>> {
+        let mut claims = self.claims.lock().expect("nothing panics while it holds this lock");
+        if claims.is_none() {
+            *claims = LockFile::try_acquire(&self.path("claims"))?;
+        }
+        let own = claims.as_ref().expect("nobody else is given this path").path();
+        loop {
+            match fs::hard_link(own, path) {
+                Ok(()) => return Ok(Some(Claimed::Name(path.to_owned()))),
+                // Of a dead process all claims are one file; it is not taken over, so that each can go to another.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match LockFile::try_acquire(path)? {
+                    Some(left) => drop(left),
+                    None => return Ok(None),
+                },
+                Err(_) => return Ok(LockFile::try_acquire(path)?.map(|lock| Claimed::File { _lock: lock })),
+            }
+        }
     }
 
     fn spare(&self) -> MutexGuard<'_, Vec<PathBuf>> {
@@ -212,6 +257,29 @@ mod tests {
         for _ in 0..4 {
             assert_eq!(fs::read_dir(session.folder().unwrap()).unwrap().count(), 0);
         }
+    }
+
+    #[test]
+    fn claims_exclude_within_a_session_and_between_two() {
+        let tmp = tempfile::tempdir().unwrap();
+        let (one, other) = (Session::begin(tmp.path()).unwrap(), Session::begin(tmp.path()).unwrap());
+        let path = tmp.path().join("claim");
+        for (first, second) in [(&one, &other), (&other, &one), (&one, &one)] {
+            let claimed = first.claim(&path).unwrap().expect("nobody has it");
+            assert!(matches!(claimed, Claimed::Name(_)));
+            assert_eq!(LockFile::holder(&path), Some(std::process::id()));
+            assert!(second.claim(&path).unwrap().is_none() && LockFile::try_acquire(&path).unwrap().is_none());
+            drop(claimed);
+            assert!(!path.exists());
+        }
+        let second = tmp.path().join("second");
+        fs::write(&path, "left by a dead process").unwrap();
+        fs::hard_link(&path, &second).unwrap();
+        let claimed =
+            [one.claim(&path), other.claim(&second)].map(|claimed| claimed.unwrap().expect("its holder is dead"));
+        assert!(other.claim(&path).unwrap().is_none() && one.claim(&second).unwrap().is_none());
+        drop(claimed);
+        assert!(!path.exists() && !second.exists());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::Store;
 use crate::digest::Key;
 use crate::error::{CacheError, Result};
 use crate::lock::LockFile;
+use crate::session::Claimed;
 
 /// How often the one who waits looks again, at first and at most: quick tasks are not delayed, long ones not disturbed.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
@@ -17,7 +18,7 @@ const LAST_LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Claim {
     key: Key,
-    _lock: LockFile,
+    _claimed: Claimed,
 }
 
 impl Claim {
@@ -64,8 +65,8 @@ impl Store {
     /// Claims `key` if nobody holds it.
     pub fn try_claim(&self, key: &Key) -> Result<Option<Claim>> {
         let path = self.claim_path(key);
-        let lock = LockFile::try_acquire(&path).map_err(CacheError::io("lock", &path))?;
-        Ok(lock.map(|lock| Claim { key: *key, _lock: lock }))
+        let claimed = self.inner.disk.session().claim(&path).map_err(CacheError::io("lock", &path))?;
+        Ok(claimed.map(|claimed| Claim { key: *key, _claimed: claimed }))
     }
 
     fn claim_path(&self, key: &Key) -> std::path::PathBuf {

@@ -21,7 +21,7 @@ use crate::durable;
 use crate::error::{CacheError, Result};
 use crate::record::Record;
 
-/// How many records may wait or be in the making. Each holds an open file, its claim, and systems allow few of these.
+/// How many records may wait or be in the making.
 const BACKLOG: usize = 256;
 
 /// So many records are committed without waiting for more.
@@ -278,7 +278,7 @@ fn add(inner: &Inner, ready: Vec<(Claim, Vec<u8>)>, used: Vec<Key>, failures: &m
         return Ok(Vec::new());
     }
     let now = clock::now();
-    let all: Vec<u8> = ready.iter().flat_map(|(_, bytes)| bytes).copied().collect();
+    let all: Vec<u8> = ready.iter().map(|(_, bytes)| bytes.as_slice()).collect::<Vec<_>>().concat();
     let keys = ready.iter().map(|(claim, _)| *claim.key()).chain(used).collect();
     if inner.pack.add(&all, keys, now).is_ok() {
         return Ok(ready.into_iter().map(|(claim, _)| claim).collect());
