@@ -9,12 +9,14 @@ use crate::digest::Digest;
 use crate::error::Result;
 
 impl Store {
-    /// Removes these blobs, as far as they are there; says how many bytes that frees.
+    /// Removes these blobs, as far as they are there; says how many bytes that frees. Nothing is added meanwhile that could
+    /// rest on them.
     ///
     /// # Errors
     /// The store cannot be written.
     pub fn drop_blobs<'d>(&self, digests: impl IntoIterator<Item = &'d Digest>) -> Result<u64> {
         let disk = &self.inner.disk;
+        let _taking = self.inner.taking()?;
         let mut freed = 0;
         for digest in digests {
             let Some((_, metadata)) = self.inner.blob_metadata(digest)? else { continue };

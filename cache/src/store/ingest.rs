@@ -12,7 +12,7 @@ use super::lookup::Blob;
 use super::seal::{Seal, Stamp, protect};
 use super::{Inner, Store};
 use crate::artifact::{Artifact, FileEntry};
-use crate::backend::{ObjectName, make_read_only};
+use crate::backend::{Backend, ObjectName, make_read_only};
 use crate::digest::Digest;
 use crate::error::{CacheError, Result, found};
 
@@ -128,6 +128,8 @@ impl Inner {
             }
             _ => {
                 self.disk.adopt(&ObjectName::blob(digest), &path)?;
+                // From now on it would be lost and not dropped.
+                self.disk.remove(&ObjectName::dropped(digest))?;
                 self.believe(digest, stamp);
             }
         }
