@@ -2,7 +2,11 @@
 //!
 //! A node that uses one thread takes one; a node that can use many takes a fair share of those that are free, at least
 //! one, and later those that nobody else can use. Nothing that a node writes depends on how many it got.
+//!
+//! Where all is taken, small nodes are granted their thread ahead, one behind each node that runs: whoever ends can go on with the
+//! next at once, without waiting until it is asked what it wants.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::share::Share;
@@ -46,6 +50,8 @@ pub struct Grant {
 pub struct Budget {
     limits: Limits,
     running: Vec<Arc<Share>>,
+    /// What begins as soon as something that runs has ended, in this order. It is not yet taken from what is left.
+    ahead: VecDeque<Arc<Share>>,
     threads: usize,
     memory: u64,
     gpus: Vec<usize>,
@@ -55,7 +61,8 @@ impl Budget {
     /// Everything is free.
     pub fn new(limits: Limits) -> Self {
         let gpus = limits.gpus.iter().rev().copied().collect();
-        Self { running: Vec::new(), threads: limits.threads, memory: limits.memory, gpus, limits }
+        let (threads, memory) = (limits.threads, limits.memory);
+        Self { running: Vec::new(), ahead: VecDeque::new(), threads, memory, gpus, limits }
     }
 
     /// What a node that asks for `wanted` may have now, when `others` more are ready to run; `None` if it has to wait.
@@ -74,6 +81,27 @@ impl Budget {
         self.memory -= memory;
         let gpu = if wants_gpu { self.gpus.pop() } else { None };
         Some(Grant { share, gpu, memory })
+    }
+
+    /// What a small node may have as soon as one of those that run has ended, if that is how it is next to have anything.
+    pub fn grant_ahead(&mut self, wanted: Wanted) -> Option<Grant> {
+        let small = wanted.threads == 1 && wanted.memory == 0 && !wanted.device;
+        if !small || !self.is_spent() || self.is_spent_ahead() {
+            return None;
+        }
+        let share = Arc::new(Share::fixed(1));
+        self.ahead.push_back(Arc::clone(&share));
+        Some(Grant { share, gpu: None, memory: 0 })
+    }
+
+    /// Whether nothing is granted ahead any more.
+    pub fn is_spent_ahead(&self) -> bool {
+        self.ahead.len() >= self.running.len()
+    }
+
+    /// Nodes that run.
+    pub fn running(&self) -> usize {
+        self.running.len()
     }
 
     /// Whether no node at all, whatever it asks for, can have anything now.
@@ -99,6 +127,11 @@ impl Budget {
         self.memory += grant.memory;
         self.gpus.extend(grant.gpu);
         self.gpus.sort_unstable_by(|a, b| b.cmp(a));
+        // What ended had at least one thread.
+        if let Some(next) = self.ahead.pop_front() {
+            self.threads -= next.now();
+            self.running.push(next);
+        }
     }
 }
 
@@ -154,6 +187,23 @@ mod tests {
         assert_eq!(budget.grant(ONE, 1).expect("it needs no GPU").gpu, None);
         budget.give_back(second);
         assert_eq!(budget.grant(MANY, 1).expect("a GPU came back").gpu, Some(3));
+    }
+
+    #[test]
+    fn small_nodes_are_granted_their_thread_ahead() {
+        let mut budget = Budget::new(limits(2, 3, &[]));
+        assert!(budget.grant_ahead(ONE).is_none(), "it can run at once");
+        let many = budget.grant(MANY, 1).expect("all is free");
+        let one = budget.grant(ONE, 0).expect("one thread is free");
+        assert!(budget.grant_ahead(MANY).is_none() && budget.grant_ahead(Wanted { memory: 1, ..ONE }).is_none());
+        let ahead = [(); 2].map(|()| budget.grant_ahead(ONE).expect("two run"));
+        assert!(budget.is_spent_ahead() && budget.grant_ahead(ONE).is_none());
+        budget.give_back(many);
+        assert_eq!((budget.running(), budget.is_spent(), budget.is_spent_ahead()), (2, true, false));
+        budget.give_back(one);
+        assert!(budget.grant_ahead(MANY).is_none());
+        ahead.into_iter().for_each(|grant| budget.give_back(grant));
+        assert_eq!((budget.running(), budget.threads), (0, 3));
     }
 
     #[test]

@@ -31,12 +31,12 @@ where
         Self { scope, run: Arc::new(run), jobs, waiting: Arc::new(Mutex::new(waiting)), threads: 0 }
     }
 
-    /// Hands over a job when `busy` others are under way.
+    /// Hands over a job, where as many as are to be under way need a thread each.
     ///
     /// # Panics
     /// The system has no thread left.
-    pub fn start(&mut self, job: Job, busy: usize) {
-        if busy >= self.threads {
+    pub fn start(&mut self, job: Job, under_way: usize) {
+        if under_way > self.threads {
             let (run, waiting) = (Arc::clone(&self.run), Arc::clone(&self.waiting));
             let work = move || {
                 let mut pool = NodePool::default();
@@ -133,7 +133,7 @@ mod tests {
                 sender.send(job).unwrap();
             });
             for job in 0..5 {
-                workers.start(job, 0);
+                workers.start(job, 1);
                 assert_eq!(receiver.recv(), Ok(job));
             }
         });
