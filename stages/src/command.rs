@@ -1,7 +1,7 @@
 //! `command`: any program that reads and writes files.
 //!
-//! It runs in an empty folder of its own and is told by placeholders where its inputs lie and its outputs go. Words and
-//! environment may hold these, and what they mention enters the key:
+//! It runs in an empty folder of its own and is told by placeholders where its inputs lie and its outputs go. Whatever it
+//! started and left running is stopped when it ends. Words and environment may hold these, and what they mention enters the key:
 //!
 //! | placeholder | stands for |
 //! |---|---|
@@ -28,6 +28,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::context::{Context, InputArtifact};
+use crate::device::DeviceChoice;
 use crate::error::StageError;
 use crate::kind::Kind;
 use crate::stage::{Ambient, Input, Output, ParamError, Ports, Source, Stage};
@@ -74,7 +75,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_micros(50);
 
 impl Stage for Command {
     const NAME: &'static str = "command";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Runs any program on Arrow, Parquet or other files";
 
     fn ports(&self) -> Ports {
@@ -101,7 +102,8 @@ impl Stage for Command {
             return Err(ParamError::new("", "A command without outputs leaves nothing that could be kept")
                 .hint("name them, as in `outputs = { result = \"files\" }`"));
         }
-        if self.time_limit.is_some_and(|seconds| seconds.is_nan() || seconds <= 0.0) {
+        let is_limit = |&seconds: &f64| Duration::try_from_secs_f64(seconds).is_ok_and(|limit| !limit.is_zero());
+        if !self.time_limit.iter().all(is_limit) {
             return Err(ParamError::new("time_limit", "A time limit is a number of seconds above 0"));
         }
         let known = |name: &str| {
@@ -135,6 +137,9 @@ impl Stage for Command {
         command.args(&words[1..]).current_dir(context.folder()?);
         command.env_clear().stdin(Stdio::null()).process_group(0);
         command.envs(INHERITED.iter().filter_map(|name| Some((*name, env::var_os(name)?))));
+        if let DeviceChoice::Cuda(ordinal) = context.device_choice() {
+            command.env("CUDA_VISIBLE_DEVICES", ordinal.to_string());
+        }
         for (name, value) in &self.env {
             command.env(name, filled(value, &places)?);
         }
@@ -216,7 +221,8 @@ impl Command {
         let mut child = command.spawn().map_err(failed)?;
         // The command holds the pipe's other end, which must close when the program's own copies do.
         drop(command);
-        let deadline = self.time_limit.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
+        let limit = self.time_limit.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         let mut output = Lines::default();
         loop {
             if is_readable(&reader).map_err(failed)? {
@@ -236,6 +242,7 @@ impl Command {
         let mut pause = SHORTEST_PAUSE;
         loop {
             if let Some(status) = child.try_wait().map_err(failed)? {
+                kill_group(&child).map_err(|source| StageError::file("stop", self.words()[0], source))?;
                 return Ok(status);
             }
             self.check_wanted(&mut child, deadline, context)?;
@@ -273,13 +280,17 @@ fn is_readable(reader: &impl AsFd) -> io::Result<bool> {
 
 /// Kills the program and all that it started.
 fn stop(child: &mut Child) -> io::Result<()> {
-    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        match kill_process_group(group, Signal::KILL) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    kill_group(child)?;
     child.wait().map(drop)
+}
+
+/// Kills all of the program's process group, as far as there is anything left of it.
+fn kill_group(child: &Child) -> io::Result<()> {
+    let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return Ok(()) };
+    match kill_process_group(group, Signal::KILL) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn failure(program: &str, status: ExitStatus) -> String {
@@ -326,7 +337,10 @@ fn laid_out(folder: &Path, artifacts: &[InputArtifact]) -> Result<PathBuf, Stage
             if parent != folder {
                 fs::create_dir_all(parent).map_err(|source| StageError::file("create", parent, source))?;
             }
-            std::os::unix::fs::symlink(&file.path, &last).map_err(|source| StageError::file("link", &last, source))?;
+            // A symbolic link is a file that comes and goes, which ext4 is slow at; some file systems have nothing else.
+            fs::hard_link(&file.path, &last)
+                .or_else(|_| std::os::unix::fs::symlink(&file.path, &last))
+                .map_err(|source| StageError::file("link", &last, source))?;
         }
     }
     let one = artifacts.len() == 1 && artifacts[0].files.len() == 1;
@@ -381,6 +395,7 @@ mod tests {
             (r#"{ "run": "cp {out.y}", "outputs": { "x": "files" } }"#, "run", "{out.y}"),
             (r#"{ "run": "cp {file.0}", "outputs": { "x": "files" } }"#, "run", "{file.0}"),
             (r#"{ "run": "true", "outputs": { "x": "files" }, "time_limit": 0 }"#, "time_limit", "above 0"),
+            (r#"{ "run": "true", "outputs": { "x": "files" }, "time_limit": 1e30 }"#, "time_limit", "above 0"),
             (r#"{ "run": "true", "outputs": { "x": "pictures" } }"#, "outputs.x", "unknown variant"),
         ] {
             let error = command(params).err().expect("it is refused");

@@ -259,6 +259,11 @@ impl<'run> Context<'run> {
         self.surroundings.ambient
     }
 
+    /// Which device the node was given.
+    pub fn device_choice(&self) -> DeviceChoice {
+        self.surroundings.device
+    }
+
     /// The device, opened at the first call.
     ///
     /// # Errors

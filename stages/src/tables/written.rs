@@ -38,16 +38,21 @@ pub fn descriptions(kind: Kind) -> Vec<Description> {
 /// The facets of an artifact of `kind` that another program wrote into `folder`.
 ///
 /// Its main table must be there with every column of the schema; the tables beside it may be missing. Of plain
-/// [`Kind::Files`] each file that is a table gives a facet for each column, `file stem.column`; other files give none.
+/// [`Kind::Files`] each file that is a table gives a facet for each column, `file.column`. Where there is such a facet, what
+/// no column covers has one as well, `bytes of file`, so that the facets always speak for the whole artifact.
 ///
 /// # Errors
 /// The folder cannot be read, the main table is missing, or a table is damaged, lacks a column or has it with another
 /// type; the message names file, column and types.
 pub fn facets_of_folder(kind: Kind, folder: &Path) -> Result<FacetDigests, StageError> {
     let names = file_names(folder)?;
-    match kind {
-        Kind::Files => facets_of_files(folder, &names),
-        Kind::Model => model::facets_of_folder(folder),
+    let mut uncovered = names.clone();
+    let mut digests = match kind {
+        Kind::Files => facets_of_files(folder, &mut uncovered)?,
+        Kind::Model => {
+            uncovered.retain(|name| descriptions(kind).iter().all(|table| table_of(name) != Some(table.name)));
+            model::facets_of_folder(folder)?
+        }
         _ => {
             let mut digests = FacetDigests::new();
             for description in descriptions(kind) {
@@ -67,27 +72,42 @@ pub fn facets_of_folder(kind: Kind, folder: &Path) -> Result<FacetDigests, Stage
                     );
                     return Err(StageError::input(message));
                 }
-                for (column, digest) in facets_of_parts(folder, &parts, &description)? {
+                for (column, digest) in facets_of_parts(folder, &parts, &description, &mut uncovered)? {
                     digests.insert(description.facet(&column), digest);
                 }
             }
-            Ok(digests)
+            digests
+        }
+    };
+    if !digests.is_empty() {
+        for name in uncovered {
+            let path = folder.join(&name);
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_mmap_rayon(&path).map_err(|source| StageError::file("read", &path, source))?;
+            digests.insert(format!("bytes of {name}"), *hasher.finalize().as_bytes());
         }
     }
+    Ok(digests)
 }
 
-/// The facets of one table, whose rows lie in `parts` one after the other.
-fn facets_of_parts(folder: &Path, parts: &[&str], description: &Description) -> Result<FacetDigests, StageError> {
+/// The facets of one table, whose rows lie in `parts` one after the other. Those parts that have no other columns are taken
+/// out of the `uncovered`.
+fn facets_of_parts(
+    folder: &Path,
+    parts: &[&str],
+    description: &Description,
+    uncovered: &mut BTreeSet<String>,
+) -> Result<FacetDigests, StageError> {
     if parts.is_empty() {
         return Ok(FacetDigests::new());
     }
     if description.name == PIXELS {
         let mut facet = PixelsFacet::default();
-        read_parts(folder, parts, description, |batch| facet.update(batch.column(0).as_binary::<i32>()))?;
+        read_parts(folder, parts, description, uncovered, |batch| facet.update(batch.column(0).as_binary::<i32>()))?;
         return Ok([(PIXELS.to_owned(), facet.finish())].into());
     }
     let mut facets = Facets::new(&description.schema)?;
-    read_parts(folder, parts, description, |batch| facets.update(&batch))?;
+    read_parts(folder, parts, description, uncovered, |batch| facets.update(&batch))?;
     Ok(facets.finish().collect())
 }
 
@@ -96,6 +116,7 @@ fn read_parts(
     folder: &Path,
     parts: &[&str],
     description: &Description,
+    uncovered: &mut BTreeSet<String>,
     mut each: impl FnMut(RecordBatch),
 ) -> Result<(), StageError> {
     for name in parts {
@@ -104,6 +125,9 @@ fn read_parts(
             .ok_or_else(|| StageError::input(format!("The file `{}` is neither Arrow nor Parquet", path.display())))?;
         description.check(&file.schema, name, |_| true)?;
         let ours = |column: &str| description.schema.field_with_name(column).is_ok();
+        if file.schema.fields().iter().all(|field| ours(field.name())) {
+            uncovered.remove(*name);
+        }
         file.batches(ours, &mut |batch| {
             each(conform(&batch, description, name)?);
             Ok(())
@@ -112,19 +136,20 @@ fn read_parts(
     Ok(())
 }
 
-/// The facets of whatever files there are.
-fn facets_of_files(folder: &Path, names: &BTreeSet<String>) -> Result<FacetDigests, StageError> {
+/// The facets of the tables among whatever files there are; these are taken out of the `uncovered`.
+fn facets_of_files(folder: &Path, uncovered: &mut BTreeSet<String>) -> Result<FacetDigests, StageError> {
     let mut digests = FacetDigests::new();
-    for name in names {
-        let Some((stem, "arrow" | "parquet")) = name.rsplit_once('.') else { continue };
-        let Some(file) = TableFile::open(&folder.join(name))? else { continue };
+    for name in uncovered.clone() {
+        let Some((_, "arrow" | "parquet")) = name.rsplit_once('.') else { continue };
+        let Some(file) = TableFile::open(&folder.join(&name))? else { continue };
         // A column of a type without an encoding takes the facets from the whole file: its bytes then decide.
         let Ok(mut facets) = Facets::new(&file.schema) else { continue };
         file.batches(|_| true, &mut |batch| {
             facets.update(&batch);
             Ok(())
         })?;
-        digests.extend(facets.finish().map(|(column, digest)| (format!("{stem}.{column}"), digest)));
+        digests.extend(facets.finish().map(|(column, digest)| (format!("{name}.{column}"), digest)));
+        uncovered.remove(&name);
     }
     Ok(digests)
 }
@@ -244,7 +269,38 @@ mod tests {
         fs::write(folder.path().join("notes.txt"), "hello").unwrap();
         fs::write(folder.path().join("broken.parquet"), "hello").unwrap();
         let facets = facets_of_folder(Kind::Files, folder.path()).unwrap();
-        assert_eq!(facets.keys().collect::<Vec<_>>(), ["deep/points.id", "deep/points.x"]);
+        let expected =
+            ["bytes of broken.parquet", "bytes of notes.txt", "deep/points.parquet.id", "deep/points.parquet.x"];
+        assert_eq!(facets.keys().collect::<Vec<_>>(), expected);
+        fs::remove_dir_all(folder.path().join("deep")).unwrap();
+        assert!(
+            facets_of_folder(Kind::Files, folder.path()).unwrap().is_empty(),
+            "the bytes of all files speak for themselves"
+        );
+    }
+
+    #[test]
+    fn what_no_column_of_the_schema_covers_counts_by_its_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        history(folder.path(), "history.arrow", Arc::new(Float64Array::from(vec![0.5, 0.25])));
+        let keys = || facets_of_folder(Kind::History, folder.path()).unwrap().into_keys().collect::<Vec<_>>();
+        let own = keys();
+        fs::write(folder.path().join("notes.txt"), "hello").unwrap();
+        assert_eq!(keys()[0], "bytes of notes.txt");
+        fs::remove_file(folder.path().join("notes.txt")).unwrap();
+        assert_eq!(keys(), own);
+        let terms: ArrayRef = Arc::new(StringArray::from(vec!["loss", "lr"]));
+        let values: ArrayRef = Arc::new(Float64Array::from(vec![0.5, 0.25]));
+        let columns = [
+            ("value", values),
+            ("term", terms),
+            ("learner", ids()),
+            ("epoch", ids()),
+            ("step", ids()),
+            ("more", ids()),
+        ];
+        table(folder.path(), "history.arrow", &columns);
+        assert_eq!(keys()[0], "bytes of history.arrow");
     }
 
     fn ids_of(count: u32) -> ArrayRef {
