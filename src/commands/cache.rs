@@ -9,6 +9,7 @@ use dnc_cache::{GcPolicy, Key, Store};
 
 use super::place::Place;
 use super::{Failure, Folders};
+use crate::manifest::parse_bytes;
 use crate::report::run_folder::{self, RunFolder};
 use crate::report::text_table;
 
@@ -123,7 +124,8 @@ fn gc(store: &Store, place: &Place, args: &GcArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The keys that the last `keep` runs of each name name. A run that is not finished protects itself by its locks.
+/// The keys that the last `keep` runs of each name name, those that go on or were killed not counted. A run without
+/// `run.json` has not begun.
 fn kept_keys(place: &Place, keep: usize) -> Result<HashSet<Key>, Failure> {
     let mut runs = RunFolder::all(&place.runs).context("Cannot read the folder of runs")?;
     let mut kept = HashSet::new();
@@ -133,11 +135,13 @@ fn kept_keys(place: &Place, keep: usize) -> Result<HashSet<Key>, Failure> {
         if name.as_ref() != Some(&run.name) {
             (name, of_name) = (Some(run.name.clone()), 0);
         }
-        of_name += 1;
-        if of_name <= keep {
-            let nodes = run.read().map(|run| run.nodes).unwrap_or_default();
-            kept.extend(nodes.into_iter().filter_map(|node| node.key));
+        if of_name >= keep || !run.path.join("run.json").exists() {
+            continue;
         }
+        // What cannot be read may name anything.
+        let json = run.read()?;
+        of_name += usize::from(!json.unfinished);
+        kept.extend(json.nodes.into_iter().filter_map(|node| node.key));
     }
     Ok(kept)
 }
@@ -153,16 +157,7 @@ fn age(text: &str) -> Result<Duration, String> {
 const SIZES: [(&str, u64); 4] = [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
 
 fn size(text: &str) -> Result<u64, String> {
-    let parsed =
-        SIZES.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?.trim().parse::<f64>().ok()?, *bytes)));
-    let (count, bytes) = parsed
-        .or_else(|| Some((text.parse().ok()?, 1)))
-        .ok_or_else(|| format!("`{text}` is no size; write `500MB` or `20GB`"))?;
-    if count.is_sign_negative() || !count.is_finite() {
-        Err(format!("`{text}` is no size"))
-    } else {
-        Ok((count * bytes as f64) as u64)
-    }
+    parse_bytes(text).ok_or_else(|| format!("`{text}` is no size; write `500MB` or `20GiB`"))
 }
 
 fn told_size(bytes: u64) -> String {

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, CommandFactory as _};
 use dnc_cache::{Index, Store};
 use dnc_stages::device::DeviceChoice;
 use dnc_stages::stage::Source;
 
 use super::place::Place;
-use super::{Failure, Folders};
+use super::{Cli, Failure, Folders};
 use crate::execute::task::{Ingredients, SourceFile};
 use crate::fingerprint::Fingerprint;
-use crate::manifest::{Manifest, Override, Reading};
+use crate::manifest::{Manifest, Override, Reading, suggest};
 use crate::plan::Plan;
 use crate::report::run_folder::RunFolder;
 
@@ -52,6 +52,12 @@ impl ManifestArgs {
     /// None was named and there was no run yet.
     pub fn choose(&self) -> Result<Chosen, Failure> {
         if let Some(manifest) = &self.manifest {
+            if let Some(command) = command_meant(manifest) {
+                return Err(Failure::Call(format!(
+                    "There is no manifest `{}`; for the command, write `dnc-run {command}` with its options behind it",
+                    manifest.display()
+                )));
+            }
             let place = Place::of(manifest, &self.folders)?;
             return Ok(Chosen { manifest: manifest.clone(), overrides: overrides(&self.set)?, place });
         }
@@ -65,6 +71,13 @@ impl ManifestArgs {
         eprintln!("Manifest of the last run, {}: {}{with}", last.run, last.manifest.display());
         Ok(Chosen { manifest: last.manifest, overrides: overrides(&set)?, place })
     }
+}
+
+/// The command that was meant by what was read as the manifest's name: misspelt, or behind an option.
+fn command_meant(manifest: &Path) -> Option<String> {
+    let name = manifest.to_str().filter(|_| !manifest.exists())?;
+    let commands = Cli::command();
+    suggest::nearest(name, commands.get_subcommands().map(clap::Command::get_name)).map(str::to_owned)
 }
 
 fn overrides(arguments: &[String]) -> Result<Vec<Override>, Failure> {
@@ -148,7 +161,8 @@ pub fn ingredients(plan: &Plan, index: &Index, device: DeviceChoice) -> Result<I
     for stage in &plan.manifest.stages {
         let mut files = Vec::new();
         for source in stage.job.sources() {
-            let key = (source.is_on_path(), source.path.clone());
+            let on_path = source.is_on_path();
+            let key = (on_path, source.path.clone());
             let (path, digest) = match known.get(&key) {
                 Some(found) => found.clone(),
                 None => {
@@ -159,7 +173,7 @@ pub fn ingredients(plan: &Plan, index: &Index, device: DeviceChoice) -> Result<I
                     known.entry(key).or_insert((path, found.digest)).clone()
                 }
             };
-            files.push(SourceFile { param: source.param, path, digest });
+            files.push(SourceFile { param: source.param, path, digest, on_path });
         }
         sources.push(files);
     }

@@ -2,10 +2,10 @@
 
 use std::num::NonZero;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -22,6 +22,9 @@ use crate::report::event::{Event, Outcomes};
 use crate::report::run_folder::{HELD, NodeJson, RunFolder, RunJson, now};
 use crate::report::sinks::{self, Progress};
 use crate::report::{Reporter, metrics};
+
+/// How often at most `run.json` is written while nodes end.
+const NOTED_EVERY: Duration = Duration::from_secs(5);
 
 /// Arguments of a run.
 #[derive(Args)]
@@ -109,6 +112,36 @@ impl RunArgs {
         let reporter = Reporter::new(sinks::choose(self.progress, self.quiet), folder.path.join("logs"), nodes);
         reporter.tell(&Event::RunStarted { run: folder.id(), nodes });
 
+        let json = |results: &[NodeResult], unfinished| -> anyhow::Result<RunJson> {
+            Ok(RunJson {
+                run: folder.id(),
+                unfinished,
+                manifest: std::path::absolute(&chosen.manifest)?,
+                store: std::path::absolute(&chosen.place.store)?,
+                started,
+                seconds: begun.elapsed().as_secs_f64(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                device: options.device.to_string(),
+                arithmetic: ingredients.arithmetic.clone(),
+                threads: options.limits.threads,
+                jobs: options.limits.jobs,
+                overrides: chosen.overrides.iter().map(ToString::to_string).collect(),
+                nodes: NodeJson::all(&plan, results, |node| wanted[node]),
+            })
+        };
+        let unwritten = || format!("Cannot write the run folder `{}`", folder.path.display());
+        json(&[], true).and_then(|json| Ok(folder.write(&json)?)).with_context(unwritten)?;
+        // Whatever ends this process, its finished nodes are known to `cache gc` and to the next run.
+        let noted = Mutex::new(Instant::now());
+        let note = |results: &[NodeResult]| {
+            let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+            if noted.elapsed() > NOTED_EVERY {
+                *noted = Instant::now();
+                // The end writes it again and tells why it cannot.
+                let _ = json(results, true).map(|json| folder.write(&json));
+            }
+        };
+
         let previous = chosen.previous(&plan, &store, Some(&folder));
         let run = Run {
             plan: &plan,
@@ -117,6 +150,7 @@ impl RunArgs {
             options: &options,
             previous: &previous,
             reporter: &reporter,
+            note: &note,
             cancelled,
         };
         let results = execute(&run)?;
@@ -128,25 +162,11 @@ impl RunArgs {
         };
         let write_rest = || -> anyhow::Result<()> {
             metrics::write(&folder, &plan, &results, &store)?;
-            folder.write(&RunJson {
-                run: folder.id(),
-                manifest: std::path::absolute(&chosen.manifest)?,
-                store: std::path::absolute(&chosen.place.store)?,
-                started,
-                seconds: begun.elapsed().as_secs_f64(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                device: options.device.to_string(),
-                arithmetic: ingredients.arithmetic.clone(),
-                threads: options.limits.threads,
-                jobs: options.limits.jobs,
-                overrides: chosen.overrides.iter().map(ToString::to_string).collect(),
-                nodes: NodeJson::all(&plan, &results, |node| wanted[node]),
-            })?;
-            Ok(())
+            Ok(folder.write(&json(&results, false)?)?)
         };
         let (manifest, rest) = rayon::join(write_manifest, write_rest);
         let written = manifest.map_err(anyhow::Error::from).and(rest);
-        written.with_context(|| format!("Cannot write the run folder `{}`", folder.path.display()))?;
+        written.with_context(unwritten)?;
         let outcomes = count(&results, &wanted);
         reporter.tell(&Event::RunFinished { outcomes, took: begun.elapsed() });
         print_metrics(&folder.path)?;
@@ -178,7 +198,16 @@ impl RunArgs {
             gpus,
         };
         let selected = |text: &Option<String>| text.as_ref().map(|text| Selection::new(text).nodes(plan)).transpose();
-        let targets = selected(&self.until).map_err(Failure::Call)?.unwrap_or_else(|| plan.goals(&HELD));
+        let goals = plan.goals(&HELD);
+        let targets = match selected(&self.until).map_err(Failure::Call)? {
+            // The run's own tables are made of what lies above as well.
+            Some(targets) => {
+                let above = plan.above(&targets);
+                let held = goals.into_iter().filter(|&goal| above[goal] && !targets.contains(&goal));
+                held.chain(targets.iter().copied()).collect()
+            }
+            None => goals,
+        };
         let origins = selected(&self.from).map_err(Failure::Call)?.unwrap_or_default();
         Ok(Options { limits, device, targets, forced: plan.below(&origins), verify: self.verify })
     }

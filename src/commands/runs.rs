@@ -32,6 +32,7 @@ impl RunsArgs {
             };
             let count = |outcome| json.nodes.iter().filter(|node| node.outcome == outcome).count();
             let state = match (count(Outcome::Failed), count(Outcome::Cancelled)) {
+                _ if json.unfinished => "unfinished".to_owned(),
                 (0, 0) => "done".to_owned(),
                 (0, _) => "interrupted".to_owned(),
                 (failed, _) => format!("{failed} failed"),

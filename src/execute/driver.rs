@@ -1,6 +1,7 @@
 //! The loop of a run: does what the schedule says until every node that was asked for came to its end.
 
 use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -60,6 +61,8 @@ pub struct Run<'run> {
     pub previous: &'run (dyn Fn(&str) -> Option<Fingerprint> + Sync),
     /// Who is told.
     pub reporter: &'run Reporter,
+    /// Takes note of how far the nodes are, whenever one has ended.
+    pub note: &'run (dyn Fn(&[NodeResult]) + Sync),
     /// Set when the user wants to stop.
     pub cancelled: &'run AtomicBool,
 }
@@ -70,12 +73,20 @@ pub struct Run<'run> {
 /// The store cannot be read or written at all. A node that fails is no error but an outcome.
 pub fn execute(run: &Run<'_>) -> Result<Vec<NodeResult>, CacheError> {
     let mut forced = run.options.forced.clone();
+    let mut before: Vec<NodeResult> = Vec::new();
     loop {
-        let (results, again) = pass(run, &mut forced)?;
+        let (mut results, again) = pass(run, &mut forced)?;
         run.store.flush()?;
+        // A hit on what this very run made is no hit.
+        for (result, before) in results.iter_mut().zip(mem::take(&mut before)) {
+            if result.outcome == Outcome::Hit && before.outcome == Outcome::Ran && result.key == before.key {
+                *result = before;
+            }
+        }
         if !again || run.cancelled.load(Ordering::Relaxed) {
             return Ok(results);
         }
+        before = results;
         // Bytes that were believed to be there turned out otherwise. What was done is recorded, so looking at everything
         // anew costs little and is easier to trust than mending what was concluded from them.
     }
@@ -86,6 +97,7 @@ struct Start<'run> {
     node: NodeIndex,
     grant: Grant,
     work: Work<'run>,
+    reason: Reason,
 }
 
 /// What came of a thread's work on a node.
@@ -114,29 +126,35 @@ fn pass(run: &Run<'_>, forced: &mut [bool]) -> Result<(Vec<NodeResult>, bool), C
             drop(sender.send(attempt(run, start, pool)));
         });
         let mut ready = Vec::new();
-        let mut running = 0;
+        let mut started = 0;
+        // Leaving this scope waits for the workers, who need not finish for a run that has failed.
+        let stop = |error: CacheError| {
+            run.cancelled.store(true, Ordering::Relaxed);
+            Err(error)
+        };
         loop {
             let steps: Vec<Step> = iter::from_fn(|| schedule.next_step()).collect();
             if !steps.is_empty() {
-                take_steps(run, &mut schedule, &mut results, forced, &mut ready, &steps)?;
+                take_steps(run, &mut schedule, &mut results, forced, &mut ready, &steps).or_else(stop)?;
                 continue;
             }
             if run.cancelled.load(Ordering::Relaxed) || again {
                 ready.clear();
             }
-            retention.apply(run.store, &results)?;
+            retention.apply(run.store, &results).or_else(stop)?;
             for start in choose_ready(run, &mut budget, &mut ready, &mut results, forced) {
-                workers.start(start, running);
-                running += 1;
+                workers.start(start, budget.running());
+                started += 1;
             }
             budget.spread();
-            if running == 0 {
+            if started == 0 {
                 return Ok(());
             }
             match receiver.recv_timeout(LOOK_FOR_STOP) {
                 Ok(answer) => {
-                    running -= 1;
+                    started -= 1;
                     again |= take_answer(run, &mut schedule, &mut results, &mut budget, forced, answer);
+                    (run.note)(&results);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the workers hold a sender"),
@@ -164,18 +182,19 @@ fn take_steps(
     ready: &mut Vec<NodeIndex>,
     steps: &[Step],
 ) -> Result<(), CacheError> {
-    let looked: Vec<(Step, Result<Seen, CacheError>)> = steps
-        .par_iter()
-        .with_min_len(STEPS_AT_ONCE)
-        .map(|&step| {
-            let seen = match step {
-                Step::Look(node) => look(run, results, forced[node], node),
-                Step::Secure(node) => is_secure(run, &results[node], node).map(Seen::Bytes),
-                Step::Run(_) => Ok(Seen::Nothing),
-            };
-            (step, seen)
-        })
-        .collect();
+    let see = |&step: &Step| {
+        let seen = match step {
+            Step::Look(node) => look(run, results, forced[node], node),
+            Step::Secure(node) => is_secure(run, &results[node], node).map(Seen::Bytes),
+            Step::Run(_) => Ok(Seen::Nothing),
+        };
+        (step, seen)
+    };
+    // Handing one or two to other threads and waiting for them takes longer than looking.
+    let looked: Vec<(Step, Result<Seen, CacheError>)> = match steps.len() {
+        ..=STEPS_AT_ONCE => steps.iter().map(see).collect(),
+        _ => steps.par_iter().with_min_len(STEPS_AT_ONCE).map(see).collect(),
+    };
     for object in run.store.set_aside() {
         run.reporter.notice(None, format!("`{object}` was damaged and is in quarantine; what it held is made again"));
     }
@@ -269,19 +288,18 @@ fn choose_ready<'run>(
     let mut chosen = Vec::new();
     let mut candidates = mem::take(ready).into_iter();
     // A thousand may be ready, and each answer makes room for one.
-    while !budget.is_spent()
+    while !(budget.is_spent() && budget.is_spent_ahead())
         && let Some(node) = candidates.next()
     {
         let wanted = run.plan.wanted(&run.plan.nodes[node]);
-        let Some(grant) = budget.grant(wanted, candidates.len()) else {
+        let granted = budget.grant(wanted, candidates.len()).or_else(|| budget.grant_ahead(wanted));
+        let Some(grant) = granted else {
             waiting.push(node);
             continue;
         };
         let reason = results[node].reason.get_or_insert(Reason::Lost).clone();
-        let name = &run.plan.nodes[node].name;
-        run.reporter.tell(&Event::NodeStarted { node: name.clone(), why: reason.to_string() });
-        let work = work(run, results, &grant, forced[node] || reason == Reason::Lost, node);
-        chosen.push(Start { node, grant, work });
+        let work = work(run, results, &grant, forced[node], node);
+        chosen.push(Start { node, grant, work, reason });
     }
     waiting.extend(candidates);
     *ready = waiting;
@@ -290,14 +308,24 @@ fn choose_ready<'run>(
 
 /// Runs a node on a worker's thread.
 fn attempt(run: &Run<'_>, start: Start<'_>, pool: &mut NodePool) -> Answer {
-    let Start { node, grant, work } = start;
+    let Start { node, grant, work, reason } = start;
     let name = &run.plan.nodes[node].name;
+    if run.cancelled.load(Ordering::Relaxed) {
+        return Answer { node, grant, attempt: Attempt::Cancelled, took: Duration::ZERO, measured: BTreeMap::new() };
+    }
+    run.reporter.tell(&Event::NodeStarted { node: name.clone(), why: reason.to_string() });
     let observer = run.reporter.observer(name);
     let begun = Instant::now();
     let around = local::Around { store: run.store, observer: &observer, cancelled: run.cancelled };
-    let attempt = local::attempt(work, &around, pool, &mut |holder| {
+    let mut waiting = |holder: Option<u32>| {
         let holder = holder.map_or_else(|| "another process".to_owned(), |id| format!("process {id}"));
         run.reporter.tell(&Event::NodeWaits { node: name.clone(), holder });
+    };
+    // The driver waits for an answer, whatever happens here.
+    let attempt = panic::catch_unwind(AssertUnwindSafe(|| local::attempt(work, &around, pool, &mut waiting)));
+    let attempt = attempt.unwrap_or_else(|payload| {
+        let told = local::text_of(payload.as_ref());
+        Attempt::Failed(format!("It panicked outside of its stage (a defect, please report it): {told}"))
     });
     Answer { node, grant, attempt, took: begun.elapsed(), measured: observer.into_measured() }
 }
@@ -324,7 +352,6 @@ fn work<'run>(
         });
         (wire.port.clone(), feeds.collect())
     };
-    let sources = &run.ingredients.sources[node.stage];
     Work {
         node: &node.name,
         job: plan.stage(node).job.as_ref(),
@@ -334,7 +361,7 @@ fn work<'run>(
             |task| *task,
         ),
         inputs: node.inputs.iter().map(incoming).collect(),
-        sources: sources.iter().map(|source| (source.param.clone(), source.path.clone())).collect(),
+        sources: &run.ingredients.sources[node.stage],
         ambient: ambient_values(plan, node),
         device: grant.gpu.map_or(run.options.device, DeviceChoice::Cuda),
         share: Arc::clone(&grant.share),

@@ -18,7 +18,7 @@ use dnc_stages::stage::{Job, Output};
 use dnc_stages::{Kind, StageError};
 
 use super::share::Share;
-use super::task::Task;
+use super::task::{SourceFile, Task};
 use super::whole_message;
 use super::workers::{NodePool, current_pool};
 use crate::fingerprint::Fingerprint;
@@ -33,8 +33,8 @@ pub struct Work<'run> {
     pub task: Task,
     /// Its inputs by port.
     pub inputs: BTreeMap<String, Vec<Incoming>>,
-    /// The files outside the store, resolved, by the parameter that names them.
-    pub sources: BTreeMap<String, PathBuf>,
+    /// The files outside the store.
+    pub sources: &'run [SourceFile],
     /// What the stage may know of round and learners.
     pub ambient: AmbientValues,
     /// Where floats are computed.
@@ -138,7 +138,7 @@ fn try_attempt(
     let Some(inputs) = open_inputs(store, &work.inputs)? else { return Ok(Attempt::InputLost) };
 
     let earlier = find_earlier(store, &work)?;
-    let digests = LazyLock::new(|| known_digests(store, &work.sources));
+    let digests = LazyLock::new(|| known_digests(store, work.sources));
     let known_digest = |path: &Path| digest_among(&digests, path);
     let scratch = || store.scratch(&work.task.key).map_err(io::Error::other);
     let mut run = |share: &Arc<Share>| -> Result<Outputs, Failure> {
@@ -151,7 +151,7 @@ fn try_attempt(
         };
         let surroundings = Surroundings {
             inputs: inputs.clone(),
-            sources: work.sources.clone(),
+            sources: work.sources.iter().map(|source| (source.param.clone(), source.path.clone())).collect(),
             ambient: work.ambient,
             device: work.device,
             earlier: earlier.iter().map(|(name, stored)| (name.clone(), opened(store, stored))).collect(),
@@ -162,10 +162,12 @@ fn try_attempt(
             cancelled,
         };
         let written = run_caught(pool, share, work.job, surroundings)?;
+        check_unchanged(store, work.sources)?;
         // A worker's own thread hashes alone; what took many threads to make is worth as many to hash.
         pool.run(share, || take_in(store, work.job, written, &earlier)).map_err(no_threads)?
     };
     if work.verify {
+        empty(&store.scratch(&work.task.key)?)?;
         let alone = run(&Arc::new(Share::fixed(1)))?;
         empty(&store.scratch(&work.task.key)?)?;
         let threads = work.share.most().max(2);
@@ -177,8 +179,24 @@ fn try_attempt(
         }
         return finish(store, claim, work.task, together, recorded);
     }
-    let outputs = run(&work.share)?;
-    finish(store, claim, work.task, outputs, recorded)
+    match run(&work.share) {
+        Ok(outputs) => finish(store, claim, work.task, outputs, recorded),
+        // What was there when it began may have gone meanwhile: dropped by another run, or by gc.
+        Err(Failure::Stage(_)) if open_inputs(store, &work.inputs)?.is_none() => Ok(Attempt::InputLost),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Whether the files outside the store still are what the task's key says. The system's own programs are not looked at
+/// again: a thousand nodes may run the same.
+fn check_unchanged(store: &Store, sources: &[SourceFile]) -> Result<(), Failure> {
+    for SourceFile { param, path, digest, .. } in sources.iter().filter(|source| !source.on_path) {
+        if store.index().digest_path(path)?.digest != *digest {
+            let message = format!("`{}` (`{param}`) changed while it ran, so run again", path.display());
+            return Err(Failure::Message(message));
+        }
+    }
+    Ok(())
 }
 
 fn finish(
@@ -265,9 +283,9 @@ fn entry_of<'a>(artifact: &'a Artifact, name: &str) -> Option<&'a FileEntry> {
 }
 
 /// What the index knows of the files below each source. It spares reading and nothing else: without it, files are read.
-fn known_digests(store: &Store, sources: &BTreeMap<String, PathBuf>) -> Vec<(PathBuf, KnownFiles)> {
+fn known_digests(store: &Store, sources: &[SourceFile]) -> Vec<(PathBuf, KnownFiles)> {
     let index = store.index();
-    sources.values().filter_map(|root| Some((root.clone(), index.known_files(root).ok()?))).collect()
+    sources.iter().filter_map(|source| Some((source.path.clone(), index.known_files(&source.path).ok()?))).collect()
 }
 
 fn digest_among(known: &[(PathBuf, KnownFiles)], path: &Path) -> Option<[u8; 32]> {
@@ -367,7 +385,8 @@ fn remember_panics() {
     });
 }
 
-fn text_of(payload: &(dyn Any + Send)) -> String {
+/// The message of a panic.
+pub(super) fn text_of(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|&text| text.to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
 }

@@ -30,6 +30,8 @@ pub struct SourceFile {
     pub path: PathBuf,
     /// The digest of its contents.
     pub digest: Digest,
+    /// Whether it is a program of the system's, found on the PATH.
+    pub on_path: bool,
 }
 
 /// A node whose inputs are known.
@@ -129,7 +131,12 @@ mod tests {
 
     #[test]
     fn names_of_files_do_not_count() {
-        let source = |param: &str| SourceFile { param: param.into(), path: "/x".into(), digest: Digest::of(b"x") };
+        let source = |param: &str| SourceFile {
+            param: param.into(),
+            path: "/x".into(),
+            digest: Digest::of(b"x"),
+            on_path: false,
+        };
         let params = json!({ "root": "a/b", "run": ["python3", "plot.py", "--fast"], "crop": 48 });
         assert_eq!(
             without_sources(&params, &[source("root"), source("run.1"), source("absent.0")]),

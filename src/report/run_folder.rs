@@ -161,6 +161,9 @@ impl RunFolder {
 pub struct RunJson {
     /// `<name>/<n>`.
     pub run: String,
+    /// Whether it still goes on, or was killed: the nodes are those that had ended when this was written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished: bool,
     /// The manifest that was given, as an absolute path.
     pub manifest: PathBuf,
     /// The store that holds the artifacts.

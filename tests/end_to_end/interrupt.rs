@@ -127,6 +127,8 @@ fn kill_nine_loses_the_stage_in_flight_only() {
     begun(&project);
     child.kill().expect("it runs");
     assert_eq!(end(child).code, None);
+    assert_eq!(project.last_run("gate")["unfinished"], true);
+    assert!(project.run(&["--dry-run"]).stdout.contains("hit"), "it is the last run, however it ended");
     // What the dead run had started goes on by itself; what it writes is nobody's.
     open_gate(&project);
 
@@ -137,6 +139,27 @@ fn kill_nine_loses_the_stage_in_flight_only() {
     project.run(&["cache", "gc"]);
     project.assert_no_files_in(".dnc/store/tmp");
     assert_eq!(project.nodes("gate", "hit").len(), 1);
+}
+
+#[test]
+fn so_does_the_end_of_the_terminal() {
+    check_stopped("HUP");
+}
+
+#[test]
+fn what_a_program_leaves_running_ends_with_it() {
+    let project = project();
+    // The one that is left holds the pipe until it is stopped.
+    let left = "sh -c 'exec sleep 100000 > PIPE' & until test -e HELD; do :; done; echo > {out.text}/text";
+    let (pipe, held) = (project.path().join("begun"), project.path().join("held"));
+    let left = left.replace("PIPE", &pipe.display().to_string()).replace("HELD", &held.display().to_string());
+    let manifest = "name = \"left\"\n[stage.it]\nkind = \"command\"\nrun = \"LEFT\"\noutputs = { text = \"files\" }\n";
+    project.write("left.toml", manifest.replace("LEFT", &left));
+    let child = start(&project, &["left.toml"]);
+    let mut pipe = File::open(pipe).expect("the pipe is there");
+    project.write("held", "");
+    assert_eq!(pipe.read(&mut [0]).expect("it can be read"), 0, "the end comes when nobody holds the pipe");
+    assert_eq!(end(child).code, Some(0));
 }
 
 #[test]

@@ -17,3 +17,13 @@ fn a_first_run_makes_the_current_folder_the_project_so_that_later_calls_find_it(
     assert!(project.run(&["runs"]).stdout.contains("p/1"));
     assert!(project.run(&["--dry-run"]).stdout.contains("hit"));
 }
+
+#[test]
+fn a_command_that_was_taken_for_a_manifest_is_named() {
+    let project = Project::new();
+    for arguments in [&["plna"][..], &["--store", "store", "plan"]] {
+        let called = project.call(arguments);
+        assert_eq!(called.code, Some(2));
+        assert!(called.stderr.contains("write `dnc-run plan` with its options behind it"), "{}", called.stderr);
+    }
+}

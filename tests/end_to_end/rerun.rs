@@ -253,3 +253,69 @@ fn the_resolved_manifest_can_be_run_from_where_it_lies() {
     project.run(&["runs/chain/1/manifest.toml"]);
     assert_eq!(project.nodes("chain", "hit"), ["left", "middle", "end", "branch"]);
 }
+
+#[test]
+fn a_file_beside_a_table_counts_too() {
+    let project = Project::new();
+    let table = concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines/data/open-emoji-mini.parquet");
+    let manifest = r#"
+name = "beside"
+
+[stage.both]
+kind = "command"
+run = "cp {file.0} {out.x}/images.parquet; cp {file.1} {out.x}/notes.txt"
+files = ["TABLE", "notes.txt"]
+outputs = { x = "files" }
+
+[stage.read]
+kind = "command"
+in = { x = "both" }
+run = "cat {in.x}/notes.txt > {out.y}/y"
+outputs = { y = "files" }
+"#;
+    project.write("beside.toml", manifest.replace("TABLE", table));
+    project.write("notes.txt", "first");
+    project.run(&["beside.toml"]);
+    project.write("notes.txt", "second");
+    project.run(&["beside.toml"]);
+    assert_eq!(project.nodes("beside", "ran"), ["both", "read"]);
+}
+
+#[test]
+fn a_source_that_changes_while_it_is_read_is_no_result() {
+    let project = Project::new();
+    project.write("chain.toml", MANIFEST.replace("> {out.text}/text", "> {out.text}/text; echo three >> {file.0}"));
+    project.write("input.txt", "one\n");
+    let called = project.call(&["chain.toml"]);
+    assert_eq!(called.code, Some(1));
+    assert!(called.stderr.contains("input.txt` (`files.0`) changed while it ran"), "{}", called.stderr);
+    assert!(project.files_in(".dnc/store/blobs").is_empty());
+}
+
+#[test]
+fn gc_keeps_what_the_last_finished_run_names_and_what_killed_ones_had_done() {
+    let project = chain();
+    let run = |text: &str| {
+        project.write("input.txt", text);
+        project.run(&["chain.toml"]);
+        project.nodes("chain", "ran").len()
+    };
+    run("three\n");
+    run("four\n");
+    let json = project.read("runs/chain/3/run.json");
+    project.write("runs/chain/3/run.json", json.replacen('{', "{\"unfinished\":true,", 1));
+    assert!(project.run(&["runs"]).stdout.contains("unfinished"));
+    let blobs = || project.files_in(".dnc/store/blobs").len();
+    let before = blobs();
+    project.run(&["cache", "gc", "--keep", "1", "--dry-run"]);
+    assert_eq!(blobs(), before);
+    project.run(&["cache", "gc", "--keep", "1"]);
+    assert!(blobs() < before);
+    assert_eq!((run("three\n"), run("four\n")), (0, 0));
+    assert!(run("one\ntwo\n") > 0, "of the first run only what the others share was kept");
+
+    project.write("runs/chain/3/run.json", "{");
+    let called = project.call(&["cache", "gc", "--keep", "9"]);
+    assert_eq!(called.code, Some(1));
+    assert!(called.stderr.contains("runs/chain/3/run.json"), "{}", called.stderr);
+}
