@@ -75,11 +75,11 @@ pub struct Division {
     pub centroids: Vec<f32>,
 }
 
-/// Divides images among `learners` learners.
+/// Divides images among `learners` learners. Fewer than last round, or after a single one, begin anew.
 ///
 /// # Errors
 /// k-means failed; or after [`MAX_TRIES`] seeds some cluster has no two classes with two images each; or there are
-/// neither as many learners as last round, nor twice as many, nor one, nor was there one.
+/// more learners than last round, which had several, but not twice as many.
 pub fn divide(
     points: Points<'_>,
     labels: &[u32],
@@ -89,12 +89,12 @@ pub fn divide(
     streams: &Streams,
 ) -> Result<Division> {
     check_shapes(points, labels, last)?;
-    let last = last.filter(|last| last.learners > 1 && learners > 1);
+    let last = last.filter(|last| last.learners > 1 && learners >= last.learners);
     let base = match last {
         Some(last) if last.learners == learners || last.learners * 2 == learners => last.learners,
         None => learners,
         Some(last) => {
-            let reason = format!("after {} learners there can be as many, twice as many or one", last.learners);
+            let reason = format!("after {} learners there can be as many, twice as many or fewer", last.learners);
             return Err(LearnError::Config { parameter: "learners", value: learners.to_string(), reason });
         }
     };
@@ -223,7 +223,7 @@ mod tests {
         let (values, labels) = line(4);
         let points = Points { values: &values, dimension: 1 };
         let mut last: Option<(Division, usize)> = None;
-        for (round, learners) in [1, 2, 2, 4, 4, 1, 4].into_iter().enumerate() {
+        for (round, learners) in [1, 2, 2, 4, 4, 1, 4, 2, 4].into_iter().enumerate() {
             let given = last.as_ref().map(|(division, learners)| Last {
                 assignments: &division.assignments,
                 learners: *learners,
@@ -294,7 +294,7 @@ mod tests {
             divide(points, &labels, learners, last, &mut lloyd, &Streams::new(0)).unwrap_err()
         };
         let thirds: Vec<i32> = (0..24).map(|i| i / 8).collect();
-        insta::assert_snapshot!(check(4, Some((thirds.clone(), 3))), @"`learners` cannot be 4: after 3 learners there can be as many, twice as many or one");
+        insta::assert_snapshot!(check(4, Some((thirds.clone(), 3))), @"`learners` cannot be 4: after 3 learners there can be as many, twice as many or fewer");
         insta::assert_snapshot!(check(6, Some((thirds, 3))), @"No learner can be trained on cluster 0 of 6: it has 4 images, and 1 of its classes have two or more where two such classes are needed (k-means was tried with 30 seeds)");
         insta::assert_snapshot!(check(3, Some((vec![0; 5], 3))), @"`last assignments` has shape [5], but one entry for each of 24 images is wanted");
     }

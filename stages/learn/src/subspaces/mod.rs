@@ -73,7 +73,7 @@ impl SubspaceConfig {
     }
 
     /// The masks for `learners` learners, made from those of the last round: the same where their number is the same, their
-    /// children where it doubled, new ones where there was a single learner or is one again.
+    /// children where it doubled, new ones where there was a single learner or are fewer now.
     ///
     /// # Errors
     /// The number changed in another way, or the masks cannot be divided so far.
@@ -82,13 +82,12 @@ impl SubspaceConfig {
         match last {
             Some(masks) if masks.len() == learners => Ok(masks.to_vec()),
             None => subspaces.begin(learners, dimension),
-            Some(_) if learners == 1 => subspaces.begin(1, dimension),
             Some(masks) if masks.len() * 2 == learners => subspaces.double(masks),
-            Some(masks) if masks.len() == 1 => subspaces.begin(learners, dimension),
+            Some(masks) if masks.len() == 1 || masks.len() > learners => subspaces.begin(learners, dimension),
             Some(masks) => Err(LearnError::Config {
                 parameter: "learners",
                 value: learners.to_string(),
-                reason: format!("after {} learners there can be as many, twice as many or one", masks.len()),
+                reason: format!("after {} learners there can be as many, twice as many or fewer", masks.len()),
             }),
         }
     }
@@ -150,7 +149,7 @@ mod tests {
     fn masks_follow_the_number_of_learners() {
         for kind in kinds() {
             let mut last: Option<Vec<Vec<f32>>> = None;
-            for learners in [1, 2, 2, 4, 8, 1, 4] {
+            for learners in [1, 2, 2, 4, 8, 1, 4, 2, 4] {
                 let masks = kind.masks(last.as_deref(), learners, 8).unwrap();
                 assert_eq!(masks.len(), learners);
                 assert!(masks.iter().all(|mask| mask.len() == 8 && dimension(mask) > 0));
@@ -164,7 +163,7 @@ mod tests {
             }
             let error = kind.masks(last.as_deref(), 6, 8).unwrap_err();
             insta::allow_duplicates! {
-                insta::assert_snapshot!(error, @"`learners` cannot be 6: after 4 learners there can be as many, twice as many or one");
+                insta::assert_snapshot!(error, @"`learners` cannot be 6: after 4 learners there can be as many, twice as many or fewer");
             }
         }
     }
