@@ -21,8 +21,9 @@ pub struct DiffArgs {
     /// The runs: `sop/3`, `sop/1-3` for several, `sop` for the last, each with `:NODE` for one of its nodes
     ///
     /// Runs that differ by nothing but the seed are taken together: their mean is shown with Student's 95 % interval. All are
-    /// compared with the first: over the seeds where both sides have several (Welch's test), otherwise over the queries that
-    /// both answered (paired bootstrap, and flipping signs). A difference whose 95 % interval holds 0 is not distinguishable.
+    /// compared with the first: over the seeds where both sides have several (Student's paired test where they are the same
+    /// seeds, else Welch's), otherwise over the queries that both answered (paired bootstrap, and flipping signs). A difference
+    /// whose 95 % interval holds 0 is not distinguishable. JSON and Parquet hold the value of each seed as well.
     #[arg(required = true, value_name = "RUN[:NODE]")]
     compared: Vec<String>,
     /// The form of the result

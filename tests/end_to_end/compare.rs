@@ -53,8 +53,9 @@ fn runs_are_compared_over_seeds_or_queries_and_told_in_every_form() {
     let project = project();
 
     let (seeds, line) = recall(&project, &["compared/1-2", "compared/3-4"], "untrained");
-    assert_eq!((&seeds["over"], &seeds["verdict"]), (&"seeds".into(), &"worse".into()), "{line}");
+    assert_eq!((&seeds["over"], &seeds["verdict"]), (&"paired seeds".into(), &"worse".into()), "{line}");
     assert_eq!(line["groups"][0]["values"].as_array().map(Vec::len), Some(2), "{line}");
+    assert_eq!(line["groups"][0]["seeds"], serde_json::json!([1, 2]), "{line}");
     assert!(line["groups"][0]["half_width"].as_f64().is_some_and(|half| half > 0.0), "{line}");
     let (same, line) = recall(&project, &["compared/1-2", "compared/3-4"], "pixels");
     assert_eq!((&same["difference"], &same["verdict"]), (&0.0.into(), &"not distinguishable".into()), "{line}");

@@ -4,12 +4,13 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use arrow::array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray, UInt32Array};
+use arrow::array::{ArrayRef, Float64Array, Int32Array, ListArray, RecordBatch, StringArray};
+use arrow::datatypes::{Float64Type, Int64Type};
 use parquet::arrow::ArrowWriter;
 use serde::Serialize;
 
 use super::group::Group;
-use super::{Cell, Comparison, Line};
+use super::{Cell, Comparison, Line, Over};
 use crate::report::text_table;
 
 /// Writes the lines as a table for a terminal.
@@ -73,7 +74,18 @@ pub fn parquet(groups: &[Group], lines: &[Line], out: impl Write + Send) -> anyh
         ("metric", text(&|(line, ..)| Some(line.metric.clone()))),
         ("k", Arc::new(rows.iter().map(|(line, ..)| line.k).collect::<Int32Array>())),
         ("runs", text(&|(_, group, _)| Some(group.name.clone()))),
-        ("seeds", Arc::new(rows.iter().map(|(.., cell)| Some(cell.values.len() as u32)).collect::<UInt32Array>())),
+        (
+            "seeds",
+            Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(
+                rows.iter().map(|(.., cell)| list(&cell.seeds)),
+            )),
+        ),
+        (
+            "values",
+            Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>(
+                rows.iter().map(|(.., cell)| list(&cell.values)),
+            )),
+        ),
         ("value", number(&|(.., cell)| cell.mean())),
         ("half_width", number(&|(.., cell)| cell.spread().map(|spread| spread.half_width))),
         ("difference", compared(&|comparison| Some(comparison.difference.mean))),
@@ -90,6 +102,11 @@ pub fn parquet(groups: &[Group], lines: &[Line], out: impl Write + Send) -> anyh
     writer.write(&batch)?;
     writer.close().context("Cannot write the Parquet table")?;
     Ok(())
+}
+
+/// A list in a column of lists.
+fn list<T: Copy>(items: &[T]) -> Option<impl Iterator<Item = Option<T>>> {
+    Some(items.iter().copied().map(Some))
 }
 
 /// The heads of the table for people: with two groups everything about their difference, with more only what is needed.
@@ -119,20 +136,34 @@ fn cells(line: &Line) -> Vec<String> {
     for other in others {
         // Without seeds or queries there is still the difference.
         let difference = first.mean().zip(other.mean()).map(|(first, other)| other - first);
-        cells.push(difference.map_or_else(String::new, |difference| format!("{difference:+.4}")));
+        let difference = difference.map_or_else(String::new, |difference| format!("{difference:+.4}"));
         let comparison = other.comparison;
+        let interval = comparison.map(|comparison| {
+            let (low, high) = comparison.difference.interval;
+            format!("{low:+.4} … {high:+.4}")
+        });
         if others.len() == 1 {
             let p = |p: Option<f64>| p.map_or_else(String::new, |p| format!("{p:.4}"));
-            cells.push(comparison.map_or_else(String::new, |comparison| {
-                let (low, high) = comparison.difference.interval;
-                format!("{low:+.4} … {high:+.4}")
-            }));
+            cells.extend([difference, interval.unwrap_or_default()]);
             cells.push(p(comparison.map(|comparison| comparison.difference.p)));
             cells.push(p(comparison.and_then(|comparison| comparison.sign_flip)));
+        } else {
+            let interval = interval.map(|interval| format!(" ({interval})"));
+            cells.push(difference + &interval.unwrap_or_default());
         }
-        cells.push(comparison.map_or_else(String::new, |comparison| comparison.verdict.name().to_owned()));
+        cells.push(comparison.as_ref().map_or_else(String::new, verdict));
     }
     cells
+}
+
+/// The verdict, and what it was found over: `better, paired over seeds`.
+fn verdict(comparison: &Comparison) -> String {
+    let over = match comparison.over {
+        Over::Seeds => "over seeds",
+        Over::PairedSeeds => "paired over seeds",
+        Over::Queries => "over queries",
+    };
+    format!("{}, {over}", comparison.verdict.name())
 }
 
 #[derive(Serialize)]
@@ -147,6 +178,7 @@ struct LineJson {
 #[derive(Serialize)]
 struct CellJson {
     runs: Vec<String>,
+    seeds: Vec<i64>,
     values: Vec<f64>,
     mean: Option<f64>,
     half_width: Option<f64>,
@@ -168,6 +200,7 @@ impl CellJson {
     fn of(group: &Group, cell: &Cell) -> Self {
         Self {
             runs: group.runs.clone(),
+            seeds: cell.seeds.clone(),
             values: cell.values.clone(),
             mean: cell.mean(),
             half_width: cell.spread().map(|spread| spread.half_width),

@@ -25,6 +25,8 @@ pub struct Group {
     pub name: String,
     /// The runs, as `<name>/<n>`.
     pub runs: Vec<String>,
+    /// The seed of each run.
+    pub seeds: Vec<i64>,
     /// The metrics of each run.
     pub metrics: Vec<Vec<Metric>>,
     /// The queries of each run.
@@ -48,6 +50,7 @@ impl Group {
                 queries = of_node.map(|((_, split), queries)| ((String::new(), split), queries)).collect();
             }
             group.runs.push(run.id());
+            group.seeds.push(manifest_and_seed(run)?.1);
             group.metrics.push(metrics);
             group.queries.push(queries);
         }
@@ -61,10 +64,10 @@ impl Group {
 /// # Errors
 /// A run has no readable manifest.
 pub fn groups(compared: Vec<Compared>) -> anyhow::Result<Vec<Vec<Compared>>> {
-    let mut groups: Vec<(toml::Table, BTreeSet<String>, Vec<Compared>)> = Vec::new();
+    let mut groups: Vec<(toml::Table, BTreeSet<i64>, Vec<Compared>)> = Vec::new();
     for one in compared {
         let (manifest, seed) = manifest_and_seed(&one.run)?;
-        let fits = |(known, seeds, members): &&mut (toml::Table, BTreeSet<String>, Vec<Compared>)| {
+        let fits = |(known, seeds, members): &&mut (toml::Table, BTreeSet<i64>, Vec<Compared>)| {
             *known == manifest && !seeds.contains(&seed) && members[0].node == one.node
         };
         match groups.iter_mut().find(fits) {
@@ -79,11 +82,11 @@ pub fn groups(compared: Vec<Compared>) -> anyhow::Result<Vec<Vec<Compared>>> {
 }
 
 /// The manifest without its seed, and the seed.
-fn manifest_and_seed(run: &RunFolder) -> anyhow::Result<(toml::Table, String)> {
+fn manifest_and_seed(run: &RunFolder) -> anyhow::Result<(toml::Table, i64)> {
     let path = run.path.join("manifest.toml");
     let read = || -> anyhow::Result<_> {
         let mut manifest: toml::Table = toml::from_str(&fs::read_to_string(&path)?)?;
-        let seed = manifest.remove("seed").map(|seed| seed.to_string()).unwrap_or_default();
+        let seed = manifest.remove("seed").and_then(|seed| seed.as_integer()).unwrap_or_default();
         Ok((manifest, seed))
     };
     read().with_context(|| format!("Cannot read `{}`", path.display()))

@@ -1,8 +1,9 @@
 //! Metrics of several runs side by side, and whether what they differ by is more than chance.
 //!
 //! Runs that differ by nothing but the seed are a [`Group`], whose mean is shown with Student's interval. Every group is
-//! compared with the first one: by Welch's test over the seeds where both have several, otherwise over the queries that both
-//! answered, by the paired bootstrap and by flipping signs ([`dnc_learn::statistics`]).
+//! compared with the first one: over the seeds where both have several, by Student's paired test where they are the same seeds and
+//! by Welch's where not; otherwise over the queries that both answered, by the paired bootstrap and by flipping signs
+//! ([`dnc_learn::statistics`]).
 //!
 //! **Reading order** [`group`], this file, [`forms`].
 
@@ -11,7 +12,9 @@ pub mod group;
 
 use std::collections::BTreeMap;
 
-use dnc_learn::statistics::{Difference, Interval, Verdict, mean_interval, paired_bootstrap, sign_flip_test, welch};
+use dnc_learn::statistics::{
+    Difference, Interval, Verdict, mean_interval, paired_bootstrap, paired_t, sign_flip_test, welch,
+};
 use dnc_learn::streams::Streams;
 use dnc_stages::tables::metrics::more_is_better;
 
@@ -48,6 +51,8 @@ pub struct Line {
 pub struct Cell {
     /// The value in each run that has one.
     pub values: Vec<f64>,
+    /// The seed of each of these runs.
+    pub seeds: Vec<i64>,
     /// How the group differs from the first one; never known of the first.
     pub comparison: Option<Comparison>,
 }
@@ -68,8 +73,10 @@ pub struct Comparison {
 /// What a comparison counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
-    /// Runs with different seeds.
+    /// Runs, each side with seeds of its own.
     Seeds,
+    /// Pairs of runs, both with the same seed.
+    PairedSeeds,
     /// Queries that both sides answered.
     Queries,
 }
@@ -79,6 +86,7 @@ impl Over {
     pub fn name(self) -> &'static str {
         match self {
             Self::Seeds => "seeds",
+            Self::PairedSeeds => "paired seeds",
             Self::Queries => "queries",
         }
     }
@@ -105,6 +113,12 @@ impl Cell {
     pub fn spread(&self) -> Option<Interval> {
         mean_interval(&self.values)
     }
+
+    /// The values by their seeds; none where a seed has several.
+    fn by_seed(&self) -> Option<BTreeMap<i64, f64>> {
+        let values: BTreeMap<i64, f64> = self.seeds.iter().copied().zip(self.values.iter().copied()).collect();
+        (values.len() == self.values.len()).then_some(values)
+    }
 }
 
 /// A line for each metric of any run, in the order in which they first occur, with every group compared with the first.
@@ -113,7 +127,7 @@ pub fn side_by_side(groups: &[Group], resampling: Resampling) -> Vec<Line> {
     for line in &mut lines {
         let [first, others @ ..] = line.cells.as_mut_slice() else { continue };
         for other in others {
-            other.comparison = over_seeds(&line.metric, &first.values, &other.values);
+            other.comparison = over_seeds(&line.metric, first, other);
         }
     }
     let mut places: Vec<(String, String)> = lines.iter().map(|line| (line.node.clone(), line.split.clone())).collect();
@@ -129,22 +143,33 @@ pub fn side_by_side(groups: &[Group], resampling: Resampling) -> Vec<Line> {
 fn lines_of(groups: &[Group]) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for (number, group) in groups.iter().enumerate() {
-        for metric in group.metrics.iter().flatten() {
+        let metrics = group.seeds.iter().zip(&group.metrics);
+        for (&seed, metric) in metrics.flat_map(|(seed, metrics)| metrics.iter().map(move |metric| (seed, metric))) {
             let index = lines.iter().position(|line| line.is_of(metric)).unwrap_or_else(|| {
                 let Metric { node, split, metric, k, .. } = metric.clone();
                 lines.push(Line { node, split, metric, k, cells: vec![Cell::default(); groups.len()] });
                 lines.len() - 1
             });
-            lines[index].cells[number].values.push(metric.value);
+            let cell = &mut lines[index].cells[number];
+            cell.values.push(metric.value);
+            cell.seeds.push(seed);
         }
     }
     lines
 }
 
-fn over_seeds(metric: &str, first: &[f64], other: &[f64]) -> Option<Comparison> {
-    let difference = welch(first, other).filter(|difference| difference.mean.is_finite())?;
+fn over_seeds(metric: &str, first: &Cell, other: &Cell) -> Option<Comparison> {
+    let pairs = first.by_seed().zip(other.by_seed()).filter(|(first, other)| first.keys().eq(other.keys()));
+    let (over, difference) = match pairs {
+        Some((first, other)) => {
+            let [first, other] = [first, other].map(|values| values.into_values().collect::<Vec<f64>>());
+            (Over::PairedSeeds, paired_t(&first, &other))
+        }
+        None => (Over::Seeds, welch(&first.values, &other.values)),
+    };
+    let difference = difference.filter(|difference| difference.mean.is_finite())?;
     let verdict = Verdict::of(&difference, more_is_better(metric));
-    Some(Comparison { over: Over::Seeds, difference, sign_flip: None, verdict })
+    Some(Comparison { over, difference, sign_flip: None, verdict })
 }
 
 /// Compares what is not yet compared of one node and split, over the queries that both groups answered; all metrics at once, so

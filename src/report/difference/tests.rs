@@ -10,7 +10,7 @@ fn metric(node: &str, metric: &str, k: Option<i32>, value: f64) -> Metric {
 
 fn group(metrics: Vec<Vec<Metric>>) -> Group {
     let queries = metrics.iter().map(|_| Queries::new()).collect();
-    Group { metrics, queries, ..Group::default() }
+    Group { seeds: (0..).take(metrics.len()).collect(), metrics, queries, ..Group::default() }
 }
 
 /// A run whose first `right` of 100 queries find their like at once, and the others in the third place.
@@ -27,6 +27,7 @@ fn answered(node: &str, right: u32) -> Group {
         metric(node, "nmi", None, 0.5),
     ];
     Group {
+        seeds: vec![0],
         metrics: vec![measured],
         queries: vec![Queries::from([(place, (0..100).map(query).collect())])],
         ..Group::default()
@@ -96,7 +97,9 @@ fn several_seeds_are_compared_over_seeds() {
         group(values.map(|value| vec![metric("a", metric_of, Some(1), value)]).into())
     };
     let check = |name: &str, expected| {
-        let lines = side_by_side(&[seeds(name, [0.70, 0.71, 0.72]), seeds(name, [0.80, 0.81, 0.82])], RESAMPLING);
+        let mut others = seeds(name, [0.80, 0.81, 0.82]);
+        others.seeds = vec![1, 2, 3];
+        let lines = side_by_side(&[seeds(name, [0.70, 0.71, 0.72]), others], RESAMPLING);
         let found = lines[0].cells[1].comparison.expect("there are three seeds of each");
         assert_eq!((found.over, found.verdict), (Over::Seeds, expected), "{name}");
         let spread = lines[0].cells[0].spread().expect("there are three");
@@ -104,4 +107,34 @@ fn several_seeds_are_compared_over_seeds() {
     };
     check("recall", Verdict::Better);
     check("drop_jpeg", Verdict::Worse);
+}
+
+#[test]
+fn the_same_seeds_are_compared_in_pairs() {
+    // Seeds differ by more than the settings do, and each by about as much under both.
+    let (first, second) = ([0.70, 0.60, 0.80], [0.83, 0.72, 0.62]);
+    let runs = |values: [f64; 3], seeds: [i64; 3]| {
+        let group = group(values.map(|value| vec![metric("a", "recall", Some(1), value)]).into());
+        Group { seeds: seeds.into(), ..group }
+    };
+    let check = |seeds: [i64; 3], expected: (Over, Verdict)| {
+        let lines = side_by_side(&[runs(first, [0, 1, 2]), runs(second, seeds)], RESAMPLING);
+        let found = lines[0].cells[1].comparison.expect("there are three seeds of each");
+        assert_eq!((found.over, found.verdict), expected, "{found:?}");
+        (found.difference.mean - 0.07 / 3.0, lines)
+    };
+    // The differences by seed are 0.02, 0.02 and 0.03, whatever the order of the runs.
+    let (rest, lines) = check([2, 0, 1], (Over::PairedSeeds, Verdict::Better));
+    assert!(rest.abs() < 1e-12);
+    let interval = lines[0].cells[1].comparison.expect("it was compared").difference.interval;
+    // Their standard error is a third of a hundredth.
+    assert!((interval.0 - (0.07 / 3.0 - 4.302_652_7 / 300.0)).abs() < 1e-8, "{interval:?}");
+    check([2, 0, 3], (Over::Seeds, Verdict::Indistinguishable));
+
+    let mut table = Vec::new();
+    let groups = [runs(first, [0, 1, 2]), runs(second, [2, 0, 1]), runs(second, [4, 5, 6])];
+    forms::table(&groups, &side_by_side(&groups, RESAMPLING), &mut table).expect("it can be written");
+    let table = String::from_utf8(table).expect("it is text");
+    assert!(table.contains("+0.0233 (+0.0090 … +0.0377)"), "{table}");
+    assert!(table.contains("better, paired over seeds") && table.contains("distinguishable, over seeds"), "{table}");
 }
