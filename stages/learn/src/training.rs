@@ -56,9 +56,9 @@ pub struct StepStatistics {
     pub loss: f64,
     /// The mean cosine between masks; `None` where they are not trained.
     pub orthogonality: Option<f64>,
-    /// Terms that the loss was summed over.
+    /// Triplets or pairs that the loss was summed over.
     pub terms: usize,
-    /// Those that pull or push.
+    /// Those that are informative, as [`LossOutput`](crate::losses::LossOutput) has it.
     pub informative: usize,
     /// Mean distance of the mined negatives; `None` where the loss takes no miner or none was found.
     pub negative_distance: Option<f64>,

@@ -1,4 +1,7 @@
 //! How training went, a row a step and term: each part of the loss, the learning rate, whatever a loss reports.
+//!
+//! What an epoch came to is the mean over its steps, `SELECT epoch, avg(value) FROM 'history.parquet' WHERE term = 'informative'
+//! GROUP BY epoch`, which a training writes into its log as well ([`mean_of_epoch`]).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -43,6 +46,13 @@ pub struct HistoryRow {
     pub term: String,
     /// Its value.
     pub value: f64,
+}
+
+/// The mean of a term over the steps of an epoch; `None` where no step has it.
+pub fn mean_of_epoch(rows: &[HistoryRow], epoch: u32, term: &str) -> Option<f64> {
+    let values: Vec<f64> =
+        rows.iter().filter(|row| row.epoch == epoch && row.term == term).map(|row| row.value).collect();
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 /// Writes the table as the output called `output`.

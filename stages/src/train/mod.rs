@@ -80,7 +80,7 @@ impl Default for Train {
 
 impl Stage for Train {
     const NAME: &'static str = "train";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const SUMMARY: &'static str = "Trains the learners of a round, or one of them";
 
     fn ports(&self) -> Ports {
@@ -147,6 +147,7 @@ impl Stage for Train {
                 state.model.step += 1;
             }
             state.epochs = epoch + 1;
+            context.log(summary(&state.history, epoch));
             training.save(&mut state.model)?;
             if state.epochs < self.epochs {
                 state.write(context.scratch()?)?;
@@ -323,6 +324,17 @@ impl Step {
         let sometimes = [("negative_distance", negative_distance), ("orthogonality", orthogonality)];
         always.into_iter().chain(sometimes.into_iter().filter_map(|(term, value)| Some((term, value?))))
     }
+}
+
+/// An epoch in a line: how many steps it had, and the mean of each term over them. With `informative` and `negative_distance` it
+/// tells how the mined set changes as training goes on.
+fn summary(history: &[HistoryRow], epoch: u32) -> String {
+    let means = ["loss", "informative", "negative_distance"].into_iter().filter_map(|term| {
+        let mean = history::mean_of_epoch(history, epoch, term)?;
+        Some(format!(", {term} {mean:.4}"))
+    });
+    let steps = history.iter().filter(|row| row.epoch == epoch && row.term == "loss").count();
+    format!("Epoch {epoch}: {steps} steps{}", means.collect::<String>())
 }
 
 /// A refusal of the method's own as one of the stage's, whose key lies under `table`.

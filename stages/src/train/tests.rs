@@ -120,6 +120,12 @@ fn the_loss_falls_and_the_history_says_how() {
     assert!(of("informative").iter().all(|row| (0.0..=1.0).contains(&row.value)));
     assert!(of("negative_distance").iter().all(|row| (0.0..=2.0).contains(&row.value)));
     assert!(of("orthogonality")[0].value > 0.999, "both masks begin as copies");
+    let log = workshop.log.0.lock().unwrap();
+    let epochs: Vec<&String> = log.iter().filter(|line| line.starts_with("Epoch ")).collect();
+    assert_eq!(epochs.len(), 8);
+    let means =
+        ["loss", "informative", "negative_distance"].map(|term| format!(", {term} {:.4}", mean(&of(term)[14..])));
+    assert_eq!(*epochs[7], format!("Epoch 7: 2 steps{}", means.concat()));
     let model = model::Model::open(&artifact(Kind::Model, &outputs["model"].folder)).unwrap();
     assert_eq!(model.step, 16);
     assert!(model.parameters.iter().any(|tensor| tensor.name == "masks" && tensor.shape == [2, 8]));

@@ -75,24 +75,26 @@ impl Loss for Margin {
         let triplets = selection.triplets(batch.labels);
         let mut slopes = batch.distances.slopes();
         let mut beta_slopes = vec![0.0; betas.len()];
-        let (mut sum, mut penalty, mut informative) = (0.0, 0.0, 0);
+        let (mut sum, mut penalty, mut terms, mut informative) = (0.0, 0.0, 0, 0);
         for &[anchor, positive, negative] in triplets.iter() {
             let row = row_of(anchor);
             let beta = f64::from(betas[row]);
+            let terms_before = terms;
             // Positives push the boundary outwards and negatives inwards: `side` is the derivative of a term by d.
             for (other, side) in [(positive, 1.0), (negative, -1.0)] {
                 let (anchor, other) = (anchor as usize, other as usize);
                 let term = side * (batch.distances.at(anchor, other) - beta) + self.margin;
                 if term > 0.0 {
                     sum += term;
-                    informative += 1;
+                    terms += 1;
                     slopes.add(anchor, other, side);
                     beta_slopes[row] -= side;
                 }
             }
+            informative += usize::from(terms > terms_before);
             penalty += beta.abs();
         }
-        let terms_above_zero = informative.max(1) as f64;
+        let terms_above_zero = terms.max(1) as f64;
         slopes.divide(terms_above_zero);
         beta_slopes.iter_mut().for_each(|slope| *slope /= terms_above_zero);
         let mut value = sum / terms_above_zero;
@@ -107,12 +109,40 @@ impl Loss for Margin {
             }
             parts.push((learned, &beta_slopes));
         }
-        Ok(LossOutput { objective: scalar(value, &parts)?, value, terms: 2 * triplets.len(), informative })
+        Ok(LossOutput { objective: scalar(value, &parts)?, value, terms: triplets.len(), informative })
     }
 
     fn check(&self) -> Result<()> {
         check_range("beta", self.beta, 0.0..=2.0)?;
         check_range("margin", self.margin, 0.0..=2.0)?;
         check_range("nu", self.nu, 0.0..=1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+    use crate::comparisons::Comparisons;
+
+    #[test]
+    fn a_triplet_is_informative_if_either_of_its_terms_is_above_zero() {
+        // From the anchor: positives at 1.1 and 0.9, negatives at 1.3 and 1.5; only 1.1 and 1.3 lie within 0.2 of 1.2.
+        let mut matrix = [1.0f32; 25];
+        matrix[1..5].copy_from_slice(&[1.1, 0.9, 1.3, 1.5]);
+        let embeddings = Tensor::from_slice(&matrix, (5, 5), &Device::Cpu).unwrap();
+        let distances = Comparisons::of(embeddings.clone()).unwrap();
+        let batch = Batch { embeddings: &embeddings, distances: &distances, labels: &[0, 0, 0, 1, 1], learned: None };
+        let check = |triplets: &[[u32; 3]], expected: (usize, usize)| {
+            let output = Margin::default().forward(&batch, &Selection::Triplets(triplets.to_vec())).unwrap();
+            assert_eq!((output.informative, output.terms), expected, "{triplets:?}");
+            let value = if expected.0 == 0 { 0.0 } else { 0.1 };
+            assert!((output.value - value).abs() < 1e-6, "{triplets:?}: {}", output.value);
+        };
+        check(&[[0, 1, 3]], (1, 1));
+        check(&[[0, 1, 4]], (1, 1));
+        check(&[[0, 2, 4]], (0, 1));
+        check(&[[0, 1, 3], [0, 1, 4], [0, 2, 3], [0, 2, 4]], (3, 4));
     }
 }

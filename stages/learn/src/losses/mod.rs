@@ -69,9 +69,10 @@ pub struct LossOutput {
     pub objective: Tensor,
     /// Its value.
     pub value: f64,
-    /// How many terms it was summed over.
+    /// How many triplets or pairs it was summed over.
     pub terms: usize,
-    /// How many of them pull or push: terms above zero.
+    /// How many of them are informative: those whose loss is above zero. Where a loss is soft, so that none is ever quite zero,
+    /// those on the wrong side of its boundary, as its file says; their share too falls as training goes on.
     pub informative: usize,
 }
 

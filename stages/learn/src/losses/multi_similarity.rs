@@ -2,7 +2,7 @@
 //!
 //! Formula: `1/B Σ_i { 1/α · ln(1 + Σ_{p ∈ P_i} e^{−α(s_ip − λ)}) + 1/β · ln(1 + Σ_{n ∈ N_i} e^{β(s_in − λ)}) }`, with P_i
 //! and N_i the selected positives and negatives of image i and s the cosine. The derivative by s of a positive is its
-//! negated weight among the exponentials, that of a negative its weight.
+//! negated weight among the exponentials, that of a negative its weight. A pair counts as informative on the wrong side of λ.
 //! Shapes: embeddings `[batch, dim]`.
 //! Source: Wang et al. 2019, arXiv 1904.06627, equation 15. Its own miner is
 //! [`miners::MultiSimilarity`].

@@ -1,7 +1,8 @@
 //! N-pairs loss: an anchor's positive against the positives of all other classes at once.
 //!
 //! Formula: `1/N Σ_i ln(1 + Σ_j exp(σ (s_{a_i p_j} − s_{a_i p_i})))` over the N pairs (a_i, p_i) of the batch, where j runs over
-//! the pairs of other classes and s is the cosine.
+//! the pairs of other classes and s is the cosine. A triplet (a_i, p_i, p_j) counts as informative if p_j is more similar to the
+//! anchor than p_i.
 //! Shapes: embeddings `[batch, dim]`.
 //! Source: Sohn 2016, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective", section 3.2.
 //! Deviation: Sohn takes inner products of unnormalised embeddings and penalises their norms; here as in all losses the

@@ -1,7 +1,8 @@
 //! Proxy-Anchor loss: a learned proxy a class, which anchors all images of the batch.
 //!
 //! Formula: `1/|P₊| Σ_{p ∈ P₊} ln(1 + Σ_{x of p's class} e^{−α(s_xp − δ)}) + 1/|P| Σ_{p ∈ P} ln(1 + Σ_{x of others} e^{α(s_xp + δ)})`,
-//! with P all proxies, P₊ those whose class is in the batch and s the cosine.
+//! with P all proxies, P₊ those whose class is in the batch and s the cosine. A pair of image and proxy counts as informative on
+//! the wrong side of δ, or of −δ for proxies of other classes.
 //! Shapes: embeddings `[batch, dim]`, proxies `[classes, dim]`.
 //! Source: Kim et al. 2020, arXiv 2003.13911, equation 4.
 

@@ -1,7 +1,7 @@
 //! Triplet loss: a positive must be nearer to its anchor than a negative, by a margin α.
 //!
 //! Formula: `mean of [d_ap − d_an + α]₊ over the triplets where it is above zero`; soft: `mean of ln(1 + exp(d_ap − d_an))`
-//! over all triplets.
+//! over all triplets, of which those count as informative whose negative is nearer than the positive.
 //! Shapes: embeddings `[batch, dim]`.
 //! Source: Schroff et al. 2015 (FaceNet), arXiv 1503.03832, equation 3; soft: Hermans et al. 2017, arXiv 1703.07737,
 //! section 2.
@@ -41,19 +41,20 @@ impl Loss for Triplet {
         batch.distances.check_labels(batch.labels)?;
         let triplets = selection.triplets(batch.labels);
         let mut slopes = batch.distances.slopes();
-        let (mut sum, mut informative) = (0.0, 0);
+        let (mut sum, mut terms, mut informative) = (0.0, 0, 0);
         for &[anchor, positive, negative] in triplets.iter() {
             let [anchor, positive, negative] = [anchor as usize, positive as usize, negative as usize];
             let gap = batch.distances.at(anchor, positive) - batch.distances.at(anchor, negative);
             let (term, slope) = self.term(gap);
             if term > 0.0 {
                 sum += term;
-                informative += 1;
+                terms += 1;
+                informative += usize::from(!self.soft || gap > 0.0);
                 slopes.add(anchor, positive, slope);
                 slopes.add(anchor, negative, -slope);
             }
         }
-        let count = informative.max(1) as f64;
+        let count = terms.max(1) as f64;
         slopes.divide(count);
         let value = sum / count;
         let objective = scalar(value, &[batch.distances.with(&slopes)])?;
