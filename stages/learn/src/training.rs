@@ -176,7 +176,7 @@ impl Method {
             None => None,
         };
         let dimension = subspaces::dimension(&masks.detach().get(learner)?.to_vec1::<f32>()?);
-        let candidates = Candidates { distances: &distances, labels, dimension };
+        let candidates = Candidates { distances: &distances, labels, dimension, reach: loss.reach() };
         let selection = match loss.takes_selection() {
             true => self.miner.as_miner().mine(&candidates, &mut streams.named("miner").rng())?,
             false => Selection::Everything,

@@ -164,7 +164,7 @@ proptest! {
         let flat: Vec<f32> = images.rows.iter().flatten().map(|&x| x as f32).collect();
         let raw = candle_core::Tensor::from_vec(flat, (labels.len(), DIM), &Device::Cpu).unwrap();
         let distances = Comparisons::distances(&dnc_kernels::l2_normalise(&raw).unwrap()).unwrap();
-        let candidates = Candidates { distances: &distances, labels: &labels, dimension: DIM };
+        let candidates = Candidates { distances: &distances, labels: &labels, dimension: DIM, reach: None };
         let mine = |config: &MinerConfig| {
             let mut rng = Streams::new(seed).rng();
             config.as_miner().mine(&candidates, &mut rng).unwrap().triplets(&labels).into_owned()

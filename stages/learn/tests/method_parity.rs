@@ -137,7 +137,8 @@ fn miners_choose_the_same() {
         let images = &fixture.batches[case.batch];
         let raw = Tensor::from_slice(&images.raw, (images.labels.len(), images.dim), &Device::Cpu).unwrap();
         let distances = Comparisons::distances(&dnc_kernels::l2_normalise(&raw).unwrap()).unwrap();
-        let candidates = Candidates { distances: &distances, labels: &images.labels, dimension: images.dim };
+        let candidates =
+            Candidates { distances: &distances, labels: &images.labels, dimension: images.dim, reach: None };
         let found = case.config.as_miner().mine(&candidates, &mut Streams::new(0).rng()).unwrap();
         assert_eq!(sorted(found), sorted(Selection::from(&case.selected)), "{:?} on batch {}", case.config, case.batch);
     }

@@ -58,8 +58,11 @@ impl Loss for Margin {
     }
 
     fn usual_miner(&self) -> MinerConfig {
-        let beyond = self.beta + self.margin;
-        MinerConfig::DistanceWeighted(DistanceWeighted { beyond, ..DistanceWeighted::default() })
+        MinerConfig::DistanceWeighted(DistanceWeighted::default())
+    }
+
+    fn reach(&self) -> Option<f64> {
+        Some(self.beta + self.margin)
     }
 
     fn forward(&self, batch: &Batch<'_>, selection: &Selection) -> Result<LossOutput> {

@@ -112,6 +112,11 @@ pub trait Loss {
         MinerConfig::BatchAll(BatchAll {})
     }
 
+    /// From which distance on it does not push a negative, where that is a number.
+    fn reach(&self) -> Option<f64> {
+        None
+    }
+
     /// Sums up the loss of a batch over the miner's selection.
     ///
     /// # Errors

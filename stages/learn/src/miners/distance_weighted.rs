@@ -23,6 +23,9 @@ use crate::error::Result;
 /// minus infinity, so that an anchor all of whose negatives are far still gets some.
 const LN_FAR_WEIGHT: f64 = -20.723_265_836_946_41; // ln 1e-9
 
+/// `beyond` where neither it nor the loss says otherwise: the paper's α + β.
+const PAPERS_REACH: f64 = 1.4;
+
 /// `1 − d²/4` counts as no less than this: it is zero for opposite points, whose weight would be infinite.
 const SPAN_FLOOR: f64 = 1e-8;
 
@@ -32,8 +35,10 @@ const SPAN_FLOOR: f64 = 1e-8;
 pub struct DistanceWeighted {
     /// A negative nearer than this counts as this far: very near ones are noise or mislabelled.
     pub cutoff: f64,
-    /// From this distance on a negative gets next to no weight: α + β of the margin loss, which it would not push.
-    pub beyond: f64,
+    /// From this distance on a negative gets next to no weight, since the loss would not push it; where it is not given, α + β of the
+    /// margin loss as configured, and 1.4 for other losses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beyond: Option<f64>,
     /// Whether an anchor's negatives are drawn independently of each other, as the paper's authors' code does. With weights
     /// as steep as in a hundred dimensions most positives of an anchor then meet its one hardest negative.
     pub replacement: bool,
@@ -45,7 +50,7 @@ pub struct DistanceWeighted {
 
 impl Default for DistanceWeighted {
     fn default() -> Self {
-        Self { cutoff: 0.5, beyond: 1.4, replacement: false, dimension: None }
+        Self { cutoff: 0.5, beyond: None, replacement: false, dimension: None }
     }
 }
 
@@ -77,10 +82,11 @@ impl DistanceWeighted {
             let span = (1.0 - distance * distance / 4.0).max(SPAN_FLOOR);
             (2.0 - n) * distance.ln() - (n - 3.0) / 2.0 * span.ln()
         };
+        let beyond = self.beyond.or(batch.reach).unwrap_or(PAPERS_REACH);
         let near: Vec<Option<f64>> = negatives
             .iter()
             .map(|&negative| batch.distances.at(anchor, negative))
-            .map(|distance| (distance < self.beyond).then(|| ln_inverse_density(distance)))
+            .map(|distance| (distance < beyond).then(|| ln_inverse_density(distance)))
             .collect();
         let heaviest = near.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max);
         near.iter()
@@ -101,6 +107,7 @@ mod tests {
 
     use super::*;
     use crate::comparisons::Comparisons;
+    use crate::losses::{Loss, Margin};
     use crate::streams::Streams;
 
     /// One anchor and its positive, then a negative at each of `distances`.
@@ -116,7 +123,7 @@ mod tests {
 
     fn first_drawn(distances: &[f64], dimension: usize, draws: u64) -> Vec<f64> {
         let (matrix, labels) = batch(distances);
-        let candidates = Candidates { distances: &matrix, labels: &labels, dimension };
+        let candidates = Candidates { distances: &matrix, labels: &labels, dimension, reach: None };
         let mut counts = vec![0u64; distances.len()];
         for draw in 0..draws {
             let mut rng = Streams::new(1).at(draw).rng();
@@ -148,7 +155,7 @@ mod tests {
     #[test]
     fn a_given_dimension_counts() {
         let (matrix, labels) = batch(&[0.9, 1.0]);
-        let candidates = Candidates { distances: &matrix, labels: &labels, dimension: 3 };
+        let candidates = Candidates { distances: &matrix, labels: &labels, dimension: 3, reach: None };
         let spread = |dimension: Option<usize>| {
             let miner = DistanceWeighted { dimension, ..DistanceWeighted::default() };
             let weights = miner.ln_weights(&candidates, 0, &[2, 3]);
@@ -159,13 +166,29 @@ mod tests {
     }
 
     #[test]
+    fn what_the_loss_does_not_push_is_not_drawn() {
+        let (matrix, labels) = batch(&[0.9, 1.1]);
+        let share = |beyond: Option<f64>, reach: Option<f64>| {
+            let candidates = Candidates { distances: &matrix, labels: &labels, dimension: 3, reach };
+            let weights =
+                DistanceWeighted { beyond, ..DistanceWeighted::default() }.ln_weights(&candidates, 0, &[2, 3]);
+            (weights[1] - weights[0]).exp()
+        };
+        let margin = |beta| Margin { beta, ..Margin::default() }.reach();
+        assert!(share(None, None) > 0.1, "1.1 lies within 1.4");
+        assert_eq!(share(None, None), share(None, margin(1.2)), "which is α + β as in the paper");
+        assert!(share(None, margin(0.8)) < 1e-8);
+        assert!(share(Some(1.2), margin(0.8)) > 0.1, "what is configured counts");
+    }
+
+    #[test]
     fn with_replacement_all_positives_meet_the_hardest() {
         // Three images of a class, a hard negative and two easy ones.
         let mut matrix = [1.0f32; 36];
         (0..3).for_each(|anchor| matrix[anchor * 6 + 3] = 0.6);
         let matrix = Comparisons::of(Tensor::from_slice(&matrix, (6, 6), &Device::Cpu).unwrap()).unwrap();
         let labels = [0, 0, 0, 1, 2, 3];
-        let candidates = Candidates { distances: &matrix, labels: &labels, dimension: 256 };
+        let candidates = Candidates { distances: &matrix, labels: &labels, dimension: 256, reach: None };
         let of_anchors = |replacement: bool| -> Vec<u32> {
             let miner = DistanceWeighted { replacement, ..DistanceWeighted::default() };
             let selection = miner.mine(&candidates, &mut Streams::new(0).rng()).unwrap();
@@ -186,7 +209,7 @@ mod tests {
     fn an_anchor_gets_distinct_negatives_while_there_are_enough() {
         let labels = [0, 0, 0, 0, 1, 2, 3];
         let matrix = Comparisons::of(Tensor::ones((7, 7), candle_core::DType::F32, &Device::Cpu).unwrap()).unwrap();
-        let candidates = Candidates { distances: &matrix, labels: &labels, dimension: 8 };
+        let candidates = Candidates { distances: &matrix, labels: &labels, dimension: 8, reach: None };
         let selection = DistanceWeighted::default().mine(&candidates, &mut Streams::new(0).rng()).unwrap();
         let triplets = selection.triplets(&labels);
         assert_eq!(triplets.len(), 4 * 3);

@@ -70,6 +70,8 @@ pub struct Candidates<'a> {
     pub labels: &'a [u32],
     /// How many coordinates the learner's subspace has.
     pub dimension: usize,
+    /// From which distance on the loss does not push a negative, where it says so.
+    pub reach: Option<f64>,
 }
 
 /// Which triplets or pairs of a batch a loss is summed over.
