@@ -6,6 +6,9 @@
 //! from the learner that owns it. Adam's moments are merged like the tensors that they belong to.
 //! Shapes: W `[dim, F]`, b `[dim]`, masks `[learners, dim]`.
 //! Source: McMahan et al. 2017, arXiv 1602.05629, algorithm 1 (federated averaging), for the backbone.
+//! Deviation: what the loss learns a class, a row of β or a proxy, is averaged over all learners too, though a class may lie in one
+//! cluster alone. Its β has then moved 1/K of the way that its learner went, where the interleaved schedule goes all of it: a model
+//! does not tell whose images a class has. Proxies are trained by every learner, which all push the proxies of other classes.
 //!
 //! A mean of K learners has moved less far than each of them. With an outer learning rate η, what several learners share
 //! becomes `t + η (mean − t)` instead, where t is what all began with; η = 1 is the mean. Moments stay means.
