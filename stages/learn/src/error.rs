@@ -126,6 +126,21 @@ pub enum LearnError {
         /// How many seeds k-means was given.
         tries: usize,
     },
+    /// A division leaves a cluster that is to be split in two, but is too small.
+    #[error(
+        "Cluster {cluster} of {clusters} cannot be split in two: it has {images} images, and each half needs two of its classes \
+         with two images or more (k-means was tried with {tries} seeds)"
+    )]
+    Split {
+        /// The cluster's number.
+        cluster: usize,
+        /// How many clusters there are.
+        clusters: usize,
+        /// How many images it has.
+        images: usize,
+        /// How many seeds k-means was given.
+        tries: usize,
+    },
     /// A metric was given what it is not defined for.
     #[error("Cannot compute `{metric}`: {problem}")]
     Metric {

@@ -12,9 +12,11 @@ pub const MAX_TRIES: usize = 30;
 /// A k-means that may be tried several times.
 pub(super) struct Attempts<'a, 'k> {
     pub(super) points: Points<'a>,
-    /// The classes of the points, where every cluster must be trainable.
-    pub(super) labels: Option<&'a [u32]>,
+    /// The classes of the points.
+    pub(super) labels: &'a [u32],
     pub(super) clusters: usize,
+    /// Into how many that can be trained each cluster must be divisible: one, or two where it is split afterwards.
+    pub(super) parts: usize,
     /// Where the first try begins, if not at a seed.
     pub(super) centroids: Option<&'a [f32]>,
     pub(super) streams: &'a Streams,
@@ -30,7 +32,7 @@ struct Untrainable {
 
 /// The first answer of k-means that can be trained on.
 pub(super) fn cluster(attempts: Attempts<'_, '_>) -> Result<Clusters> {
-    let Attempts { points, labels, clusters: count, centroids, streams, kmeans } = attempts;
+    let Attempts { points, labels, clusters: count, parts, centroids, streams, kmeans } = attempts;
     let mut worst = None;
     // One cluster is the same with every seed.
     let tries = if count == 1 { 1 } else { MAX_TRIES };
@@ -48,13 +50,16 @@ pub(super) fn cluster(attempts: Attempts<'_, '_>) -> Result<Clusters> {
                 source,
             })?
         };
-        worst = labels.and_then(|labels| untrainable(&clusters.assignments, labels, count));
+        worst = untrainable(&clusters.assignments, labels, count, parts);
         if worst.is_none() {
             return Ok(clusters);
         }
     }
     let Untrainable { cluster, images, classes } = worst.expect("only an untrainable cluster asks for another try");
-    Err(LearnError::Cluster { cluster, clusters: count, images, classes, tries })
+    Err(match parts {
+        1 => LearnError::Cluster { cluster, clusters: count, images, classes, tries },
+        _ => LearnError::Split { cluster, clusters: count, images, tries },
+    })
 }
 
 /// All points in one cluster.
@@ -68,14 +73,15 @@ fn whole(points: Points<'_>) -> Clusters {
     Clusters { assignments: vec![0; points.count()], centroids }
 }
 
-/// The first cluster without two classes that have two images each.
-fn untrainable(assignments: &[u32], labels: &[u32], clusters: usize) -> Option<Untrainable> {
+/// The first cluster that cannot be divided into `parts` with two classes each that have two images or more there. A class serves
+/// as many parts as it has pairs of images.
+fn untrainable(assignments: &[u32], labels: &[u32], clusters: usize, parts: usize) -> Option<Untrainable> {
     let mut sizes = vec![BTreeMap::<u32, usize>::new(); clusters];
     for (&cluster, &label) in assignments.iter().zip(labels) {
         *sizes[cluster as usize].entry(label).or_default() += 1;
     }
     sizes.into_iter().enumerate().find_map(|(cluster, sizes)| {
-        let classes = sizes.values().filter(|&&images| images >= 2).count();
-        (classes < 2).then(|| Untrainable { cluster, images: sizes.values().sum(), classes })
+        let classes = sizes.values().map(|&images| parts.min(images / 2)).sum();
+        (classes < 2 * parts).then(|| Untrainable { cluster, images: sizes.values().sum(), classes })
     })
 }

@@ -23,8 +23,9 @@ pub(super) fn double(
         let labels: Vec<u32> = members.iter().map(|&image| labels[image]).collect();
         let children = cluster(Attempts {
             points: Points { values: &values, dimension: points.dimension },
-            labels: Some(&labels),
+            labels: &labels,
             clusters: 2,
+            parts: 1,
             centroids: None,
             streams: &streams.at(parent as u64),
             kmeans: &mut *kmeans,

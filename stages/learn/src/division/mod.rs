@@ -78,7 +78,8 @@ pub struct Division {
 /// Divides images among `learners` learners. Fewer than last round, or after a single one, begin anew.
 ///
 /// # Errors
-/// k-means failed; or after [`MAX_TRIES`] seeds some cluster has no two classes with two images each; or there are
+/// k-means failed; or after [`MAX_TRIES`] seeds some cluster has no two classes with two images each, or cannot be split in two
+/// that have; or there are
 /// more learners than last round, which had several, but not twice as many.
 pub fn divide(
     points: Points<'_>,
@@ -101,9 +102,9 @@ pub fn divide(
 
     let mut clusters = attempts::cluster(attempts::Attempts {
         points,
-        // What is split afterwards need not be trainable yet.
-        labels: (base == learners).then_some(labels),
+        labels,
         clusters: base,
+        parts: learners / base,
         centroids: last.and_then(|last| last.centroids),
         streams: &streams.named("division"),
         kmeans,
@@ -286,6 +287,29 @@ mod tests {
     }
 
     #[test]
+    fn a_second_seed_helps_where_the_first_cannot_be_split() {
+        let (values, labels) = line(4);
+        let points = Points { values: &values, dimension: 1 };
+        let halves: Vec<i32> = (0..32).map(|i| i / 16).collect();
+        let last = Last { assignments: &halves, learners: 2, centroids: None };
+        let mut tries = [0, 0];
+        let mut stubborn = |points: Points<'_>, count: usize, start: Start<'_>| {
+            // All images are divided first, then each half of them.
+            let tries = if points.count() == 32 { &mut tries[0] } else { &mut tries[1] };
+            *tries += 1;
+            // The first three answers of each kind leave one image alone.
+            if *tries <= 3 {
+                let assignments = (0..points.count()).map(|i| u32::from(i == 0)).collect();
+                return Ok(Clusters { assignments, centroids: vec![0.0; count] });
+            }
+            lloyd(points, count, start)
+        };
+        let division = divide(points, &labels, 4, Some(last), &mut stubborn, &Streams::new(0)).unwrap();
+        assert!(division.assignments.iter().zip(&halves).all(|(new, old)| new / 2 == *old));
+        assert_eq!(tries, [4, 4 + 1], "the second half is split at once");
+    }
+
+    #[test]
     fn what_cannot_be_divided_is_told() {
         let (values, labels) = line(3);
         let points = Points { values: &values, dimension: 1 };
@@ -296,6 +320,10 @@ mod tests {
         let thirds: Vec<i32> = (0..24).map(|i| i / 8).collect();
         insta::assert_snapshot!(check(4, Some((thirds.clone(), 3))), @"`learners` cannot be 4: after 3 learners there can be as many, twice as many or fewer");
         insta::assert_snapshot!(check(6, Some((thirds, 3))), @"No learner can be trained on cluster 0 of 6: it has 4 images, and 1 of its classes have two or more where two such classes are needed (k-means was tried with 30 seeds)");
+        let one_each = Points { values: &values[..6], dimension: 1 };
+        let last = Last { assignments: &[0, 0, 0, 1, 1, 1], learners: 2, centroids: None };
+        let error = divide(one_each, &[0, 0, 1, 1, 2, 2], 4, Some(last), &mut lloyd, &Streams::new(0)).unwrap_err();
+        insta::assert_snapshot!(error, @"Cluster 0 of 2 cannot be split in two: it has 4 images, and each half needs two of its classes with two images or more (k-means was tried with 30 seeds)");
         insta::assert_snapshot!(check(3, Some((vec![0; 5], 3))), @"`last assignments` has shape [5], but one entry for each of 24 images is wanted");
     }
 }
