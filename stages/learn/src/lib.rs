@@ -5,6 +5,7 @@
 //! thread pool: it runs in the rayon pool of its caller and gives the same bits for any number of threads.
 
 pub mod backbones;
+mod checks;
 pub mod comparisons;
 pub mod division;
 pub mod error;

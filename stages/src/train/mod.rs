@@ -109,7 +109,15 @@ impl Stage for Train {
             return Err(ParamError::new("miner", "This loss looks at the whole batch and takes no miner")
                 .hint("leave the miner out, or choose another loss"));
         }
+        if self.freeze_backbone > self.epochs {
+            let message = format!("{} frozen epochs do not fit a round of {}", self.freeze_backbone, self.epochs);
+            return Err(ParamError::new("freeze_backbone", message));
+        }
         loss.check().map_err(|error| param_error("loss", &error))?;
+        if let Some(miner) = &self.miner {
+            miner.as_miner().check().map_err(|error| param_error("miner", &error))?;
+        }
+        self.subspaces.as_subspaces().check().map_err(|error| param_error("subspaces", &error))?;
         self.sampler.as_sampler().check().map_err(|error| param_error("sampler", &error))?;
         self.schedule.check().map_err(|error| param_error("schedule", &error))?;
         self.optimiser.check()

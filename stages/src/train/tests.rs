@@ -238,7 +238,7 @@ fn a_stopped_training_goes_on_and_ends_with_the_same_bytes() {
 fn a_frozen_backbone_stays_and_the_embedding_moves() {
     let workshop = workshop(2, Some(1));
     let inputs = inputs(&workshop);
-    let outputs = run(&workshop, &stage(json!({ "freeze_backbone": 3, "epochs": 1 })), &inputs);
+    let outputs = run(&workshop, &stage(json!({ "freeze_backbone": 1, "epochs": 1 })), &inputs);
     let open = |artifact: &InputArtifact| model::Model::open(artifact).unwrap().parameters;
     let (before, after) = (open(&inputs.model), open(&artifact(Kind::Model, &outputs["model"].folder)));
     for tensor in before {
@@ -263,6 +263,36 @@ fn what_cannot_be_meant_is_refused() {
         json!({ "loss": { "kind": "n_pairs" }, "miner": { "kind": "hard" } }),
         "miner: This loss looks at the whole batch and takes no miner",
     );
+    let miner = |miner: serde_json::Value| json!({ "miner": miner });
+    check(
+        miner(json!({ "kind": "distance_weighted", "dimension": 0 })),
+        "miner.dimension: `dimension` cannot be 0: it must be above 0",
+    );
+    check(
+        miner(json!({ "kind": "distance_weighted", "cutoff": 5.0 })),
+        "miner.cutoff: `cutoff` cannot be 5: it must lie between 0 and 2",
+    );
+    check(
+        miner(json!({ "kind": "distance_weighted", "cutoff": 0.0 })),
+        "miner.cutoff: `cutoff` cannot be 0: it must be above 0",
+    );
+    check(
+        miner(json!({ "kind": "distance_weighted", "beyond": 2.5 })),
+        "miner.beyond: `beyond` cannot be 2.5: it must lie between 0 and 2",
+    );
+    check(
+        miner(json!({ "kind": "nearest_beyond", "cutoff": 5.0 })),
+        "miner.cutoff: `cutoff` cannot be 5: it must lie between 0 and 2",
+    );
+    check(
+        miner(json!({ "kind": "multi_similarity", "epsilon": -0.1 })),
+        "miner.epsilon: `epsilon` cannot be -0.1: it must be 0 or more",
+    );
+    check(
+        json!({ "subspaces": { "kind": "learned_mask", "orthogonality": -1.0 } }),
+        "subspaces.orthogonality: `orthogonality` cannot be -1: it must be 0 or more",
+    );
+    check(json!({ "freeze_backbone": 3 }), "freeze_backbone: 3 frozen epochs do not fit a round of 2");
     check(
         json!({ "optimiser": { "masks": { "lr": -1.0 } } }),
         "optimiser.masks.lr: -1 is no rate: it must be 0 or more",

@@ -9,7 +9,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Loss, LossOutput, check_range};
+use super::{Batch, Loss, LossOutput};
+use crate::checks::check_range;
 use crate::comparisons::scalar;
 use crate::error::Result;
 use crate::miners::Selection;

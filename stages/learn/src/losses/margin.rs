@@ -10,7 +10,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Learned, Loss, LossOutput, check_range, coefficients};
+use super::{Batch, Learned, Loss, LossOutput, coefficients};
+use crate::checks::check_range;
 use crate::comparisons::scalar;
 use crate::error::Result;
 use crate::miners::{DistanceWeighted, MinerConfig, Selection};

@@ -13,8 +13,6 @@ mod n_pairs;
 mod proxy_anchor;
 mod triplet;
 
-use std::ops::RangeInclusive;
-
 use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -167,23 +165,6 @@ impl Batch<'_> {
 /// A coefficient a class or one for all, that begins at `value`.
 fn coefficients(name: &str, count: usize, value: f64) -> Learned {
     Learned::Coefficients(Spec::weight(name, [count], Init::Constant(value as f32)))
-}
-
-/// Refuses a hyper-parameter outside `range`.
-fn check_range(parameter: &'static str, value: f64, range: RangeInclusive<f64>) -> Result<()> {
-    if range.contains(&value) {
-        return Ok(());
-    }
-    let reason = format!("it must lie between {} and {}", range.start(), range.end());
-    Err(LearnError::Config { parameter, value: value.to_string(), reason })
-}
-
-/// Refuses a scale that is not above zero.
-fn check_scale(parameter: &'static str, value: f64) -> Result<()> {
-    if value.is_finite() && value > 0.0 {
-        return Ok(());
-    }
-    Err(LearnError::Config { parameter, value: value.to_string(), reason: "it must be above 0".to_owned() })
 }
 
 /// `ln(1 + Σ eˣ)` over `exponents`, and the weight `eˣ / (1 + Σ eˣ)` of each, which is its derivative. Stable for

@@ -10,7 +10,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Loss, LossOutput, check_range, check_scale, log_one_plus_sum_exp};
+use super::{Batch, Loss, LossOutput, log_one_plus_sum_exp};
+use crate::checks::{check_range, check_scale};
 use crate::comparisons::{Comparisons, scalar};
 use crate::error::Result;
 use crate::miners::{self, MinerConfig, Selection};

@@ -12,7 +12,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Loss, LossOutput, check_scale, log_one_plus_sum_exp};
+use super::{Batch, Loss, LossOutput, log_one_plus_sum_exp};
+use crate::checks::check_scale;
 use crate::comparisons::{Comparisons, scalar};
 use crate::error::Result;
 use crate::miners::Selection;

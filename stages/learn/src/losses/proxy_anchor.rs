@@ -9,7 +9,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Learned, Loss, LossOutput, check_range, check_scale, log_one_plus_sum_exp};
+use super::{Batch, Learned, Loss, LossOutput, log_one_plus_sum_exp};
+use crate::checks::{check_range, check_scale};
 use crate::comparisons::{Comparisons, scalar};
 use crate::error::Result;
 use crate::miners::Selection;

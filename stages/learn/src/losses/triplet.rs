@@ -11,7 +11,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Loss, LossOutput, check_range, log_one_plus_sum_exp};
+use super::{Batch, Loss, LossOutput, log_one_plus_sum_exp};
+use crate::checks::check_range;
 use crate::comparisons::scalar;
 use crate::error::Result;
 use crate::miners::{MinerConfig, Selection, SemiHard};

@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Candidates, Miner, Selection};
+use crate::checks::{check_range, check_scale};
 use crate::error::Result;
 
 /// The logarithm of the weight of a negative that is too far to push, relative to the anchor's heaviest negative. It is not
@@ -70,6 +71,14 @@ impl Miner for DistanceWeighted {
             };
             positives.iter().zip(drawn.iter().cycle()).map(|(&positive, &negative)| [positive, negative]).collect()
         })
+    }
+
+    fn check(&self) -> Result<()> {
+        // Without a cutoff two equal images would have an infinite weight.
+        check_scale("cutoff", self.cutoff)?;
+        check_range("cutoff", self.cutoff, 0.0..=2.0)?;
+        check_range("beyond", self.beyond.unwrap_or(PAPERS_REACH), 0.0..=2.0)?;
+        check_scale("dimension", self.dimension.map_or(1.0, |dimension| dimension as f64))
     }
 }
 

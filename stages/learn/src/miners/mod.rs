@@ -81,6 +81,14 @@ pub trait Miner {
     /// # Errors
     /// There is not one label an image.
     fn mine(&self, batch: &Candidates<'_>, rng: &mut ChaCha8Rng) -> Result<Selection>;
+
+    /// Refuses parameters that cannot be meant.
+    ///
+    /// # Errors
+    /// Names the parameter.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// How the negative of a chosen positive pair is chosen.

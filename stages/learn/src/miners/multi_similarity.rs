@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Candidates, Miner, Pairs, Selection};
+use crate::checks::check_weight;
 use crate::error::Result;
 
 /// Pairs that are harder than the easiest of the other kind.
@@ -42,5 +43,9 @@ impl Miner for MultiSimilarity {
             pairs.negatives.extend(hard_negatives.map(pair));
         }
         Ok(Selection::Pairs(pairs))
+    }
+
+    fn check(&self) -> Result<()> {
+        check_weight("epsilon", self.epsilon)
     }
 }

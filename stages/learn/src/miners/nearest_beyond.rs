@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Candidates, Miner, Selection};
+use crate::checks::check_range;
 use crate::error::Result;
 
 /// The nearest negatives that are not too near.
@@ -35,5 +36,9 @@ impl Miner for NearestBeyond {
             let ordered = beyond.iter().chain(&below).copied().cycle();
             positives.iter().zip(ordered).map(|(&positive, negative)| [positive, negative]).collect()
         })
+    }
+
+    fn check(&self) -> Result<()> {
+        check_range("cutoff", self.cutoff, 0.0..=2.0)
     }
 }

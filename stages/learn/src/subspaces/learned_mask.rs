@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Subspaces, check_learners};
+use crate::checks::check_weight;
 use crate::error::Result;
 use crate::parameters::Role;
 
@@ -45,6 +46,10 @@ impl Subspaces for LearnedMask {
 
     fn orthogonality(&self) -> f64 {
         self.orthogonality
+    }
+
+    fn check(&self) -> Result<()> {
+        check_weight("orthogonality", self.orthogonality)
     }
 }
 

@@ -60,6 +60,14 @@ pub trait Subspaces {
     fn orthogonality(&self) -> f64 {
         0.0
     }
+
+    /// Refuses parameters that cannot be meant.
+    ///
+    /// # Errors
+    /// Names the parameter.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl SubspaceConfig {
