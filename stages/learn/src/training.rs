@@ -359,6 +359,26 @@ mod tests {
     }
 
     #[test]
+    fn what_the_loss_learns_moves_at_a_rate_of_its_own() {
+        let loss = LossConfig::Margin(Margin { learn_beta: crate::losses::Beta::PerClass, ..Margin::default() });
+        let method = method(loss, SubspaceConfig::default());
+        let (tensors, moments) = new_model(&method);
+        let rates = Settings { loss: Rate { lr: 0.05, weight_decay: 0.0 }, ..settings() };
+        let streams = Streams::new(3);
+        let (parameters, mut optimiser) =
+            method.begin_round(&tensors, &moments, 1, rates, &streams, &Device::Cpu).unwrap();
+        let sampler = ClassBalanced { batch: 16, per_class: 4 };
+        let turn = turns(&divided(1), &labels(), &sampler, &streams, None).unwrap().swap_remove(0);
+        let classes: Vec<u32> = turn.images.iter().map(|&row| labels()[row as usize]).collect();
+        method.step(&parameters, &mut optimiser, 0, &images(&turn.images), &classes, &streams).unwrap();
+        // Adam's first step is as long as the rate wherever there is a gradient.
+        let betas = parameters.tensor("loss.beta").unwrap().to_vec1::<f32>().unwrap();
+        let moved: Vec<u32> = (0..CLASSES).filter(|&class| betas[class as usize] != 1.2).collect();
+        assert!(!moved.is_empty() && moved.iter().all(|class| classes.contains(class)), "{betas:?}");
+        assert!(moved.iter().all(|&class| ((betas[class as usize] - 1.2).abs() - 0.05).abs() < 1e-5), "{betas:?}");
+    }
+
+    #[test]
     fn one_learner_gives_the_same_bytes_under_both_schedules_and_after_an_interruption() {
         let method = method(LossConfig::default(), SubspaceConfig::default());
         let begin = new_model(&method);

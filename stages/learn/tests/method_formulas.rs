@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use candle_core::{Device, Var};
 use dnc_learn::comparisons::Comparisons;
-use dnc_learn::losses::{Batch, Beta, Contrastive, LossConfig, Margin, MultiSimilarity, NPairs, ProxyAnchor, Triplet};
+use dnc_learn::losses::{
+    Batch, Beta, Contrastive, Loss, LossConfig, Margin, MultiSimilarity, NPairs, ProxyAnchor, Triplet,
+};
 use dnc_learn::miners::{
     self, BatchAll, Candidates, DistanceWeighted, EasyPositive, Hard, MinerConfig, NearestBeyond, Negative, Random,
     RandomPositive, Selection, SemiHard,
@@ -20,6 +22,15 @@ const DIM: usize = 5;
 struct Images {
     rows: Vec<[f64; DIM]>,
     labels: Vec<usize>,
+}
+
+impl Images {
+    /// The same images with one coordinate moved.
+    fn moved(&self, index: usize, by: f64) -> Self {
+        let mut images = self.clone();
+        images.rows[index / DIM][index % DIM] += by;
+        images
+    }
 }
 
 fn images() -> impl Strategy<Value = Images> {
@@ -61,10 +72,7 @@ fn slow(config: &LossConfig, images: &Images, proxies: &[[f64; DIM]]) -> f64 {
     let triplets = || (0..n).flat_map(|a| positives(a).flat_map(move |p| negatives(a).map(move |n| (a, p, n))));
     let hinge = |values: Vec<f64>| mean(values.into_iter().filter(|&value| value > 0.0));
     match config {
-        LossConfig::Margin(c) => {
-            let pulls = triplets().map(|(a, p, _)| d(a, p) - c.beta + c.margin);
-            hinge(pulls.chain(triplets().map(|(a, _, n)| c.beta - d(a, n) + c.margin)).collect())
-        }
+        LossConfig::Margin(c) => slow_margin(c, images, &[c.beta]),
         LossConfig::Triplet(c) if c.soft => mean(triplets().map(|(a, p, n)| (1.0 + (d(a, p) - d(a, n)).exp()).ln())),
         LossConfig::Triplet(c) => hinge(triplets().map(|(a, p, n)| d(a, p) - d(a, n) + c.margin).collect()),
         LossConfig::Contrastive(c) => {
@@ -101,6 +109,22 @@ fn slow(config: &LossConfig, images: &Images, proxies: &[[f64; DIM]]) -> f64 {
     }
 }
 
+/// The margin loss with its boundaries, one for all classes or one for each.
+fn slow_margin(config: &Margin, Images { rows, labels }: &Images, betas: &[f64]) -> f64 {
+    let beta = |anchor: usize| if betas.len() == 1 { betas[0] } else { betas[labels[anchor]] };
+    let (mut terms, mut sizes) = (Vec::new(), Vec::new());
+    for a in 0..rows.len() {
+        for p in (0..rows.len()).filter(|&p| p != a && labels[p] == labels[a]) {
+            for n in (0..rows.len()).filter(|&n| labels[n] != labels[a]) {
+                terms.push(distance(&rows[a], &rows[p]) - beta(a) + config.margin);
+                terms.push(beta(a) - distance(&rows[a], &rows[n]) + config.margin);
+                sizes.push(beta(a).abs());
+            }
+        }
+    }
+    mean(terms.into_iter().filter(|&term| term > 0.0)) + config.nu * mean(sizes)
+}
+
 fn configs() -> Vec<LossConfig> {
     vec![
         LossConfig::Margin(Margin::default()),
@@ -117,6 +141,17 @@ fn configs() -> Vec<LossConfig> {
 
 /// A step in double precision whose differences are exact enough, and small enough not to cross a hinge but by bad luck.
 const STEP: f64 = 1e-5;
+
+/// Whether `found` is the derivative at 0 of `moved`. Where a term crosses zero within the step, the two sides differ; either side
+/// may be meant.
+fn assert_slope(found: f32, moved: impl Fn(f64) -> f64, what: &str) -> Result<(), TestCaseError> {
+    let (right, left) = ((moved(STEP) - moved(0.0)) / STEP, (moved(0.0) - moved(-STEP)) / STEP);
+    let (low, high) = (right.min(left), right.max(left));
+    let room = 2e-3 * low.abs().max(high.abs()).max(1.0);
+    let found = f64::from(found);
+    prop_assert!(found >= low - room && found <= high + room, "{what}: {found} not in {low}..{high}");
+    Ok(())
+}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
@@ -143,17 +178,47 @@ proptest! {
             let gradients = output.objective.backward().unwrap();
             let found: Vec<f32> = gradients.get(&raw).unwrap().flatten_all().unwrap().to_vec1().unwrap();
             for (index, found) in found.into_iter().enumerate() {
-                let moved = |by: f64| {
-                    let mut images = images.clone();
-                    images.rows[index / DIM][index % DIM] += by;
-                    slow(&config, &images, &proxies)
+                let moved = |by: f64| slow(&config, &images.moved(index, by), &proxies);
+                assert_slope(found, moved, &format!("{config:?}, {index}"))?;
+            }
+        }
+    }
+
+    #[test]
+    fn a_learned_boundary_follows_its_formula(images in images()) {
+        let labels: Vec<u32> = images.labels.iter().map(|&label| label as u32).collect();
+        let flat: Vec<f32> = images.rows.iter().flatten().map(|&x| x as f32).collect();
+        let raw = Var::from_vec(flat, (labels.len(), DIM), &Device::Cpu).unwrap();
+        for (learn_beta, betas) in [(Beta::Shared, vec![0.9]), (Beta::PerClass, vec![0.7, 1.0, 1.3])] {
+            for nu in [0.0, 0.3] {
+                let loss = Margin { learn_beta, nu, ..Margin::default() };
+                let flat: Vec<f32> = betas.iter().map(|&beta| beta as f32).collect();
+                let learned = Var::from_vec(flat, betas.len(), &Device::Cpu).unwrap();
+                let embeddings = dnc_kernels::l2_normalise(&raw).unwrap();
+                let distances = Comparisons::distances(&embeddings).unwrap();
+                let batch =
+                    Batch { embeddings: &embeddings, distances: &distances, labels: &labels, learned: Some(&learned) };
+                let output = loss.forward(&batch, &Selection::Everything).unwrap();
+                let expected = slow_margin(&loss, &images, &betas);
+                let room = 1e-4 * expected.max(1.0);
+                prop_assert!((output.value - expected).abs() < room, "{loss:?}: {} {expected}", output.value);
+
+                let gradients = output.objective.backward().unwrap();
+                let by = |variable: &Var| -> Vec<f32> {
+                    gradients.get(variable).unwrap().flatten_all().unwrap().to_vec1().unwrap()
                 };
-                // Where a term crosses zero within the step, the two sides differ; either side may be meant.
-                let (right, left) = ((moved(STEP) - expected) / STEP, (expected - moved(-STEP)) / STEP);
-                let (low, high) = (right.min(left), right.max(left));
-                let room = 2e-3 * low.abs().max(high.abs()).max(1.0);
-                let found = f64::from(found);
-                prop_assert!(found >= low - room && found <= high + room, "{config:?}, {index}: {found} not in {low}..{high}");
+                for (index, found) in by(&raw).into_iter().enumerate() {
+                    let moved = |by: f64| slow_margin(&loss, &images.moved(index, by), &betas);
+                    assert_slope(found, moved, &format!("{loss:?}, {index}"))?;
+                }
+                for (index, found) in by(&learned).into_iter().enumerate() {
+                    let moved = |by: f64| {
+                        let mut betas = betas.clone();
+                        betas[index] += by;
+                        slow_margin(&loss, &images, &betas)
+                    };
+                    assert_slope(found, moved, &format!("{loss:?}, boundary {index}"))?;
+                }
             }
         }
     }

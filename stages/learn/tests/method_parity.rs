@@ -1,10 +1,14 @@
-//! Losses and miners give what PyTorch and pytorch-metric-learning give: see `fixtures/method_losses.py`.
+//! The method's parts give what PyTorch, pytorch-metric-learning and SciPy give: losses and miners see `fixtures/method_losses.py`,
+//! further miners, subspaces, schedules and re-assignment `fixtures/method_parts.py`.
 
 use candle_core::{Device, Tensor, Var};
 use dnc_learn::comparisons::Comparisons;
+use dnc_learn::division::reassignment;
 use dnc_learn::losses::{Batch, Learned, LossConfig};
 use dnc_learn::miners::{Candidates, MinerConfig, Pairs, Selection};
+use dnc_learn::schedules::ScheduleConfig;
 use dnc_learn::streams::Streams;
+use dnc_learn::subspaces::{orthogonality, project};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -40,6 +44,56 @@ struct MiningCase {
 }
 
 #[derive(Deserialize)]
+struct Parts {
+    #[serde(flatten)]
+    images: Images,
+    mining: Vec<MinedCase>,
+    projections: Vec<ProjectionCase>,
+    orthogonality: OrthogonalityCase,
+    schedules: Vec<ScheduleCase>,
+    matchings: Vec<MatchingCase>,
+}
+
+#[derive(Deserialize)]
+struct MinedCase {
+    config: MinerConfig,
+    triplets: Vec<[u32; 3]>,
+}
+
+#[derive(Deserialize)]
+struct ProjectionCase {
+    embeddings: Vec<f32>,
+    masks: Vec<Vec<f32>>,
+    learner: usize,
+    coefficients: Vec<f32>,
+    value: Vec<f32>,
+    by_embeddings: Vec<f32>,
+    by_masks: Option<Vec<f32>>,
+}
+
+#[derive(Deserialize)]
+struct OrthogonalityCase {
+    masks: Vec<f32>,
+    value: f32,
+    gradient: Vec<f32>,
+}
+
+#[derive(Deserialize)]
+struct ScheduleCase {
+    config: ScheduleConfig,
+    /// By epoch.
+    factors: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct MatchingCase {
+    new: Vec<u32>,
+    last: Vec<i32>,
+    clusters: usize,
+    kept: usize,
+}
+
+#[derive(Deserialize)]
 struct LearnedCase {
     shape: Vec<usize>,
     values: Vec<f32>,
@@ -66,6 +120,10 @@ impl From<&Selected> for Selection {
 
 fn fixture() -> Fixture {
     serde_json::from_str(include_str!("fixtures/method_losses.json")).unwrap()
+}
+
+fn parts() -> Parts {
+    serde_json::from_str(include_str!("fixtures/method_parts.json")).unwrap()
 }
 
 fn variable(values: &[f32], shape: &[usize]) -> Var {
@@ -132,15 +190,61 @@ fn learned_classes(case: &LossCase) -> usize {
 
 #[test]
 fn miners_choose_the_same() {
-    let fixture = fixture();
-    for case in &fixture.mining {
-        let images = &fixture.batches[case.batch];
+    let check = |config: &MinerConfig, images: &Images, expected: Selection| {
         let raw = Tensor::from_slice(&images.raw, (images.labels.len(), images.dim), &Device::Cpu).unwrap();
         let distances = Comparisons::distances(&dnc_kernels::l2_normalise(&raw).unwrap()).unwrap();
         let candidates =
             Candidates { distances: &distances, labels: &images.labels, dimension: images.dim, reach: None };
-        let found = case.config.as_miner().mine(&candidates, &mut Streams::new(0).rng()).unwrap();
-        assert_eq!(sorted(found), sorted(Selection::from(&case.selected)), "{:?} on batch {}", case.config, case.batch);
+        let found = config.as_miner().mine(&candidates, &mut Streams::new(0).rng()).unwrap();
+        assert_eq!(sorted(found), sorted(expected), "{config:?} on {:?}", images.labels);
+    };
+    let (fixture, parts) = (fixture(), parts());
+    for case in &fixture.mining {
+        check(&case.config, &fixture.batches[case.batch], Selection::from(&case.selected));
+    }
+    for case in &parts.mining {
+        check(&case.config, &parts.images, Selection::Triplets(case.triplets.clone()));
+    }
+}
+
+#[test]
+fn subspaces_and_their_penalty_agree() {
+    let parts = parts();
+    for case in &parts.projections {
+        let (embeddings, masks) = (variable(&case.embeddings, &[3, 6]), variable(&case.masks.concat(), &[2, 6]));
+        let found = project(&embeddings, &masks, case.learner).unwrap();
+        assert_near(&found, &case.value, "projection");
+        let coefficients = Tensor::from_slice(&case.coefficients, (3, 6), &Device::Cpu).unwrap();
+        let gradients = (found * coefficients).unwrap().sum_all().unwrap().backward().unwrap();
+        assert_near(gradients.get(&embeddings).unwrap(), &case.by_embeddings, "projection by embeddings");
+        if let Some(expected) = &case.by_masks {
+            assert_near(gradients.get(&masks).unwrap(), expected, "projection by masks");
+        }
+    }
+    let case = &parts.orthogonality;
+    let masks = variable(&case.masks, &[3, 6]);
+    let penalty = orthogonality(&masks).unwrap();
+    assert_near(&penalty, &[case.value], "orthogonality");
+    assert_near(penalty.backward().unwrap().get(&masks).unwrap(), &case.gradient, "orthogonality by masks");
+}
+
+#[test]
+fn schedules_agree() {
+    for case in parts().schedules {
+        case.config.check().unwrap();
+        for (epoch, expected) in case.factors.iter().enumerate() {
+            let found = case.config.factor(epoch as f64);
+            assert!((found - expected).abs() < 1e-6, "{:?} at {epoch}: {found} for {expected}", case.config);
+        }
+    }
+}
+
+#[test]
+fn reassignment_keeps_as_many_images() {
+    for case in parts().matchings {
+        let names = reassignment(&case.new, &case.last, case.clusters);
+        let kept = case.new.iter().zip(&case.last).filter(|&(&new, &last)| names[new as usize] as i32 == last).count();
+        assert_eq!(kept, case.kept, "{} clusters", case.clusters);
     }
 }
 

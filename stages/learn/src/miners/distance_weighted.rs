@@ -161,6 +161,33 @@ mod tests {
         }
     }
 
+    #[derive(Deserialize)]
+    struct Fixture {
+        labels: Vec<u32>,
+        dim: usize,
+        raw: Vec<f32>,
+        weights: Vec<f64>,
+    }
+
+    #[test]
+    fn weights_agree_with_pytorch_metric_learning() {
+        let Fixture { labels, dim, raw, weights } =
+            serde_json::from_str(include_str!("../../tests/fixtures/method_parts.json")).unwrap();
+        let count = labels.len();
+        let raw = Tensor::from_vec(raw, (count, dim), &Device::Cpu).unwrap();
+        let matrix = Comparisons::distances(&dnc_kernels::l2_normalise(&raw).unwrap()).unwrap();
+        let candidates = Candidates { distances: &matrix, labels: &labels, dimension: dim, reach: None };
+        for (anchor, expected) in weights.chunks_exact(count).enumerate() {
+            let negatives = candidates.negatives(anchor);
+            let found = DistanceWeighted::default().ln_weights(&candidates, anchor, &negatives);
+            let sum: f64 = found.iter().map(|weight| weight.exp()).sum();
+            for (&negative, weight) in negatives.iter().zip(found) {
+                let (share, expected) = (weight.exp() / sum, expected[negative]);
+                assert!((share - expected).abs() < 1e-4, "{anchor}, {negative}: {share} for {expected}");
+            }
+        }
+    }
+
     #[test]
     fn a_given_dimension_counts() {
         let (matrix, labels) = batch(&[0.9, 1.0]);
