@@ -88,8 +88,9 @@ impl Optimiser {
         Self { settings, moments: BTreeMap::new() }
     }
 
-    /// One step: every trained parameter that has a gradient moves in place. One without, as the masks of the other
-    /// learners, keeps its value and its moments, and its count of steps does not advance, as in PyTorch.
+    /// One step: every trained parameter that has a gradient moves in place. One without, as a frozen backbone, keeps its value and
+    /// its moments, and its count of steps does not advance, as in PyTorch. The masks are one tensor: in a learner's step the rows
+    /// of the others have the gradient of the penalty, or zero without one, and move on with their moments.
     ///
     /// # Errors
     /// If a gradient is not on its parameter's device.
