@@ -23,14 +23,15 @@ else
 fi
 
 fashion=$out/fashion-mnist
-if [ -e "$fashion/t10k-labels-idx1-ubyte.gz" ]; then
+if [ -e "$fashion" ]; then
     echo "$fashion is there"
 elif ! have dpkg || ! files=$(dpkg -L dataset-fashion-mnist 2>/dev/null | grep 'idx[13]-ubyte'); then
     skip "Fashion-MNIST needs the Debian package dataset-fashion-mnist"
 else
-    mkdir -p "$fashion"
-    # Labels of the test last: they are what says that all is there.
-    for file in $(echo "$files" | sort -r); do cp "$file" "$fashion/"; done
+    rm -rf "$fashion.part"
+    mkdir "$fashion.part"
+    for file in $files; do cp "$file" "$fashion.part/"; done
+    mv "$fashion.part" "$fashion"
     echo "Fashion-MNIST in $fashion"
 fi
 
