@@ -41,7 +41,11 @@ impl ExportArgs {
 
         let store = Store::open(self.folders.store.as_ref().unwrap_or(&json.store))?;
         let key = node.key.with_context(|| format!("The node `{}` of `{}` has no key", node.node, run.id()))?;
-        let gone = || format!("The store `{}` no longer holds the model of `{}`", store.root().display(), node.node);
+        let gone = || {
+            let (root, manifest) = (store.root().display(), run.path.join("manifest.toml"));
+            let again = format!("dnc-run {} --store {root} --until {}", manifest.display(), node.node);
+            format!("The store `{root}` no longer holds the model of `{}`; `{again}` makes it again", node.node)
+        };
         let record = store.record(&key)?.with_context(gone)?;
         let artifact = record.outputs.get(MODEL).with_context(gone)?;
         let files = tempfile::tempdir().context("Cannot make a temporary folder")?;

@@ -45,3 +45,29 @@ fn only_the_last_model_stays_and_the_others_come_back_when_they_are_needed() {
     );
     assert_eq!(models(&project), kept, "and are dropped again");
 }
+
+#[test]
+fn a_part_of_the_plan_drops_too_and_what_a_longer_run_dropped_is_told() {
+    let project = Project::new();
+    run(&project, &["--until", "evaluate@1"]);
+    let dropped = || project.files_in("store/dropped").len();
+    let by_first = dropped();
+    assert!(by_first > 0, "all that was asked for and reads the first round's model is done");
+    project.run(&["export", "quickstart/1", "first"]);
+
+    run(&project, &["--until", "evaluate@2"]);
+    assert!(dropped() > by_first);
+    let missed = project.call(&["export", "quickstart/1", "second"]);
+    assert_eq!(missed.code, Some(1), "{}", missed.stderr);
+    let (_, again) = missed.stderr.split_once("; `dnc-run ").expect("it says what to do");
+    let (again, _) = again.split_once('`').expect("a call ends");
+    project.run(&again.split(' ').collect::<Vec<_>>());
+    project.run(&["export", "quickstart/1", "second"]);
+    assert_eq!(project.read("first/README.md"), project.read("second/README.md"));
+
+    let (all, before) =
+        (["--set", "seed=1", "--set", "stage.train.retain=all", "--set", "stage.merge.retain=all"], dropped());
+    run(&project, &all);
+    run(&project, &["--set", "seed=1", "--until", "evaluate@1"]);
+    assert_eq!(dropped(), before, "a look at a part of what is there drops nothing that the rest may need");
+}
