@@ -5,16 +5,20 @@
 #   scripts/results.sh                      the tables at the end of this file
 #   scripts/results.sh SETTING …            one table of the settings named, over SEEDS, compared with the first
 #   SEEDS="0 1 2 3 4" MANIFEST=pipelines/open-emoji.toml DNC_RUN=target/release/dnc-run OUTPUT=RESULTS.md OPTIONS="--threads 2"
+#   BATCH=80                                images of a batch in MANIFEST
 set -euo pipefail
+export LC_ALL=C # numbers have points
 cd "$(dirname "$0")/.."
-: "${SEEDS:=0 1 2 3 4}" "${MANIFEST:=pipelines/open-emoji.toml}" "${DNC_RUN:=target/release/dnc-run}" "${OUTPUT:=RESULTS.md}" "${OPTIONS:=}"
+: "${SEEDS:=0 1 2 3 4}" "${MANIFEST:=pipelines/open-emoji.toml}" "${DNC_RUN:=target/release/dnc-run}" "${OUTPUT:=RESULTS.md}" "${OPTIONS:=}" "${BATCH:=80}"
 
-# Each trains for twelve epochs.
+# Each trains for twelve epochs. The manifest mines masks in the dimension of the whole embedding, as the published codes do; who has
+# coordinates of its own mines in their number.
+own_dimension='stage.train.miner={kind="distance_weighted",replacement=true}'
 declare -A settings=(
   [single]='rounds.learners=[1,1,1,1,1,1]'
   [learned]='rounds.learners=[1,2,4,4,4,1]'
-  [fixed]='rounds.learners=[1,2,4,4,4,1] stage.train.subspaces={kind="fixed_mask"}'
-  [slices]='rounds.learners=[1,2,4,4,4,1] stage.train.subspaces={kind="slice"}'
+  [fixed]='rounds.learners=[1,2,4,4,4,1] stage.train.subspaces={kind="fixed_mask"} '"$own_dimension"
+  [slices]='rounds.learners=[1,2,4,4,4,1] stage.train.subspaces={kind="slice"} '"$own_dimension"
   [two]='rounds.learners=[1,2,2,2,2,1]'
   [eight]='rounds.learners=[1,2,4,8,8,1]'
   [parallel]='rounds.learners=[1,2,4,4,4,1] stage.train.per="learner"'
@@ -26,12 +30,49 @@ declare -A settings=(
 )
 
 runs=target/results
-# The nodes of runs, a line each.
-nodes() { sed 's/{"node"/\n&/g' "$@"; }
+mkdir -p "$runs"
+# The nodes of a run, a line each.
+nodes() { sed 's/{"node"/\n&/g' "$1/run.json"; }
+
+# watch NAME FILE: keeps the events of a run in FILE, each behind the second in which it came, and tells what trains.
+watch() {
+  local line node
+  while IFS= read -r line; do
+    case $line in
+      '{"event":"node_progress"'*) ;;
+      '{"event":'*)
+        echo "$EPOCHREALTIME $line"
+        node=${line#*'"node":"'}
+        case $line in *'_started","node":"train'*) echo "$1: ${node%%'"'*}" >&2 ;; esac
+        ;;
+      *) echo "$line" >&2 ;;
+    esac
+  done > "$2"
+}
+
+# speed RUN …: images per second while training: all images of all rounds that were trained, over the time from the first of a
+# round's learners to begin to the last to end. Rounds of which something was only looked up do not count.
+speed() {
+  local run round steps
+  for run in "$@"; do
+    # shellcheck disable=SC2016
+    awk 'match($0, /"node":"train@[0-9]+/) {
+        round = substr($0, RSTART + 14, RLENGTH - 14)
+        if (/"event":"node_started"/) { if (!(round in begun)) begun[round] = $1 }
+        if (/"event":"node_finished"/) { if (/"outcome":"ran"/) ended[round] = $1; else lookup[round] = 1 }
+      }
+      END { for (round in ended) if (!(round in lookup)) print round, ended[round] - begun[round] }' "$run/events" |
+      while read -r round seconds; do
+        steps=$(find "$run/logs" -name "train@$round.log" -o -name "train@$round\[*.log" | xargs cat |
+          awk '/^Epoch [0-9]+: / { sum += $3 } END { print sum + 0 }')
+        echo "$((steps * BATCH)) $seconds"
+      done
+  done | awk '{ images += $1; seconds += $2 } END { if (seconds) printf "%.0f", images / seconds; else printf "–" }'
+}
 
 # table SEEDS SETTING …: runs the settings and prints their comparison with the first.
 table() {
-  local seeds=$1 order=("${@:2}") seed setting set commas count last round speed
+  local seeds=$1 order=("${@:2}") seed setting set commas count last round
   # Seed by seed, so that an interruption leaves every setting with equally many.
   for seed in $seeds; do
     for setting in "${order[@]}"; do
@@ -40,7 +81,9 @@ table() {
       commas=${settings[$setting]%%]*} # there is one round more than commas, and rounds count from 0
       commas=${commas//[^,]/}
       # shellcheck disable=SC2086
-      "$DNC_RUN" "$MANIFEST" --runs "$runs" --set "name=$setting" --set "seed=$seed" "${sets[@]}" --until "evaluate@${#commas}" $OPTIONS > /dev/null
+      "$DNC_RUN" "$MANIFEST" --runs "$runs" --set "name=$setting" --set "seed=$seed" "${sets[@]}" --until "evaluate@${#commas}" \
+        --progress json $OPTIONS 2>&1 > /dev/null | watch "$setting, seed $seed" "$runs/events"
+      mv "$runs/events" "$runs/$setting/$(ls "$runs/$setting" | sort -n | tail -1)/events"
     done
   done
 
@@ -49,16 +92,17 @@ table() {
   local compared=() speeds=()
   for setting in "${order[@]}"; do
     last=$(ls "$runs/$setting" | sort -n | tail -1)
-    round=$(nodes "$runs/$setting/$last/run.json" | sed -n 's/^{"node":"evaluate@\([0-9]*\)".*/\1/p' | sort -n | tail -1)
+    round=$(nodes "$runs/$setting/$last" | sed -n 's/^{"node":"evaluate@\([0-9]*\)".*/\1/p' | sort -n | tail -1)
     compared+=("$setting/$((last - count + 1))-$last:evaluate@$round")
-    speed=$(nodes "$runs/$setting"/*/run.json | sed -n 's/^{"node":"train@.*"images per second":\([0-9]*\).*/\1/p' |
-      awk '{ sum += $1 } END { if (NR) printf "%.0f", sum / NR; else printf "–" }')
-    speeds+=("| $setting | $speed |")
+    speeds+=("| $setting | $(speed $(seq -f "$runs/$setting/%.0f" $((last - count + 1)) "$last")) |")
   done
   echo "From \`$MANIFEST\` with seeds $seeds: twelve epochs each, metrics of the last round on classes that are unseen in training,"
-  echo "mean and Student's 95 % interval over $count seeds, compared with \`${order[0]}\`."
+  echo "mean and Student's 95 % interval over $count seeds, each compared with \`${order[0]}\` seed by seed: the"
+  echo "95 % intervals of the differences are those of Student's paired test."
   echo
   "$DNC_RUN" diff --runs "$runs" "${compared[@]}" --format md
+  echo
+  echo "Speeds are of what this call trained: images of all learners over the time that their rounds took."
   echo
   echo "| setting | images per second while training |"
   echo "|---|---|"
