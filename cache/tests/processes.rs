@@ -122,7 +122,11 @@ fn the_claim_of_a_killed_process_is_free() {
     child.wait().unwrap();
     drop(store.claim(&key, &|| false, &mut |_| ()).unwrap());
     assert_eq!(names_below(&store.scratch(&key).unwrap()), ["epoch-1"]);
-    assert_eq!(store.gc(&GcPolicy::default()).unwrap().temporary, 1);
+    assert_eq!(
+        store.gc(&GcPolicy::default()).unwrap().temporary,
+        2,
+        "its folder, and the file that its claims were names of"
+    );
     assert_eq!(names_below(&root.join("claims")), [""; 0]);
 }
 
@@ -160,7 +164,11 @@ fn a_kill_at_any_instant_leaves_a_sound_store() {
         compute(&store, &format!("round {round}, task {}", 7 * round), &[("x", b"again")]).unwrap();
         store.flush().unwrap();
         store.gc(&GcPolicy { keep: durable.clone(), ..GcPolicy::default() }).unwrap();
-        assert_eq!(names_below(&root.join("tmp")).len(), 2, "the living session's lock and its spare folder");
+        assert_eq!(
+            names_below(&root.join("tmp")).len(),
+            3,
+            "the living session's lock, its spare folder, and the file that its claims are names of"
+        );
         assert_eq!(names_below(&root.join("claims")), [""; 0]);
     }
 }

@@ -400,6 +400,7 @@ fn take_answer(
         }
         Attempt::Found(outputs) => {
             result.outputs = outputs;
+            result.reason = None;
             schedule.ran(node);
             end(run, node, result, Outcome::Hit);
             false

@@ -46,11 +46,11 @@ pub fn descriptions(kind: Kind) -> Vec<Description> {
 /// type; the message names file, column and types.
 pub fn facets_of_folder(kind: Kind, folder: &Path) -> Result<FacetDigests, StageError> {
     let names = file_names(folder)?;
-    let mut uncovered = names.clone();
+    let mut uncovered: Uncovered = names.iter().map(|name| (name.clone(), None)).collect();
     let mut digests = match kind {
         Kind::Files => facets_of_files(folder, &mut uncovered)?,
         Kind::Model => {
-            uncovered.retain(|name| descriptions(kind).iter().all(|table| table_of(name) != Some(table.name)));
+            uncovered.retain(|name, _| descriptions(kind).iter().all(|table| table_of(name) != Some(table.name)));
             model::facets_of_folder(folder)?
         }
         _ => {
@@ -80,7 +80,8 @@ pub fn facets_of_folder(kind: Kind, folder: &Path) -> Result<FacetDigests, Stage
         }
     };
     if !digests.is_empty() {
-        for name in uncovered {
+        uncovered.retain(|_, columns| columns.as_ref().is_none_or(|columns| !columns.is_empty()));
+        for name in uncovered.into_keys() {
             let path = folder.join(&name);
             let mut hasher = blake3::Hasher::new();
             hasher.update_mmap_rayon(&path).map_err(|source| StageError::file("read", &path, source))?;
@@ -90,13 +91,15 @@ pub fn facets_of_folder(kind: Kind, folder: &Path) -> Result<FacetDigests, Stage
     Ok(digests)
 }
 
-/// The facets of one table, whose rows lie in `parts` one after the other. Those parts that have no other columns are taken
-/// out of the `uncovered`.
+/// What no facet of a column covers: by file, the names of its columns, or `None` where it was not read as a table.
+type Uncovered = BTreeMap<String, Option<BTreeSet<String>>>;
+
+/// The facets of one table, whose rows lie in `parts` one after the other.
 fn facets_of_parts(
     folder: &Path,
     parts: &[&str],
     description: &Description,
-    uncovered: &mut BTreeSet<String>,
+    uncovered: &mut Uncovered,
 ) -> Result<FacetDigests, StageError> {
     if parts.is_empty() {
         return Ok(FacetDigests::new());
@@ -116,7 +119,7 @@ fn read_parts(
     folder: &Path,
     parts: &[&str],
     description: &Description,
-    uncovered: &mut BTreeSet<String>,
+    uncovered: &mut Uncovered,
     mut each: impl FnMut(RecordBatch),
 ) -> Result<(), StageError> {
     for name in parts {
@@ -125,9 +128,8 @@ fn read_parts(
             .ok_or_else(|| StageError::input(format!("The file `{}` is neither Arrow nor Parquet", path.display())))?;
         description.check(&file.schema, name, |_| true)?;
         let ours = |column: &str| description.schema.field_with_name(column).is_ok();
-        if file.schema.fields().iter().all(|field| ours(field.name())) {
-            uncovered.remove(*name);
-        }
+        let all = || file.schema.fields().iter().map(|field| field.name().clone()).collect();
+        uncovered.entry((*name).to_owned()).or_default().get_or_insert_with(all).retain(|column| !ours(column));
         file.batches(ours, &mut |batch| {
             each(conform(&batch, description, name)?);
             Ok(())
@@ -137,9 +139,9 @@ fn read_parts(
 }
 
 /// The facets of the tables among whatever files there are; these are taken out of the `uncovered`.
-fn facets_of_files(folder: &Path, uncovered: &mut BTreeSet<String>) -> Result<FacetDigests, StageError> {
+fn facets_of_files(folder: &Path, uncovered: &mut Uncovered) -> Result<FacetDigests, StageError> {
     let mut digests = FacetDigests::new();
-    for name in uncovered.clone() {
+    for name in uncovered.keys().cloned().collect::<Vec<_>>() {
         let Some((_, "arrow" | "parquet")) = name.rsplit_once('.') else { continue };
         let Some(file) = TableFile::open(&folder.join(&name))? else { continue };
         // A column of a type without an encoding takes the facets from the whole file: its bytes then decide.
