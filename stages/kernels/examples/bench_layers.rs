@@ -6,7 +6,7 @@
 
 use candle_core::{Device, Tensor, Var};
 use dnc_bench::{Bench, Work};
-use dnc_kernels::{Activation, Conv2d, Padding, Result, conv2d_affine, max_pool2d};
+use dnc_kernels::{Activation, Conv2d, Padding, Result, backward, conv2d_affine, max_pool2d};
 
 #[global_allocator]
 static ALLOCATOR: dnc_kernels::LargeBlocks = dnc_kernels::LargeBlocks::new();
@@ -95,12 +95,12 @@ fn rows(bench: &Bench, name: &str, layer: Layer, count: usize, batch: usize) -> 
     let step = bench.median(|| {
         let y = forward(&max_pool2d(&x, 1, 1, 0)?, &weight)?;
         let y = max_pool2d(&y, layer.out(), layer.out(), 0)?;
-        y.sum_all()?.backward()
+        backward(&y.sum_all()?)
     })?;
     let y = Var::from_tensor(&forward(&x, &weight)?.detach())?;
     let rest = bench.median(|| {
         let z = max_pool2d(&max_pool2d(&x, 1, 1, 0)?, side, side, 0)?;
-        z.sum_all()?.backward()?;
+        backward(&z.sum_all()?)?;
         let z = max_pool2d(&max_pool2d(&y, 1, 1, 0)?, layer.out(), layer.out(), 0)?;
         Result::Ok(z)
     })?;

@@ -44,7 +44,7 @@ pub fn affine(
     if !are_ours([x, scale, shift].into_iter().chain(residual)) {
         return Ok(composed::affine(x, scale, shift, residual, activation)?);
     }
-    let x = &x.contiguous()?;
+    let (x, scale, shift) = (&x.contiguous()?, &scale.contiguous()?, &shift.contiguous()?);
     let residual = residual.map(Tensor::contiguous).transpose()?;
     let residual = residual.as_ref();
     let level = Level::detected();
@@ -116,6 +116,7 @@ fn forward(
                         shift: shift.as_ptr(),
                         residual: residual.map_or(std::ptr::null(), |r| r[start..].as_ptr()),
                         activation,
+                        ..Epilogue::NONE
                     },
                     out: out.pointer().wrapping_add(start),
                 });

@@ -2,7 +2,7 @@
 //! the sum over pixels.
 //!
 //! Formula: `dz = dy ∘ act'(y)`, `dshift[c] = Σ_p dz[p, c]`, `dscale[c] = Σ_p dz[p, c] · x[p, c]`.
-//! As in PyTorch the derivative at a kink is zero.
+//! As in PyTorch the derivative at a kink is zero, and where y is NaN the gradient passes.
 
 use rayon::prelude::*;
 
@@ -11,7 +11,7 @@ use crate::share::Shared;
 use crate::simd::{Level, Simd, Task};
 use crate::tile::RELU6_CEILING;
 
-/// Rows whose sums are taken in registers before they are added to the part's.
+/// Rows whose sums are taken by themselves before they are added to the part's: fewer roundings than one long sum has.
 const BLOCK: usize = 32;
 
 /// Parts of the rows, each with its own sums, added in order.
@@ -56,25 +56,30 @@ pub(crate) fn gate(level: Level, gate: Gate, gradient: &mut [f32]) -> Sums {
     let shared = Shared::new(gradient);
     (0..PARTS).into_par_iter().for_each(|part| {
         let own = part * rows / PARTS..(part + 1) * rows / PARTS;
-        for first in own.clone().step_by(BLOCK) {
-            let at = first * channels;
-            let sum = shared_sums.pointer().wrapping_add(part * length);
-            level.run(GateRows {
-                gradient: shared.pointer().wrapping_add(at),
-                y: y.map(|y| y[at..].as_ptr()),
-                upper: match activation {
-                    Activation::Relu6 => RELU6_CEILING,
-                    _ => f32::INFINITY,
-                },
-                rows: (own.end - first).min(BLOCK),
-                channels,
-                plain: gate.sum.then_some(sum),
-                weighted: gate.weighted.map(|x| {
-                    let behind = usize::from(gate.sum) * channels;
-                    (x[at..].as_ptr(), sum.wrapping_add(behind))
-                }),
-            });
-        }
+        // SAFETY: this part's sums are this task's alone.
+        let sums = unsafe { std::slice::from_raw_parts_mut(shared_sums.pointer().add(part * length), length) };
+        crate::scratch::with(length, |block| {
+            for first in own.clone().step_by(BLOCK) {
+                let at = first * channels;
+                let sum = block.as_mut_ptr();
+                level.run(GateRows {
+                    gradient: shared.pointer().wrapping_add(at),
+                    y: y.map(|y| y[at..].as_ptr()),
+                    upper: match activation {
+                        Activation::Relu6 => RELU6_CEILING,
+                        _ => f32::INFINITY,
+                    },
+                    rows: (own.end - first).min(BLOCK),
+                    channels,
+                    plain: gate.sum.then_some(sum),
+                    weighted: gate.weighted.map(|x| {
+                        let behind = usize::from(gate.sum) * channels;
+                        (x[at..].as_ptr(), sum.wrapping_add(behind))
+                    }),
+                });
+                sums.iter_mut().zip(&*block).for_each(|(sum, add)| *sum += add);
+            }
+        });
     });
     let (total, others) = sums.split_at_mut(length);
     for other in others.chunks_exact(length.max(1)) {
@@ -87,7 +92,10 @@ pub(crate) fn gate(level: Level, gate: Gate, gradient: &mut [f32]) -> Sums {
     }
 }
 
-/// A block of rows; all pointers are valid for `rows · channels` values, the sums' for `channels`.
+/// A block of rows; all pointers are valid for `rows · channels` values, the sums' for `channels`, which are
+/// written anew.
+///
+/// The rows are walked whole: down a column of vectors they would lie a power of two apart and drive each other out of the cache.
 struct GateRows {
     gradient: *mut f32,
     y: Option<*const f32>,
@@ -106,31 +114,30 @@ impl Task for GateRows {
         // SAFETY: the pointers are valid as documented.
         unsafe {
             let (zero, upper) = (S::splat(0.0), S::splat(self.upper));
-            let mut c = 0;
-            while c < self.channels {
-                let count = self.channels - c;
-                let (mut plain, mut weighted) = (zero, zero);
-                for row in 0..self.rows {
+            for row in 0..self.rows {
+                let mut c = 0;
+                while c < self.channels {
+                    let count = self.channels - c;
                     let at = row * self.channels + c;
                     let mut value = S::load_up_to(self.gradient.add(at), count);
                     if let Some(y) = self.y {
                         let y = S::load_up_to(y.add(at), count);
-                        value = S::keep_where_greater(value, y, zero);
-                        value = S::keep_where_greater(value, upper, y);
+                        value = S::drop_where_at_most(value, y, zero);
+                        value = S::drop_where_at_most(value, upper, y);
                         S::store_up_to(self.gradient.add(at), value, count);
                     }
-                    plain = S::add(plain, value);
-                    if let Some((x, _)) = self.weighted {
-                        weighted = S::mul_add(value, S::load_up_to(x.add(at), count), weighted);
-                    }
-                }
-                for (sum, add) in [(self.plain, plain), (self.weighted.map(|(_, sum)| sum), weighted)] {
-                    if let Some(sum) = sum {
+                    if let Some(sum) = self.plain {
                         let sum = sum.add(c);
-                        S::store_up_to(sum, S::add(S::load_up_to(sum, count), add), count);
+                        let before = if row == 0 { zero } else { S::load_up_to(sum, count) };
+                        S::store_up_to(sum, S::add(before, value), count);
                     }
+                    if let Some((x, sum)) = self.weighted {
+                        let (x, sum) = (S::load_up_to(x.add(at), count), sum.add(c));
+                        let before = if row == 0 { zero } else { S::load_up_to(sum, count) };
+                        S::store_up_to(sum, S::mul_add(value, x, before), count);
+                    }
+                    c += S::LANES;
                 }
-                c += S::LANES;
             }
         }
     }

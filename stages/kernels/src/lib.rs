@@ -43,6 +43,7 @@ pub use memory::LargeBlocks;
 pub use normalise::l2_normalise;
 pub use pool::{avg_pool2d, global_avg_pool, global_max_pool, max_pool2d};
 pub use simd::arithmetic;
+pub use tape::backward;
 
 use candle_core::Tensor;
 

@@ -31,6 +31,13 @@ const SLACK: usize = 64 << 20;
 /// Every large block begins at a multiple of this, a cache line, and has as much before it for its [`Header`].
 const ALIGNMENT: usize = 64;
 
+/// Blocks of this size or more lie on huge pages of 2 MiB where the kernel has them: a step walks over gigabytes, and would look up
+/// where each page of 4 KiB lies.
+const HUGE: usize = 4 << 20;
+
+/// A page of the smallest size.
+const PAGE: usize = 4096;
+
 /// Size classes per power of two.
 const PER_OCTAVE: usize = 8;
 
@@ -104,6 +111,7 @@ impl LargeBlocks {
             self.blocks().live_bytes -= size_of(class);
             return (header, true);
         }
+        ask_for_huge_pages(header, size_of(class));
         let header = header.cast::<Header>();
         // SAFETY: the block has room for a header before its values.
         unsafe { header.write(Header { class, next: ptr::null_mut() }) };
@@ -197,6 +205,21 @@ fn size_of(class: usize) -> usize {
 
 fn layout_of(class: usize) -> Layout {
     Layout::from_size_align(ALIGNMENT + size_of(class), ALIGNMENT).expect("the largest class is 2 TiB")
+}
+
+/// Asks for huge pages under a block that the system has just given. A kernel that has none leaves it as it is.
+fn ask_for_huge_pages(block: *mut u8, size: usize) {
+    #[cfg(target_os = "linux")]
+    if size >= HUGE {
+        let before = block.align_offset(PAGE);
+        let length = (size - before) / PAGE * PAGE;
+        // SAFETY: the range lies inside the block, and the advice changes no value in it.
+        let _ = unsafe {
+            rustix::mm::madvise(block.wrapping_add(before).cast(), length, rustix::mm::Advice::LinuxHugepage)
+        };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (block, size, HUGE, PAGE);
 }
 
 fn block_behind(header: *mut Header) -> *mut u8 {

@@ -3,6 +3,8 @@
 //! Layout: `[panel][inner][columns of the panel, filled up with zeros to whole vectors]`. Columns are shared out evenly, so
 //! that five vectors become 3 + 2 and not 4 + 1: a narrow tile loads more for each product.
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
 use crate::simd::Level;
@@ -42,19 +44,35 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// Packs what `fill` writes: it gets each panel with its `[inner, width]` zeros.
-    pub(crate) fn new(level: Level, inner: usize, columns: usize, fill: impl Fn(Panel, &mut [f32]) + Sync) -> Self {
+    /// Packs what `fill` writes: it gets each panel with its `[inner, width]` values, of which those behind the columns in use
+    /// are zeros and all others unwritten.
+    ///
+    /// # Safety
+    /// `fill` writes the columns in use of every row.
+    pub(crate) unsafe fn new(
+        level: Level,
+        inner: usize,
+        columns: usize,
+        fill: impl Fn(Panel, &mut [MaybeUninit<f32>]) + Sync,
+    ) -> Self {
         let panels = panels(level, columns);
         let width: usize = panels.iter().map(|panel| panel.width).sum();
-        let mut values = vec![0.0; inner * width];
+        let mut values = Vec::with_capacity(inner * width);
         let mut parts = Vec::with_capacity(panels.len());
-        let mut rest = values.as_mut_slice();
+        let mut rest = &mut values.spare_capacity_mut()[..inner * width];
         for &panel in &panels {
             let (part, behind) = rest.split_at_mut(inner * panel.width);
             parts.push((panel, part));
             rest = behind;
         }
-        parts.into_par_iter().for_each(|(panel, part)| fill(panel, part));
+        parts.into_par_iter().for_each(|(panel, part)| {
+            for row in part.chunks_exact_mut(panel.width) {
+                row[panel.columns..].fill(MaybeUninit::new(0.0));
+            }
+            fill(panel, part);
+        });
+        // SAFETY: the parts cover all values, and of each the zeros and `fill` together write every value.
+        unsafe { values.set_len(inner * width) };
         Self { values, panels, inner }
     }
 

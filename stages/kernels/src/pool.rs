@@ -201,21 +201,36 @@ impl Backward for PoolBackward {
             Some((x, y)) => with_values!(x = x, y = y; {
                 let axes = window.forward_axes();
                 let gather = gather(&window, x, &axes);
-                slot.update(|sum| {
-                    let mut sum = sum.unwrap_or_else(|| vec![0.0; length]);
-                    scatter_to_maxima(level, gather, y, &gradient, &mut sum);
-                    sum
+                slot.update(|sum| match sum {
+                    Some(mut sum) => {
+                        scatter_to_maxima(level, gather, y, &gradient, Shared::new(&mut sum), false);
+                        sum
+                    }
+                    // SAFETY: every image's gradient begins as zeros.
+                    None => unsafe {
+                        filled(length, |sum| scatter_to_maxima(level, gather, y, &gradient, sum, true))
+                    },
                 });
             }),
             None => slot.update(|sum| {
                 let axes = window.backward_axes();
                 let gather = gather(&window, &gradient, &axes);
-                let mut sum = sum.unwrap_or_else(|| vec![0.0; length]);
-                let out = Shared::new(&mut sum);
-                let epilogue = Epilogue { residual: out.pointer(), ..Epilogue::NONE };
-                // SAFETY: `sum` has the input's length.
-                unsafe { depthwise::convolve(level, gather, &window.weights(), epilogue, out) };
-                sum
+                let weights = window.weights();
+                let write = |out: Shared, residual| {
+                    // SAFETY: `out` has the input's length, and so has the residual if there is one.
+                    unsafe {
+                        depthwise::convolve(level, gather, &weights, Epilogue { residual, ..Epilogue::NONE }, out);
+                    }
+                };
+                match sum {
+                    Some(mut sum) => {
+                        let out = Shared::new(&mut sum);
+                        write(out, out.pointer());
+                        sum
+                    }
+                    // SAFETY: the kernel writes every input pixel.
+                    None => unsafe { filled(length, |out| write(out, std::ptr::null())) },
+                }
             }),
         }
         Ok(())
@@ -252,18 +267,23 @@ impl Task for MaximaLine<'_> {
         each_vector::<S>(self.reads, self.ends, self.channels, |reads, at, c, count| unsafe {
             let mut best = S::splat(f32::NEG_INFINITY);
             for &(pixel, _) in reads {
-                best = S::max(best, S::load_up_to(pixel.add(c), count));
+                best = S::max_or_nan(best, S::load_up_to(pixel.add(c), count));
             }
             S::store_up_to(self.out.add(at), best, count);
         });
     }
 }
 
-/// Adds each window's gradient to the first pixel that is its maximum. Windows of an image overlap, so an image is one task.
-fn scatter_to_maxima(level: Level, gather: Gather, y: &[f32], dy: &[f32], sum: &mut [f32]) {
+/// Adds each window's gradient to the first pixel that is its maximum. Windows of an image overlap, so an image is one task;
+/// where the sum is `fresh` the task begins it with zeros.
+fn scatter_to_maxima(level: Level, gather: Gather, y: &[f32], dy: &[f32], sum: Shared, fresh: bool) {
     let (rows, columns) = (gather.vertical.positions, gather.horizontal.positions);
-    let sum = Shared::new(sum);
+    let plane = gather.vertical.size * gather.horizontal.size * gather.channels;
     (0..gather.batch).into_par_iter().for_each(|image| {
+        if fresh {
+            // SAFETY: the image's gradient is this task's alone.
+            unsafe { sum.pointer().add(image * plane).write_bytes(0, plane) };
+        }
         for i in 0..rows {
             let (reads, ends) = reads(&gather, image, i);
             let line = (image * rows + i) * columns * gather.channels;

@@ -2,6 +2,10 @@
 
 use rayon::prelude::*;
 
+/// Values left between rows that are laid side by side: a cache line, since rows a power of two apart drive each other out of the
+/// cache.
+pub(crate) const BETWEEN_ROWS: usize = 16;
+
 /// A pointer into an output of which each task writes its own part.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shared(*mut f32);
@@ -14,6 +18,11 @@ unsafe impl Sync for Shared {}
 impl Shared {
     pub(crate) fn new(values: &mut [f32]) -> Self {
         Self(values.as_mut_ptr())
+    }
+
+    /// The part that begins `offset` values behind.
+    pub(crate) fn at(self, offset: usize) -> Self {
+        Self(self.0.wrapping_add(offset))
     }
 
     /// The pointer. (A method, so that closures capture the wrapper and not the bare pointer.)

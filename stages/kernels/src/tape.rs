@@ -16,9 +16,11 @@
 //!
 //! A consequence: a second backward pass over the same graph is an error, as it is in PyTorch.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Result, Shape, Tensor, TensorId};
 
 /// Where the gradient of one activation or parameter is gathered.
@@ -97,6 +99,31 @@ pub(crate) fn slot_of(place: &Option<Arc<Place>>) -> Option<Arc<Slot>> {
     place.as_ref().map(|place| place.slot.clone())
 }
 
+thread_local! {
+    /// Variables' gradients of the backward pass that [`backward`] runs on this thread.
+    static ASIDE: RefCell<Option<Vec<(Tensor, Tensor)>>> = const { RefCell::new(None) };
+}
+
+/// The gradients of all variables that `loss` depends on: candle's `loss.backward()`, spared the zeros and the sum that candle
+/// writes for every variable's gradient.
+///
+/// # Errors
+/// If candle fails, or a graph is walked a second time.
+pub fn backward(loss: &Tensor) -> crate::Result<GradStore> {
+    let outer = ASIDE.replace(Some(Vec::new()));
+    let gradients = loss.backward();
+    let aside = ASIDE.replace(outer).unwrap_or_default();
+    let mut gradients = gradients?;
+    for (variable, gradient) in aside {
+        let sum = match gradients.remove(&variable) {
+            Some(other) => (other + gradient)?,
+            None => gradient,
+        };
+        gradients.insert(&variable, sum);
+    }
+    Ok(gradients)
+}
+
 /// Adds a gradient to a slot, where both are there.
 pub(crate) fn add_if_wanted(slot: &Option<Arc<Slot>>, gradient: Option<Vec<f32>>) {
     if let (Some(slot), Some(gradient)) = (slot, gradient) {
@@ -168,10 +195,17 @@ impl CustomOp1 for Enter {
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
-        match self.slot.take() {
-            Some(gradient) => plain(gradient, x.shape()).map(Some),
-            None => x.zeros_like().map(Some),
-        }
+        let Some(gradient) = self.slot.take() else {
+            return x.zeros_like().map(Some);
+        };
+        let gradient = plain(gradient, x.shape())?;
+        Ok(ASIDE.with_borrow_mut(|aside| match aside {
+            Some(aside) if x.is_variable() => {
+                aside.push((x.clone(), gradient));
+                None
+            }
+            _ => Some(gradient),
+        }))
     }
 }
 
@@ -269,6 +303,18 @@ mod tests {
         let gradient = gradients.get(&x).expect("x is a variable").to_vec1::<f32>()?;
         assert_eq!(gradient, [14.0; 3]);
         assert_eq!(sum.to_scalar::<f32>()?, 84.0);
+        Ok(())
+    }
+
+    #[test]
+    fn variables_get_all_gradients_that_come_on_different_ways() -> crate::Result<()> {
+        let x = Var::from_vec(vec![1f32, 2.0, 3.0], 3, &Device::Cpu)?;
+        let y = Var::from_vec(vec![1f32, 1.0, 1.0], 3, &Device::Cpu)?;
+        let sum = (double(&x)? + double(&x)? + x.sqr()? + double(&y.sqr()?)?)?.sum_all()?; // 4x + x² + 2y²
+        let gradients = backward(&sum)?;
+        let of = |variable: &Var| gradients.get(variable).expect("it has a gradient").to_vec1::<f32>();
+        assert_eq!(of(&x)?, [6.0, 8.0, 10.0]);
+        assert_eq!(of(&y)?, [4.0; 3]);
         Ok(())
     }
 

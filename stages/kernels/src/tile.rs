@@ -4,7 +4,7 @@
 //! pointers say, and all taps at the same distances from them, so a convolution needs no im2col. w is packed into panels
 //! ([`crate::panel`]).
 //!
-//! [`OuterTile`]: `g[c, o] += Σ_p x_p[c] · y_p[o]` over pairs of pixels: the gradient of a weight, again without a copy of x.
+//! [`OuterTile`]: `g[c, o] += Σ_p x_p[c] · y_p[o]` over pairs of pixels: the gradient of a weight, again wherever these lie.
 //!
 //! Both keep their sums in registers over the whole inner dimension and add in its order, so a result does not
 //! depend on how the rows and columns were shared out among threads.
@@ -14,6 +14,9 @@ use crate::simd::{Simd, Task};
 
 /// Rows of a tile: with four vectors of columns, 24 sums of AVX-512's 32 registers.
 pub(crate) const ROWS: usize = 6;
+
+/// Values of a cache line.
+const LINE: usize = 16;
 
 /// Upper bound of ReLU6.
 pub(crate) const RELU6_CEILING: f32 = 6.0;
@@ -27,15 +30,25 @@ pub(crate) struct Epilogue {
     pub residual: *const f32,
     /// Applied last.
     pub activation: Activation,
+    /// Whether whole vectors are stored past the cache, which wants them aligned and a [`crate::simd::fence`] behind the last.
+    pub past_cache: bool,
 }
+
+/// Bytes from which on an output is stored past the cache: it would not be there any more when it is read, and a line that is stored
+/// whole need not be fetched first.
+const PAST_CACHE: usize = 24 << 20;
 
 impl Epilogue {
     /// Stores the sums as they are.
     pub(crate) const NONE: Self =
-        Self { shift: std::ptr::null(), residual: std::ptr::null(), activation: Activation::None };
-}
+        Self { shift: std::ptr::null(), residual: std::ptr::null(), activation: Activation::None, past_cache: false };
 
-impl Epilogue {
+    /// The same for an output of `length` values that is written in rows of `columns`, past the cache where that is of use.
+    pub(crate) fn for_output(self, out: *const f32, length: usize, columns: usize) -> Self {
+        let aligned = out.addr().is_multiple_of(LINE * size_of::<f32>()) && columns.is_multiple_of(LINE);
+        Self { past_cache: aligned && self.residual != out && length * size_of::<f32>() >= PAST_CACHE, ..self }
+    }
+
     /// The same, beginning at another column.
     pub(crate) fn at_column(self, column: usize) -> Self {
         let at = |pointer: *const f32| if pointer.is_null() { pointer } else { pointer.wrapping_add(column) };
@@ -186,7 +199,8 @@ impl Epilogue {
                 value = S::add(value, residual);
             }
             value = self.activation.apply::<S>(value);
-            S::store_up_to(out.add(offset).add(at), value, count);
+            let to = out.add(offset).add(at);
+            if self.past_cache { S::stream(to, value) } else { S::store_up_to(to, value, count) }
         }
     }
 }
@@ -217,8 +231,10 @@ pub(crate) struct OuterTile<'a> {
     pub rows: usize,
     /// Columns of the tile: values behind each second pointer.
     pub columns: usize,
-    /// Where the sums are added.
+    /// Where the sums are added, or stored if nothing was before.
     pub out: *mut f32,
+    /// Whether `out` holds nothing yet.
+    pub fresh: bool,
     /// Distance of two rows of `out`.
     pub stride: usize,
 }
@@ -275,7 +291,8 @@ impl OuterTile<'_> {
                 for (j, &sum) in sums.iter().enumerate() {
                     let at = row.add(j * S::LANES);
                     let count = self.columns - j * S::LANES;
-                    S::store_up_to(at, S::add(S::load_up_to(at, count), sum), count);
+                    let sum = if self.fresh { sum } else { S::add(S::load_up_to(at, count), sum) };
+                    S::store_up_to(at, sum, count);
                 }
             }
         }

@@ -202,7 +202,7 @@ impl Method {
             statistics.orthogonality = Some(f64::from(penalty.to_scalar::<f32>()?));
             objective = (objective + (penalty * subspaces.orthogonality())?)?;
         }
-        optimiser.step(parameters, &objective.backward()?)?;
+        optimiser.step(parameters, &dnc_kernels::backward(&objective)?)?;
         Ok(statistics)
     }
 }

@@ -9,7 +9,7 @@
 use rayon::prelude::*;
 
 use crate::share::Shared;
-use crate::simd::{Level, Simd, Task};
+use crate::simd::{Level, Simd, Task, fence};
 use crate::tile::{Epilogue, SharedEpilogue};
 use crate::window::{Axis, EvenStep, Gather, reads};
 
@@ -69,6 +69,7 @@ pub(crate) unsafe fn convolve(level: Level, gather: Gather, weight: &[f32], epil
                 level.run(AnyLine { common, reads: &reads, ends: &ends });
             }
         }
+        fence();
     });
 }
 

@@ -79,6 +79,12 @@ fn output_dims(operation: &'static str, x: &Tensor, weight: &Tensor, options: &C
     let (batch, height, width, channels) = x.dims4()?;
     let (out, per_group, kernel_height, kernel_width) = weight.dims4()?;
     let groups = options.groups;
+    if x.elem_count() == 0 || weight.elem_count() == 0 {
+        return Err(misfit(
+            operation,
+            format!("nothing is in an input {:?} or a weight {:?}", x.dims(), weight.dims()),
+        ));
+    }
     if groups == 0 || per_group * groups != channels || out % groups != 0 {
         return Err(misfit(
             operation,

@@ -53,6 +53,7 @@ pub(crate) fn run(
                 shift: or_null(shift.is_some(), t),
                 residual: or_null(residual.is_some(), r),
                 activation,
+                ..Epilogue::NONE
             };
             // SAFETY: the shapes of shift and residual were checked at the door.
             unsafe { forward(level, shape, x, Weight { values, scale: scale.is_some().then_some(s) }, epilogue) }

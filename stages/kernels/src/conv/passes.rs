@@ -43,20 +43,28 @@ pub(crate) unsafe fn forward(level: Level, shape: Shape, x: &[f32], weight: Weig
     // SAFETY: each kernel writes every output pixel; the epilogue is the caller's.
     unsafe {
         filled(shape.output_len(), |out| {
-            if shape.is_depthwise() {
-                let view = shape.view(x);
-                let taps = depthwise::taps_first(weight.values, shape.channels, weight.scale, false);
-                depthwise::convolve(level, shape.gather(&view), &taps, epilogue, out);
-            } else if let Some(plane) = shape.winograd_forward(x) {
-                let factors =
-                    winograd::forward::factors(level, &weight.whole(&shape).pack_forward(level), shape.out[3]);
-                winograd::forward::convolve(level, plane, &factors, shape.out[3], epilogue, out);
-            } else {
-                let view = shape.view(x);
-                let packed: Vec<_> = weight.groups(&shape).map(|filters| filters.pack_forward(level)).collect();
-                direct::product(level, shape.gather(&view), &packed, epilogue, out);
-            }
+            let row = if shape.is_depthwise() { shape.out[3] } else { shape.columns() };
+            let epilogue = epilogue.for_output(out.pointer(), shape.output_len(), row);
+            write_output(level, shape, x, weight, epilogue, out);
         })
+    }
+}
+
+unsafe fn write_output(level: Level, shape: Shape, x: &[f32], weight: Weight, epilogue: Epilogue, out: Shared) {
+    // SAFETY: the caller's.
+    unsafe {
+        if shape.is_depthwise() {
+            let view = shape.view(x);
+            let taps = depthwise::taps_first(weight.values, shape.channels, weight.scale, false);
+            depthwise::convolve(level, shape.gather(&view), &taps, epilogue, out);
+        } else if let Some(plane) = shape.winograd_forward(x) {
+            let factors = winograd::forward::factors(level, &weight.whole(&shape).pack_forward(level), shape.out[3]);
+            winograd::forward::convolve(level, plane, &factors, shape.out[3], epilogue, out);
+        } else {
+            let view = shape.view(x);
+            let packed: Vec<_> = weight.groups(&shape).map(|filters| filters.pack_forward(level)).collect();
+            direct::product(level, shape.gather(&view), &packed, epilogue, out);
+        }
     }
 }
 
@@ -92,7 +100,7 @@ unsafe fn write_input_gradient(
     out: Shared,
     residual: *const f32,
 ) {
-    let epilogue = Epilogue { residual, ..Epilogue::NONE };
+    let epilogue = Epilogue { residual, ..Epilogue::NONE }.for_output(out.pointer(), shape.input_len(), shape.channels);
     let (mut vertical, mut horizontal) = shape.backward_axes();
     let flipped = shape.is_depthwise() && window::flip(&mut vertical, &mut horizontal);
     let gather = Gather {
@@ -135,21 +143,25 @@ pub(crate) fn weight_gradients(
     } else {
         weight_gradient::weight_gradient(level, shape.gather(&shape.view(x)), shape.options.groups, dz)
     };
-    let mut gradient = vec![0.0; weight.values.len()];
-    if shape.is_depthwise() {
+    let length = weight.values.len();
+    let mut gradient = Vec::with_capacity(length);
+    let unwritten = &mut gradient.spare_capacity_mut()[..length];
+    let scale = if shape.is_depthwise() {
         // The sums of all groups together are `[taps, 1, channels]`.
         let (taps, columns) = (shape.taps(), shape.channels);
         let filters = Filters { values: weight.values, taps, depth: 1, columns, scale: weight.scale };
-        let scale = filters.gradients(&sums, &mut gradient);
-        return (gradient, scale);
-    }
-    let length = gradient.len() / shape.options.groups;
-    let scale = weight
-        .groups(&shape)
-        .zip(sums.chunks_exact(length))
-        .zip(gradient.chunks_exact_mut(length))
-        .flat_map(|((filters, sums), gradient)| filters.gradients(sums, gradient))
-        .collect();
+        filters.gradients(&sums, unwritten)
+    } else {
+        let length = length / shape.options.groups;
+        weight
+            .groups(&shape)
+            .zip(sums.chunks_exact(length))
+            .zip(unwritten.chunks_exact_mut(length))
+            .flat_map(|((filters, sums), gradient)| filters.gradients(sums, gradient))
+            .collect()
+    };
+    // SAFETY: the groups cover the weight, and of each every value was written.
+    unsafe { gradient.set_len(length) };
     (gradient, scale)
 }
 
@@ -180,13 +192,40 @@ mod tests {
         let (scale, shift) = (noise(shape.out[3], 3), noise(shape.out[3], 4));
         let (residual, dz) = (noise(shape.output_len(), 5), noise(shape.output_len(), 6));
         let weight = Weight { values: &values, scale: Some(&scale) };
-        let epilogue = Epilogue { shift: shift.as_ptr(), residual: residual.as_ptr(), activation: Activation::Relu6 };
+        let epilogue = Epilogue {
+            shift: shift.as_ptr(),
+            residual: residual.as_ptr(),
+            activation: Activation::Relu6,
+            ..Epilogue::NONE
+        };
         // SAFETY: shift has the length of the channels, the residual that of the output.
         let y = unsafe { forward(level, shape, &x, weight, epilogue) };
         let first = input_gradient(level, shape, &dz, weight, None);
         let dx = input_gradient(level, shape, &dz, weight, Some(first)); // twice the gradient
         let (dw, ds) = weight_gradients(level, shape, &x, &dz, weight);
         [y, dx, dw, ds]
+    }
+
+    #[test]
+    fn an_output_stored_past_the_cache_is_the_same() {
+        for (kernel, groups) in [((1, 1), 1), ((3, 3), 1), ((3, 3), 32), ((1, 1), 2)] {
+            let options = Conv2d { padding: Padding::same(kernel.0 / 2), groups, ..Conv2d::default() };
+            let shape = Shape { batch: 2, height: 9, width: 11, channels: 32, out: [2, 9, 11, 32], kernel, options };
+            let (x, shift) = (noise(shape.input_len(), 1), noise(32, 2));
+            let values = noise(32 * shape.depth() * shape.taps(), 3);
+            let weight = Weight { values: &values, scale: None };
+            let epilogue = Epilogue { shift: shift.as_ptr(), ..Epilogue::NONE };
+            for level in Level::supported() {
+                // SAFETY: shift has the length of the channels.
+                let expected = unsafe { forward(level, shape, &x, weight, epilogue) };
+                let mut room = vec![0f32; shape.output_len() + 16];
+                let before = room.as_ptr().align_offset(64);
+                let out = Shared::new(&mut room[before..]);
+                // SAFETY: as above; there is room for the output, and it begins at a cache line.
+                unsafe { write_output(level, shape, &x, weight, Epilogue { past_cache: true, ..epilogue }, out) };
+                assert!(room[before..][..expected.len()] == expected, "{} {shape:?}", level.name());
+            }
+        }
     }
 
     #[test]

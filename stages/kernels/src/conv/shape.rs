@@ -1,8 +1,10 @@
 //! One convolution's sizes, and which kernel computes it.
 
 use std::borrow::Cow;
+use std::mem::MaybeUninit;
 
 use candle_core::Tensor;
+use rayon::prelude::*;
 
 use crate::geometry::{Conv2d, Padding};
 use crate::window::{Axis, Gather};
@@ -137,13 +139,20 @@ impl Shape {
         let (line, padded_line) = (self.width * self.channels, columns * self.channels);
         let left = padding.left * self.channels;
         let length = line.min(padded_line.saturating_sub(left));
-        let mut padded = vec![0.0; self.batch * rows * padded_line];
-        for (image, padded) in x.chunks_exact(self.height * line).zip(padded.chunks_exact_mut(rows * padded_line)) {
-            let inside = padded.chunks_exact_mut(padded_line).skip(padding.top);
-            for (from, to) in image.chunks_exact(line).zip(inside) {
-                to[left..left + length].copy_from_slice(&from[..length]);
-            }
-        }
+        let plane = rows * padded_line;
+        let mut padded = Vec::with_capacity(self.batch * plane);
+        let unwritten = &mut padded.spare_capacity_mut()[..self.batch * plane];
+        x.par_chunks_exact(self.height * line).zip(unwritten.par_chunks_exact_mut(plane)).for_each(
+            |(image, padded)| {
+                padded.fill(MaybeUninit::new(0.0));
+                let inside = padded.chunks_exact_mut(padded_line).skip(padding.top);
+                for (from, to) in image.chunks_exact(line).zip(inside) {
+                    to[left..left + length].write_copy_of_slice(&from[..length]);
+                }
+            },
+        );
+        // SAFETY: every image was filled with zeros.
+        unsafe { padded.set_len(self.batch * plane) };
         View {
             source: Cow::Owned(padded),
             vertical: Axis::forward(rows, self.out[1], self.kernel.0, stride, 0),

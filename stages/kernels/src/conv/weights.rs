@@ -3,6 +3,8 @@
 //! A frozen batch-norm's scale passes through here: it is folded into the weight on the way in, and on the way out the raw gradient
 //! `g = Σ x ⊗ dz` becomes that of the weight, `dw[o] = s[o] · g[o]`, and that of the scale, `ds[o] = ⟨w[o], g[o]⟩`.
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
 use crate::panel::{Packed, Panel};
@@ -34,10 +36,11 @@ impl Filters<'_> {
 
     /// `[tap, channel, column]`, as the forward product wants them.
     pub(crate) fn pack_forward(&self, level: Level) -> Packed {
-        Packed::new(level, self.filter(), self.columns, |panel, part| self.fill_forward(panel, part))
+        // SAFETY: `fill_forward` writes every column for every tap and channel.
+        unsafe { Packed::new(level, self.filter(), self.columns, |panel, part| self.fill_forward(panel, part)) }
     }
 
-    fn fill_forward(&self, panel: Panel, part: &mut [f32]) {
+    fn fill_forward(&self, panel: Panel, part: &mut [MaybeUninit<f32>]) {
         for first in (0..self.depth).step_by(BLOCK) {
             let count = (self.depth - first).min(BLOCK);
             for o in 0..panel.columns {
@@ -47,7 +50,7 @@ impl Filters<'_> {
                 for tap in 0..self.taps {
                     let rows = &mut part[(tap * self.depth + first) * panel.width..][..count * panel.width];
                     for (row, from) in rows.chunks_exact_mut(panel.width).zip(from.chunks_exact(self.taps)) {
-                        row[o] = from[tap] * scale;
+                        row[o].write(from[tap] * scale);
                     }
                 }
             }
@@ -57,7 +60,7 @@ impl Filters<'_> {
     /// `[tap, column, channel]`, as the product for the input's gradient wants them; `turned` reverses the taps, which turns
     /// the window by 180°.
     pub(crate) fn pack_backward(&self, level: Level, turned: bool) -> Packed {
-        Packed::new(level, self.columns * self.taps, self.depth, |panel, part| {
+        let fill = |panel: Panel, part: &mut [MaybeUninit<f32>]| {
             for (column, filter) in self.values.chunks_exact(self.filter()).take(self.columns).enumerate() {
                 let scale = self.scale(column);
                 let from = &filter[panel.start * self.taps..][..panel.columns * self.taps];
@@ -65,18 +68,24 @@ impl Filters<'_> {
                     let to = if turned { self.taps - 1 - tap } else { tap };
                     let row = &mut part[(to * self.columns + column) * panel.width..][..panel.columns];
                     if self.taps == 1 {
-                        row.iter_mut().zip(from).for_each(|(to, value)| *to = value * scale);
+                        for (to, value) in row.iter_mut().zip(from) {
+                            to.write(value * scale);
+                        }
                     } else {
-                        row.iter_mut().zip(from.chunks_exact(self.taps)).for_each(|(to, from)| *to = from[tap] * scale);
+                        for (to, from) in row.iter_mut().zip(from.chunks_exact(self.taps)) {
+                            to.write(from[tap] * scale);
+                        }
                     }
                 }
             }
-        })
+        };
+        // SAFETY: `fill` writes every channel for every tap and column.
+        unsafe { Packed::new(level, self.columns * self.taps, self.depth, fill) }
     }
 
     /// The gradients of weight and scale from `sums` `[taps, depth, columns]`: the weight's is written to `weight`
-    /// `[columns, depth, taps]`, the scale's is returned.
-    pub(crate) fn gradients(&self, sums: &[f32], weight: &mut [f32]) -> Vec<f32> {
+    /// `[columns, depth, taps]`, all of it, the scale's is returned.
+    pub(crate) fn gradients(&self, sums: &[f32], weight: &mut [MaybeUninit<f32>]) -> Vec<f32> {
         let filter = self.filter();
         weight
             .par_chunks_mut(BLOCK * filter)
@@ -84,6 +93,8 @@ impl Filters<'_> {
             .flat_map_iter(|(block, weight)| {
                 let first = block * BLOCK;
                 self.unpack(sums, first, weight);
+                // SAFETY: `unpack` wrote every value.
+                let weight = unsafe { weight.assume_init_mut() };
                 weight.chunks_exact_mut(filter).enumerate().map(move |(o, gradient)| {
                     let column = first + o;
                     let product = dot(&self.values[column * filter..][..filter], gradient);
@@ -96,15 +107,15 @@ impl Filters<'_> {
             .collect()
     }
 
-    /// The filters from column `first` on, out of `sums`.
-    fn unpack(&self, sums: &[f32], first: usize, filters: &mut [f32]) {
+    /// Writes the filters from column `first` on, out of `sums`.
+    fn unpack(&self, sums: &[f32], first: usize, filters: &mut [MaybeUninit<f32>]) {
         for start in (0..self.depth).step_by(BLOCK) {
             for tap in 0..self.taps {
                 for c in start..(start + BLOCK).min(self.depth) {
                     let from = &sums[(tap * self.depth + c) * self.columns + first..];
                     let at = c * self.taps + tap;
                     for (filter, &value) in filters.chunks_exact_mut(self.filter()).zip(from) {
-                        filter[at] = value;
+                        filter[at].write(value);
                     }
                 }
             }

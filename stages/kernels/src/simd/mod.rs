@@ -115,6 +115,16 @@ impl Level {
     }
 }
 
+/// Orders what this thread stored past the cache before whatever tells other threads of it.
+#[inline(always)]
+pub(crate) fn fence() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 machine has the instruction.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
+}
+
 /// A kernel that can run on any [`Simd`]. Mark `run` `#[inline(always)]`, or it is compiled without the set.
 pub(crate) trait Task {
     /// What it gives.
@@ -140,6 +150,8 @@ pub(crate) trait Simd: Copy {
     unsafe fn splat(value: f32) -> Self::V;
     unsafe fn load(from: *const f32) -> Self::V;
     unsafe fn store(to: *mut f32, value: Self::V);
+    /// [`Simd::store`] past the cache, where the machine can; `to` is a multiple of the vector's size.
+    unsafe fn stream(to: *mut f32, value: Self::V);
     /// The first `count` values, zeros behind them; `count` is in `1..LANES`.
     unsafe fn load_partial(from: *const f32, count: usize) -> Self::V;
     /// The first `count` values; `count` is in `1..LANES`.
@@ -149,10 +161,15 @@ pub(crate) trait Simd: Copy {
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
     /// `a · b + c`, in one rounding where the set can.
     unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The greater; `b` if either is NaN, on some machines.
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    /// The greater, or NaN if either is.
+    unsafe fn max_or_nan(a: Self::V, b: Self::V) -> Self::V;
     /// `value` where `a > b`, zero elsewhere.
     unsafe fn keep_where_greater(value: Self::V, a: Self::V, b: Self::V) -> Self::V;
+    /// Zero where `a ≤ b`, `value` elsewhere: also where either is NaN.
+    unsafe fn drop_where_at_most(value: Self::V, a: Self::V, b: Self::V) -> Self::V;
 
     /// [`Simd::load`] of the first `count` values, whole or partial.
     #[inline(always)]

@@ -28,6 +28,11 @@ impl Simd for Neon {
         unsafe { vst1q_f32(to, value) }
     }
     #[inline(always)]
+    unsafe fn stream(to: *mut f32, value: Self::V) {
+        // SAFETY: the caller's.
+        unsafe { Self::store(to, value) }
+    }
+    #[inline(always)]
     unsafe fn load_partial(from: *const f32, count: usize) -> Self::V {
         let mut value = [0.0; 4];
         // SAFETY: the caller's; `count` is less than the four values of the buffer.
@@ -74,6 +79,19 @@ impl Simd for Neon {
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V {
         // SAFETY: the caller's.
         unsafe { vminq_f32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn max_or_nan(a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the caller's.
+        unsafe { vmaxq_f32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn drop_where_at_most(value: Self::V, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the caller's.
+        unsafe {
+            let dropped = vcleq_f32(a, b);
+            vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(value), dropped))
+        }
     }
     #[inline(always)]
     unsafe fn keep_where_greater(value: Self::V, a: Self::V, b: Self::V) -> Self::V {

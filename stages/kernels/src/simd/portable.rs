@@ -37,6 +37,11 @@ impl Simd for Portable {
         unsafe { to.cast::<[f32; 4]>().write_unaligned(value) }
     }
     #[inline(always)]
+    unsafe fn stream(to: *mut f32, value: Self::V) {
+        // SAFETY: the caller's.
+        unsafe { Self::store(to, value) }
+    }
+    #[inline(always)]
     unsafe fn load_partial(from: *const f32, count: usize) -> Self::V {
         let mut value = [0.0; 4];
         // SAFETY: the caller's.
@@ -71,6 +76,15 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V {
         map(a, b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    unsafe fn max_or_nan(a: Self::V, b: Self::V) -> Self::V {
+        map(a, b, |a, b| if a > b || a.is_nan() { a } else { b })
+    }
+    #[inline(always)]
+    unsafe fn drop_where_at_most(value: Self::V, a: Self::V, b: Self::V) -> Self::V {
+        let dropped = map(a, b, |a, b| f32::from(u8::from(a <= b)));
+        map(value, dropped, |value, dropped| if dropped > 0.0 { 0.0 } else { value })
     }
     #[inline(always)]
     unsafe fn keep_where_greater(value: Self::V, a: Self::V, b: Self::V) -> Self::V {

@@ -82,6 +82,11 @@ impl Simd for Avx512 {
         unsafe { _mm512_storeu_ps(to, value) }
     }
     #[inline(always)]
+    unsafe fn stream(to: *mut f32, value: Self::V) {
+        // SAFETY: the caller's.
+        unsafe { _mm512_stream_ps(to, value) }
+    }
+    #[inline(always)]
     unsafe fn load_partial(from: *const f32, count: usize) -> Self::V {
         // SAFETY: the caller's.
         unsafe { _mm512_maskz_loadu_ps(mask16(count), from) }
@@ -95,6 +100,16 @@ impl Simd for Avx512 {
     unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         // SAFETY: the caller's.
         unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    unsafe fn max_or_nan(a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the caller's. The maximum is b where either is NaN.
+        unsafe { _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a), a) }
+    }
+    #[inline(always)]
+    unsafe fn drop_where_at_most(value: Self::V, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the caller's.
+        unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_NLE_UQ>(a, b), value) }
     }
     #[inline(always)]
     unsafe fn keep_where_greater(value: Self::V, a: Self::V, b: Self::V) -> Self::V {
@@ -125,6 +140,11 @@ impl Simd for Avx2 {
         unsafe { _mm256_storeu_ps(to, value) }
     }
     #[inline(always)]
+    unsafe fn stream(to: *mut f32, value: Self::V) {
+        // SAFETY: the caller's.
+        unsafe { _mm256_stream_ps(to, value) }
+    }
+    #[inline(always)]
     unsafe fn load_partial(from: *const f32, count: usize) -> Self::V {
         // SAFETY: the caller's.
         unsafe { _mm256_maskload_ps(from, mask8(count)) }
@@ -138,6 +158,16 @@ impl Simd for Avx2 {
     unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         // SAFETY: the caller's.
         unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    unsafe fn max_or_nan(a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the caller's. The maximum is b where either is NaN.
+        unsafe { _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a)) }
+    }
+    #[inline(always)]
+    unsafe fn drop_where_at_most(value: Self::V, a: Self::V, b: Self::V) -> Self::V {
+        // SAFETY: the caller's.
+        unsafe { _mm256_and_ps(value, _mm256_cmp_ps::<_CMP_NLE_UQ>(a, b)) }
     }
     #[inline(always)]
     unsafe fn keep_where_greater(value: Self::V, a: Self::V, b: Self::V) -> Self::V {

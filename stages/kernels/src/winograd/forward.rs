@@ -4,14 +4,15 @@
 //! Shapes: V `[36, tiles, channels]`, U `[36, channels, out]`, their product `[36, tiles, out]`.
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
 use super::transform::{Gathered, OUTPUT, PRODUCTS, ToFactors, ToOutput, WeightToFactors, both};
 use super::{INPUT, Plane, TAPS};
-use crate::panel::Packed;
+use crate::panel::{Packed, Panel};
 use crate::share::Shared;
-use crate::simd::{Level, Simd, Task};
+use crate::simd::{Level, Simd, Task, fence};
 use crate::tile::{Epilogue, ROWS, RowTiles, Rows, SharedEpilogue, Tap};
 
 /// Tiles that pass through all steps together; a multiple of [`ROWS`].
@@ -20,7 +21,7 @@ const BLOCK: usize = 8 * ROWS;
 /// `U` `[36, channels, out]`, from the nine taps `[9, channels, out]`.
 pub(crate) fn factors(level: Level, taps: &Packed, columns: usize) -> Packed {
     let depth = taps.inner() / TAPS;
-    Packed::new(level, PRODUCTS * depth, columns, |panel, to| {
+    let fill = |panel: Panel, to: &mut [MaybeUninit<f32>]| {
         let from = taps.panel(panel);
         let plane = depth * panel.width;
         for start in (0..plane).step_by(panel.width) {
@@ -28,12 +29,14 @@ pub(crate) fn factors(level: Level, taps: &Packed, columns: usize) -> Packed {
             level.run(Gathered::<WeightToFactors> {
                 from: &from,
                 channels: panel.width,
-                to: to[start..].as_mut_ptr(),
+                to: to[start..].as_mut_ptr().cast(),
                 plane,
                 map: PhantomData,
             });
         }
-    })
+    };
+    // SAFETY: each row of the taps gives its row in each of the products' planes.
+    unsafe { Packed::new(level, PRODUCTS * depth, columns, fill) }
 }
 
 /// Writes `[batch, out rows, out columns, columns]` to `out`.
@@ -88,6 +91,7 @@ pub(crate) unsafe fn convolve(
                 });
             }
         });
+        fence();
     });
 }
 

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::Plane;
 use super::transform::{FromOutput, Gathered, OUTPUT, PRODUCTS, ToFactors, WeightFromFactors};
 use crate::panel::panels;
-use crate::share::{Shared, add_parts, filled};
+use crate::share::{BETWEEN_ROWS, Shared, add_parts, filled};
 use crate::simd::Level;
 use crate::tile::{OuterTile, ROWS};
 
@@ -31,41 +31,52 @@ pub(crate) fn weight_gradient(level: Level, plane: Plane, dy: &[f32], columns: u
     let tiles = plane.tiles();
     let parts = (PARTIAL_VALUES / length).clamp(1, PARTS).min(tiles);
     let zeros = vec![0.0; channels.max(columns)];
-    let mut sums = vec![0.0; parts * length];
-    sums.par_chunks_mut(length).enumerate().for_each(|(part, sums)| {
+    let (v_row, d_row) = (channels + BETWEEN_ROWS, columns + BETWEEN_ROWS);
+    let sum_up = |part: usize, sums: Shared| {
         let own = part * tiles / parts..(part + 1) * tiles / parts;
         let blocks = own.len().div_ceil(BLOCK);
         for block in 0..blocks {
             let first = own.start + block * own.len() / blocks;
             let end = own.start + (block + 1) * own.len() / blocks;
             let count = end - first;
-            crate::scratch::with(PRODUCTS * count * (channels + columns), |scratch| {
-                let (v, d) = scratch.split_at_mut(PRODUCTS * count * channels);
+            crate::scratch::with(PRODUCTS * count * (v_row + d_row), |scratch| {
+                let (v, d) = scratch.split_at_mut(PRODUCTS * count * v_row);
                 let (v_all, d_all) = (Shared::new(v), Shared::new(d));
                 (0..count).into_par_iter().for_each(|tile| {
                     level.run(Gathered::<ToFactors> {
                         from: &plane.input(first + tile, &zeros),
                         channels,
-                        to: v_all.pointer().wrapping_add(tile * channels),
-                        plane: count * channels,
+                        to: v_all.pointer().wrapping_add(tile * v_row),
+                        plane: count * v_row,
                         map: PhantomData,
                     });
                     level.run(Gathered::<FromOutput> {
                         from: &output(plane, dy, columns, first + tile, &zeros),
                         channels: columns,
-                        to: d_all.pointer().wrapping_add(tile * columns),
-                        plane: count * columns,
+                        to: d_all.pointer().wrapping_add(tile * d_row),
+                        plane: count * d_row,
                         map: PhantomData,
                     });
                 });
-                sums.par_chunks_mut(matrix).enumerate().for_each(|(product, sums)| {
-                    let v = &v[product * count * channels..][..count * channels];
-                    let d = &d[product * count * columns..][..count * columns];
-                    add_outer_products(level, v, channels, d, columns, sums);
+                (0..PRODUCTS).into_par_iter().for_each(|product| {
+                    let products = OuterProducts {
+                        v: &v[product * count * v_row..][..count * v_row],
+                        channels,
+                        d: &d[product * count * d_row..][..count * d_row],
+                        columns,
+                        fresh: block == 0,
+                    };
+                    products.add_to(level, sums.pointer().wrapping_add(product * matrix));
                 });
             });
         }
-    });
+    };
+    // SAFETY: the first block of each part writes all its products' sums.
+    let mut sums = unsafe {
+        filled(parts * length, |sums| {
+            (0..parts).into_par_iter().for_each(|part| sum_up(part, sums.at(part * length)));
+        })
+    };
     add_parts(&mut sums, length);
     from_factors(level, &sums, matrix, columns)
 }
@@ -84,22 +95,40 @@ fn output(plane: Plane, dy: &[f32], columns: usize, index: usize, zeros: &[f32])
     })
 }
 
-/// `sums += vᵀ d`.
-fn add_outer_products(level: Level, v: &[f32], channels: usize, d: &[f32], columns: usize, sums: &mut [f32]) {
-    let pairs: Vec<_> =
-        v.chunks_exact(channels).zip(d.chunks_exact(columns)).map(|(v, d)| (v.as_ptr(), d.as_ptr())).collect();
-    for panel in panels(level, columns) {
-        for c in (0..channels).step_by(ROWS) {
-            level.run(OuterTile {
-                pairs: &pairs,
-                origin: (c, panel.start),
-                rows: (channels - c).min(ROWS),
-                columns: panel.columns,
-                out: sums[c * columns + panel.start..].as_mut_ptr(),
-                stride: columns,
-            });
+/// One of the 36 products of a block of tiles; the rows lie [`BETWEEN_ROWS`] further apart than they are long.
+struct OuterProducts<'a> {
+    v: &'a [f32],
+    channels: usize,
+    d: &'a [f32],
+    columns: usize,
+    /// Whether this is the first block of its part.
+    fresh: bool,
+}
+
+impl OuterProducts<'_> {
+    /// `sums += vᵀ d`, or `sums = vᵀ d` in the first block.
+    fn add_to(&self, level: Level, sums: *mut f32) {
+        let Self { channels, columns, .. } = *self;
+        let pairs: Vec<_> = rows(self.v, channels).zip(rows(self.d, columns)).collect();
+        for panel in panels(level, columns) {
+            for c in (0..channels).step_by(ROWS) {
+                level.run(OuterTile {
+                    pairs: &pairs,
+                    origin: (c, panel.start),
+                    rows: (channels - c).min(ROWS),
+                    columns: panel.columns,
+                    out: sums.wrapping_add(c * columns + panel.start),
+                    fresh: self.fresh,
+                    stride: columns,
+                });
+            }
         }
     }
+}
+
+/// Where the rows of `length` values begin.
+fn rows(values: &[f32], length: usize) -> impl Iterator<Item = *const f32> {
+    values.chunks_exact(length + BETWEEN_ROWS).map(<[f32]>::as_ptr)
 }
 
 /// `[36, channels, columns]` to `[9, channels, columns]`.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use candle_core::backprop::GradStore;
 use dnc_kernels::AdamStep;
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -88,32 +89,39 @@ impl Optimiser {
         Self { settings, moments: BTreeMap::new() }
     }
 
-    /// One step: every trained parameter that has a gradient moves in place. One without, as a frozen backbone, keeps its value and
-    /// its moments, and its count of steps does not advance, as in PyTorch. The masks are one tensor: in a learner's step the rows
-    /// of the others have the gradient of the penalty, or zero without one, and move on with their moments.
+    /// One step: every trained parameter that has a gradient moves in place, many at a time. One without, as a frozen backbone,
+    /// keeps its value and its moments, and its count of steps does not advance, as in PyTorch. The masks are one tensor: in a
+    /// learner's step the rows of the others have the gradient of the penalty, or zero without one, and move on with their moments.
     ///
     /// # Errors
     /// If a gradient is not on its parameter's device.
     pub fn step(&mut self, parameters: &Parameters, gradients: &GradStore) -> Result<()> {
+        let Self { settings, moments } = self;
+        let mut moving = BTreeMap::new();
         for (name, parameter) in parameters.trained() {
             let Some(gradient) = gradients.get(parameter) else { continue };
-            if !self.moments.contains_key(name) {
-                self.moments.insert(name.to_owned(), State::new(parameter)?);
+            if !moments.contains_key(name) {
+                moments.insert(name.to_owned(), State::new(parameter)?);
             }
-            let state = self.moments.get_mut(name).expect("it was inserted just now");
+            moving.insert(name, (parameter, gradient));
+        }
+        let mut work = Vec::with_capacity(moving.len());
+        for (name, state) in moments {
+            let Some((parameter, gradient)) = moving.remove(name.as_str()) else { continue };
             state.steps += 1;
-            let rate = self.settings.rate(Group::of(name));
+            let rate = settings.rate(Group::of(name));
             let step = AdamStep {
                 lr: rate.lr,
-                beta1: self.settings.beta1,
-                beta2: self.settings.beta2,
-                eps: self.settings.epsilon,
+                beta1: settings.beta1,
+                beta2: settings.beta2,
+                eps: settings.epsilon,
                 weight_decay: rate.weight_decay,
-                decoupled: self.settings.kind == Kind::AdamW,
+                decoupled: settings.kind == Kind::AdamW,
                 step: state.steps,
             };
-            update::apply(parameter, gradient, &mut state.moments, step)?;
+            work.push((parameter, gradient, &mut state.moments, step));
         }
-        Ok(())
+        work.into_par_iter()
+            .try_for_each(|(parameter, gradient, moments, step)| update::apply(parameter, gradient, moments, step))
     }
 }
