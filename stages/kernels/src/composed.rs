@@ -6,6 +6,7 @@ use candle_core::{Result, Tensor};
 
 use crate::affine::Activation;
 use crate::geometry::{Conv2d, Padding};
+use crate::tile::RELU6_CEILING;
 
 /// Pads rows and columns of an NHWC tensor with `value`.
 fn pad(x: &Tensor, padding: Padding, value: f64) -> Result<Tensor> {
@@ -76,9 +77,19 @@ pub(crate) fn affine(
     };
     match activation {
         Activation::None => Ok(y),
-        Activation::Relu => y.relu(),
-        Activation::Relu6 => y.clamp(0f32, 6f32),
+        Activation::Relu => at_least_zero(&y),
+        Activation::Relu6 => {
+            let ceiling = (y.zeros_like()? + f64::from(RELU6_CEILING))?;
+            y.ge(&ceiling)?.where_cond(&ceiling, &at_least_zero(&y)?)
+        }
     }
+}
+
+/// `max(y, 0)` by a choice whose derivative at zero is zero, as the kernels' and PyTorch's; candle's own has one there, and its clamp
+/// a half at both bounds.
+fn at_least_zero(y: &Tensor) -> Result<Tensor> {
+    let zeros = y.zeros_like()?.detach();
+    y.le(&zeros)?.where_cond(&zeros, y)
 }
 
 /// All `kernel`² shifted, strided views of a padded image: window position `(i, j)` of view `(a, b)` is pixel

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use dnc_kernels::{
     Activation, AdamStep, Conv2d, Padding, Result, adam_step, affine, avg_pool2d, conv2d, conv2d_affine,
     global_avg_pool, global_max_pool, l2_normalise, linear, max_pool2d, pairwise_distances,
@@ -12,12 +12,20 @@ use dnc_kernels::{
 /// Largest difference relative to the largest value.
 const TOLERANCE: f32 = 1e-4;
 
+/// The kernels compute in `f32`; whatever else comes takes the way of other devices, through candle's operations.
+const TYPES: [DType; 2] = [DType::F32, DType::F64];
+
 struct Fixtures(HashMap<String, Tensor>);
 
 impl Fixtures {
-    fn load() -> Self {
+    /// All values, as numbers of a type; options stay what they are.
+    fn load(dtype: DType) -> Self {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kernels.safetensors");
-        Self(candle_core::safetensors::load(file, &Device::Cpu).expect("the fixtures are readable"))
+        let tensors = candle_core::safetensors::load(file, &Device::Cpu).expect("the fixtures are readable");
+        let typed = |tensor: Tensor| if tensor.dtype() == DType::F32 { tensor.to_dtype(dtype) } else { Ok(tensor) };
+        Self(
+            tensors.into_iter().map(|(name, tensor)| (name, typed(tensor).expect("a number has every type"))).collect(),
+        )
     }
 
     /// The names before the last slash of all tensors whose name starts so.
@@ -61,7 +69,8 @@ impl Fixtures {
 }
 
 fn flat(tensor: &Tensor) -> Vec<f32> {
-    tensor.flatten_all().and_then(|tensor| tensor.to_vec1()).expect("an f32 tensor on the CPU")
+    let values = tensor.flatten_all().and_then(|tensor| tensor.to_dtype(DType::F32));
+    values.and_then(|values| values.to_vec1()).expect("numbers on the CPU")
 }
 
 fn close(case: &str, name: &str, actual: &Tensor, expected: &Tensor) {
@@ -84,7 +93,10 @@ fn padding(sides: &[usize]) -> Padding {
 
 #[test]
 fn convolutions() -> Result<()> {
-    let fixtures = Fixtures::load();
+    TYPES.into_iter().map(Fixtures::load).try_for_each(|fixtures| convolutions_of(&fixtures))
+}
+
+fn convolutions_of(fixtures: &Fixtures) -> Result<()> {
     for case in fixtures.cases("conv/") {
         let options = fixtures.options(&case);
         let geometry = Conv2d { stride: options[0], padding: padding(&options[1..5]), groups: options[5] };
@@ -104,7 +116,10 @@ fn convolutions() -> Result<()> {
 
 #[test]
 fn affine_maps() -> Result<()> {
-    let fixtures = Fixtures::load();
+    TYPES.into_iter().map(Fixtures::load).try_for_each(|fixtures| affine_maps_of(&fixtures))
+}
+
+fn affine_maps_of(fixtures: &Fixtures) -> Result<()> {
     for case in fixtures.cases("affine/") {
         let number = case.trim_start_matches("affine/");
         let number: usize = number.parse().expect("the case is named after its activation");
@@ -118,7 +133,10 @@ fn affine_maps() -> Result<()> {
 
 #[test]
 fn pools() -> Result<()> {
-    let fixtures = Fixtures::load();
+    TYPES.into_iter().map(Fixtures::load).try_for_each(|fixtures| pools_of(&fixtures))
+}
+
+fn pools_of(fixtures: &Fixtures) -> Result<()> {
     for kind in ["max_pool/", "avg_pool/"] {
         for case in fixtures.cases(kind) {
             let options = fixtures.options(&case);
@@ -139,7 +157,10 @@ fn pools() -> Result<()> {
 
 #[test]
 fn products_and_distances() -> Result<()> {
-    let fixtures = Fixtures::load();
+    TYPES.into_iter().map(Fixtures::load).try_for_each(|fixtures| products_and_distances_of(&fixtures))
+}
+
+fn products_and_distances_of(fixtures: &Fixtures) -> Result<()> {
     let [x, weight, bias] = ["x", "weight", "bias"].map(|name| fixtures.variable("linear", name));
     let y = linear(&x, &weight, Some(&bias))?;
     fixtures.check("linear", &y, &[("x", &x), ("weight", &weight), ("bias", &bias)])?;
@@ -150,6 +171,55 @@ fn products_and_distances() -> Result<()> {
     let [x, z] = ["x", "z"].map(|name| fixtures.variable("pairwise_distances", name));
     let y = pairwise_distances(&x, &z)?;
     fixtures.check("pairwise_distances", &y, &[("x", &x), ("z", &z)])
+}
+
+/// PyTorch's derivatives at the kinks are zero, and a NaN is clipped by nothing: neither it nor its gradient.
+#[test]
+fn kinks_and_nan() -> Result<()> {
+    for dtype in TYPES {
+        let values = [-1f32, 0.0, 3.0, 6.0, 7.0, f32::NAN];
+        for (activation, y, dx) in [
+            (Activation::Relu, [0f32, 0.0, 3.0, 6.0, 7.0, f32::NAN], [0f32, 0.0, 1.0, 1.0, 1.0, 1.0]),
+            (Activation::Relu6, [0.0, 0.0, 3.0, 6.0, 6.0, f32::NAN], [0.0, 0.0, 1.0, 0.0, 0.0, 1.0]),
+        ] {
+            let x = Var::from_tensor(&Tensor::new(&values, &Device::Cpu)?.to_dtype(dtype)?)?;
+            let (ones, zeros) = (x.ones_like()?.detach(), x.zeros_like()?.detach());
+            let result = affine(&x, &ones, &zeros, None, activation)?;
+            let same = |a: f32, b: f32| a == b || a.is_nan() && b.is_nan();
+            assert!(flat(&result).into_iter().zip(y).all(|(a, b)| same(a, b)), "{dtype:?} {activation:?} {result}");
+            let gradients = result.sum_all()?.backward()?;
+            let gradient = gradients.get(&x).expect("x is a variable");
+            assert_eq!(flat(gradient), dx, "{dtype:?} {activation:?}");
+        }
+    }
+    // A maximum of the kernels keeps a NaN wherever in the window it lies; candle's loses one.
+    for place in 0..4 {
+        let mut values = [1f32, 2.0, 3.0, 4.0];
+        values[place] = f32::NAN;
+        let x = Tensor::new(&values, &Device::Cpu)?.reshape((1, 2, 2, 1))?;
+        assert!(flat(&max_pool2d(&x, 2, 1, 0)?)[0].is_nan(), "a NaN at {place} is lost");
+    }
+    Ok(())
+}
+
+/// Scale and shift that are views of something larger.
+#[test]
+fn strided_scales() -> Result<()> {
+    let table = Tensor::new(&[[2f32, 3.0], [5.0, 7.0]], &Device::Cpu)?;
+    let column = |index| table.narrow(1, index, 1)?.squeeze(1);
+    let x = Tensor::new(&[[1f32, 10.0]], &Device::Cpu)?;
+    let y = affine(&x, &column(0)?, &column(1)?, None, Activation::None)?;
+    assert_eq!(flat(&y), [5.0, 57.0]);
+    Ok(())
+}
+
+#[test]
+fn nothing_cannot_be_convolved() -> Result<()> {
+    let x = Tensor::zeros((0, 5, 5, 3), DType::F32, &Device::Cpu)?;
+    let weight = Tensor::zeros((4, 3, 3, 3), DType::F32, &Device::Cpu)?;
+    let error = conv2d(&x, &weight, None, &Conv2d::default()).expect_err("an empty batch");
+    assert!(error.to_string().contains("nothing is in an input [0, 5, 5, 3]"), "{error}");
+    Ok(())
 }
 
 #[test]
@@ -167,7 +237,7 @@ fn coinciding_rows_have_a_finite_gradient() -> Result<()> {
 
 #[test]
 fn ten_steps_of_adam() {
-    let fixtures = Fixtures::load();
+    let fixtures = Fixtures::load(DType::F32);
     for (case, decoupled) in [("adam", false), ("adamw", true)] {
         let mut parameter = flat(&fixtures.tensor(case, "start"));
         let gradients: Vec<Vec<f32>> = fixtures.tensor(case, "gradients").to_vec2().expect("ten rows of gradients");

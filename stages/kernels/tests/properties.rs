@@ -1,7 +1,10 @@
-//! Convolutions and pools of any geometry against a direct loop, and the same bits from any number of threads.
+//! Every operation on any geometry against a direct loop, and the same bits from any number of threads.
 
-use candle_core::{Device, Tensor, Var};
-use dnc_kernels::{Activation, Conv2d, Padding, Result, conv2d, conv2d_affine, linear, max_pool2d};
+use candle_core::{DType, Device, Tensor, Var};
+use dnc_kernels::{
+    Activation, Conv2d, Padding, Result, affine, avg_pool2d, conv2d, conv2d_affine, l2_normalise, linear, max_pool2d,
+    pairwise_distances,
+};
 use proptest::prelude::*;
 
 /// Largest difference relative to the largest value.
@@ -90,11 +93,41 @@ fn size(a: &[f64], b: &[f32]) -> f64 {
 }
 
 fn flat(tensor: &Tensor) -> Vec<f32> {
-    tensor.flatten_all().and_then(|tensor| tensor.to_vec1()).expect("an f32 tensor on the CPU")
+    let values = tensor.flatten_all().and_then(|tensor| tensor.to_dtype(DType::F32));
+    values.and_then(|values| values.to_vec1()).expect("numbers on the CPU")
+}
+
+fn tensor(values: &[f32], dims: &[usize], dtype: DType) -> Tensor {
+    let tensor = Tensor::from_slice(values, dims, &Device::Cpu).and_then(|tensor| tensor.to_dtype(dtype));
+    tensor.expect("the values fill the shape")
+}
+
+fn variable_of(values: &[f32], dims: &[usize], dtype: DType) -> Var {
+    Var::from_tensor(&tensor(values, dims, dtype)).expect("a tensor becomes a variable")
 }
 
 fn variable(values: &[f32], dims: &[usize]) -> Var {
-    Var::from_slice(values, dims, &Device::Cpu).expect("the values fill the shape")
+    variable_of(values, dims, DType::F32)
+}
+
+/// The gradients of `⟨y, dy⟩` with respect to some variables.
+fn gradients(y: &Tensor, dy: &[f32], variables: &[&Var]) -> Vec<Vec<f32>> {
+    let dy = tensor(dy, y.dims(), y.dtype());
+    let loss = (y * dy).and_then(|y| y.sum_all()).expect("equal shapes");
+    let gradients = loss.backward().expect("every operation has a gradient");
+    variables.iter().map(|&variable| flat(gradients.get(variable).expect("it is a variable"))).collect()
+}
+
+/// Whether all values are those of a formula, up to [`TOLERANCE`] of the largest.
+fn agree(actual: &[f32], expected: &[f64]) -> bool {
+    let largest = expected.iter().fold(1e-3f64, |largest, value| largest.max(value.abs()));
+    let close = |(a, e): (&f32, &f64)| (f64::from(*a) - e).abs() <= TOLERANCE * largest;
+    actual.len() == expected.len() && actual.iter().zip(expected).all(close)
+}
+
+/// The kernels compute in `f32`; whatever else comes takes the way of other devices, through candle's operations.
+fn types() -> impl Strategy<Value = DType> {
+    prop_oneof![Just(DType::F32), Just(DType::F64)]
 }
 
 proptest! {
@@ -102,12 +135,12 @@ proptest! {
 
     /// The convolution is linear in x and in w, so its gradients are its adjoints: `⟨dx, u⟩ = ⟨dy, conv(u, w)⟩` for any u.
     #[test]
-    fn convolutions_agree_with_a_loop(case in cases(), seed in 1..1000u64) {
+    fn convolutions_agree_with_a_loop(case in cases(), seed in 1..1000u64, dtype in types()) {
         let w_dims = [case.out, case.x[3] / case.options.groups, case.kernel.0, case.kernel.1];
         let (x_len, w_len) = (case.x.iter().product(), w_dims.iter().product());
         let (x, w) = (noise(x_len, seed), noise(w_len, seed + 1));
         let (expected, dims) = slow(&case, &x, &w);
-        let (x_var, w_var) = (variable(&x, &case.x), variable(&w, &w_dims));
+        let (x_var, w_var) = (variable_of(&x, &case.x, dtype), variable_of(&w, &w_dims, dtype));
         let y = conv2d(&x_var, &w_var, None, &case.options).expect("the shapes fit");
         prop_assert_eq!(y.dims(), &dims);
         let largest = expected.iter().fold(1e-6f64, |largest, value| largest.max(value.abs()));
@@ -116,14 +149,11 @@ proptest! {
         }
 
         let dy = noise(expected.len(), seed + 2);
-        let dy_tensor = Tensor::from_slice(&dy, dims.as_slice(), &Device::Cpu).expect("the values fill the shape");
-        let loss = (&y * dy_tensor).and_then(|y| y.sum_all()).expect("equal shapes");
-        let gradients = loss.backward().expect("every kernel has a gradient");
-        let gradient = |variable: &Var| flat(gradients.get(variable.as_tensor()).expect("it is a variable"));
+        let gradients = gradients(&y, &dy, &[&x_var, &w_var]);
         let (u, v) = (noise(x_len, seed + 3), noise(w_len, seed + 4));
         for (probed, direction, gradient) in [
-            (slow(&case, &u, &w).0, &u, gradient(&x_var)),
-            (slow(&case, &x, &v).0, &v, gradient(&w_var)),
+            (slow(&case, &u, &w).0, &u, &gradients[0]),
+            (slow(&case, &x, &v).0, &v, &gradients[1]),
         ] {
             let forward = inner(&probed, &dy);
             let backward: f64 = gradient.iter().zip(direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
@@ -137,11 +167,12 @@ proptest! {
         (batch, height, width, channels) in (1..3usize, 2..9usize, 2..9usize, 1..20usize),
         (kernel, stride) in (1..4usize, 1..4usize),
         seed in 1..1000u64,
+        dtype in types(),
     ) {
         prop_assume!(kernel <= height && kernel <= width);
         let padding = kernel / 2;
         let x = noise(batch * height * width * channels, seed);
-        let variable = variable(&x, &[batch, height, width, channels]);
+        let variable = variable_of(&x, &[batch, height, width, channels], dtype);
         let y = max_pool2d(&variable, kernel, stride, padding).expect("the window fits");
         let (rows, columns) = ((height + 2 * padding - kernel) / stride + 1, (width + 2 * padding - kernel) / stride + 1);
         prop_assert_eq!(y.dims(), &[batch, rows, columns, channels]);
@@ -160,23 +191,176 @@ proptest! {
             prop_assert_eq!(value, x[best]);
             dx[best] += dy[index];
         }
-        let dy = Tensor::from_slice(&dy, y.dims(), &Device::Cpu).expect("the values fill the shape");
-        let gradients = (&y * dy).and_then(|y| y.sum_all()).and_then(|loss| loss.backward()).expect("a pool has a gradient");
-        for (a, b) in flat(gradients.get(variable.as_tensor()).expect("it is a variable")).iter().zip(&dx) {
+        for (a, b) in gradients(&y, &dy, &[&variable])[0].iter().zip(&dx) {
             prop_assert!((a - b).abs() <= 1e-5, "{} is not {}", a, b);
+        }
+    }
+
+    /// An average is linear: each output gives its gradient in equal parts to the pixels of its window.
+    #[test]
+    fn average_pools_agree_with_a_loop(
+        (batch, height, width, channels) in (1..3usize, 2..9usize, 2..9usize, 1..40usize),
+        (kernel, stride) in (1..6usize, 1..4usize),
+        seed in 1..1000u64,
+        dtype in types(),
+    ) {
+        prop_assume!(kernel <= height && kernel <= width);
+        let padding = kernel / 2;
+        let x = noise(batch * height * width * channels, seed);
+        let variable = variable_of(&x, &[batch, height, width, channels], dtype);
+        let y = avg_pool2d(&variable, kernel, stride, padding).expect("the window fits");
+        let (rows, columns) = ((height + 2 * padding - kernel) / stride + 1, (width + 2 * padding - kernel) / stride + 1);
+        prop_assert_eq!(y.dims(), &[batch, rows, columns, channels]);
+        let dy = noise(y.elem_count(), seed + 1);
+        let (mut expected, mut dx) = (vec![0.0; dy.len()], vec![0.0; x.len()]);
+        let share = 1.0 / (kernel * kernel) as f64;
+        for index in 0..dy.len() {
+            let c = index % channels;
+            let (n, i, j) = (index / channels / columns / rows, index / channels / columns % rows, index / channels % columns);
+            for tap in 0..kernel * kernel {
+                let (v, h) = ((i * stride + tap / kernel).wrapping_sub(padding), (j * stride + tap % kernel).wrapping_sub(padding));
+                if v < height && h < width {
+                    let at = ((n * height + v) * width + h) * channels + c;
+                    expected[index] += share * f64::from(x[at]);
+                    dx[at] += share * f64::from(dy[index]);
+                }
+            }
+        }
+        prop_assert!(agree(&flat(&y), &expected));
+        prop_assert!(agree(&gradients(&y, &dy, &[&variable])[0], &dx));
+    }
+
+    #[test]
+    fn affine_maps_agree_with_a_loop(
+        (rows, channels) in (1..300usize, 1..70usize),
+        number in 0..3usize,
+        seed in 1..1000u64,
+        dtype in types(),
+    ) {
+        let activation = [Activation::None, Activation::Relu, Activation::Relu6][number];
+        let ceiling = [f64::INFINITY, f64::INFINITY, 6.0][number];
+        let floor = [f64::NEG_INFINITY, 0.0, 0.0][number];
+        let x: Vec<f32> = noise(rows * channels, seed).iter().map(|x| 8.0 * x).collect();
+        let (scale, shift, residual) = (noise(channels, seed + 1), noise(channels, seed + 2), noise(x.len(), seed + 3));
+        let dy = noise(x.len(), seed + 4);
+        let (mut y, mut dx, mut dr) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut dscale, mut dshift) = (vec![0.0; channels], vec![0.0; channels]);
+        for (at, &value) in x.iter().enumerate() {
+            let c = at % channels;
+            let z = f64::from(value) * f64::from(scale[c]) + f64::from(shift[c]) + f64::from(residual[at]);
+            let dz = if z > floor && z < ceiling { f64::from(dy[at]) } else { 0.0 };
+            y.push(z.clamp(floor, ceiling));
+            dx.push(dz * f64::from(scale[c]));
+            dr.push(dz);
+            dscale[c] += dz * f64::from(value);
+            dshift[c] += dz;
+        }
+        let (dims, per_channel) = ([rows, channels], [channels]);
+        let [x, residual] = [&x, &residual].map(|values| variable_of(values, &dims, dtype));
+        let [scale, shift] = [&scale, &shift].map(|values| variable_of(values, &per_channel, dtype));
+        let result = affine(&x, &scale, &shift, Some(&residual), activation).expect("the shapes fit");
+        prop_assert!(agree(&flat(&result), &y));
+        let found = gradients(&result, &dy, &[&x, &scale, &shift, &residual]);
+        for (found, expected) in found.iter().zip([dx, dscale, dshift, dr]) {
+            prop_assert!(agree(found, &expected));
+        }
+    }
+
+    #[test]
+    fn linear_maps_agree_with_a_loop(
+        (rows, inner, out) in (1..40usize, 1..300usize, 1..150usize),
+        seed in 1..1000u64,
+        dtype in types(),
+    ) {
+        let (x, w, b) = (noise(rows * inner, seed), noise(out * inner, seed + 1), noise(out, seed + 2));
+        let dy = noise(rows * out, seed + 3);
+        let (mut y, mut dx, mut dw, mut db) =
+            (Vec::new(), vec![0.0; x.len()], vec![0.0; w.len()], vec![0.0; out]);
+        for row in 0..rows {
+            for o in 0..out {
+                let dy = f64::from(dy[row * out + o]);
+                let mut sum = f64::from(b[o]);
+                for c in 0..inner {
+                    let (from, weight) = (f64::from(x[row * inner + c]), f64::from(w[o * inner + c]));
+                    sum += from * weight;
+                    dx[row * inner + c] += dy * weight;
+                    dw[o * inner + c] += dy * from;
+                }
+                db[o] += dy;
+                y.push(sum);
+            }
+        }
+        let (x, w) = (variable_of(&x, &[rows, inner], dtype), variable_of(&w, &[out, inner], dtype));
+        let b = variable_of(&b, &[out], dtype);
+        let result = linear(&x, &w, Some(&b)).expect("the shapes fit");
+        prop_assert!(agree(&flat(&result), &y));
+        for (found, expected) in gradients(&result, &dy, &[&x, &w, &b]).iter().zip([dx, dw, db]) {
+            prop_assert!(agree(found, &expected));
+        }
+    }
+
+    /// `d x/‖x‖ = (dy − (y·dy) y) / ‖x‖`, and `d ‖x − z‖ = (x − z) / ‖x − z‖` for each pair.
+    #[test]
+    fn norms_and_distances_agree_with_a_loop(
+        (rows, others, dim) in (1..20usize, 1..20usize, 2..70usize),
+        seed in 1..1000u64,
+        dtype in types(),
+    ) {
+        let (x, z) = (noise(rows * dim, seed), noise(others * dim, seed + 1));
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let wide = |values: &[f32]| -> Vec<Vec<f64>> {
+            values.chunks_exact(dim).map(|row| row.iter().map(|&value| f64::from(value)).collect()).collect()
+        };
+        let (x_rows, z_rows) = (wide(&x), wide(&z));
+        let (x, z) = (variable_of(&x, &[rows, dim], dtype), variable_of(&z, &[others, dim], dtype));
+
+        let dy = noise(rows * dim, seed + 2);
+        let (mut y, mut dx) = (Vec::new(), Vec::new());
+        for (row, dy) in x_rows.iter().zip(wide(&dy)) {
+            let norm = dot(row, row).sqrt();
+            let unit: Vec<f64> = row.iter().map(|value| value / norm).collect();
+            let along = dot(&unit, &dy);
+            dx.extend(unit.iter().zip(dy).map(|(unit, dy)| (dy - along * unit) / norm));
+            y.extend(unit);
+        }
+        let result = l2_normalise(&x).expect("it has two dimensions");
+        prop_assert!(agree(&flat(&result), &y));
+        prop_assert!(agree(&gradients(&result, &dy, &[&x])[0], &dx));
+
+        let dy = noise(rows * others, seed + 3);
+        let (mut y, mut dx, mut dz) = (Vec::new(), vec![0.0; rows * dim], vec![0.0; others * dim]);
+        for (i, row) in x_rows.iter().enumerate() {
+            for (j, other) in z_rows.iter().enumerate() {
+                let difference: Vec<f64> = row.iter().zip(other).map(|(a, b)| a - b).collect();
+                let distance = dot(&difference, &difference).sqrt();
+                for (at, value) in difference.iter().enumerate() {
+                    let share = f64::from(dy[i * others + j]) * value / distance;
+                    dx[i * dim + at] += share;
+                    dz[j * dim + at] -= share;
+                }
+                y.push(distance);
+            }
+        }
+        let result = pairwise_distances(&x, &z).expect("rows of one length");
+        prop_assert!(agree(&flat(&result), &y));
+        for (found, expected) in gradients(&result, &dy, &[&x, &z]).iter().zip([dx, dz]) {
+            prop_assert!(agree(found, &expected));
         }
     }
 }
 
-/// A small network through every kind of convolution, and the bits of its output and all its gradients.
+/// A small network through every kind of convolution and pool, and the bits of its output and all its gradients.
 fn bits() -> Result<Vec<Vec<u32>>> {
     let conv = |stride: usize, groups: usize| Conv2d { stride, padding: Padding::same(1), groups };
     let layers = [
-        (3, 32, 3, conv(2, 1)),
+        (3, 32, 7, Conv2d { stride: 2, padding: Padding::same(3), groups: 1 }), // read row by row
         (32, 48, 3, conv(1, 1)),
         (48, 48, 3, conv(1, 48)),
         (48, 64, 1, Conv2d::default()),
+        (64, 64, 3, conv(1, 4)),
         (64, 40, 3, conv(2, 1)),
+        (40, 1030, 1, Conv2d::default()),
+        (1030, 520, 1, Conv2d::default()), // so many weights that threads share out its columns
     ];
     let images = variable(&noise(5 * 33 * 31 * 3, 7), &[5, 33, 31, 3]);
     let mut variables = vec![images.clone()];
@@ -186,14 +370,19 @@ fn bits() -> Result<Vec<Vec<u32>>> {
         let weight = variable(&noise(dims.iter().product(), index as u64 + 20), &dims);
         let scale = variable(&noise(outputs, index as u64 + 40), &[outputs]);
         let shift = variable(&noise(outputs, index as u64 + 60), &[outputs]);
-        y = conv2d_affine(&y, &weight, &scale, &shift, None, Activation::Relu, &options)?;
-        if index == 0 {
-            y = max_pool2d(&y, 3, 1, 1)?;
-        }
+        // Where a layer keeps the shape, its input is added to what it gives.
+        let residual = (inputs == outputs).then_some(&y);
+        y = conv2d_affine(&y, &weight, &scale, &shift, residual, Activation::Relu, &options)?;
+        y = match index {
+            0 => max_pool2d(&y, 3, 2, 1)?,
+            1 => avg_pool2d(&y, 3, 1, 1)?,
+            2 => max_pool2d(&y, 3, 1, 1)?,
+            _ => y,
+        };
         variables.extend([weight, scale, shift]);
     }
     let features = dnc_kernels::global_avg_pool(&y)?;
-    let weight = variable(&noise(24 * 40, 90), &[24, 40]);
+    let weight = variable(&noise(24 * 520, 90), &[24, 520]);
     let embedding = linear(&features, &weight, None)?;
     variables.push(weight);
     let gradients = embedding.sqr()?.sum_all()?.backward()?;
@@ -210,7 +399,7 @@ fn the_same_bits_from_any_number_of_threads() -> Result<()> {
         pool.install(bits)
     };
     let expected = with(1)?;
-    assert!(expected.iter().flatten().any(|&bits| bits != 0));
+    assert!(expected.iter().all(|values| values.iter().any(|&bits| bits != 0)));
     for threads in [2, 3] {
         assert!(with(threads)? == expected, "{threads} threads give other bits than one");
     }
