@@ -1,7 +1,7 @@
 """What `dnc-run export` writes, tried in PyTorch: each backbone's README is followed to the letter, and the embeddings that PyTorch then
 computes are compared with those of `dnc-run`'s own `embed` node on the same pictures.
 
-usage: check_export.py TARGET/release/dnc-run [BACKBONE ...]
+usage: check_export.py TARGET/release/dnc-run [BACKBONE ...]        (each with the poolings and crops that it has below)
 
 Needs numpy, Pillow, pyarrow, torch and safetensors, and each network's published code: torchvision, efficientnet_lite_pytorch, timm,
 pretrainedmodels. Pictures have the size that the network scales to, so that no two libraries' ways of scaling are compared. The weights
@@ -14,7 +14,11 @@ import pyarrow.ipc
 import torch
 from PIL import Image
 
-BACKBONES = ["resnet18", "resnet50", "efficientnet_lite0", "bn_inception", "vit_small_patch16"]
+BACKBONES = ["resnet18", "resnet34", "resnet50", "efficientnet_lite0", "bn_inception", "vit_small_patch16", "vit_small_patch14_dinov2"]
+# Beside the pooling that each was published with.
+POOLINGS = {"resnet18": ["max"], "efficientnet_lite0": ["max"], "bn_inception": ["max"], "vit_small_patch16": ["average", "max"]}
+# Sides of images whose positions are not those that the network stores.
+CROPS = {"vit_small_patch16": [160]}
 # Of unit vectors.
 TOLERANCE = 1e-3
 
@@ -31,6 +35,7 @@ split = { train = 0.5 }
 in = { images = "decode" }
 backbone = "BACKBONE"
 dimension = 24
+SETTINGS
 
 [stage.embed]
 in = { images = "decode", model = "init" }
@@ -69,13 +74,13 @@ def embeddings(folder):
     return {row["source"]: row["vector"] for row in rows.values()}
 
 
-def check(backbone, dnc):
+def check(backbone, dnc, settings=""):
     with tempfile.TemporaryDirectory() as folder:
         def run(*arguments):
             subprocess.run([dnc, *arguments], cwd=folder, check=True, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
         with open(os.path.join(folder, "export.toml"), "w") as file:
-            file.write(MANIFEST.replace("BACKBONE", backbone))
+            file.write(MANIFEST.replace("BACKBONE", backbone).replace("SETTINGS", settings))
         pictures(folder)
         run("export.toml")
         run("export", "export", "exported")
@@ -101,13 +106,17 @@ def check(backbone, dnc):
             exec(code, names)
         os.chdir("/")
         difference = np.abs(names["embeddings"].numpy() - np.array(list(ours.values()), "f4")).max()
-        print(f"{backbone:20} {len(images)} images, largest difference {difference:.2e}", flush=True)
+        print(f"{backbone:25} {settings.splitlines()[0] if settings else "":20} {len(images)} images, largest difference {difference:.2e}", flush=True)
         return difference <= TOLERANCE
 
 
 def main():
     dnc = os.path.abspath(sys.argv[1])
-    results = [check(backbone, dnc) for backbone in sys.argv[2:] or BACKBONES]
+    results = []
+    for backbone in sys.argv[2:] or BACKBONES:
+        settings = [f'pooling = "{pooling}"' for pooling in POOLINGS.get(backbone, [])]
+        settings += [f"crop = {crop}\nresize = 256" for crop in CROPS.get(backbone, [])]
+        results += [check(backbone, dnc, setting) for setting in ["", *settings]]
     sys.exit(0 if all(results) else 1)
 
 

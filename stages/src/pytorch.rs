@@ -8,7 +8,7 @@
 use std::fs;
 use std::path::Path;
 
-use dnc_learn::backbones::{ChannelOrder, Pooling};
+use dnc_learn::backbones::{ChannelOrder, InPython, Pooling};
 use dnc_learn::model::{Architecture, Model};
 use dnc_learn::parameters::Group;
 use dnc_learn::weights::{self, Fit, NamedTensor, fitting, import};
@@ -59,9 +59,15 @@ pub fn export(model: &model::Model, folder: &Path) -> Result<Card, StageError> {
         .iter()
         .cloned()
         .partition(|tensor| matches!(Group::of(&tensor.name), Group::Backbone | Group::Embedding));
-    for tensor in tensors.iter_mut().filter(|tensor| Group::of(&tensor.name) == Group::Embedding) {
-        tensor.name = tensor.name.replacen("embedding", python.linear, 1);
-    }
+    let crop = network.preprocessing.crop;
+    tensors = tensors
+        .into_iter()
+        .map(|tensor| match Group::of(&tensor.name) {
+            Group::Embedding => Ok(NamedTensor { name: tensor.name.replacen("embedding", python.linear, 1), ..tensor }),
+            _ => network.backbone.for_python(tensor, crop),
+        })
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
     weights::export(&folder.join("model.safetensors"), &tensors).map_err(failed)?;
     if !learners.is_empty() {
         weights::export(&folder.join("learners.safetensors"), &learners).map_err(failed)?;
@@ -84,8 +90,7 @@ pub fn export(model: &model::Model, folder: &Path) -> Result<Card, StageError> {
         step: model.step,
     };
     let json = serde_json::to_string_pretty(&card).map_err(|source| StageError::compute("write the card", source))?;
-    for (name, text) in [("model.json", json + "\n"), ("README.md", readme(&card, python.build, !learners.is_empty()))]
-    {
+    for (name, text) in [("model.json", json + "\n"), ("README.md", readme(&card, python, !learners.is_empty()))] {
         let path = folder.join(name);
         fs::write(&path, text).map_err(|source| StageError::file("write", &path, source))?;
     }
@@ -93,7 +98,7 @@ pub fn export(model: &model::Model, folder: &Path) -> Result<Card, StageError> {
 }
 
 /// How to use the folder.
-fn readme(card: &Card, build: Option<&str>, learners: bool) -> String {
+fn readme(card: &Card, python: InPython, learners: bool) -> String {
     let Card { backbone, dimension, embedding, resize, crop, channels, mean, std, .. } = card;
     let mut text = format!(
         "# A model of `dnc-run`: {backbone}, {dimension} coordinates\n\n\
@@ -106,16 +111,21 @@ fn readme(card: &Card, build: Option<&str>, learners: bool) -> String {
         "\nAn image: its shorter side scaled to {resize} pixels, {crop} × {crop} cut from the middle, colours 0 … 255 in the order \
          {channels}, minus {mean:?}, divided by {std:?}.\n"
     );
-    let Some(build) = build else {
+    let Some(build) = python.build else {
         return text + "No published code has this network; the names are those of `dnc-run`.\n";
     };
     let module = build.split('.').next().unwrap_or(build);
-    let build = build.replace("{dimension}", &dimension.to_string()).replace("{crop}", &crop.to_string());
-    // The networks' own pooling is the mean, or the class token.
-    let pooling = match card.pooling {
-        Pooling::Max => "model.avgpool = torch.nn.AdaptiveMaxPool2d(1)  # this model pools by the maximum\n",
-        Pooling::Average | Pooling::ClassToken => "",
+    let (short, layer) = match card.pooling {
+        Pooling::Average => ("avg", "AdaptiveAvgPool2d"),
+        Pooling::Max => ("max", "AdaptiveMaxPool2d"),
+        Pooling::ClassToken => ("token", "Identity"),
     };
+    let build = build
+        .replace("{dimension}", &dimension.to_string())
+        .replace("{crop}", &crop.to_string())
+        .replace("{pooling}", short);
+    // Said of an average as well: not every published pooling is one over whatever size the map has.
+    let pooling = python.pool.map(|pool| format!("model.{pool} = torch.nn.{layer}(1)\n")).unwrap_or_default();
     text + &format!(
         "\n```python\nimport torch, {module}\nfrom safetensors.torch import load_file\n\nmodel = {build}\n{pooling}\
          model.load_state_dict(load_file(\"model.safetensors\"))\nmodel.eval()\n\
@@ -194,6 +204,35 @@ mod tests {
         assert_eq!(import(&folder.path().join("learners.safetensors")).unwrap()[0].name, "masks");
         let readme = fs::read_to_string(folder.path().join("README.md")).unwrap();
         assert!(readme.contains("num_classes=4, image_size=96)") && readme.contains("minus [127.0"), "{readme}");
+    }
+
+    #[test]
+    fn the_readme_pools_as_the_model_does_and_positions_are_those_of_its_images() {
+        let lines = |params: serde_json::Value| {
+            let folder = tempfile::tempdir().unwrap();
+            export(&drawn(params), folder.path()).unwrap();
+            let positions = import(&folder.path().join("model.safetensors")).unwrap();
+            let positions = positions.into_iter().find(|tensor| tensor.name == "pos_embed").map(|found| found.shape);
+            let readme = fs::read_to_string(folder.path().join("README.md")).unwrap();
+            let model = readme
+                .lines()
+                .filter(|line| line.starts_with("model.") && line.contains('=') || line.starts_with("model ="));
+            (model.collect::<Vec<_>>().join("; "), positions)
+        };
+        let (resnet, _) = lines(json!({ "backbone": "resnet18", "dimension": 4, "pooling": "max" }));
+        assert_eq!(
+            resnet,
+            "model = torchvision.models.resnet18(num_classes=4); model.avgpool = torch.nn.AdaptiveMaxPool2d(1)"
+        );
+        let (inception, _) = lines(json!({ "backbone": "bn_inception", "dimension": 4 }));
+        assert!(inception.ends_with("model.global_pool = torch.nn.AdaptiveAvgPool2d(1)"), "{inception}");
+        let (vit, positions) =
+            lines(json!({ "backbone": "vit_small_patch16", "dimension": 4, "pooling": "average", "crop": 96 }));
+        assert_eq!(
+            vit,
+            "model = timm.create_model('vit_small_patch16_224', num_classes=4, img_size=96, global_pool='avg', fc_norm=False)"
+        );
+        assert_eq!(positions, Some(vec![1, 1 + 6 * 6, 384]));
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl Backbone for BnInception {
 
     fn in_python(&self) -> InPython {
         let build = Some("pretrainedmodels.bninception(num_classes={dimension}, pretrained=None)");
-        InPython { build, linear: "last_linear" }
+        InPython { build, pool: Some("global_pool"), linear: "last_linear" }
     }
 
     fn specs(&self) -> Vec<Spec> {

@@ -19,6 +19,7 @@ const IN_PYTHON: InPython = InPython {
     build: Some(
         "efficientnet_lite_pytorch.EfficientNet.from_name('efficientnet-lite0', num_classes={dimension}, image_size={crop})",
     ),
+    pool: Some("_avg_pooling"),
     linear: "_fc",
 };
 

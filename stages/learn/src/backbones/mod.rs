@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{LearnError, Result};
 use crate::parameters::{Parameters, Spec};
+use crate::weights::NamedTensor;
 pub use preprocessing::{ChannelOrder, Preprocessing};
 pub use stochastic_depth::StochasticDepth;
 
@@ -47,6 +48,14 @@ pub trait Backbone: Send + Sync {
     /// The same network in Python.
     fn in_python(&self) -> InPython;
 
+    /// One of its tensors as its code in Python takes it, where that depends on the side of the images.
+    ///
+    /// # Errors
+    /// If the tensor is not of the network's shape.
+    fn for_python(&self, tensor: NamedTensor, _crop: usize) -> Result<NamedTensor> {
+        Ok(tensor)
+    }
+
     /// All tensors of the network.
     fn specs(&self) -> Vec<Spec>;
 
@@ -70,8 +79,11 @@ pub trait Backbone: Send + Sync {
 /// A network as its published code knows it: for a model that leaves for PyTorch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InPython {
-    /// An expression that builds it, in which `{dimension}` and `{crop}` stand for the model's; none if there is no such code.
+    /// An expression that builds it, in which `{dimension}`, `{crop}` and `{pooling}` (`avg`, `max` or `token`) stand for the
+    /// model's; none if there is no such code.
     pub build: Option<&'static str>,
+    /// Its module that pools the map of features; none if the expression has the pooling.
+    pub pool: Option<&'static str>,
     /// The name of the linear layer after the features, which is where an embedding goes.
     pub linear: &'static str,
 }

@@ -26,6 +26,6 @@ pub(super) fn plain() -> ConvNet {
         head: None,
         preprocessing: Preprocessing::TENSORFLOW_LITE,
         stochastic_depth: 0.0,
-        in_python: InPython { build: None, linear: "fc" },
+        in_python: InPython { build: None, pool: None, linear: "fc" },
     }
 }

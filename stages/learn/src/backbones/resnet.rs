@@ -54,7 +54,7 @@ fn resnet(kind: Kind, depths: [usize; 4], python: &'static str) -> ConvNet {
         head: None,
         preprocessing: Preprocessing::IMAGENET,
         stochastic_depth: 0.0,
-        in_python: InPython { build: Some(python), linear: "fc" },
+        in_python: InPython { build: Some(python), pool: Some("avgpool"), linear: "fc" },
     }
 }
 

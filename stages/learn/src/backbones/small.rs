@@ -32,7 +32,7 @@ pub(super) fn small() -> ConvNet {
         head: None,
         preprocessing: Preprocessing::TENSORFLOW_LITE,
         stochastic_depth: 0.0,
-        in_python: InPython { build: None, linear: "fc" },
+        in_python: InPython { build: None, pool: None, linear: "fc" },
     }
 }
 

@@ -6,18 +6,21 @@
 //! Source: Dosovitskiy et al., "An Image is Worth 16×16 Words", ICLR 2021, arXiv 2010.11929, equations 1–4; Touvron et al.,
 //! arXiv 2103.17239 (layer scale); Caron et al., arXiv 2104.14294 (DINO); Oquab et al., arXiv 2304.07193 (DINOv2).
 
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use dnc_kernels::{Conv2d, conv2d, linear};
 
 use super::{Backbone, InPython, Pooling, Preprocessing, StochasticDepth};
 use crate::error::{LearnError, Result};
 use crate::parameters::{Init, Parameters, Spec};
+use crate::weights::NamedTensor;
 
 /// Length of a token.
 const WIDTH: usize = 384;
 const DEPTH: usize = 12;
 const HEADS: usize = 6;
 const HIDDEN: usize = 4 * WIDTH;
+/// The name of the positions.
+const POSITIONS: &str = "pos_embed";
 /// Under the root of a layer-norm, as all of these weights were trained.
 const NORM_EPSILON: f64 = 1e-6;
 /// Deviation of timm's truncated normal initialisation.
@@ -33,16 +36,25 @@ pub(super) struct Vit {
     python: &'static str,
 }
 
+/// How timm builds one. Without the last argument it would put the last norm behind a pooling over patches.
+macro_rules! in_timm {
+    ($name:literal) => {
+        concat!(
+            "timm.create_model('",
+            $name,
+            "', num_classes={dimension}, img_size={crop}, global_pool='{pooling}', fc_norm=False)"
+        )
+    };
+}
+
 /// ViT-S/16 on 224 × 224.
 pub(super) fn vit_small_patch16() -> Vit {
-    let python = "timm.create_model('vit_small_patch16_224', num_classes={dimension}, dynamic_img_size=True)";
-    Vit { patch: 16, grid: 14, layer_scale: false, python }
+    Vit { patch: 16, grid: 14, layer_scale: false, python: in_timm!("vit_small_patch16_224") }
 }
 
 /// ViT-S/14 with layer scale; its positions are those of 518 × 518.
 pub(super) fn vit_small_patch14_dinov2() -> Vit {
-    let python = "timm.create_model('vit_small_patch14_dinov2', num_classes={dimension}, dynamic_img_size=True)";
-    Vit { patch: 14, grid: 37, layer_scale: true, python }
+    Vit { patch: 14, grid: 37, layer_scale: true, python: in_timm!("vit_small_patch14_dinov2") }
 }
 
 impl Backbone for Vit {
@@ -59,13 +71,22 @@ impl Backbone for Vit {
     }
 
     fn in_python(&self) -> InPython {
-        InPython { build: Some(self.python), linear: "head" }
+        InPython { build: Some(self.python), pool: None, linear: "head" }
+    }
+
+    /// timm resamples positions in another way, so the model leaves with those of its own images.
+    fn for_python(&self, tensor: NamedTensor, crop: usize) -> Result<NamedTensor> {
+        if tensor.name != POSITIONS {
+            return Ok(tensor);
+        }
+        let side = crop / self.patch;
+        NamedTensor::from_tensor(POSITIONS, &self.positions(&tensor.to_tensor(&Device::Cpu)?, side, side)?)
     }
 
     fn specs(&self) -> Vec<Spec> {
         let mut specs = vec![
             Spec::weight("cls_token", [1, 1, WIDTH], INIT),
-            Spec::weight("pos_embed", [1, 1 + self.grid * self.grid, WIDTH], INIT),
+            Spec::weight(POSITIONS, [1, 1 + self.grid * self.grid, WIDTH], INIT),
             Spec::weight("patch_embed.proj.weight", [WIDTH, 3, self.patch, self.patch], INIT),
             Spec::weight("patch_embed.proj.bias", [WIDTH], Init::Constant(0.0)),
         ];
@@ -135,23 +156,23 @@ impl Vit {
             .reshape((batch, rows * columns, WIDTH))?;
         let class = parameters.tensor("cls_token")?.broadcast_as((batch, 1, WIDTH))?;
         let tokens = Tensor::cat(&[&class, &patches], 1)?; // [batch, 1 + patches, WIDTH]
-        Ok(tokens.broadcast_add(&self.positions(parameters, rows, columns)?)?)
+        Ok(tokens.broadcast_add(&self.positions(&parameters.tensor(POSITIONS)?, rows, columns)?)?)
     }
 
-    /// Positions of `rows` × `columns` patches, interpolated from the stored ones as `torch.nn.functional.interpolate`
-    /// does in its bicubic mode: `[1, 1 + rows · columns, WIDTH]`.
-    fn positions(&self, parameters: &Parameters, rows: usize, columns: usize) -> Result<Tensor> {
-        let stored = parameters.tensor("pos_embed")?;
+    /// Positions of `rows` × `columns` patches, interpolated from the `stored` ones as `torch.nn.functional.interpolate`
+    /// does in its bicubic mode: `[1, 1 + rows · columns, WIDTH]`, of the same type.
+    fn positions(&self, stored: &Tensor, rows: usize, columns: usize) -> Result<Tensor> {
         if (rows, columns) == (self.grid, self.grid) {
-            return Ok(stored);
+            return Ok(stored.clone());
         }
+        let (dtype, stored) = (stored.dtype(), stored.to_dtype(DType::F32)?);
         let class = stored.narrow(1, 0, 1)?;
         let vertical = Tensor::from_vec(bicubic(self.grid, rows), (rows, self.grid), stored.device())?;
         let horizontal = Tensor::from_vec(bicubic(self.grid, columns), (columns, self.grid), stored.device())?;
         let grid = stored.narrow(1, 1, self.grid * self.grid)?.reshape((self.grid, self.grid * WIDTH))?;
         let grid = vertical.matmul(&grid)?.reshape((rows, self.grid, WIDTH))?;
         let grid = horizontal.broadcast_left(rows)?.matmul(&grid)?; // [rows, columns, WIDTH]
-        Ok(Tensor::cat(&[class, grid.reshape((1, rows * columns, WIDTH))?], 1)?)
+        Ok(Tensor::cat(&[class, grid.reshape((1, rows * columns, WIDTH))?], 1)?.to_dtype(dtype)?)
     }
 
     fn scaled(&self, parameters: &Parameters, name: &str, y: Tensor) -> Result<Tensor> {
@@ -251,5 +272,17 @@ mod tests {
             }
         }
         assert_eq!(bicubic(2, 2), [1.0, 0.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn positions_are_interpolated_in_any_type() {
+        let vit = vit_small_patch16();
+        let stored = Tensor::randn(0f32, 1.0, (1, 1 + 14 * 14, WIDTH), &Device::Cpu).unwrap();
+        let exact = vit.positions(&stored, 6, 9).unwrap();
+        assert_eq!(exact.dims(), [1, 1 + 6 * 9, WIDTH]);
+        let rounded = vit.positions(&stored.to_dtype(DType::BF16).unwrap(), 6, 9).unwrap();
+        assert_eq!(rounded.dtype(), DType::BF16);
+        let difference = (exact - rounded.to_dtype(DType::F32).unwrap()).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(difference.to_scalar::<f32>().unwrap() < 0.05); // two roundings to eight bits of numbers up to four
     }
 }
