@@ -129,4 +129,29 @@ fn errors_say_what_and_where() {
     check(&legacy(&nested), "it ends within 1 bytes that begin at byte 10025");
     let tensor = b"ctorch._utils\n_rebuild_tensor_v2\n((U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x04tQK\x02K\x03\x85K\x01\x85\x89NtR.";
     check(&legacy(tensor), "a tensor of shape [3] in it reaches beyond its storage");
+    // What would be read wrong: bytes with a sign, and a part of another storage.
+    let storage = |class: &[u8], part: &[u8]| {
+        legacy(&[b"(U\x07storagectorch\n".as_slice(), class, b"\nU\x010U\x03cpuK\x04", part, b"tQ."].concat())
+    };
+    check(&storage(b"CharStorage", b"N"), "a tensor in it has the type `CharStorage`");
+    check(&storage(b"FloatStorage", b"(U\x011K\x00K\x02t"), "a storage in it is a part of another one");
+    // A network that was saved whole, as an object that is not made, has no tensor that could be found.
+    check(&legacy(b"cmodels\nNet\n)R.]."), "it holds no tensor");
+    check(&legacy(b"ccollections\nOrderedDict\nK\x05\x85R."), "it makes a dictionary of something that is no list");
+}
+
+#[test]
+fn a_dictionary_of_python_2_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w");
+    let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+    let tensor = b"ctorch._utils\n_rebuild_tensor\n((U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x03NtQK\x01K\x02\x85K\x01\x85tR";
+    // `OrderedDict([["w", tensor]])`, as Python 2 pickles it.
+    let object = [b"ccollections\nOrderedDict\n](]U\x01wa".as_slice(), tensor, b"ae\x85R."].concat();
+    let storage: Vec<u8> = [1f32, 2.5, -3.0].into_iter().flat_map(f32::to_le_bytes).collect();
+    let file =
+        [magic.as_slice(), b"\x80\x02M\xe9\x03.", b"}.", &object, b"]U\x010a.", &3u64.to_le_bytes(), &storage].concat();
+    std::fs::write(&path, file).unwrap();
+    let tensors = import(&path).unwrap();
+    assert_eq!(tensors.iter().map(line).collect::<Vec<_>>(), ["w F32 [2] = 2.500 -3.000"]);
 }

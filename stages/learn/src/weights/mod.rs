@@ -58,14 +58,16 @@ impl NamedTensor {
 /// Dictionaries within dictionaries are joined by dots; batch-norm's `num_batches_tracked` are left out.
 ///
 /// # Errors
-/// If the file cannot be read, is of another kind or is damaged.
+/// If the file cannot be read, is of another kind, is damaged or holds no tensor.
 pub fn import(path: &Path) -> Result<Vec<NamedTensor>> {
     let file_error = |source| LearnError::WeightsFile { doing: "read", path: path.to_owned(), source };
     let file = File::open(path).map_err(file_error)?;
     // SAFETY: the map is read-only and dropped before this function returns. A file that another process cuts meanwhile
     // ends this process with a bus error, as for every memory-mapped file.
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(file_error)?;
-    let mut tensors = parse(&map).map_err(|problem| LearnError::WeightsFormat { path: path.to_owned(), problem })?;
+    let mut tensors = parse(&map)
+        .and_then(|tensors| if tensors.is_empty() { Err("it holds no tensor".to_owned()) } else { Ok(tensors) })
+        .map_err(|problem| LearnError::WeightsFormat { path: path.to_owned(), problem })?;
     tensors.retain(|tensor| !tensor.name.ends_with(COUNTER));
     Ok(tensors)
 }

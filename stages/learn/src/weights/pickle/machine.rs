@@ -26,7 +26,8 @@ impl Machine {
             b'(' => self.marks.push(self.stack.len()),
             b'0' => drop(self.pop()?),
             b'1' => drop(self.since_mark()?),
-            b'N' | 0x88 | 0x89 => self.push(Node::Opaque), // None, True, False
+            b'N' => self.push(Node::None),
+            0x88 | 0x89 => self.push(Node::Opaque), // True, False
             b'G' => {
                 reader.array::<8>()?;
                 self.push(Node::Opaque); // a float
@@ -241,6 +242,7 @@ impl Machine {
         };
         match (name.as_str(), arguments.as_slice()) {
             ("collections.OrderedDict", []) => Ok(Node::Dict(Vec::new())),
+            ("collections.OrderedDict", [entries]) => self.entries(*entries).map(Node::Dict),
             ("torch._utils._rebuild_parameter", [tensor, ..]) => match &self.nodes[*tensor] {
                 Node::Tensor(view) => Ok(Node::Tensor(view.clone())),
                 _ => Err("a parameter in it is no tensor".to_owned()),
@@ -265,11 +267,28 @@ impl Machine {
         }
     }
 
-    /// A persistent id: `("storage", class, key, location, count, …)`.
+    /// The entries `[[key, value], …]` that Python 2 makes an ordered dictionary of.
+    fn entries(&self, list: Id) -> Outcome<Vec<(Id, Id)>> {
+        let Node::List(entries) = &self.nodes[list] else {
+            return Err("it makes a dictionary of something that is no list".to_owned());
+        };
+        let pair = |entry: &Id| match &self.nodes[*entry] {
+            Node::List(pair) | Node::Tuple(pair) => <[Id; 2]>::try_from(pair.as_slice()).ok(),
+            _ => None,
+        };
+        let pairs = entries.iter().map(|entry| pair(entry).map(|[key, value]| (key, value)));
+        pairs.collect::<Option<_>>().ok_or_else(|| "it makes a dictionary of something that is no pair".to_owned())
+    }
+
+    /// A persistent id: `("storage", class, key, location, count)`, behind which old files have None, or where the storage is a part of
+    /// another which part. PyTorch wrote no such part since 0.4, and none is read.
     fn storage(&self, id: Id) -> Outcome<Storage> {
         const WANTED: &str = "it refers to something beside it that is no storage";
         let Node::Tuple(parts) = &self.nodes[id] else { return Err(WANTED.to_owned()) };
-        let [_, class, key, _, count, ..] = parts.as_slice() else { return Err(WANTED.to_owned()) };
+        let [_, class, key, _, count, rest @ ..] = parts.as_slice() else { return Err(WANTED.to_owned()) };
+        if rest.iter().any(|part| !matches!(self.nodes[*part], Node::None)) {
+            return Err("a storage in it is a part of another one".to_owned());
+        }
         let (Node::Global(class), Node::Text(key)) = (&self.nodes[*class], &self.nodes[*key]) else {
             return Err(WANTED.to_owned());
         };

@@ -36,7 +36,8 @@ pub(super) enum Node {
     Global(String),
     Storage(Rc<Storage>),
     Tensor(Rc<View>),
-    /// None, numbers without use here, and the results of calls that are not made.
+    None,
+    /// Numbers without use here, and the results of calls that are not made.
     Opaque,
 }
 
@@ -177,7 +178,7 @@ fn storage_class(class: &str) -> Option<(DType, usize)> {
         "LongStorage" => (DType::I64, 8),
         "IntStorage" => (DType::I32, 4),
         "ShortStorage" => (DType::I16, 2),
-        "ByteStorage" | "BoolStorage" | "CharStorage" => (DType::U8, 1),
+        "ByteStorage" | "BoolStorage" => (DType::U8, 1),
         _ => return None,
     })
 }
