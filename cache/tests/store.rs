@@ -477,6 +477,10 @@ mod damage {
         dangling.sort();
         assert_eq!(report.dangling, dangling);
         assert_eq!(store.ls().unwrap().quarantine.len(), 3);
+        assert!(store.verify(&|_, _| ()).unwrap().is_clean(), "what cannot be answered is no longer recorded");
+        assert!(
+            store.record(&Key::of("gone")).unwrap().is_none() && store.record(&Key::of("whole")).unwrap().is_some()
+        );
     }
 }
 

@@ -6,11 +6,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use dnc_cache::{GcPolicy, Key, Store};
+use indicatif::ProgressBar;
 
 use super::place::Place;
 use super::{Failure, Folders};
 use crate::manifest::parse_bytes;
 use crate::report::run_folder::{self, RunFolder};
+use crate::report::sinks::bar;
 use crate::report::text_table;
 
 /// Arguments of `cache`.
@@ -89,12 +91,18 @@ fn ls(store: &Store) -> Result<(), Failure> {
 }
 
 fn verify(store: &Store) -> Result<(), Failure> {
-    let report = store.verify(&|_, _| {})?;
+    let bar = ProgressBar::new(0).with_style(bar::style("{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}"));
+    let report = store.verify(&|done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
     for object in &report.quarantined {
         println!("damaged, now in quarantine: {object}");
     }
     for dangling in &report.dangling {
-        println!("record {} names {} blobs that are gone", dangling.key.short(), dangling.missing.len());
+        let (key, missing) = (dangling.key.short(), dangling.missing.len());
+        println!("record {key} named {missing} blobs that are gone; its node runs again");
     }
     eprintln!("{} records and {} blobs ({}) read", report.records, report.blobs, told_size(report.bytes));
     if report.is_clean() { Ok(()) } else { Err(Failure::Node) }

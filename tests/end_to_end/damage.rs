@@ -433,7 +433,7 @@ fn a_record_that_names_a_missing_blob() {
     }
     let verified = project.call(&["cache", "verify"]);
     assert_eq!(verified.code, Some(1));
-    assert!(verified.stdout.contains("names 1 blobs that are gone"), "{}", verified.stdout);
+    assert!(verified.stdout.contains("named 1 blobs that are gone; its node runs again"), "{}", verified.stdout);
     project.run(&["it.toml"]);
     assert_eq!(project.nodes("damaged", "ran"), ["it", "below"]);
     assert_clean(&project);

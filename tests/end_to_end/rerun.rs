@@ -155,6 +155,9 @@ fn verify_finds_the_flipped_bit() {
     let called = project.call(&["cache", "verify"]);
     assert_eq!(called.code, Some(1), "{}{}", called.stdout, called.stderr);
     assert!(called.stdout.contains("quarantine"), "{}", called.stdout);
+    assert_eq!(project.call(&["cache", "verify"]).code, Some(0));
+    project.run(&["chain.toml"]);
+    assert_eq!(project.nodes("chain", "ran"), ["middle"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! <root>/format                 the version of all that follows
 //!        records/pack           what keys produced, two lines of JSON each (pack.rs)
 //!        blobs/ab/<digest>      bytes, read-only, sealed (seal.rs)
+//!        dropped/ab/<digest>    marks of blobs that were dropped on purpose (dropping.rs)
 //!        quarantine/…           what was found damaged, under the name it had
 //!        tmp/<session>.…        what a living process has not finished
 //!        claims/<key>           locked while a process computes the key
@@ -62,7 +63,8 @@ use seal::Stamp;
 const FORMAT: &str = "dnc-store 2";
 
 /// What may lie in a folder that is on its way to become a store.
-const OWN: [&str; 9] = ["format", "records", "blobs", "quarantine", "tmp", "claims", "scratch", "index", "lock"];
+const OWN: [&str; 10] =
+    ["format", "records", "blobs", "dropped", "quarantine", "tmp", "claims", "scratch", "index", "lock"];
 
 /// The store in one folder. Share it between threads by reference; between processes by opening it in each.
 ///

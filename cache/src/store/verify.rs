@@ -1,6 +1,6 @@
 //! `cache verify`: hashes every blob and reads every record.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
@@ -21,12 +21,12 @@ pub struct VerifyReport {
     pub records: u64,
     /// Objects that were damaged and lie in quarantine now.
     pub quarantined: Vec<ObjectName>,
-    /// Records that name blobs which are not in the store and were not dropped either. Their nodes are computed again when
-    /// they are needed.
+    /// Records that named blobs which are not in the store and were not dropped either. They were taken away, so that the next
+    /// run computes their nodes again.
     pub dangling: Vec<Dangling>,
 }
 
-/// A record that names missing blobs.
+/// A record that named missing blobs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Dangling {
     /// The record's key.
@@ -65,7 +65,12 @@ impl Store {
         let records = self.inner.set_aside_damaged_records()?;
         let keys = self.inner.pack.keys()?;
         let dangling = keys.par_iter().map(|(key, _)| self.dangling(key));
-        let dangling = dangling.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        let dangling: Vec<Dangling> = dangling.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        if !dangling.is_empty() {
+            let _taking = self.inner.taking()?;
+            let gone: HashSet<Key> = dangling.iter().map(|dangling| dangling.key).collect();
+            self.inner.take_away(|key| gone.contains(key))?;
+        }
         Ok(VerifyReport { blobs: blobs.len() as u64, bytes, records, quarantined: self.set_aside(), dangling })
     }
 

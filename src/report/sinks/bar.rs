@@ -83,6 +83,7 @@ impl Sink for Bar {
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("the template is a constant of this file")
+/// The style of a bar, whose template must be a right one.
+pub(crate) fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("templates are constants")
 }

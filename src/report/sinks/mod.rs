@@ -1,7 +1,7 @@
 //! How a run is told: bars on a terminal, plain lines elsewhere, JSON for programs, or not at all. All of it goes to
 //! standard error: standard output is for results.
 
-mod bar;
+pub(crate) mod bar;
 mod json;
 mod plain;
 
