@@ -56,12 +56,13 @@ def embeddings(folder):
     """What the node `embed` left in the store, by the picture's number."""
     with open(os.path.join(folder, "runs/export/1/run.json")) as file:
         run = json.load(file)
+    with open(os.path.join(folder, ".dnc/store/records/pack")) as file:
+        lines = [json.loads(line) for line in file if line.startswith("{")]
+    records = {line["key"]: line for line in lines if "outputs" in line}
     rows = {}
     for node, columns in [("decode", ["id", "source"]), ("embed", ["id", "vector"])]:
         key = next(found["key"] for found in run["nodes"] if found["node"] == node)
-        with open(os.path.join(folder, ".dnc/store/records", key[:2], key)) as file:
-            record = json.loads(file.readline())  # behind it its seal
-        for artifact in record["outputs"].values():
+        for artifact in records[key]["outputs"].values():
             for blob in artifact["files"]:
                 path = os.path.join(folder, ".dnc/store/blobs", blob["digest"][:2], blob["digest"])
                 with open(path, "rb") as file:
@@ -106,7 +107,7 @@ def check(backbone, dnc, settings=""):
             exec(code, names)
         os.chdir("/")
         difference = np.abs(names["embeddings"].numpy() - np.array(list(ours.values()), "f4")).max()
-        print(f"{backbone:25} {settings.splitlines()[0] if settings else "":20} {len(images)} images, largest difference {difference:.2e}", flush=True)
+        print(f"{backbone:25} {settings.partition(chr(10))[0]:20} {len(images)} images, largest difference {difference:.2e}", flush=True)
         return difference <= TOLERANCE
 
 
