@@ -75,7 +75,7 @@ impl ManifestArgs {
 
 /// The command that was meant by what was read as the manifest's name: misspelt, or behind an option.
 fn command_meant(manifest: &Path) -> Option<String> {
-    let name = manifest.to_str().filter(|_| !manifest.exists())?;
+    let name = manifest.to_str().filter(|_| manifest.extension().is_none() && !manifest.exists())?;
     let commands = Cli::command();
     suggest::nearest(name, commands.get_subcommands().map(clap::Command::get_name)).map(str::to_owned)
 }

@@ -28,13 +28,7 @@ use crate::manifest::{Diagnostics, Paint};
 ///
 /// Runs the stages of a TOML manifest, but only those whose inputs changed. Without a manifest, that of the last run.
 #[derive(Parser)]
-#[command(
-    name = "dnc-run",
-    version,
-    args_conflicts_with_subcommands = true,
-    subcommand_precedence_over_arg = true,
-    max_term_width = 120
-)]
+#[command(name = "dnc-run", version, args_conflicts_with_subcommands = true, max_term_width = 120)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
