@@ -5,11 +5,11 @@
 #   scripts/results.sh                      the tables at the end of this file
 #   scripts/results.sh SETTING …            one table of the settings named, over SEEDS, compared with the first
 #   SEEDS="0 1 2 3 4" MANIFEST=pipelines/open-emoji.toml DNC_RUN=target/release/dnc-run OUTPUT=RESULTS.md OPTIONS="--threads 2"
-#   BATCH=80                                images of a batch in MANIFEST
+#   BATCH=80 RUNS=target/results            images of a batch in MANIFEST; the folder of runs
 set -euo pipefail
 export LC_ALL=C # numbers have points
 cd "$(dirname "$0")/.."
-: "${SEEDS:=0 1 2 3 4}" "${MANIFEST:=pipelines/open-emoji.toml}" "${DNC_RUN:=target/release/dnc-run}" "${OUTPUT:=RESULTS.md}" "${OPTIONS:=}" "${BATCH:=80}"
+: "${SEEDS:=0 1 2 3 4}" "${MANIFEST:=pipelines/open-emoji.toml}" "${DNC_RUN:=target/release/dnc-run}" "${OUTPUT:=RESULTS.md}" "${OPTIONS:=}" "${BATCH:=80}" "${RUNS:=target/results}"
 
 # Each trains for twelve epochs. The manifest mines masks in the dimension of the whole embedding, as the published codes do; who has
 # coordinates of its own mines in their number.
@@ -23,13 +23,15 @@ declare -A settings=(
   [eight]='rounds.learners=[1,2,4,8,8,1]'
   [parallel]='rounds.learners=[1,2,4,4,4,1] stage.train.per="learner"'
   [parallel-outer]='rounds.learners=[1,2,4,4,4,1] stage.train.per="learner" stage.merge.outer_lr=3'
-  [triplet]='rounds.learners=[1,2,4,4,4,1] stage.train.loss={kind="triplet"}'
   [single-triplet]='rounds.learners=[1,1,1,1,1,1] stage.train.loss={kind="triplet"}'
+  [triplet]='rounds.learners=[1,2,4,4,4,1] stage.train.loss={kind="triplet"}'
+  [eight-triplet]='rounds.learners=[1,2,4,8,8,1] stage.train.loss={kind="triplet"}'
+  [parallel-outer-triplet]='rounds.learners=[1,2,4,4,4,1] stage.train.loss={kind="triplet"} stage.train.per="learner" stage.merge.outer_lr=3'
   [multi-similarity]='rounds.learners=[1,2,4,4,4,1] stage.train.loss={kind="multi_similarity"}'
   [single-multi-similarity]='rounds.learners=[1,1,1,1,1,1] stage.train.loss={kind="multi_similarity"}'
 )
 
-runs=target/results
+runs=$RUNS
 mkdir -p "$runs"
 # The nodes of a run, a line each.
 nodes() { sed 's/{"node"/\n&/g' "$1/run.json"; }
@@ -50,8 +52,8 @@ watch() {
   done > "$2"
 }
 
-# speed RUN …: images per second while training: all images of all rounds that were trained, over the time from the first of a
-# round's learners to begin to the last to end. Rounds of which something was only looked up do not count.
+# speed RUN …: images per second while training, the median over the rounds of all runs: the images of all of a round's learners
+# over the time from the first of them to begin to the last to end. Rounds of which something was only looked up do not count.
 speed() {
   local run round steps
   for run in "$@"; do
@@ -67,7 +69,29 @@ speed() {
           awk '/^Epoch [0-9]+: / { sum += $3 } END { print sum + 0 }')
         echo "$((steps * BATCH)) $seconds"
       done
-  done | awk '{ images += $1; seconds += $2 } END { if (seconds) printf "%.0f", images / seconds; else printf "–" }'
+  done | awk '$2 { print $1 / $2 }' | sort -n | awk '{ of[NR] = $1 } END { if (NR) printf "%.0f", of[int((NR + 1) / 2)]; else printf "–" }'
+}
+
+# by_seed SETTING … < JSON of diff: MAP@R and R@1 of each seed, so that anyone may pair them.
+by_seed() {
+  echo "| metric | seed |$(printf ' %s |' "$@")"
+  echo "|---|---|$(printf -- '---|%.0s' "$@")"
+  # shellcheck disable=SC2016
+  awk '
+    /"split":/ { test = /"test"/; group = count = 0 }
+    /"metric":/ { metric = $2; gsub(/[",]/, "", metric) }
+    /"k":/ { if ($2 != "null,") metric = metric "@" ($2 + 0) }
+    /"(seeds|values)": \[/ { list = $1; entry = 0; next }
+    /\]/ { if (list ~ /values/) group++; list = "" }
+    list ~ /seeds/ { seed[entry++] = $1 + 0; if (entry > count) count = entry }
+    list ~ /values/ { value[entry++, group] = $1 + 0 }
+    /^  }/ && test && (metric == "map_at_r" || metric == "recall@1") {
+      for (i = 0; i < count; i++) {
+        printf "| %s | %d |", metric, seed[i]
+        for (g = 0; g < group; g++) printf " %.4f |", value[i, g]
+        print ""
+      }
+    }'
 }
 
 # table SEEDS SETTING …: runs the settings and prints their comparison with the first.
@@ -94,7 +118,7 @@ table() {
     last=$(ls "$runs/$setting" | sort -n | tail -1)
     round=$(nodes "$runs/$setting/$last" | sed -n 's/^{"node":"evaluate@\([0-9]*\)".*/\1/p' | sort -n | tail -1)
     compared+=("$setting/$((last - count + 1))-$last:evaluate@$round")
-    speeds+=("| $setting | $(speed $(seq -f "$runs/$setting/%.0f" $((last - count + 1)) "$last")) |")
+    speeds+=("| $setting | $(speed "$runs/$setting"/*) |")
   done
   echo "From \`$MANIFEST\` with seeds $seeds: twelve epochs each, metrics of the last round on classes that are unseen in training,"
   echo "mean and Student's 95 % interval over $count seeds, each compared with \`${order[0]}\` seed by seed: the"
@@ -102,9 +126,9 @@ table() {
   echo
   "$DNC_RUN" diff --runs "$runs" "${compared[@]}" --format md
   echo
-  echo "Speeds are of what this call trained: images of all learners over the time that their rounds took."
+  "$DNC_RUN" diff --runs "$runs" "${compared[@]}" --format json | by_seed "${order[@]}"
   echo
-  echo "| setting | images per second while training |"
+  echo "| setting | images per second while training, median over rounds |"
   echo "|---|---|"
   printf '%s\n' "${speeds[@]}"
 }
@@ -126,9 +150,10 @@ section() {
     table "$SEEDS" "$@"
   else
     section "One metric, learned masks, a node per learner" "0 1 2 3 4" single learned parallel parallel-outer
+    section "The triplet loss" "0 1 2 3 4" single-triplet triplet eight-triplet parallel-outer-triplet
     section "Seeds that nothing was chosen on" "5 6 7 8 9" single parallel-outer
-    section "Subspaces and the number of learners" "0 1 2" single learned fixed slices eight
-    section "The triplet loss" "0 1 2" single-triplet triplet
+    section "Subspaces and the number of learners" "0 1 2" single learned fixed slices two eight
+    section "The multi-similarity loss" "0 1 2" single-multi-similarity multi-similarity
   fi
 } > "$OUTPUT.new"
 mv "$OUTPUT.new" "$OUTPUT"

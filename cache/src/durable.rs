@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{CacheError, Result};
 
@@ -11,8 +11,8 @@ use crate::error::{CacheError, Result};
 /// for the file system plus some 10 µs a file. A few single files leave alone what other programs have yet to write.
 const FEW: usize = 5;
 
-/// Returns when the bytes and names of these files and folders, all of them below `root`, are on stable storage.
-pub(crate) fn sync(root: &Path, paths: &[PathBuf]) -> Result<()> {
+/// Returns when the bytes of these files, or the names in these folders, all of them below `root`, are on stable storage.
+pub(crate) fn sync(root: &Path, paths: &[&Path]) -> Result<()> {
     if paths.len() > FEW && sync_file_system(root).map_err(CacheError::io("make durable", root))? {
         return Ok(());
     }
@@ -22,11 +22,18 @@ pub(crate) fn sync(root: &Path, paths: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
+/// As [`sync`], with the names of these files and of all folders on the way to them.
+pub(crate) fn sync_with_names(root: &Path, files: &[&Path]) -> Result<()> {
+    if files.len() > FEW && sync_file_system(root).map_err(CacheError::io("make durable", root))? {
+        return Ok(());
+    }
+    let folders = folders_of(root, files);
+    sync(root, &files.iter().copied().chain(folders).collect::<Vec<_>>())
+}
+
 /// The folders between `root` and these files, each once: a file's name is durable only when they are.
-pub(crate) fn folders_of<'a>(root: &Path, paths: impl IntoIterator<Item = &'a Path>) -> Vec<PathBuf> {
-    let folders =
-        paths.into_iter().flat_map(|path| path.ancestors().skip(1).take_while(|folder| folder.starts_with(root)));
-    folders.map(Path::to_owned).collect::<BTreeSet<_>>().into_iter().collect()
+pub(crate) fn folders_of<'a>(root: &Path, files: &[&'a Path]) -> BTreeSet<&'a Path> {
+    files.iter().flat_map(|file| file.ancestors().skip(1).take_while(|folder| folder.starts_with(root))).collect()
 }
 
 /// `false` where the system has no such call.

@@ -43,7 +43,7 @@ pub struct RunArgs {
     /// Shows what would run, and runs nothing
     #[arg(long)]
     dry_run: bool,
-    /// Nodes at once [default: the number of cores]
+    /// Nodes at once, of which small ones need no thread of --threads [default: --threads, or two more than cores]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
     /// Threads of all nodes together [default: the number of cores]
@@ -191,12 +191,10 @@ impl RunArgs {
             }
             _ => Vec::new(),
         };
-        let limits = Limits {
-            jobs: self.jobs.map_or(cores, NonZero::get),
-            threads: self.threads.map_or(cores, NonZero::get),
-            memory: memory_of_this_machine(),
-            gpus,
-        };
+        // As ninja does: programs wait for the disk and for one another.
+        let jobs = self.jobs.or(self.threads).map_or(cores + 2, NonZero::get);
+        let limits =
+            Limits { jobs, threads: self.threads.map_or(cores, NonZero::get), memory: memory_of_this_machine(), gpus };
         let selected = |text: &Option<String>| text.as_ref().map(|text| Selection::new(text).nodes(plan)).transpose();
         let goals = plan.goals(&HELD);
         let targets = match selected(&self.until).map_err(Failure::Call)? {

@@ -3,10 +3,9 @@
 //! A node that uses one thread takes one; a node that can use many takes a fair share of those that are free, at least
 //! one, and later those that nobody else can use. Nothing that a node writes depends on how many it got.
 //!
-//! Where all is taken, small nodes are granted their thread ahead, one behind each node that runs: whoever ends can go on with the
-//! next at once, without waiting until it is asked what it wants.
+//! Where all threads are taken and there may still be more nodes at once, small nodes run beside the others: many wait for a
+//! disk or for the program that they started more than they compute.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::share::Share;
@@ -14,7 +13,7 @@ use super::share::Share;
 /// What the run may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Nodes at once.
+    /// Nodes at once. As many as there are more than `threads` may be small ones for which no thread is left.
     pub jobs: usize,
     /// Threads of all nodes together.
     pub threads: usize,
@@ -50,9 +49,9 @@ pub struct Grant {
 pub struct Budget {
     limits: Limits,
     running: Vec<Arc<Share>>,
-    /// What begins as soon as something that runs has ended, in this order. It is not yet taken from what is left.
-    ahead: VecDeque<Arc<Share>>,
     threads: usize,
+    /// Threads that run though none was left.
+    beyond: usize,
     memory: u64,
     gpus: Vec<usize>,
 }
@@ -62,7 +61,7 @@ impl Budget {
     pub fn new(limits: Limits) -> Self {
         let gpus = limits.gpus.iter().rev().copied().collect();
         let (threads, memory) = (limits.threads, limits.memory);
-        Self { running: Vec::new(), ahead: VecDeque::new(), threads, memory, gpus, limits }
+        Self { running: Vec::new(), threads, beyond: 0, memory, gpus, limits }
     }
 
     /// What a node that asks for `wanted` may have now, when `others` more are ready to run; `None` if it has to wait.
@@ -73,30 +72,22 @@ impl Budget {
         if self.is_spent() || memory > self.memory || (wants_gpu && self.gpus.is_empty()) {
             return None;
         }
-        let slots = (self.limits.jobs - self.running.len()).min(others + 1);
-        let threads = self.threads.div_ceil(slots).min(wanted.threads);
-        let share = Arc::new(Share::new(threads, wanted.threads.min(self.limits.threads)));
+        let share = if self.threads > 0 {
+            let slots = (self.limits.jobs - self.running.len()).min(others + 1);
+            let threads = self.threads.div_ceil(slots).min(wanted.threads);
+            self.threads -= threads;
+            Share::new(threads, wanted.threads.min(self.limits.threads))
+        } else if wanted.threads == 1 && memory == 0 && !wanted.device {
+            self.beyond += 1;
+            Share::fixed(1)
+        } else {
+            return None;
+        };
+        let share = Arc::new(share);
         self.running.push(Arc::clone(&share));
-        self.threads -= threads;
         self.memory -= memory;
         let gpu = if wants_gpu { self.gpus.pop() } else { None };
         Some(Grant { share, gpu, memory })
-    }
-
-    /// What a small node may have as soon as one of those that run has ended, if that is how it is next to have anything.
-    pub fn grant_ahead(&mut self, wanted: Wanted) -> Option<Grant> {
-        let small = wanted.threads == 1 && wanted.memory == 0 && !wanted.device;
-        if !small || !self.is_spent() || self.is_spent_ahead() {
-            return None;
-        }
-        let share = Arc::new(Share::fixed(1));
-        self.ahead.push_back(Arc::clone(&share));
-        Some(Grant { share, gpu: None, memory: 0 })
-    }
-
-    /// Whether nothing is granted ahead any more.
-    pub fn is_spent_ahead(&self) -> bool {
-        self.ahead.len() >= self.running.len()
     }
 
     /// Nodes that run.
@@ -106,7 +97,8 @@ impl Budget {
 
     /// Whether no node at all, whatever it asks for, can have anything now.
     pub fn is_spent(&self) -> bool {
-        self.running.len() >= self.limits.jobs || self.threads == 0
+        let most_beyond = self.limits.jobs.saturating_sub(self.limits.threads);
+        self.running.len() >= self.limits.jobs || (self.threads == 0 && self.beyond >= most_beyond)
     }
 
     /// Gives the threads that are left to running nodes, one by one to the one that has the fewest.
@@ -123,15 +115,14 @@ impl Budget {
     /// Takes back what a node was given.
     pub fn give_back(&mut self, grant: Grant) {
         self.running.retain(|share| !Arc::ptr_eq(share, &grant.share));
-        self.threads += grant.share.now();
+        // Whoever runs beyond what there is gets what comes back.
+        let back = grant.share.now();
+        let settled = back.min(self.beyond);
+        self.beyond -= settled;
+        self.threads += back - settled;
         self.memory += grant.memory;
         self.gpus.extend(grant.gpu);
         self.gpus.sort_unstable_by(|a, b| b.cmp(a));
-        // What ended had at least one thread.
-        if let Some(next) = self.ahead.pop_front() {
-            self.threads -= next.now();
-            self.running.push(next);
-        }
     }
 }
 
@@ -190,20 +181,17 @@ mod tests {
     }
 
     #[test]
-    fn small_nodes_are_granted_their_thread_ahead() {
-        let mut budget = Budget::new(limits(2, 3, &[]));
-        assert!(budget.grant_ahead(ONE).is_none(), "it can run at once");
-        let many = budget.grant(MANY, 1).expect("all is free");
-        let one = budget.grant(ONE, 0).expect("one thread is free");
-        assert!(budget.grant_ahead(MANY).is_none() && budget.grant_ahead(Wanted { memory: 1, ..ONE }).is_none());
-        let ahead = [(); 2].map(|()| budget.grant_ahead(ONE).expect("two run"));
-        assert!(budget.is_spent_ahead() && budget.grant_ahead(ONE).is_none());
+    fn small_nodes_run_beyond_the_threads() {
+        let mut budget = Budget::new(limits(5, 3, &[]));
+        let many = budget.grant(MANY, 0).expect("all is free");
+        assert_eq!((many.share.now(), budget.is_spent()), (3, false));
+        assert!(budget.grant(MANY, 0).is_none() && budget.grant(Wanted { memory: 1, ..ONE }, 0).is_none());
+        let [one, other] = [(); 2].map(|()| budget.grant(ONE, 0).expect("two may run beyond three threads"));
+        assert!(budget.is_spent() && budget.grant(ONE, 0).is_none());
         budget.give_back(many);
-        assert_eq!((budget.running(), budget.is_spent(), budget.is_spent_ahead()), (2, true, false));
-        budget.give_back(one);
-        assert!(budget.grant_ahead(MANY).is_none());
-        ahead.into_iter().for_each(|grant| budget.give_back(grant));
-        assert_eq!((budget.running(), budget.threads), (0, 3));
+        assert_eq!((budget.running(), budget.threads), (2, 1), "the two have a thread each now");
+        [one, other].into_iter().for_each(|grant| budget.give_back(grant));
+        assert_eq!((budget.running(), budget.threads, budget.beyond), (0, 3, 0));
     }
 
     #[test]

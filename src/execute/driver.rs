@@ -288,12 +288,11 @@ fn choose_ready<'run>(
     let mut chosen = Vec::new();
     let mut candidates = mem::take(ready).into_iter();
     // A thousand may be ready, and each answer makes room for one.
-    while !(budget.is_spent() && budget.is_spent_ahead())
+    while !budget.is_spent()
         && let Some(node) = candidates.next()
     {
         let wanted = run.plan.wanted(&run.plan.nodes[node]);
-        let granted = budget.grant(wanted, candidates.len()).or_else(|| budget.grant_ahead(wanted));
-        let Some(grant) = granted else {
+        let Some(grant) = budget.grant(wanted, candidates.len()) else {
             waiting.push(node);
             continue;
         };

@@ -148,12 +148,9 @@ impl Stage for Command {
             return Err(StageError::input(failure(&words[0], status)));
         }
         for (name, &kind) in &self.outputs {
-            let output = context.output(name)?;
-            let mut files = fs::read_dir(&output).map_err(|source| StageError::file("read", &output, source))?;
-            if files.next().is_none() {
+            if !tables::note_facets(context, name, kind)? {
                 return Err(StageError::input(format!("`{}` wrote nothing to its output `{name}`", words[0])));
             }
-            tables::note_facets(context, name, kind)?;
         }
         Ok(())
     }

@@ -84,9 +84,9 @@ impl Disk {
     }
 
     fn move_durably(&self, file: &Path, name: &ObjectName) -> Result<()> {
-        durable::sync(&self.root, &[file.to_path_buf()])?;
+        durable::sync(&self.root, &[file])?;
         let path = self.adopt(name, file)?;
-        durable::sync(&self.root, &durable::folders_of(&self.root, [path.as_path()]))
+        durable::sync(&self.root, &Vec::from_iter(durable::folders_of(&self.root, &[&path])))
     }
 }
 

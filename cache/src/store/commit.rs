@@ -6,7 +6,7 @@
 //! come one upon the other are left to gather for a while.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
+use std::fs::Metadata;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
@@ -262,12 +262,9 @@ fn place(
     }
     let pack = inner.pack.path();
     let files: Vec<&Path> = blobs.keys().map(PathBuf::as_path).chain(has_added.then_some(pack)).collect();
-    let mut unsynced = durable::folders_of(root, files.iter().copied());
-    unsynced.extend(files.into_iter().map(Path::to_owned));
-    durable::sync(root, &unsynced)?;
-    for (path, digest) in blobs {
-        let sealed = File::open(&path).and_then(|blob| Seal::Durable.set(&blob, &digest));
-        sealed.map_err(CacheError::io("seal", path))?;
+    durable::sync_with_names(root, &files)?;
+    for (path, (metadata, digest)) in blobs {
+        Seal::Durable.set(&path, &metadata, &digest).map_err(CacheError::io("seal", path))?;
     }
     add(inner, ready, used, failures)
 }
@@ -291,13 +288,13 @@ fn add(inner: &Inner, ready: Vec<(Claim, Vec<u8>)>, used: Vec<Key>, failures: &m
 }
 
 /// Those of a record's blobs that are not known to be durable, if all of them are there and nobody has written to them.
-fn unsynced_blobs(inner: &Inner, record: &Record) -> Result<Vec<(PathBuf, Digest)>> {
+fn unsynced_blobs(inner: &Inner, record: &Record) -> Result<Vec<(PathBuf, (Metadata, Digest))>> {
     let mut blobs = Vec::new();
     for file in record.files() {
         let there = inner.blob_metadata(&file.digest)?.filter(|(_, metadata)| inner.is_believed(file, metadata));
         let Some((path, metadata)) = there else { return Err(CacheError::Absent { digest: file.digest }) };
         if Seal::of(&metadata, &file.digest) < Seal::Durable {
-            blobs.push((path, file.digest));
+            blobs.push((path, (metadata, file.digest)));
         }
     }
     Ok(blobs)

@@ -161,8 +161,7 @@ impl Inner {
 /// Sealed again, a blob counts as new: gc spares what was made or used since the oldest living process began.
 fn seal_anew(blob: &Path, metadata: &fs::Metadata, digest: &Digest) -> Result<()> {
     let seal = Seal::of(metadata, digest).max(Seal::Verified);
-    let sealed = File::open(blob).and_then(|file| seal.set(&file, digest));
-    sealed.map_err(CacheError::io("seal", blob))
+    seal.set(blob, metadata, digest).map_err(CacheError::io("seal", blob))
 }
 
 /// The names of all files below `folder`, relative to it.

@@ -11,7 +11,9 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::time::{Duration, SystemTime};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, futimens, utimensat};
 
 use crate::backend::make_read_only;
 use crate::digest::Digest;
@@ -37,13 +39,17 @@ impl Seal {
             .unwrap_or(Self::Broken)
     }
 
-    /// Sets this seal. A file of another user cannot be sealed, which is no failure: it will be hashed instead.
-    pub(super) fn set(self, file: &File, digest: &Digest) -> io::Result<()> {
-        // The seconds stay true: outputs that are hard links keep their date.
-        let seconds = u64::try_from(file.metadata()?.mtime()).unwrap_or(0);
-        match file.set_modified(SystemTime::UNIX_EPOCH + Duration::new(seconds, self.nanoseconds(digest))) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-            other => other,
+    /// Sets this seal on the file at `path`, which was seen as `metadata`. A file of another user cannot be sealed, which
+    /// is no failure: it will be hashed instead.
+    pub(super) fn set(self, path: &Path, metadata: &Metadata, digest: &Digest) -> io::Result<()> {
+        unless_denied(utimensat(CWD, path, &self.times(metadata, digest), AtFlags::empty()))
+    }
+
+    fn times(self, metadata: &Metadata, digest: &Digest) -> Timestamps {
+        Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            // The seconds stay true: outputs that are hard links keep their date.
+            last_modification: Timespec { tv_sec: metadata.mtime(), tv_nsec: self.nanoseconds(digest).into() },
         }
     }
 
@@ -54,10 +60,17 @@ impl Seal {
     }
 }
 
+fn unless_denied(result: rustix::io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
 /// Makes a file read-only and sets [`Seal::Verified`]: its bytes were just found to have this digest.
 pub(super) fn protect(file: &File, digest: &Digest) -> io::Result<Stamp> {
     make_read_only(file)?;
-    Seal::Verified.set(file, digest)?;
+    unless_denied(futimens(file, &Seal::Verified.times(&file.metadata()?, digest)))?;
     Ok(Stamp::of(&file.metadata()?))
 }
 
@@ -79,6 +92,7 @@ impl Stamp {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::time::Duration;
 
     use super::*;
 
@@ -91,11 +105,12 @@ mod tests {
         let seal = |digest: &Digest| Seal::of(&fs::metadata(&path).unwrap(), digest);
         assert_eq!(seal(&digest), Seal::Broken);
         let stamp = || Stamp::of(&fs::metadata(&path).unwrap());
-        Seal::Verified.set(&File::open(&path).unwrap(), &digest).unwrap();
+        let set = |seal: Seal| seal.set(&path, &fs::metadata(&path).unwrap(), &digest).unwrap();
+        set(Seal::Verified);
         let sealed = stamp();
-        for set in [Seal::Verified, Seal::Durable, Seal::Verified] {
-            set.set(&File::open(&path).unwrap(), &digest).unwrap();
-            assert_eq!(seal(&digest), set);
+        for next in [Seal::Verified, Seal::Durable, Seal::Verified] {
+            set(next);
+            assert_eq!(seal(&digest), next);
             assert_eq!(seal(&Digest::of(b"other")), Seal::Broken);
             assert_eq!(stamp(), sealed);
         }

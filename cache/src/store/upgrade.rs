@@ -41,7 +41,7 @@ pub(super) fn upgrade(root: &Path) -> Result<()> {
         }
     }
     if !pack.keys()?.is_empty() {
-        durable::sync(root, &[pack.path().to_owned(), root.join("records")])?;
+        durable::sync(root, &[pack.path(), &root.join("records")])?;
     }
     write_format(&disk)?;
     for object in objects.iter().filter(|object| object.name.key().is_some()) {

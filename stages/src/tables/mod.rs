@@ -60,16 +60,21 @@ fn write_table(
     facets.note(context, output, (!description.is_main()).then_some(description.name))
 }
 
-/// Checks what another program wrote into the output called `output`, which is to hold `kind`, and notes its facets.
+/// Checks what another program wrote into the output called `output`, which is to hold `kind`, and notes its facets; `false`
+/// if it wrote no file.
 ///
 /// # Errors
 /// As [`facets_of_folder`].
-pub fn note_facets(context: &mut Context<'_>, output: &str, kind: Kind) -> Result<(), StageError> {
+pub fn note_facets(context: &mut Context<'_>, output: &str, kind: Kind) -> Result<bool, StageError> {
     let folder = context.output(output)?;
-    for (facet, digest) in facets_of_folder(kind, &folder)? {
+    let names = written::file_names(&folder)?;
+    if names.is_empty() {
+        return Ok(false);
+    }
+    for (facet, digest) in written::facets_of_named(kind, &folder, &names)? {
         context.facet(output, &facet, digest)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The whole table in the file at `path`.

@@ -45,7 +45,11 @@ pub fn descriptions(kind: Kind) -> Vec<Description> {
 /// The folder cannot be read, the main table is missing, or a table is damaged, lacks a column or has it with another
 /// type; the message names file, column and types.
 pub fn facets_of_folder(kind: Kind, folder: &Path) -> Result<FacetDigests, StageError> {
-    let names = file_names(folder)?;
+    facets_of_named(kind, folder, &file_names(folder)?)
+}
+
+/// As [`facets_of_folder`], where `names` are those of all files.
+pub(super) fn facets_of_named(kind: Kind, folder: &Path, names: &BTreeSet<String>) -> Result<FacetDigests, StageError> {
     let mut uncovered: Uncovered = names.iter().map(|name| (name.clone(), None)).collect();
     let mut digests = match kind {
         Kind::Files => facets_of_files(folder, &mut uncovered)?,
@@ -157,7 +161,7 @@ fn facets_of_files(folder: &Path, uncovered: &mut Uncovered) -> Result<FacetDige
 }
 
 /// The names of the files below `folder`, sorted, with `/` between folders.
-fn file_names(folder: &Path) -> Result<BTreeSet<String>, StageError> {
+pub(super) fn file_names(folder: &Path) -> Result<BTreeSet<String>, StageError> {
     let mut names = BTreeSet::new();
     let read = |source| StageError::file("read", folder, source);
     for entry in fs::read_dir(folder).map_err(read)? {
