@@ -12,15 +12,14 @@
 //!
 //! The program itself and all `files` are part of the key by what they contain.
 
-use std::collections::BTreeMap;
-use std::env;
-use std::fs;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+use std::{env, fs, mem};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -143,9 +142,9 @@ impl Stage for Command {
         for (name, value) in &self.env {
             command.env(name, filled(value, &places)?);
         }
-        let status = self.watch(command, context)?;
+        let (status, output) = self.watch(command, context)?;
         if !status.success() {
-            return Err(StageError::input(failure(&words[0], status)));
+            return Err(StageError::input(format!("{}{}", failure(&words[0], status), output.told_last())));
         }
         for (name, &kind) in &self.outputs {
             if !tables::note_facets(context, name, kind)? {
@@ -210,7 +209,11 @@ impl Command {
     }
 
     /// Runs the program to its end, its output going to the node's log.
-    fn watch(&self, mut command: std::process::Command, context: &Context<'_>) -> Result<ExitStatus, StageError> {
+    fn watch(
+        &self,
+        mut command: std::process::Command,
+        context: &Context<'_>,
+    ) -> Result<(ExitStatus, Lines), StageError> {
         let program = PathBuf::from(command.get_program());
         let failed = |source: io::Error| StageError::file("run", &program, source);
         let (mut reader, writer) = io::pipe().map_err(failed)?;
@@ -240,7 +243,7 @@ impl Command {
         loop {
             if let Some(status) = child.try_wait().map_err(failed)? {
                 kill_group(&child).map_err(|source| StageError::file("stop", self.words()[0], source))?;
-                return Ok(status);
+                return Ok((status, output));
             }
             self.check_wanted(&mut child, deadline, context)?;
             std::thread::sleep(pause);
@@ -292,16 +295,20 @@ fn kill_group(child: &Child) -> io::Result<()> {
 
 fn failure(program: &str, status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
-        (Some(code), _) => format!("`{program}` ended with exit code {code}; what it said is in the node's log"),
+        (Some(code), _) => format!("`{program}` ended with exit code {code}"),
         (None, Some(signal)) => format!("`{program}` was killed by signal {signal}"),
         (None, None) => format!("`{program}` ended with {status}"),
     }
 }
 
+/// How many of a program's last lines are told where it fails.
+const LAST_LINES: usize = 10;
+
 /// Cuts a program's output into the log's lines.
 #[derive(Default)]
 struct Lines {
     open: Vec<u8>,
+    last: VecDeque<String>,
 }
 
 impl Lines {
@@ -309,14 +316,32 @@ impl Lines {
         self.open.extend_from_slice(bytes);
         while let Some(end) = self.open.iter().position(|&byte| byte == b'\n') {
             let line: Vec<u8> = self.open.drain(..=end).collect();
-            context.log(String::from_utf8_lossy(&line[..end]));
+            self.log(&line[..end], context);
         }
     }
 
     fn end(&mut self, context: &Context<'_>) {
         if !self.open.is_empty() {
-            context.log(String::from_utf8_lossy(&self.open));
-            self.open.clear();
+            let line = mem::take(&mut self.open);
+            self.log(&line, context);
+        }
+    }
+
+    fn log(&mut self, line: &[u8], context: &Context<'_>) {
+        let line = String::from_utf8_lossy(line);
+        context.log(&line);
+        if self.last.len() == LAST_LINES {
+            self.last.pop_front();
+        }
+        self.last.push_back(line.into_owned());
+    }
+
+    /// What follows the message of a failure.
+    fn told_last(&self) -> String {
+        match self.last.len() {
+            0 => " and said nothing".to_owned(),
+            1 => format!(": {}", self.last[0]),
+            _ => self.last.iter().fold("; it said last:".to_owned(), |told, line| told + "\n    " + line),
         }
     }
 }

@@ -327,8 +327,8 @@ fn programs_that_fail() {
     is not there: 2 No program `no-such-program` is on the PATH
     is not where it should be: 2 `run.0` of `it` is not there: `./no-such-program`
     is no program: 1 Cannot run `HERE/not-a-program`: Permission denied (os error 13)
-    ends badly: 1 `sh` ended with exit code 3; what it said is in the node's log
-    is killed: 1 `sh` was killed by signal 9
+    ends badly: 1 `sh` ended with exit code 3: oh
+    is killed: 1 `sh` was killed by signal 9 and said nothing
     takes too long: 1 It was stopped at its time limit of 0.05 s
     writes nothing: 1 `sh` wrote nothing to its output `x`
     writes no table: 1 `sh` wrote nothing to its output `x`

@@ -30,3 +30,121 @@ fn after_a_change_exactly_the_nodes_below_it_run() {
     assert_eq!(run(Graph { version: 1, ..graph }), (CHANGING..CHANGING + BELOW).collect::<Vec<_>>());
     assert!(run(graph).is_empty(), "the old results are still there");
 }
+
+const SMALL: &str = r#"
+name = "small"
+
+[rounds]
+learners = [1, 2]
+
+[stage.left]
+kind = "command"
+run = "echo one > {out.text}/a; echo two > {out.text}/b"
+outputs = { text = "files" }
+
+[stage.right]
+kind = "command"
+per = "round"
+in = { text = "left", before = "right@previous or left" }
+run = "echo {round} > {out.told}/told"
+outputs = { told = "files" }
+"#;
+
+#[test]
+fn graphs_are_drawn_in_three_languages() {
+    let project = Project::new();
+    project.write("small.toml", SMALL);
+    let drawn = |format| project.run(&["graph", "small.toml", "--format", format]).stdout;
+    insta::assert_snapshot!(drawn("dot"), @r#"
+    digraph plan {
+      rankdir=LR;
+      node [shape=box, style=rounded];
+      n0 [label="left"];
+      subgraph cluster_0 {
+        label="round 0, K = 1";
+        n1 [label="right@0"];
+      }
+      subgraph cluster_1 {
+        label="round 1, K = 2";
+        n2 [label="right@1"];
+      }
+      n0 -> n1 [label="before"];
+      n0 -> n1 [label="text"];
+      n1 -> n2 [label="before"];
+      n0 -> n2 [label="text"];
+    }
+    "#);
+    insta::assert_snapshot!(drawn("mermaid"), @r#"
+    flowchart LR
+      n0["left"]
+      subgraph round0["round 0, K = 1"]
+        n1["right@0"]
+      end
+      subgraph round1["round 1, K = 2"]
+        n2["right@1"]
+      end
+      n0 -->|before| n1
+      n0 -->|text| n1
+      n1 -->|before| n2
+      n0 -->|text| n2
+    "#);
+    let svg = drawn("svg");
+    assert!(svg.starts_with("<?xml") && svg.trim_end().ends_with("</svg>"), "{svg}");
+    for name in ["left", "right@0", "right@1"] {
+        assert!(svg.contains(&format!(">{name}</tspan>")), "{name} in {svg}");
+    }
+}
+
+#[test]
+fn events_are_json_for_programs() {
+    let project = Project::new();
+    project.write("small.toml", SMALL);
+    let told = |arguments: &[&str]| {
+        let stderr = project.call(arguments).stderr;
+        let events = stderr.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("it is JSON"));
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        events.map(|event| [&event["event"], &event["node"], &event["outcome"]].map(text).join(" ")).collect::<Vec<_>>()
+    };
+    let one_by_one = ["small.toml", "--progress", "json", "--jobs", "1"];
+    insta::assert_debug_snapshot!(told(&one_by_one), @r#"
+    [
+        "run_started  ",
+        "node_started left ",
+        "node_finished left ran",
+        "node_started right@0 ",
+        "node_finished right@0 ran",
+        "node_started right@1 ",
+        "node_finished right@1 ran",
+        "run_finished  ",
+    ]
+    "#);
+    let again = told(&one_by_one);
+    assert_eq!(again.iter().filter(|event| event.ends_with(" hit")).count(), 3, "{again:?}");
+}
+
+#[test]
+fn bars_leave_the_summary_and_what_failed() {
+    let project = Project::new();
+    project.write("small.toml", SMALL.replace("echo {round}", "echo no >&2; exit 3; echo {round}"));
+    let called = project.call(&["small.toml", "--progress", "bar"]);
+    assert_eq!(called.code, Some(1));
+    assert!(called.stderr.contains("1 ran, 1 failed, 1 skipped in "), "{}", called.stderr);
+}
+
+#[test]
+fn the_last_lines_of_a_program_that_failed_are_told() {
+    let project = Project::new();
+    project.write("small.toml", SMALL.replace("echo one", "seq 20; exit 3; echo one"));
+    let told = project.call(&["small.toml"]).stderr;
+    assert!(told.contains("`sh` ended with exit code 3; it said last:\n    11\n    12\n"), "{told}");
+    assert_eq!(project.read("runs/small/1/logs/left.log").lines().nth(0), Some("1"));
+}
+
+#[test]
+fn gpus_are_for_a_gpu() {
+    let project = Project::new();
+    project.write("small.toml", SMALL);
+    let refused = project.call(&["small.toml", "--device", "cpu", "--gpus", "0,1"]);
+    assert_eq!(refused.code, Some(2));
+    insta::assert_snapshot!(refused.stderr, @"error: `--gpus` hands out GPUs, but the device is the CPU; say `--device cuda`");
+}

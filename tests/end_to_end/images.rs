@@ -1,7 +1,14 @@
 //! A folder of pictures that changes, and what is seen of it.
 
-use std::fs;
+use std::fs::{self, File};
+use std::iter;
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::ipc::reader::FileReader;
+use arrow::ipc::writer::FileWriter;
+use dnc_cache::Store;
 use image::{Rgb, RgbImage};
 
 use crate::project::Project;
@@ -106,4 +113,63 @@ fn sheets_show_images_and_their_views() {
     let refused = project.call(&["show", "pictures.toml", "decode", "--set", "stage.decode.resize.shorter=9"]);
     assert_eq!(refused.code, Some(2));
     insta::assert_snapshot!(refused.stderr, @"error: `decode` is not up to date; run the manifest first");
+}
+
+const EMBED: &str = r#"
+[stage.init]
+backbone = "small"
+dimension = 4
+crop = 32
+resize = 32
+
+[stage.embed]
+in = { images = "decode", model = "init" }
+"#;
+
+#[test]
+fn a_renamed_class_is_not_embedded_again() {
+    let project = pictures();
+    project.write("pictures.toml", [MANIFEST, EMBED].concat());
+    project.run(&["pictures.toml"]);
+    fs::rename(project.path().join("images/cat"), project.path().join("images/cheetah")).expect("the class is there");
+    project.run(&["pictures.toml"]);
+    assert_eq!(project.nodes("pictures", "ran"), ["decode"]);
+}
+
+/// The images of another program, first as `decode` writes them, then with a column more.
+#[test]
+fn a_column_more_is_not_embedded_again() {
+    let project = pictures();
+    let run = project.last_run("pictures");
+    let key = run["nodes"][0]["key"].as_str().expect("decode has a key").parse().expect("it is one");
+    let store = Store::open(project.path().join(".dnc/store")).expect("it is there");
+    let outputs = store.outputs(&key).expect("it can be read").expect("decode has a record");
+    store.materialise(&outputs["images"], &project.path().join("given")).expect("its files are there");
+
+    let given = r#"
+name = "given"
+
+[stage.decode]
+kind = "command"
+files = ["given/images.arrow", "given/pixels-00000.arrow"]
+run = "cp {file.0} {out.images}/images.arrow; cp {file.1} {out.images}/pixels-00000.arrow"
+outputs = { images = "images" }
+"#;
+    project.write("given.toml", [given, EMBED].concat());
+    project.run(&["given.toml"]);
+    assert_eq!(project.nodes("given", "ran"), ["decode", "init", "embed"]);
+
+    let path = project.path().join("given/images.arrow");
+    let table = File::open(&path).map(|file| FileReader::try_new(file, None).expect("it is Arrow"));
+    let rows = table.expect("it is there").next().expect("it has rows").expect("they can be read");
+    let field = Arc::new(Field::new("mood", DataType::Utf8, false));
+    let mood: ArrayRef = Arc::new(StringArray::from(vec!["calm"; rows.num_rows()]));
+    let schema = Schema::new(rows.schema().fields().iter().cloned().chain([field]).collect::<Vec<_>>());
+    let columns = rows.columns().iter().cloned().chain(iter::once(mood)).collect();
+    fs::remove_file(&path).expect("it is read-only, but ours");
+    let mut writer = FileWriter::try_new(File::create(&path).expect("it is gone"), &schema).expect("it is a schema");
+    writer.write(&RecordBatch::try_new(Arc::new(schema), columns).expect("as many rows")).expect("there is room");
+    writer.finish().expect("there is room");
+    project.run(&["given.toml"]);
+    assert_eq!(project.nodes("given", "ran"), ["decode"]);
 }
