@@ -20,6 +20,9 @@ use crate::error::{CacheError, Result};
 /// second-level cache between being read and being hashed.
 const PIECE: u64 = 512 * 1024;
 
+/// Who is told the bytes that were read, from several threads at once.
+pub(crate) type Watch<'a> = &'a (dyn Fn(u64) -> io::Result<()> + Sync);
+
 impl Digest {
     /// The digest of a file's bytes.
     ///
@@ -33,8 +36,13 @@ impl Digest {
 
     /// As [`Digest::of_file`]; `path` is for messages.
     pub(crate) fn of_open_file(file: &File, path: &Path) -> Result<Self> {
+        Self::of_watched_file(file, path, &|_| Ok(()))
+    }
+
+    /// As [`Digest::of_open_file`]; `watch` is told the bytes of each piece that was read, and its error ends the reading.
+    pub(crate) fn of_watched_file(file: &File, path: &Path, watch: Watch<'_>) -> Result<Self> {
         let length = file.metadata().map_err(CacheError::io("read", path))?.len();
-        let digest = match whole(file, length) {
+        let digest = match whole(file, length, watch) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(CacheError::Changed { path: path.into() });
             }
@@ -47,39 +55,47 @@ impl Digest {
     }
 }
 
-fn whole(file: &File, length: u64) -> io::Result<Digest> {
+fn whole(file: &File, length: u64, watch: Watch<'_>) -> io::Result<Digest> {
     if length <= PIECE {
-        return with_piece(file, 0, length, |bytes| blake3::hash(bytes).into());
+        return with_piece(file, 0, length, watch, |bytes| blake3::hash(bytes).into());
     }
-    let (left, right) = halves(file, 0, length)?;
+    let (left, right) = halves(file, 0, length, watch)?;
     Ok(merge_subtrees_root(&left, &right, Mode::Hash).into())
 }
 
 /// The two subtrees below the node that covers `length` bytes from `offset`.
-fn halves(file: &File, offset: u64, length: u64) -> io::Result<(ChainingValue, ChainingValue)> {
+fn halves(file: &File, offset: u64, length: u64, watch: Watch<'_>) -> io::Result<(ChainingValue, ChainingValue)> {
     let left = left_subtree_len(length);
-    let (a, b) = rayon::join(|| subtree(file, offset, left), || subtree(file, offset + left, length - left));
+    let (a, b) =
+        rayon::join(|| subtree(file, offset, left, watch), || subtree(file, offset + left, length - left, watch));
     Ok((a?, b?))
 }
 
-fn subtree(file: &File, offset: u64, length: u64) -> io::Result<ChainingValue> {
+fn subtree(file: &File, offset: u64, length: u64, watch: Watch<'_>) -> io::Result<ChainingValue> {
     if length <= PIECE {
-        return with_piece(file, offset, length, |bytes| {
+        return with_piece(file, offset, length, watch, |bytes| {
             blake3::Hasher::new().set_input_offset(offset).update(bytes).finalize_non_root()
         });
     }
-    let (left, right) = halves(file, offset, length)?;
+    let (left, right) = halves(file, offset, length, watch)?;
     Ok(merge_subtrees_non_root(&left, &right, Mode::Hash))
 }
 
-fn with_piece<T>(file: &File, offset: u64, length: u64, hash: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
+fn with_piece<T>(
+    file: &File,
+    offset: u64,
+    bytes: u64,
+    watch: Watch<'_>,
+    hash: impl FnOnce(&[u8]) -> T,
+) -> io::Result<T> {
     thread_local!(static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
-    let length = usize::try_from(length).expect("a piece is at most 512 KiB");
+    let length = usize::try_from(bytes).expect("a piece is at most 512 KiB");
     BUFFER.with_borrow_mut(|buffer| {
         if buffer.len() < length {
             buffer.resize(length, 0);
         }
         file.read_exact_at(&mut buffer[..length], offset)?;
+        watch(bytes)?;
         Ok(hash(&buffer[..length]))
     })
 }
@@ -105,7 +121,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         std::fs::write(&path, b"short").unwrap();
-        let error = whole(&File::open(&path).unwrap(), 6).unwrap_err();
+        let error = whole(&File::open(&path).unwrap(), 6, &|_| Ok(())).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 

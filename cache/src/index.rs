@@ -10,9 +10,11 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rayon::prelude::*;
@@ -22,6 +24,7 @@ use crate::backend::{Backend, Disk, ObjectName};
 use crate::clock;
 use crate::digest::Digest;
 use crate::error::{CacheError, Result};
+use crate::hash_file::Watch;
 use crate::walk::{Source, Stat, walk};
 
 /// Longer than the tick of any file system's clock (FAT: two seconds).
@@ -61,23 +64,42 @@ impl Index {
     /// If the path does not exist; if a file or folder cannot be read, changes meanwhile, or has a name that is not UTF-8;
     /// if a link leads back to a folder that holds it; or if something is neither file nor folder. All name the culprit.
     pub fn digest_path(&self, path: impl AsRef<Path>) -> Result<SourceDigest> {
-        self.digest_path_at(path.as_ref(), clock::now())
+        self.digest_path_watched(path, &|_, _| Ok(()))
+    }
+
+    /// As [`Index::digest_path`]; `watch` is told the bytes that were read and how many there are to read, from several
+    /// threads at once. Its error ends the reading. What was hashed until then, or until any other error, need not be hashed
+    /// again.
+    ///
+    /// # Errors
+    /// As [`Index::digest_path`], and what `watch` returns.
+    pub fn digest_path_watched(
+        &self,
+        path: impl AsRef<Path>,
+        watch: &(dyn Fn(u64, u64) -> io::Result<()> + Sync),
+    ) -> Result<SourceDigest> {
+        self.digest_path_at(path.as_ref(), clock::now(), watch)
     }
 
     /// `now` is a time before which the caller knows that the files had their present bytes.
-    fn digest_path_at(&self, path: &Path, now: SystemTime) -> Result<SourceDigest> {
+    fn digest_path_at(
+        &self,
+        path: &Path,
+        now: SystemTime,
+        watch: &(dyn Fn(u64, u64) -> io::Result<()> + Sync),
+    ) -> Result<SourceDigest> {
         let root = fs::canonicalize(path).map_err(CacheError::io("find", path))?;
         let name = list_name(&root);
         let list = self.disk.get(&name)?.unwrap_or_default();
         let known = List::decode(&list).filter(|list| list.root == root).map_or(Vec::new(), |list| list.files);
         let sources = walk(&root)?;
-        let (digests, hashed) = digests(&root, &sources, &known)?;
+        let (digests, hashed) = digests(&root, &sources, &known, watch);
 
         let since_1970 = clock::earlier(now, TICK).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let settled = i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX);
         let files = sources.iter().zip(&digests).filter_map(|(source, digest)| {
             let stat = source.stat.filter(|stat| stat.changed < settled)?;
-            Some(Known { path: &source.path, stat, digest: *digest })
+            Some(Known { path: &source.path, stat, digest: *digest.as_ref()?.as_ref().ok()? })
         });
         let files: Vec<_> = files.collect();
         if files != known {
@@ -85,6 +107,8 @@ impl Index {
             let file = self.disk.write_temporary("index", list.as_slice())?;
             self.disk.adopt(&name, &file)?;
         }
+        // Those that were not looked at come with the error for which they were not.
+        let digests: Vec<Digest> = digests.into_iter().flatten().collect::<Result<_>>()?;
 
         let stats = || sources.iter().filter_map(|source| source.stat);
         let digest = match sources.as_slice() {
@@ -139,8 +163,13 @@ impl KnownFiles {
     }
 }
 
-/// The digest of every source, and how many files had to be read for it.
-fn digests(root: &Path, sources: &[Source], known: &[Known<'_>]) -> Result<(Vec<Digest>, u64)> {
+/// The digest of every source, and how many files had to be read for it. After an error no more are read.
+fn digests(
+    root: &Path,
+    sources: &[Source],
+    known: &[Known<'_>],
+    watch: &(dyn Fn(u64, u64) -> io::Result<()> + Sync),
+) -> (Vec<Option<Result<Digest>>>, u64) {
     // Both lists are sorted by path, so one walk along both finds what is known.
     let mut rest = known.iter().peekable();
     let known: Vec<_> = sources
@@ -151,20 +180,27 @@ fn digests(root: &Path, sources: &[Source], known: &[Known<'_>]) -> Result<(Vec<
             known.map(|known| known.digest)
         })
         .collect();
-    let hashed = sources.iter().zip(&known).filter(|(source, known)| source.stat.is_some() && known.is_none()).count();
+    let unknown = sources.iter().zip(&known).filter(|(_, known)| known.is_none()).filter_map(|(source, _)| source.stat);
+    let (hashed, total) = unknown.fold((0, 0), |(count, bytes), stat| (count + 1, bytes + stat.size));
+    let (done, failed) = (AtomicU64::new(0), AtomicBool::new(false));
+    let watch = |bytes: u64| watch(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
     let digests = sources.par_iter().zip(known).map(|(source, known)| match (known, source.stat) {
-        (Some(digest), _) => Ok(digest),
-        (None, None) => Ok(Digest::of(b"")),
+        (Some(digest), _) => Some(Ok(digest)),
+        (None, None) => Some(Ok(Digest::of(b""))),
+        (None, Some(_)) if failed.load(Ordering::Relaxed) => None,
         (None, Some(stat)) => {
-            hash(&if source.path.is_empty() { root.to_owned() } else { root.join(&source.path) }, stat)
+            let path = if source.path.is_empty() { root.to_owned() } else { root.join(&source.path) };
+            let digest = hash(&path, stat, &watch);
+            failed.fetch_or(digest.is_err(), Ordering::Relaxed);
+            Some(digest)
         }
     });
-    Ok((digests.collect::<Result<_>>()?, hashed as u64))
+    (digests.collect(), hashed)
 }
 
-fn hash(path: &Path, stat: Stat) -> Result<Digest> {
+fn hash(path: &Path, stat: Stat, watch: Watch<'_>) -> Result<Digest> {
     let file = File::open(path).map_err(CacheError::io("open", path))?;
-    let digest = Digest::of_open_file(&file, path)?;
+    let digest = Digest::of_watched_file(&file, path, watch)?;
     match Stat::of(&file.metadata().map_err(CacheError::io("read", path))?).size == stat.size {
         true => Ok(digest),
         false => Err(CacheError::Changed { path: path.to_owned() }),
@@ -273,7 +309,7 @@ mod tests {
 
     /// As if the files had lain there for a while.
     fn later(index: &Index, path: &Path) -> SourceDigest {
-        index.digest_path_at(path, clock::now() + 2 * TICK).unwrap()
+        index.digest_path_at(path, clock::now() + 2 * TICK, &|_, _| Ok(())).unwrap()
     }
 
     #[test]
@@ -287,6 +323,22 @@ mod tests {
         fs::write(input.join("cats/1.png"), "a dog").unwrap();
         assert_eq!(known.digest(Path::new("cats/1.png")), None);
         assert_eq!(known.digest(Path::new("cats/2.png")), Some(Digest::of(b"a cat")));
+    }
+
+    #[test]
+    fn what_was_hashed_before_an_end_is_known() {
+        let (_folder, index, input) = index_and_input();
+        let told = AtomicU64::new(0);
+        let stop = |done: u64, total: u64| {
+            assert_eq!(total, 15);
+            told.store(done, Ordering::Relaxed);
+            if done > 5 { Err(io::Error::other("enough")) } else { Ok(()) }
+        };
+        let one_by_one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let stopped = one_by_one.install(|| index.digest_path_at(&input, clock::now() + 2 * TICK, &stop));
+        assert!(matches!(stopped, Err(CacheError::Io { .. })), "{stopped:?}");
+        assert_eq!(told.into_inner(), 10);
+        assert_eq!(later(&index, &input).hashed, 3);
     }
 
     #[test]
@@ -334,8 +386,8 @@ mod tests {
     fn a_young_file_is_read_again() {
         let (_folder, index, input) = index_and_input();
         let changed = clock::changed(&fs::metadata(input.join("list")).unwrap());
-        let first = index.digest_path_at(&input, changed).unwrap();
-        assert_eq!(index.digest_path_at(&input, changed).unwrap(), SourceDigest { hashed: 4, ..first });
+        let first = index.digest_path_at(&input, changed, &|_, _| Ok(())).unwrap();
+        assert_eq!(index.digest_path_at(&input, changed, &|_, _| Ok(())).unwrap(), SourceDigest { hashed: 4, ..first });
     }
 
     #[test]

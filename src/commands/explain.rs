@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::Failure;
-use super::manifest_args::{ManifestArgs, ingredients};
+use super::manifest_args::{ManifestArgs, ingredients_to_show};
 use super::plan::everything;
 use crate::execute::forecast::{Forecast, forecast};
 use crate::fingerprint::Fingerprint;
@@ -32,19 +32,19 @@ impl ExplainArgs {
         let selected = Selection::new(node).nodes(&plan).map_err(Failure::Call)?;
         let store = chosen.store()?;
         let options = everything(&plan, self.manifest.device.resolve());
-        let ingredients = ingredients(&plan, &store.index(), options.device)?;
+        let ingredients = ingredients_to_show(&plan, &store.index(), options.device)?;
         let previous = chosen.previous(&plan, &store, None);
         let forecasts = forecast(&plan, &store, &ingredients, &options, &previous)?;
         for index in selected {
-            explain(&plan, index, &forecasts[index], previous(&plan.nodes[index].name));
+            explain(&plan, index, &forecasts, previous(&plan.nodes[index].name));
         }
         Ok(())
     }
 }
 
-fn explain(plan: &Plan, index: usize, forecast: &Forecast, previous: Option<Fingerprint>) {
+fn explain(plan: &Plan, index: usize, forecasts: &[Forecast], previous: Option<Fingerprint>) {
     let name = &plan.nodes[index].name;
-    let fingerprint = match forecast {
+    let fingerprint = match &forecasts[index] {
         Forecast::Hit { fingerprint } => {
             println!("{name}: hit");
             fingerprint
@@ -54,7 +54,12 @@ fn explain(plan: &Plan, index: usize, forecast: &Forecast, previous: Option<Fing
             fingerprint
         }
         Forecast::Unknown { until } => {
-            return println!("{name}: its inputs are unknown until {} runs", plan.nodes[*until].name);
+            let why = match &forecasts[*until] {
+                Forecast::Stale { reason, .. } => format!(", which is stale: {reason}"),
+                Forecast::Wrong { message } => format!(", which cannot: {message}"),
+                _ => String::new(),
+            };
+            return println!("{name}: its inputs are unknown until {} runs{why}", plan.nodes[*until].name);
         }
         Forecast::Wrong { message } => return println!("{name}: cannot run: {message}"),
         Forecast::NotWanted => return println!("{name}: nothing asks for it"),

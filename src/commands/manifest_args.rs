@@ -1,7 +1,11 @@
 //! What every command that reads a manifest takes: which one, with which overrides, on which device.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _};
@@ -15,7 +19,9 @@ use crate::execute::task::{Ingredients, SourceFile};
 use crate::fingerprint::Fingerprint;
 use crate::manifest::{Manifest, Override, Reading, suggest};
 use crate::plan::Plan;
+use crate::report::event::{Event, Sink};
 use crate::report::run_folder::RunFolder;
+use crate::report::sinks;
 
 /// Which manifest, and how it is changed.
 #[derive(Args, Clone, Debug, Default)]
@@ -150,11 +156,19 @@ impl Earlier {
     }
 }
 
-/// What enters the keys of all nodes: the device's arithmetic and the digests of the files that stages read from outside.
+/// What enters the keys of all nodes: the device's arithmetic and the digests of the files that stages read from outside. If
+/// these take long to read, `sink` is told.
 ///
 /// # Errors
-/// A file cannot be read.
-pub fn ingredients(plan: &Plan, index: &Index, device: DeviceChoice) -> Result<Ingredients, Failure> {
+/// A file cannot be read, or the reading was `cancelled`.
+pub fn ingredients(
+    plan: &Plan,
+    index: &Index,
+    device: DeviceChoice,
+    sink: &mut dyn Sink,
+    cancelled: &AtomicBool,
+) -> Result<Ingredients, Failure> {
+    let sink = Mutex::new((sink, Instant::now()));
     // Thousands of stages may run the same program: it is looked for and hashed once.
     let mut known: HashMap<(bool, PathBuf), (PathBuf, dnc_cache::Digest)> = HashMap::new();
     let mut sources = Vec::with_capacity(plan.manifest.stages.len());
@@ -167,9 +181,15 @@ pub fn ingredients(plan: &Plan, index: &Index, device: DeviceChoice) -> Result<I
                 Some(found) => found.clone(),
                 None => {
                     let path = absolute(&source, &plan.manifest.folder);
-                    let found = index
-                        .digest_path(&path)
-                        .with_context(|| format!("Cannot hash the `{}` of the stage `{}`", source.param, stage.name))?;
+                    let found = index.digest_path_watched(&path, &|done, total| {
+                        tell_source(&sink, &stage.name, &source.param, done, total);
+                        if cancelled.load(Ordering::Relaxed) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+                    });
+                    if found.is_err() && cancelled.load(Ordering::Relaxed) {
+                        return Err(Failure::Interrupted);
+                    }
+                    let context = || format!("Cannot hash the `{}` of the stage `{}`", source.param, stage.name);
+                    let found = found.with_context(context)?;
                     known.entry(key).or_insert((path, found.digest)).clone()
                 }
             };
@@ -178,6 +198,27 @@ pub fn ingredients(plan: &Plan, index: &Index, device: DeviceChoice) -> Result<I
         sources.push(files);
     }
     Ok(Ingredients { arithmetic: device.arithmetic(), sources })
+}
+
+/// As [`ingredients`], for commands that run nothing, so that a signal may end them at once.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn ingredients_to_show(plan: &Plan, index: &Index, device: DeviceChoice) -> Result<Ingredients, Failure> {
+    ingredients(plan, index, device, sinks::choose(None, false).as_mut(), &AtomicBool::new(false))
+}
+
+/// How often it is told how far the reading of sources is; what takes less is not told at all.
+const SOURCES_TOLD_EVERY: Duration = Duration::from_millis(500);
+
+fn tell_source(sink: &Mutex<(&mut dyn Sink, Instant)>, stage: &str, param: &str, done: u64, total: u64) {
+    // Whoever comes while another tells has nothing to add.
+    let Ok(mut sink) = sink.try_lock() else { return };
+    let (sink, told) = &mut *sink;
+    if told.elapsed() > SOURCES_TOLD_EVERY {
+        *told = Instant::now();
+        sink.tell(&Event::SourceProgress { stage: stage.to_owned(), param: param.to_owned(), done, total });
+    }
 }
 
 fn absolute(source: &Source, folder: &Path) -> PathBuf {

@@ -4,7 +4,7 @@ use clap::Args;
 use dnc_stages::device::DeviceChoice;
 
 use super::Failure;
-use super::manifest_args::{Chosen, ManifestArgs, ingredients};
+use super::manifest_args::{Chosen, ManifestArgs, ingredients_to_show};
 use crate::execute::budget::Limits;
 use crate::execute::driver::Options;
 use crate::execute::forecast::{Forecast, forecast};
@@ -42,7 +42,7 @@ pub(super) fn everything(plan: &Plan, device: DeviceChoice) -> Options {
 /// Prints what a run with these options would do.
 pub(super) fn show(chosen: &Chosen, plan: &Plan, options: &Options) -> Result<(), Failure> {
     let store = chosen.store()?;
-    let ingredients = ingredients(plan, &store.index(), options.device)?;
+    let ingredients = ingredients_to_show(plan, &store.index(), options.device)?;
     let previous = chosen.previous(plan, &store, None);
     let forecasts = forecast(plan, &store, &ingredients, options, &previous)?;
     let width = plan.nodes.iter().map(|node| node.name.len()).max().unwrap_or(0);

@@ -104,12 +104,13 @@ impl RunArgs {
             return plan::show(chosen, &plan, &options);
         }
         let store = chosen.store()?;
-        let ingredients = ingredients(&plan, &store.index(), options.device)?;
+        let mut sink = sinks::choose(self.progress, self.quiet);
+        let ingredients = ingredients(&plan, &store.index(), options.device, sink.as_mut(), cancelled)?;
         let folder = RunFolder::create(&chosen.place.runs, &plan.manifest.name)
             .with_context(|| format!("Cannot make a run folder in `{}`", chosen.place.runs.display()))?;
         let wanted = plan.above(&options.targets);
         let nodes = wanted.iter().filter(|&&wanted| wanted).count();
-        let reporter = Reporter::new(sinks::choose(self.progress, self.quiet), folder.path.join("logs"), nodes);
+        let reporter = Reporter::new(sink, folder.path.join("logs"), nodes);
         reporter.tell(&Event::RunStarted { run: folder.id(), nodes });
 
         let json = |results: &[NodeResult], unfinished| -> anyhow::Result<RunJson> {

@@ -14,7 +14,7 @@ use dnc_stages::{Kind, views};
 use image::{ImageFormat, RgbImage};
 
 use super::Failure;
-use super::manifest_args::{ManifestArgs, ingredients};
+use super::manifest_args::{ManifestArgs, ingredients_to_show};
 use super::plan::everything;
 use crate::execute::forecast::{Forecast, forecast};
 use crate::execute::local::verified_files;
@@ -84,7 +84,7 @@ impl ShowArgs {
         let selected = Selection::new(node).nodes(plan).map_err(Failure::Call)?;
         let index = selected[0];
         let options = everything(plan, self.manifest.device.resolve());
-        let ingredients = ingredients(plan, &store.index(), options.device)?;
+        let ingredients = ingredients_to_show(plan, &store.index(), options.device)?;
         let forecasts = forecast(plan, store, &ingredients, &options, &|_| None)?;
         let output_of = |index: usize, kind: Kind| -> Result<Option<InputArtifact>, Failure> {
             let name = &plan.nodes[index].name;

@@ -4,6 +4,7 @@ use dnc_cache::{CacheError, Store};
 
 use super::NodeResult;
 use super::driver::Options;
+use super::local::all_present;
 use super::reason::Reason;
 use super::task::{Ingredients, Task};
 use crate::fingerprint::Fingerprint;
@@ -79,5 +80,30 @@ pub fn forecast(
             },
         });
     }
+    find_lost(plan, store, options, &results, &mut forecasts)?;
     Ok(forecasts)
+}
+
+/// Makes stale what has a record, but whose bytes are gone though they were asked for or something that runs reads them.
+fn find_lost(
+    plan: &Plan,
+    store: &Store,
+    options: &Options,
+    results: &[NodeResult],
+    forecasts: &mut [Forecast],
+) -> Result<(), CacheError> {
+    let mut read = vec![false; plan.nodes.len()];
+    options.targets.iter().for_each(|&target| read[target] = true);
+    for (index, node) in plan.nodes.iter().enumerate().rev() {
+        if let Forecast::Hit { fingerprint } = &forecasts[index]
+            && read[index]
+            && !all_present(store, &results[index].outputs)?
+        {
+            forecasts[index] = Forecast::Stale { fingerprint: fingerprint.clone(), reason: Reason::Lost };
+        }
+        if matches!(forecasts[index], Forecast::Stale { .. }) {
+            node.upstream().into_iter().for_each(|above| read[above] = true);
+        }
+    }
+    Ok(())
 }

@@ -212,7 +212,8 @@ fn finish(
     Ok(Attempt::Ran { outputs, differs })
 }
 
-fn all_present(store: &Store, outputs: &Outputs) -> Result<bool, CacheError> {
+/// Whether the bytes of all outputs are there, as far as a look from outside tells.
+pub(super) fn all_present(store: &Store, outputs: &Outputs) -> Result<bool, CacheError> {
     for artifact in outputs.values() {
         if !store.present(artifact)? {
             return Ok(false);

@@ -10,6 +10,17 @@ use crate::execute::Outcome;
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
+    /// Files outside the store are hashed before the run begins, and it takes a while.
+    SourceProgress {
+        /// The stage that reads them.
+        stage: String,
+        /// Its parameter that names them.
+        param: String,
+        /// Bytes that were read.
+        done: u64,
+        /// Bytes that are to be read.
+        total: u64,
+    },
     /// The run begins.
     RunStarted {
         /// `<name>/<n>`.

@@ -45,7 +45,7 @@ pub struct Command {
     /// Scripts and other files that it reads, relative to the manifest.
     #[serde(default)]
     pub files: Vec<PathBuf>,
-    /// Environment variables, besides PATH, HOME, LANG and TMPDIR, which it always has.
+    /// Environment variables, besides PATH, HOME and TMPDIR, which it always has, and LANG, which is `C.UTF-8`.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// Seconds after which it is stopped and has failed.
@@ -64,7 +64,10 @@ pub enum Words {
 }
 
 /// Variables that a program cannot do without and that say nothing about what it computes.
-const INHERITED: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
+const INHERITED: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
+
+/// The language decides how programs sort, so it is the same everywhere, unless the manifest's `env` says otherwise.
+const LANGUAGE: (&str, &str) = ("LANG", "C.UTF-8");
 
 /// How often a silent program is looked at: whether it ended, took too long, or shall be stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -74,7 +77,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_micros(50);
 
 impl Stage for Command {
     const NAME: &'static str = "command";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const SUMMARY: &'static str = "Runs any program on Arrow, Parquet or other files";
 
     fn ports(&self) -> Ports {
@@ -135,7 +138,7 @@ impl Stage for Command {
         let mut command = std::process::Command::new(context.source(self.program())?);
         command.args(&words[1..]).current_dir(context.folder()?);
         command.env_clear().stdin(Stdio::null()).process_group(0);
-        command.envs(INHERITED.iter().filter_map(|name| Some((*name, env::var_os(name)?))));
+        command.envs(INHERITED.iter().filter_map(|name| Some((*name, env::var_os(name)?)))).envs([LANGUAGE]);
         if let DeviceChoice::Cuda(ordinal) = context.device_choice() {
             command.env("CUDA_VISIBLE_DEVICES", ordinal.to_string());
         }

@@ -128,6 +128,26 @@ fn a_dropped_intermediate_is_not_missed() {
 }
 
 #[test]
+fn a_plan_foretells_what_is_made_again() {
+    let project = chain();
+    for output in ["middle.count", "end.told"] {
+        fs::remove_file(blob_of(&project, output)).expect("it is there");
+    }
+    let plan = project.run(&["plan", "chain.toml"]).stdout;
+    insta::assert_snapshot!(plan, @r"
+    left    hit
+    middle  stale: its bytes are gone from the store or damaged
+    end     stale: its bytes are gone from the store or damaged
+    branch  hit
+    ");
+    project.run(&["chain.toml"]);
+    assert_eq!(project.nodes("chain", "ran"), ["middle", "end"]);
+    project.write("input.txt", "uno\n");
+    let told = project.run(&["explain", "chain.toml", "end"]).stdout;
+    assert_eq!(told, "end: its inputs are unknown until left runs, which is stale: files.0: the files changed\n");
+}
+
+#[test]
 fn the_final_output_was_tampered_with() {
     let tamper = |project: &Project| overwrite(&blob_of(project, "end.told"), |bytes| bytes[0] ^= 1);
     check("one bit of the result", tamper, &["end"]);

@@ -11,6 +11,9 @@ use crate::report::event::{Event, Sink};
 
 const REDRAW: Duration = Duration::from_millis(200);
 
+/// The line of the whole run.
+const NODES: &str = "{msg} {bar:30} {pos}/{len} nodes {elapsed}";
+
 /// Draws bars on a terminal.
 pub struct Bar {
     screen: MultiProgress,
@@ -23,7 +26,7 @@ impl Bar {
     pub fn new() -> Self {
         let screen = MultiProgress::new();
         let whole = screen.add(ProgressBar::no_length());
-        whole.set_style(style("{msg} {bar:30} {pos}/{len} nodes {elapsed}"));
+        whole.set_style(style(NODES));
         Self { screen, whole, nodes: HashMap::new() }
     }
 
@@ -42,9 +45,17 @@ impl Default for Bar {
 impl Sink for Bar {
     fn tell(&mut self, event: &Event) {
         match event {
+            Event::SourceProgress { stage, param, done, total } => {
+                self.whole.set_length(*total);
+                self.whole.set_position(*done);
+                self.whole.set_message(format!("`{param}` of `{stage}`"));
+                self.whole.set_style(style("{msg} {bar:30} {bytes} of {total_bytes} hashed {eta}"));
+            }
             Event::RunStarted { run, nodes } => {
-                self.whole.set_message(run.clone());
+                self.whole.set_position(0);
                 self.whole.set_length(*nodes as u64);
+                self.whole.set_message(run.clone());
+                self.whole.set_style(style(NODES));
             }
             Event::NodeStarted { node, why } => {
                 let bar = self.screen.insert_before(&self.whole, ProgressBar::no_length());

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use indicatif::HumanBytes;
+
 use crate::execute::Outcome;
 use crate::report::event::{Event, Outcomes, Sink};
 
@@ -12,6 +14,17 @@ pub struct Plain {
     tenths: HashMap<String, u64>,
 }
 
+impl Plain {
+    /// Whether another tenth is done, and not yet all.
+    fn is_next_tenth(&mut self, of: &str, done: u64, total: u64) -> bool {
+        let tenth = (done * 10).checked_div(total).unwrap_or(0);
+        let told = self.tenths.entry(of.to_owned()).or_default();
+        let is_next = tenth > *told && done < total;
+        *told = tenth.max(*told);
+        is_next
+    }
+}
+
 impl Sink for Plain {
     fn tell(&mut self, event: &Event) {
         match event {
@@ -19,11 +32,14 @@ impl Sink for Plain {
             Event::NodeStarted { node, why } => eprintln!("{node}: runs, {why}"),
             Event::NodeWaits { node, holder } => eprintln!("{node}: waits for {holder}"),
             Event::NodeProgress { node, done, total, unit } => {
-                let tenth = (done * 10).checked_div(*total).unwrap_or(0);
-                let told = self.tenths.entry(node.clone()).or_default();
-                if tenth > *told && done < total {
-                    *told = tenth;
+                if self.is_next_tenth(node, *done, *total) {
                     eprintln!("{node}: {done} of {total} {unit}");
+                }
+            }
+            Event::SourceProgress { stage, param, done, total } => {
+                if self.is_next_tenth(&format!("`{param}` of `{stage}`"), *done, *total) {
+                    let (done, total) = (HumanBytes(*done), HumanBytes(*total));
+                    eprintln!("`{param}` of `{stage}`: {done} of {total} hashed");
                 }
             }
             Event::NodeFinished { outcome: Outcome::Hit | Outcome::Cancelled, .. } => {}
