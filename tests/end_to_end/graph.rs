@@ -137,7 +137,7 @@ fn the_last_lines_of_a_program_that_failed_are_told() {
     project.write("small.toml", SMALL.replace("echo one", "seq 20; exit 3; echo one"));
     let told = project.call(&["small.toml"]).stderr;
     assert!(told.contains("`sh` ended with exit code 3; it said last:\n    11\n    12\n"), "{told}");
-    assert_eq!(project.read("runs/small/1/logs/left.log").lines().nth(0), Some("1"));
+    assert_eq!(project.read("runs/small/1/logs/left.log").lines().next(), Some("1"));
 }
 
 #[test]
