@@ -9,6 +9,7 @@
 
 mod check;
 mod cycle;
+pub mod describe;
 pub mod diagnostic;
 pub mod overrides;
 

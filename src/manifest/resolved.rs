@@ -110,7 +110,7 @@ impl Manifest {
     }
 }
 
-fn push_value(toml: &mut String, value: &Value) {
+pub(super) fn push_value(toml: &mut String, value: &Value) {
     match value {
         // A value that is not there is not written; in a list none can be missing.
         Value::Null => {}
@@ -126,6 +126,7 @@ fn push_value(toml: &mut String, value: &Value) {
             push_joined(toml, items, push_value);
             *toml += "]";
         }
+        Value::Object(map) if map.is_empty() => *toml += "{}",
         Value::Object(map) => {
             *toml += "{ ";
             push_joined(toml, map.iter().filter(|(_, value)| !value.is_null()), |toml, (name, value)| {

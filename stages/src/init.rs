@@ -32,6 +32,7 @@ const BATCH: usize = 64;
 #[serde(deny_unknown_fields)]
 pub struct Init {
     /// The network that turns images into features.
+    #[schemars(extend("enum" = BACKBONES.map(|(name, _)| name)))]
     pub backbone: String,
     /// Number of coordinates of an embedding.
     pub dimension: usize,
