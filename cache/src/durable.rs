@@ -13,7 +13,7 @@ const FEW: usize = 5;
 
 /// Returns when the bytes of these files, or the names in these folders, all of them below `root`, are on stable storage.
 pub(crate) fn sync(root: &Path, paths: &[&Path]) -> Result<()> {
-    if paths.len() > FEW && sync_file_system(root).map_err(CacheError::io("make durable", root))? {
+    if sync_many(root, paths.len())? {
         return Ok(());
     }
     for path in paths {
@@ -24,7 +24,7 @@ pub(crate) fn sync(root: &Path, paths: &[&Path]) -> Result<()> {
 
 /// As [`sync`], with the names of these files and of all folders on the way to them.
 pub(crate) fn sync_with_names(root: &Path, files: &[&Path]) -> Result<()> {
-    if files.len() > FEW && sync_file_system(root).map_err(CacheError::io("make durable", root))? {
+    if sync_many(root, files.len())? {
         return Ok(());
     }
     let folders = folders_of(root, files);
@@ -34,6 +34,11 @@ pub(crate) fn sync_with_names(root: &Path, files: &[&Path]) -> Result<()> {
 /// The folders between `root` and these files, each once: a file's name is durable only when they are.
 pub(crate) fn folders_of<'a>(root: &Path, files: &[&'a Path]) -> BTreeSet<&'a Path> {
     files.iter().flat_map(|file| file.ancestors().skip(1).take_while(|folder| folder.starts_with(root))).collect()
+}
+
+/// Syncs the file system as a whole if there are `many` paths; whether it has.
+fn sync_many(root: &Path, many: usize) -> Result<bool> {
+    Ok(many > FEW && sync_file_system(root).map_err(CacheError::io("make durable", root))?)
 }
 
 /// `false` where the system has no such call.

@@ -33,6 +33,9 @@ const TICK: Duration = Duration::from_secs(2);
 /// The first bytes of a list; another version of the form counts as absent.
 const FORM: &[u8] = b"dnc-index 1\n";
 
+/// Who is told the bytes that were read and how many there are to read, from several threads at once.
+type WatchAll<'a> = &'a (dyn Fn(u64, u64) -> io::Result<()> + Sync);
+
 /// Digests of input files and folders outside the store.
 #[derive(Clone, Debug)]
 pub struct Index {
@@ -82,12 +85,7 @@ impl Index {
     }
 
     /// `now` is a time before which the caller knows that the files had their present bytes.
-    fn digest_path_at(
-        &self,
-        path: &Path,
-        now: SystemTime,
-        watch: &(dyn Fn(u64, u64) -> io::Result<()> + Sync),
-    ) -> Result<SourceDigest> {
+    fn digest_path_at(&self, path: &Path, now: SystemTime, watch: WatchAll<'_>) -> Result<SourceDigest> {
         let root = fs::canonicalize(path).map_err(CacheError::io("find", path))?;
         let name = list_name(&root);
         let list = self.disk.get(&name)?.unwrap_or_default();
@@ -168,7 +166,7 @@ fn digests(
     root: &Path,
     sources: &[Source],
     known: &[Known<'_>],
-    watch: &(dyn Fn(u64, u64) -> io::Result<()> + Sync),
+    watch: WatchAll<'_>,
 ) -> (Vec<Option<Result<Digest>>>, u64) {
     // Both lists are sorted by path, so one walk along both finds what is known.
     let mut rest = known.iter().peekable();

@@ -37,9 +37,9 @@ impl Sink for Plain {
                 }
             }
             Event::SourceProgress { stage, param, done, total } => {
-                if self.is_next_tenth(&format!("`{param}` of `{stage}`"), *done, *total) {
-                    let (done, total) = (HumanBytes(*done), HumanBytes(*total));
-                    eprintln!("`{param}` of `{stage}`: {done} of {total} hashed");
+                let source = format!("`{param}` of `{stage}`");
+                if self.is_next_tenth(&source, *done, *total) {
+                    eprintln!("{source}: {} of {} hashed", HumanBytes(*done), HumanBytes(*total));
                 }
             }
             Event::NodeFinished { outcome: Outcome::Hit | Outcome::Cancelled, .. } => {}
