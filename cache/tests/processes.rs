@@ -9,7 +9,7 @@ mod common;
 use std::collections::HashSet;
 use std::error::Error as _;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -231,7 +231,13 @@ fn a_read_only_store_is_a_clear_error() {
     if fs::metadata("/proc/self").unwrap().uid() == 0 {
         command.uid(NOBODY).gid(NOBODY);
     }
-    let mut child = command.spawn().unwrap();
+    let mut child = loop {
+        match command.spawn() {
+            // A process that another test has just started still has the copy open for writing, until it runs its program.
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            other => break other.unwrap(),
+        }
+    };
     let words: Vec<_> = words(&mut child).collect();
     assert!(child.wait().unwrap().success());
     assert_eq!(words, ["The store `ROOT` is read-only; name a folder that can be written to"]);

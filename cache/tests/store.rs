@@ -67,10 +67,10 @@ mod opening {
     #[test]
     fn a_newer_store_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("format"), "dnc-store 3\n").unwrap();
+        fs::write(folder.path().join("format"), "dnc-store 4\n").unwrap();
         assert_eq!(
             message(folder.path()),
-            "The store `ROOT` has format `dnc-store 3`, but this version reads `dnc-store 2`"
+            "The store `ROOT` has format `dnc-store 4`, but this version reads `dnc-store 3`"
         );
         assert_eq!(names_below(folder.path()), ["format"]);
     }
@@ -89,8 +89,7 @@ mod opening {
         for record in &records {
             let own = |pair: &&[&str]| pair[0].contains(&format!(r#""key":"{}""#, record.key));
             let pair = lines.chunks(2).find(own).expect("it was flushed");
-            let path = root.join(ObjectName::record(&record.key).as_str());
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let path = with_two_digits(&root.join(ObjectName::record(&record.key).as_str()));
             fs::write(path, pair.concat()).unwrap();
         }
         fs::remove_file(root.join("format")).unwrap();
@@ -100,7 +99,42 @@ mod opening {
             assert_eq!(store.record(&record.key).unwrap(), Some(record));
         }
         assert!(store.verify(&|_, _| ()).unwrap().is_clean());
-        assert_eq!(fs::read_to_string(root.join("format")).unwrap(), "dnc-store 2\n");
+        assert_eq!(fs::read_to_string(root.join("format")).unwrap(), "dnc-store 3\n");
+    }
+
+    #[test]
+    fn a_store_with_folders_for_two_digits_gets_sixteen() {
+        let (_folder, store) = new_store();
+        let record = compute(&store, "a", &[("x", b"1"), ("y", b"2")]).unwrap();
+        store.flush().unwrap();
+        store.drop_blobs([&Digest::of(b"2")]).unwrap();
+        let root = store.root().to_owned();
+        let before = names_below(&root);
+        let in_place = |names: &[String]| -> Vec<String> {
+            let objects = names.iter().filter(|name| name.starts_with("blobs/") || name.starts_with("dropped/"));
+            objects.filter(|name| name.split('/').count() > 2).cloned().collect()
+        };
+        let dropped = before.iter().rfind(|name| name.starts_with("dropped/")).unwrap();
+        for path in [blob_path(&store, b"1"), root.join(dropped)] {
+            fs::rename(&path, with_two_digits(&path)).unwrap();
+            fs::remove_dir(path.parent().unwrap()).unwrap();
+        }
+        drop(store);
+        fs::remove_file(root.join("format")).unwrap();
+        fs::write(root.join("format"), "dnc-store 2\n").unwrap();
+        let store = Store::open(&root).unwrap();
+        assert_eq!(in_place(&names_below(&root)), in_place(&before));
+        assert_eq!(store.record(&record.key).unwrap(), Some(record));
+        assert!(store.verify(&|_, _| ()).unwrap().is_clean());
+        assert_eq!(fs::read_to_string(root.join("format")).unwrap(), "dnc-store 3\n");
+    }
+
+    /// Where a format before has an object, in a folder that is made.
+    fn with_two_digits(path: &Path) -> PathBuf {
+        let name = path.file_name().unwrap();
+        let folder = path.ancestors().nth(2).unwrap().join(&name.to_str().unwrap()[..2]);
+        fs::create_dir_all(&folder).unwrap();
+        folder.join(name)
     }
 
     #[test]
@@ -112,12 +146,12 @@ mod opening {
         fs::write(&format, "dnc-store 1\n").unwrap();
         assert_eq!(
             message(&root),
-            "The store `ROOT` has format `dnc-store 1`, but this version reads `dnc-store 2`",
+            "The store `ROOT` has format `dnc-store 1`, but this version reads `dnc-store 3`",
             "not while a process has it open that may know no pack"
         );
         drop(store);
         Store::open(&root).unwrap();
-        assert_eq!(fs::read_to_string(format).unwrap(), "dnc-store 2\n");
+        assert_eq!(fs::read_to_string(format).unwrap(), "dnc-store 3\n");
     }
 
     #[test]

@@ -362,7 +362,7 @@ fn stores_that_cannot_be_used() {
     insta::assert_snapshot!(lines.map(|(name, told)| format!("{name}: {told}\n")).concat(), @r#"
     the store is a file: 1 The store `HERE/.dnc/store` is not a folder
     the store is something else: 1 The folder `HERE/.dnc/store` is not a store and is not empty
-    the store is of another version: 1 The store `HERE/.dnc/store` has format `dnc-store 99`, but this version reads `dnc-store 2`
+    the store is of another version: 1 The store `HERE/.dnc/store` has format `dnc-store 99`, but this version reads `dnc-store 3`
     runs is a file: 1 Cannot make a run folder in `HERE/runs`: Not a directory (os error 20)
     the runs of this name are a file: 1 Cannot make a run folder in `HERE/runs`: File exists (os error 17)
     "#);

@@ -54,7 +54,7 @@ fn blob_of(project: &Project, output: &str) -> PathBuf {
     let record = records.rfind(|record| record["key"] == *key).expect("it has a record");
     let name = output.split('.').nth(1).expect("node.output");
     let digest = record["outputs"][name]["files"][0]["digest"].as_str().expect("a digest").to_owned();
-    project.path().join(format!(".dnc/store/blobs/{}/{digest}", &digest[..2]))
+    project.path().join(format!(".dnc/store/blobs/{}/{digest}", &digest[..1]))
 }
 
 /// Changes something, runs again, and names what ran.

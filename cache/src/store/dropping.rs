@@ -1,7 +1,7 @@
 //! Dropping blobs that somebody may ask for again, while their records stay.
 //!
 //! A record whose blobs were dropped still tells the digests of its outputs, so that what was made of them stays a hit;
-//! only who needs the bytes themselves computes them anew. A mark, `dropped/ab/abcd…`, tells such a blob from a lost one.
+//! only who needs the bytes themselves computes them anew. A mark, `dropped/a/abcd…`, tells such a blob from a lost one.
 
 use super::Store;
 use crate::backend::{Backend, ObjectName};

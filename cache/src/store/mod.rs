@@ -3,8 +3,8 @@
 //! ```text
 //! <root>/format                 the version of all that follows
 //!        records/pack           what keys produced, two lines of JSON each (pack.rs)
-//!        blobs/ab/<digest>      bytes, read-only, sealed (seal.rs)
-//!        dropped/ab/<digest>    marks of blobs that were dropped on purpose (dropping.rs)
+//!        blobs/a/<digest>       bytes, read-only, sealed (seal.rs)
+//!        dropped/a/<digest>     marks of blobs that were dropped on purpose (dropping.rs)
 //!        quarantine/…           what was found damaged, under the name it had
 //!        tmp/<session>.…        what a living process has not finished
 //!        claims/<key>           locked while a process computes the key
@@ -60,7 +60,7 @@ use commit::Committer;
 use seal::Stamp;
 
 /// The line in the `format` file of every store that this version reads and writes.
-const FORMAT: &str = "dnc-store 2";
+const FORMAT: &str = "dnc-store 3";
 
 /// What may lie in a folder that is on its way to become a store.
 const OWN: [&str; 10] =
@@ -202,7 +202,7 @@ fn prepare(root: &Path) -> Result<()> {
     let format = root.join("format");
     match found(fs::read_to_string(&format)).map_err(CacheError::io("read", &format))? {
         Some(line) if line.trim_end() == FORMAT => return Ok(()),
-        Some(line) if line.trim_end() == upgrade::FROM => return upgrade::upgrade(root),
+        Some(line) if upgrade::FROM.contains(&line.trim_end()) => return upgrade::upgrade(root, line.trim_end()),
         Some(line) => {
             let found = line.lines().next().unwrap_or_default().to_owned();
             return Err(CacheError::Format { path: root.to_owned(), found, known: FORMAT });

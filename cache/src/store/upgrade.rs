@@ -1,11 +1,14 @@
-//! A store of the format before: a file for each record instead of the pack.
+//! A store of a format before: the first had a file for each record instead of the pack, the first two a folder for two
+//! digits of a digest instead of one.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::{FORMAT, write_format};
 use crate::backend::{Backend, Disk, ObjectName};
+use crate::digest::Key;
 use crate::durable;
 use crate::error::{CacheError, Result};
 use crate::lock::LockFile;
@@ -13,39 +16,70 @@ use crate::pack::Pack;
 use crate::record::Record;
 use crate::session::{self, Found};
 
-/// The line in the `format` file of a store that can be upgraded.
-pub(super) const FROM: &str = "dnc-store 1";
+/// The lines in the `format` files of stores that can be upgraded.
+pub(super) const FROM: [&str; 2] = ["dnc-store 1", "dnc-store 2"];
 
-/// Packs the records of the store in `root`, with the times of their last use.
+/// Makes the store in `root`, of the format `from`, one of this format. What is interrupted goes on at the next opening.
 ///
 /// # Errors
-/// A process that knows no pack has the store open, and would write records that nobody finds.
-pub(super) fn upgrade(root: &Path) -> Result<()> {
+/// A process has the store open that knows the old format only, and would neither find nor be found.
+pub(super) fn upgrade(root: &Path, from: &str) -> Result<()> {
     let claim = root.join("claims").join("upgrade");
     let claim = LockFile::try_acquire(&claim).map_err(CacheError::io("lock", &claim))?;
     let sessions = session::sessions(&root.join("tmp"))?;
     if claim.is_none() || sessions.iter().any(|session| matches!(session, Found::Alive { .. })) {
-        return Err(CacheError::Format { path: root.to_owned(), found: FROM.to_owned(), known: FORMAT });
+        return Err(CacheError::Format { path: root.to_owned(), found: from.to_owned(), known: FORMAT });
     }
     let disk = Disk::open(root)?;
+    let mut touched = BTreeSet::new();
+    move_blobs(&disk, &mut touched)?;
+    let packed = pack_records(&disk, &mut touched)?;
+    if !touched.is_empty() {
+        durable::sync(root, &Vec::from_iter(touched.iter().map(PathBuf::as_path)))?;
+    }
+    write_format(&disk)?;
+    for name in &packed {
+        disk.remove(name)?;
+    }
+    Ok(())
+}
+
+/// Moves blobs, and marks of dropped ones, to where they lie now.
+fn move_blobs(disk: &Disk, touched: &mut BTreeSet<PathBuf>) -> Result<()> {
+    for (folder, name_of) in [("blobs", ObjectName::blob as fn(&_) -> _), ("dropped", ObjectName::dropped)] {
+        for object in disk.list(&format!("{folder}/"))? {
+            let Ok(digest) = object.name.last().parse() else { continue };
+            let now = name_of(&digest);
+            if now != object.name {
+                let path = disk.adopt(&now, &disk.path(&object.name))?;
+                touched.extend(path.parent().map(Path::to_owned));
+            }
+        }
+        let folder = disk.root().join(folder);
+        for emptied in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            // A folder that still holds something stays.
+            let _ = fs::remove_dir(emptied.path());
+        }
+        touched.extend(folder.exists().then_some(folder));
+    }
+    Ok(())
+}
+
+/// Packs records that have files of their own, with the times of their last use; returns the files' names.
+fn pack_records(disk: &Disk, touched: &mut BTreeSet<PathBuf>) -> Result<Vec<ObjectName>> {
     let pack = Pack::new(disk.path(&ObjectName::pack()));
-    let objects = disk.list("records/")?;
-    for object in &objects {
-        let Some(key) = object.name.key() else { continue };
+    let mut packed = Vec::new();
+    for object in disk.list("records/")? {
+        let Ok(key) = object.name.last().parse::<Key>() else { continue };
         let path = disk.path(&object.name);
         let used = fs::metadata(&path).and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
         let bytes = disk.get(&object.name)?;
         // What is damaged counts as absent, here as elsewhere.
         if let Some(record) = bytes.and_then(|bytes| Record::decode(&key, &bytes)) {
             pack.add(&record.encode(), vec![key], used)?;
+            touched.extend([pack.path().to_owned(), disk.root().join("records")]);
         }
+        packed.push(object.name);
     }
-    if !pack.keys()?.is_empty() {
-        durable::sync(root, &[pack.path(), &root.join("records")])?;
-    }
-    write_format(&disk)?;
-    for object in objects.iter().filter(|object| object.name.key().is_some()) {
-        disk.remove(&object.name)?;
-    }
-    Ok(())
+    Ok(packed)
 }
