@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
     use crate::context::InputArtifact;
-    use crate::testing::{Workshop, artifact};
+    use crate::testing::{Workshop, artifact, digest};
 
     fn model(step: u64) -> Model {
         let tensor = |name: &str| NamedTensor {
@@ -162,5 +162,14 @@ mod tests {
         let [model, metrics] = tables(&shop, 0, &[row(0, Split::Validation, 0.5)]);
         let inputs = [("model", &model), ("metrics", &metrics), ("best", &model)];
         insta::assert_snapshot!(shop.run(&Choose::default(), &inputs).err().unwrap(), @"`best` and `best_metrics` belong together, and one of them is empty");
+    }
+
+    /// Law 3: whoever changes these bytes raises [`Choose::VERSION`] in the same commit, and then this digest.
+    #[test]
+    fn the_version_stands_for_these_bytes() {
+        let shop = Workshop::new();
+        let [model, metrics] = tables(&shop, 7, &[row(3, Split::Validation, 0.5), row(3, Split::Test, 0.25)]);
+        let outputs = shop.run(&Choose::default(), &[("model", &model), ("metrics", &metrics)]).unwrap();
+        assert_eq!((Choose::VERSION, digest(&outputs).as_str()), (1, "f730a6ee86b97772"));
     }
 }

@@ -263,7 +263,7 @@ mod tests {
     use super::*;
     use crate::context::InputArtifact;
     use crate::tables::embeddings::EmbeddingRows;
-    use crate::testing::{Outputs, Workshop, artifact, digest, on_threads};
+    use crate::testing::{Outputs, Workshop, artifact, check_known_bytes, digest, on_threads};
 
     const DIM: usize = 6;
 
@@ -363,5 +363,14 @@ mod tests {
         let error = workshop.run(&Cluster::default(), &[("embeddings", &embeddings)]).err().unwrap();
         let source = std::error::Error::source(&error).unwrap().to_string();
         assert!(source.starts_with("No learner can be trained on cluster "), "{source}");
+    }
+
+    /// Law 3: whoever changes these bytes raises [`Cluster::VERSION`] in the same commit, and then this digest.
+    #[test]
+    fn the_version_stands_for_these_bytes() {
+        let mut workshop = Workshop::new();
+        let two = opened(&divide(&mut workshop, &Cluster::default(), 0, 2, None));
+        let four = divide(&mut workshop, &Cluster::default(), 1, 4, Some((&two, 2)));
+        check_known_bytes((Cluster::VERSION, &four), (1, "d1b690acf3efa8e3"));
     }
 }

@@ -216,7 +216,7 @@ mod tests {
     use crate::context::InputArtifact;
     use crate::init::Init;
     use crate::tables::images::{ImageRow, ImagesWriter};
-    use crate::testing::{Workshop, artifact, digest, on_threads};
+    use crate::testing::{Workshop, artifact, check_known_bytes, digest, on_threads};
 
     /// Ten images of noise, of two sizes, and a model.
     fn inputs(workshop: &Workshop) -> (InputArtifact, InputArtifact) {
@@ -301,5 +301,14 @@ mod tests {
             Embed { merged: Merged::Masks, ..Embed::default() },
             "The model has no masks that its embedding could be weighted with",
         );
+    }
+
+    /// Law 3: whoever changes these bytes raises [`Embed::VERSION`] in the same commit, and then this digest.
+    #[test]
+    fn the_version_stands_for_these_bytes() {
+        let workshop = Workshop::new();
+        let (images, model) = inputs(&workshop);
+        let outputs = embed(&workshop, &Embed::default(), &images, &model);
+        check_known_bytes((Embed::VERSION, &outputs), (1, "98367c288b83c0e7"));
     }
 }

@@ -203,7 +203,7 @@ mod tests {
 
     use super::*;
     use crate::stage::StageKind;
-    use crate::testing::{Workshop, artifact, digest};
+    use crate::testing::{Workshop, artifact, check_known_bytes, digest};
 
     fn init(params: serde_json::Value) -> Init {
         serde_json::from_value(params).unwrap()
@@ -264,5 +264,13 @@ mod tests {
             json!({ "backbone": "small", "dimension": 8, "dropout": 1.0 }),
             "dropout: The share of features that is dropped is at least 0 and below 1",
         );
+    }
+
+    /// Law 3: whoever changes these bytes raises [`Init::VERSION`] in the same commit, and then this digest.
+    #[test]
+    fn the_version_stands_for_these_bytes() {
+        let workshop = Workshop::new();
+        let stage = init(json!({ "backbone": "small", "dimension": 8 }));
+        check_known_bytes((Init::VERSION, &workshop.run(&stage, &[]).unwrap()), (1, "1ea22c23ad46e905"));
     }
 }

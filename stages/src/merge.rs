@@ -95,7 +95,7 @@ mod tests {
 
     use super::*;
     use crate::context::InputArtifact;
-    use crate::testing::{Workshop, artifact};
+    use crate::testing::{Workshop, artifact, digest};
 
     fn tensor(name: &str, shape: &[usize], values: &[f32]) -> NamedTensor {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -166,5 +166,16 @@ mod tests {
         let error =
             workshop.run(&Merge::default(), &[("learners", &inputs[0]), ("learners", &inputs[1])]).err().unwrap();
         assert_eq!(error.to_string(), "The model of `model` is another network than its siblings'");
+    }
+
+    /// Law 3: whoever changes these bytes raises [`Merge::VERSION`] in the same commit, and then this digest.
+    #[test]
+    fn the_version_stands_for_these_bytes() {
+        let workshop = Workshop::new();
+        let inputs = [learner(1.0, 13), learner(5.0, 11), learner(0.5, 10)].map(|model| stored(&workshop, &model));
+        let [first, second, begin] = &inputs;
+        let ports = [("learners", first), ("learners", second), ("model", begin)];
+        let outputs = workshop.run(&Merge { outer_lr: Some(1.5) }, &ports).unwrap();
+        assert_eq!((Merge::VERSION, digest(&outputs).as_str()), (1, "1030f7df0d7a555c"));
     }
 }

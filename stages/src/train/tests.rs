@@ -13,7 +13,7 @@ use crate::init::Init;
 use crate::stage::StageKind;
 use crate::tables::assignments;
 use crate::tables::images::{ImageRow, ImagesWriter};
-use crate::testing::{Outputs, Workshop, artifact, digest, on_threads};
+use crate::testing::{Outputs, Workshop, artifact, check_known_bytes, digest, on_threads};
 
 const SIDE: u16 = 16;
 
@@ -314,4 +314,12 @@ fn inputs_that_do_not_fit_are_told() {
     let ports = [("images", &inputs.images), ("clusters", &inputs.clusters), ("model", &inputs.model)];
     let error = workshop.run(&stage, &ports).err().unwrap();
     assert_eq!(error.to_string(), "Image 6 is in cluster 1, but there are 1 learners");
+}
+
+/// Law 3: whoever changes these bytes raises [`Train::VERSION`] in the same commit, and then this digest.
+#[test]
+fn the_version_stands_for_these_bytes() {
+    let workshop = workshop(2, None);
+    let outputs = run(&workshop, &stage(json!({ "epochs": 2 })), &inputs(&workshop));
+    check_known_bytes((Train::VERSION, &outputs), (4, "709542e685156c23"));
 }
