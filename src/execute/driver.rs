@@ -15,6 +15,7 @@ use dnc_stages::device::DeviceChoice;
 use rayon::prelude::*;
 
 use super::budget::{Budget, Grant, Limits};
+use super::held::Held;
 use super::local::{self, Attempt, Incoming, Work};
 use super::reason::Reason;
 use super::retention::Retention;
@@ -126,6 +127,7 @@ fn pass(run: &Run<'_>, forced: &mut [bool]) -> Result<(Vec<NodeResult>, bool), C
             drop(sender.send(attempt(run, start, pool)));
         });
         let mut ready = Vec::new();
+        let mut held = Held::default();
         let mut started = 0;
         // Leaving this scope waits for the workers, who need not finish for a run that has failed.
         let stop = |error: CacheError| {
@@ -140,20 +142,24 @@ fn pass(run: &Run<'_>, forced: &mut [bool]) -> Result<(Vec<NodeResult>, bool), C
             }
             if run.cancelled.load(Ordering::Relaxed) || again {
                 ready.clear();
+                held.clear();
             }
+            ready.extend(held.take_due(Instant::now()));
             retention.apply(run.store, &results).or_else(stop)?;
             for start in choose_ready(run, &mut budget, &mut ready, &mut results, forced) {
                 workers.start(start, budget.running());
                 started += 1;
             }
             budget.spread();
-            if started == 0 {
+            let next = held.next_due();
+            if started == 0 && next.is_none() {
                 return Ok(());
             }
-            match receiver.recv_timeout(LOOK_FOR_STOP) {
+            let pause = next.map_or(LOOK_FOR_STOP, |next| next.saturating_duration_since(Instant::now()));
+            match receiver.recv_timeout(pause.min(LOOK_FOR_STOP)) {
                 Ok(answer) => {
                     started -= 1;
-                    again |= take_answer(run, &mut schedule, &mut results, &mut budget, forced, answer);
+                    again |= take_answer(run, &mut schedule, &mut results, &mut budget, &mut held, forced, answer);
                     (run.note)(&results);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -312,16 +318,12 @@ fn attempt(run: &Run<'_>, start: Start<'_>, pool: &mut NodePool) -> Answer {
     if run.cancelled.load(Ordering::Relaxed) {
         return Answer { node, grant, attempt: Attempt::Cancelled, took: Duration::ZERO, measured: BTreeMap::new() };
     }
-    run.reporter.tell(&Event::NodeStarted { node: name.clone(), why: reason.to_string() });
+    let begin = || run.reporter.tell(&Event::NodeStarted { node: name.clone(), why: reason.to_string() });
     let observer = run.reporter.observer(name);
     let begun = Instant::now();
     let around = local::Around { store: run.store, observer: &observer, cancelled: run.cancelled };
-    let mut waiting = |holder: Option<u32>| {
-        let holder = holder.map_or_else(|| "another process".to_owned(), |id| format!("process {id}"));
-        run.reporter.tell(&Event::NodeWaits { node: name.clone(), holder });
-    };
     // The driver waits for an answer, whatever happens here.
-    let attempt = panic::catch_unwind(AssertUnwindSafe(|| local::attempt(work, &around, pool, &mut waiting)));
+    let attempt = panic::catch_unwind(AssertUnwindSafe(|| local::attempt(work, &around, pool, &begin)));
     let attempt = attempt.unwrap_or_else(|payload| {
         let told = local::text_of(payload.as_ref());
         Attempt::Failed(format!("It panicked outside of its stage (a defect, please report it): {told}"))
@@ -376,6 +378,7 @@ fn take_answer(
     schedule: &mut Schedule,
     results: &mut [NodeResult],
     budget: &mut Budget,
+    held: &mut Held,
     forced: &mut [bool],
     answer: Answer,
 ) -> bool {
@@ -408,6 +411,13 @@ fn take_answer(
             result.error = Some(message);
             schedule.failed(node);
             end(run, node, result, Outcome::Failed);
+            false
+        }
+        Attempt::Held(holder) => {
+            if held.note(node, holder, Instant::now()) {
+                let holder = holder.map_or_else(|| "another process".to_owned(), |id| format!("process {id}"));
+                run.reporter.tell(&Event::NodeWaits { node: run.plan.nodes[node].name.clone(), holder });
+            }
             false
         }
         Attempt::InputLost => true,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock, Mutex, Once};
 
 use dnc_cache::{Artifact, Blob, CacheError, Claim, Digest, FileEntry, KnownFiles, Outputs, Record, Store, TaskFolder};
@@ -68,6 +68,8 @@ pub enum Attempt {
     },
     /// Another process finished it first.
     Found(BTreeMap<String, Artifact>),
+    /// Another process, of this number if that can be told, is at it.
+    Held(Option<u32>),
     /// An input's bytes are gone or rotten: whoever made it must run first.
     InputLost,
     /// It failed, and why.
@@ -86,14 +88,9 @@ pub struct Around<'run> {
     pub cancelled: &'run AtomicBool,
 }
 
-/// Tries the task once, in `pool`. `waiting` is told when another process holds it.
-pub fn attempt(
-    work: Work<'_>,
-    around: &Around<'_>,
-    pool: &mut NodePool,
-    waiting: &mut dyn FnMut(Option<u32>),
-) -> Attempt {
-    match try_attempt(work, around, pool, waiting) {
+/// Tries the task once, in `pool`. `begin` is called if nobody else is at it.
+pub fn attempt(work: Work<'_>, around: &Around<'_>, pool: &mut NodePool, begin: &dyn Fn()) -> Attempt {
+    match try_attempt(work, around, pool, begin) {
         Ok(attempt) => attempt,
         Err(Failure::Cache(CacheError::Cancelled { .. }) | Failure::Stage(StageError::Cancelled)) => Attempt::Cancelled,
         Err(Failure::Cache(error)) => Attempt::Failed(whole_message(&error)),
@@ -120,14 +117,13 @@ impl From<StageError> for Failure {
     }
 }
 
-fn try_attempt(
-    work: Work<'_>,
-    around: &Around<'_>,
-    pool: &mut NodePool,
-    waiting: &mut dyn FnMut(Option<u32>),
-) -> Result<Attempt, Failure> {
+fn try_attempt(work: Work<'_>, around: &Around<'_>, pool: &mut NodePool, begin: &dyn Fn()) -> Result<Attempt, Failure> {
     let &Around { store, observer, cancelled } = around;
-    let claim = store.claim(&work.task.key, &|| cancelled.load(Ordering::Relaxed), waiting)?;
+    let Some(claim) = store.try_claim(&work.task.key)? else {
+        return Ok(Attempt::Held(store.holder(&work.task.key)));
+    };
+    begin();
+    // Whoever held the claim before may have finished the task.
     let recorded = store.outputs(&work.task.key)?;
     if let Some(outputs) = &recorded
         && !work.forced

@@ -8,6 +8,7 @@
 pub mod budget;
 pub mod driver;
 pub mod forecast;
+mod held;
 pub mod local;
 pub mod reason;
 mod retention;

@@ -201,3 +201,26 @@ fn two_runs_at_once_do_each_node_once() {
         .sum();
     assert_eq!(ran, 3, "each node ran in one of the two");
 }
+
+#[test]
+fn what_another_run_computes_holds_nothing_else_up() {
+    let project = project();
+    let other = r#"
+[stage.other]
+kind = "command"
+in = { text = "before" }
+run = "echo > {out.text}/text"
+outputs = { text = "files" }
+"#;
+    project.write("more.toml", project.read("gate.toml") + other);
+    let first = start(&project, &["gate.toml"]);
+    begun(&project);
+    let mut second = start(&project, &["more.toml", "--jobs", "1"]);
+    let told = BufReader::new(second.stderr.take().expect("it is piped")).lines().map_while(Result::ok);
+    let mut told = told.skip_while(|line| !line.starts_with("gated: waits for"));
+    assert!(told.any(|line| line.contains("other: done")));
+    open_gate(&project);
+    assert_eq!(told.filter(|line| line.contains("gated: waits for")).count(), 0, "it is told once");
+    assert_eq!((end(first).code, end(second).code), (Some(0), Some(0)));
+    assert_eq!(count(&project), "before gated after");
+}

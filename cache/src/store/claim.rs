@@ -52,7 +52,7 @@ impl Store {
             if cancelled() {
                 return Err(CacheError::Cancelled { key: *key });
             }
-            let holder = LockFile::holder(&self.claim_path(key));
+            let holder = self.holder(key);
             if told != Some(holder) {
                 waiting(holder);
                 told = Some(holder);
@@ -67,6 +67,11 @@ impl Store {
         let path = self.claim_path(key);
         let claimed = self.inner.disk.session().claim(&path).map_err(CacheError::io("lock", &path))?;
         Ok(claimed.map(|claimed| Claim { key: *key, _claimed: claimed }))
+    }
+
+    /// The number of the process that holds the claim of `key`, if any does and it can be told.
+    pub fn holder(&self, key: &Key) -> Option<u32> {
+        LockFile::holder(&self.claim_path(key))
     }
 
     fn claim_path(&self, key: &Key) -> std::path::PathBuf {
