@@ -150,10 +150,10 @@ section() {
     table "$SEEDS" "$@"
   else
     section "One metric, learned masks, a node per learner" "0 1 2 3 4" single learned parallel parallel-outer
-    section "The triplet loss" "0 1 2 3 4" single-triplet triplet eight-triplet parallel-outer-triplet
+    section "The triplet loss, with the negatives that the manifest mines" "0 1 2 3 4" single-triplet triplet eight-triplet parallel-outer-triplet
     section "Seeds that nothing was chosen on" "5 6 7 8 9" single parallel-outer
     section "Subspaces and the number of learners" "0 1 2" single learned fixed slices two eight
-    section "The multi-similarity loss" "0 1 2" single-multi-similarity multi-similarity
+    section "The multi-similarity loss, with the negatives that the manifest mines" "0 1 2" single-multi-similarity multi-similarity
   fi
 } > "$OUTPUT.new"
 mv "$OUTPUT.new" "$OUTPUT"

@@ -2,8 +2,8 @@
 //! machine has.
 //!
 //! Read [`task`] (a node whose inputs are known), then [`driver`] (the loop), then [`local`] (one task on this machine),
-//! [`workers`] (the threads that run tasks), [`budget`] (who gets which threads, memory and GPU), [`reason`] (why a node
-//! runs) and `retention` (what is dropped).
+//! [`workers`] (the threads that run tasks), [`budget`] (who gets which threads, memory and GPU), `held` (what another
+//! process computes), [`reason`] (why a node runs) and `retention` (what is dropped).
 
 pub mod budget;
 pub mod driver;
