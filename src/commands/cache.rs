@@ -136,6 +136,12 @@ fn gc(store: &Store, place: &Place, args: &GcArgs) -> Result<(), Failure> {
 /// `run.json` has not begun.
 fn kept_keys(place: &Place, keep: usize) -> Result<HashSet<Key>, Failure> {
     let mut runs = RunFolder::all(&place.runs).context("Cannot read the folder of runs")?;
+    if keep > 0 && runs.is_empty() {
+        let place = place.runs.display();
+        return Err(Failure::Call(format!(
+            "There is no run in `{place}`, so that nothing would be kept; name the folder of the runs with --runs, or say --keep 0"
+        )));
+    }
     let mut kept = HashSet::new();
     let mut of_name = 0;
     let mut name = None;

@@ -133,11 +133,16 @@ impl RunArgs {
         let unwritten = || format!("Cannot write the run folder `{}`", folder.path.display());
         json(&[], true).and_then(|json| Ok(folder.write(&json)?)).with_context(unwritten)?;
         // Whatever ends this process, its finished nodes are known to `cache gc` and to the next run.
-        let noted = Mutex::new(Instant::now());
+        let noted = Mutex::new((Instant::now(), 0));
         let note = |results: &[NodeResult]| {
             let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
-            if noted.elapsed() > NOTED_EVERY {
-                *noted = Instant::now();
+            if noted.0.elapsed() > NOTED_EVERY {
+                let ended =
+                    results.iter().filter(|result| !result.outputs.is_empty() || result.error.is_some()).count();
+                if noted.1 == ended {
+                    return;
+                }
+                *noted = (Instant::now(), ended);
                 // The end writes it again and tells why it cannot.
                 let _ = json(results, true).map(|json| folder.write(&json));
             }

@@ -62,7 +62,7 @@ pub struct Run<'run> {
     pub previous: &'run (dyn Fn(&str) -> Option<Fingerprint> + Sync),
     /// Who is told.
     pub reporter: &'run Reporter,
-    /// Takes note of how far the nodes are, whenever one has ended.
+    /// Takes note of how far the nodes are. It is called often, whether or not one has ended.
     pub note: &'run (dyn Fn(&[NodeResult]) + Sync),
     /// Set when the user wants to stop.
     pub cancelled: &'run AtomicBool,
@@ -160,11 +160,11 @@ fn pass(run: &Run<'_>, forced: &mut [bool]) -> Result<(Vec<NodeResult>, bool), C
                 Ok(answer) => {
                     started -= 1;
                     again |= take_answer(run, &mut schedule, &mut results, &mut budget, &mut held, forced, answer);
-                    (run.note)(&results);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the workers hold a sender"),
             }
+            (run.note)(&results);
         }
     })?;
     let again = again && !run.cancelled.load(Ordering::Relaxed);

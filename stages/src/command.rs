@@ -75,6 +75,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The first pause of waiting for a program that closed its output, which mostly means that it is just ending.
 const SHORTEST_PAUSE: Duration = Duration::from_micros(50);
 
+/// Bytes of a program's output that are read at once.
+const READ_AT_ONCE: usize = 8192;
+
+/// Reads after the program has ended: a pipe holds no more of what it wrote.
+const READS_AFTER_END: usize = (64 << 10) / READ_AT_ONCE + 1;
+
 impl Stage for Command {
     const NAME: &'static str = "command";
     const VERSION: u32 = 3;
@@ -133,6 +139,9 @@ impl Stage for Command {
 
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
         let places = self.places(context)?;
+        if let Words::Line(line) = &self.run {
+            check_plain(line, &places)?;
+        }
         let words: Vec<String> =
             self.words().into_iter().map(|word| filled(word, &places)).collect::<Result<_, _>>()?;
         let mut command = std::process::Command::new(context.source(self.program())?);
@@ -227,15 +236,19 @@ impl Command {
         let limit = self.time_limit.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         let mut output = Lines::default();
-        loop {
+        let (mut ended, mut rest) = (false, READS_AFTER_END);
+        // What a program leaves running may hold its output, and write to it for ever.
+        while rest > 0 {
+            ended = ended || child.try_wait().map_err(failed)?.is_some();
             if is_readable(&reader).map_err(failed)? {
-                let mut bytes = [0; 8192];
+                let mut bytes = [0; READ_AT_ONCE];
                 let count = reader.read(&mut bytes).map_err(failed)?;
                 if count == 0 {
                     break;
                 }
                 output.take(&bytes[..count], context);
-            } else if child.try_wait().map_err(failed)?.is_some() {
+                rest -= usize::from(ended);
+            } else if ended {
                 break;
             }
             self.check_wanted(&mut child, deadline, context).inspect_err(|_| output.end(context))?;
@@ -316,11 +329,14 @@ struct Lines {
 
 impl Lines {
     fn take(&mut self, bytes: &[u8], context: &Context<'_>) {
-        self.open.extend_from_slice(bytes);
-        while let Some(end) = self.open.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = self.open.drain(..=end).collect();
-            self.log(&line[..end], context);
+        let mut lines = bytes.split(|&byte| byte == b'\n');
+        let last = lines.next_back().unwrap_or_default();
+        for rest_of_line in lines {
+            self.open.extend_from_slice(rest_of_line);
+            let line = mem::take(&mut self.open);
+            self.log(&line, context);
         }
+        self.open.extend_from_slice(last);
     }
 
     fn end(&mut self, context: &Context<'_>) {
@@ -383,6 +399,18 @@ fn is_placeholder(name: &str) -> bool {
         || ["in.", "out.", "file."].iter().any(|prefix| name.starts_with(prefix))
 }
 
+/// Refuses what a shell would read as more than a word where the line's placeholders stand: it would write elsewhere.
+fn check_plain(line: &str, places: &BTreeMap<String, String>) -> Result<(), StageError> {
+    let plain = |place: &str| place.chars().all(|c| c.is_alphanumeric() || "/._-+=,:@%".contains(c));
+    match placeholders(line).filter_map(|name| places.get(name)).find(|place| !plain(place)) {
+        None => Ok(()),
+        Some(place) => Err(StageError::input(format!(
+            "A shell would not take `{place}` for one word; give `run` as a list, as in `[\"sh\", \"-c\", 'cat \"$0\"', \"{{in.x}}\"]`, \
+             or work in a folder whose path has neither spaces nor signs of the shell's"
+        ))),
+    }
+}
+
 fn filled(text: &str, places: &BTreeMap<String, String>) -> Result<String, StageError> {
     let mut filled = text.to_owned();
     for name in placeholders(text).filter(|name| is_placeholder(name)) {
@@ -427,6 +455,16 @@ mod tests {
             assert_eq!(error.key, key, "{params}");
             assert!(error.message.contains(told), "{params}: {}", error.message);
         }
+    }
+
+    #[test]
+    fn what_a_shell_would_split_is_refused() {
+        let check = |line: &str, place: &str| {
+            check_plain(line, &BTreeMap::from([("out.x".to_owned(), place.to_owned())])).is_ok()
+        };
+        assert!(check("echo > {out.x}/x", "/home/müller/a-b_1.2/x"));
+        assert!(!check("echo > {out.x}/x", "/home/a b/x") && !check("echo > {out.x}/x", "/a;b"));
+        assert!(check("echo {seed}", "/home/a b/x"), "it does not stand in the line");
     }
 
     #[test]

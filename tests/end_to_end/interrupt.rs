@@ -224,3 +224,27 @@ outputs = { text = "files" }
     assert_eq!((end(first).code, end(second).code), (Some(0), Some(0)));
     assert_eq!(count(&project), "before gated after");
 }
+
+#[test]
+fn a_program_that_is_left_writing_does_not_hold_its_node() {
+    let project = Project::new();
+    let manifest = r#"
+name = "chatty"
+[stage.it]
+kind = "command"
+run = "(while :; do echo tick; done) & echo one > {out.text}/text"
+outputs = { text = "files" }
+"#;
+    project.write("chatty.toml", manifest);
+    project.run(&["chatty.toml"]);
+    assert_eq!(project.nodes("chatty", "ran"), ["it"]);
+}
+
+#[test]
+fn gc_that_finds_no_run_does_not_empty_the_store() {
+    let project = Project::new();
+    let called = project.call(&["cache", "gc"]);
+    assert_eq!(called.code, Some(2), "{}", called.stderr);
+    assert!(called.stderr.contains("There is no run in"), "{}", called.stderr);
+    assert_eq!(project.call(&["cache", "gc", "--keep", "0"]).code, Some(0));
+}

@@ -20,7 +20,7 @@ use super::{Candidates, Miner, Selection};
 use crate::checks::{check_range, check_scale};
 use crate::error::Result;
 
-/// The logarithm of the weight of a negative that is too far to push, relative to the anchor's heaviest negative. It is not
+/// The logarithm of the weight of a negative that is too far to push, relative to the anchor's lightest near one. It is not
 /// minus infinity, so that an anchor all of whose negatives are far still gets some.
 const LN_FAR_WEIGHT: f64 = -20.723_265_836_946_41; // ln 1e-9
 
@@ -98,9 +98,10 @@ impl DistanceWeighted {
             .map(|distance| (distance < beyond).then(|| ln_inverse_density(distance)))
             .collect();
         let heaviest = near.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max);
-        near.iter()
-            .map(|weight| weight.map_or(LN_FAR_WEIGHT, |weight| (weight - heaviest).max(LN_FAR_WEIGHT)))
-            .collect()
+        let near: Vec<Option<f64>> = near.into_iter().map(|weight| Some(weight? - heaviest)).collect();
+        // Where several are drawn, all near ones come before any far one, however light they are.
+        let far = near.iter().flatten().copied().fold(0.0, f64::min) + LN_FAR_WEIGHT;
+        near.into_iter().map(|weight| weight.unwrap_or(far)).collect()
     }
 }
 
@@ -239,6 +240,22 @@ mod tests {
         assert_eq!(first_drawn(&[0.5, 1.39], 2048, 50), [1.0, 0.0]);
         let shares = first_drawn(&[1.5, 1.9, 2.0], 512, 3000);
         assert!(shares.iter().all(|share| (share - 1.0 / 3.0).abs() < 0.04), "{shares:?}");
+    }
+
+    #[test]
+    fn light_negatives_are_drawn_before_far_ones() {
+        // Three images of a class and a negative each at 0.6, 1.0 and 1.5.
+        let mut matrix = [1.0f32; 36];
+        (0..3).for_each(|anchor| (matrix[anchor * 6 + 3], matrix[anchor * 6 + 5]) = (0.6, 1.5));
+        let matrix = Comparisons::of(Tensor::from_slice(&matrix, (6, 6), &Device::Cpu).unwrap()).unwrap();
+        let labels = [0, 0, 0, 1, 2, 3];
+        let candidates = Candidates { distances: &matrix, labels: &labels, dimension: 512, reach: None };
+        for draw in 0..50 {
+            let selection = DistanceWeighted::default().mine(&candidates, &mut Streams::new(2).at(draw).rng()).unwrap();
+            let triplets = selection.triplets(&labels);
+            let of_anchors: Vec<u32> = triplets.iter().filter(|[anchor, ..]| *anchor < 3).map(|t| t[2]).collect();
+            assert_eq!(of_anchors, [3, 4, 3, 4, 3, 4]);
+        }
     }
 
     #[test]
