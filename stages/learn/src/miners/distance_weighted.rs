@@ -131,6 +131,14 @@ mod tests {
         (Comparisons::of(Tensor::from_vec(matrix, (size, size), &Device::Cpu).unwrap()).unwrap(), labels)
     }
 
+    /// Three images of a class, and to each of them a negative at each of `distances`.
+    fn three_anchors(distances: [f32; 3]) -> (Comparisons, [u32; 6]) {
+        let mut matrix = [1.0f32; 36];
+        (0..3).for_each(|anchor| matrix[anchor * 6 + 3..][..3].copy_from_slice(&distances));
+        let matrix = Tensor::from_slice(&matrix, (6, 6), &Device::Cpu).unwrap();
+        (Comparisons::of(matrix).unwrap(), [0, 0, 0, 1, 2, 3])
+    }
+
     fn first_drawn(distances: &[f64], dimension: usize, draws: u64) -> Vec<f64> {
         let (matrix, labels) = batch(distances);
         let candidates = Candidates { distances: &matrix, labels: &labels, dimension, reach: None };
@@ -220,11 +228,7 @@ mod tests {
 
     #[test]
     fn with_replacement_all_positives_meet_the_hardest() {
-        // Three images of a class, a hard negative and two easy ones.
-        let mut matrix = [1.0f32; 36];
-        (0..3).for_each(|anchor| matrix[anchor * 6 + 3] = 0.6);
-        let matrix = Comparisons::of(Tensor::from_slice(&matrix, (6, 6), &Device::Cpu).unwrap()).unwrap();
-        let labels = [0, 0, 0, 1, 2, 3];
+        let (matrix, labels) = three_anchors([0.6, 1.0, 1.0]);
         let candidates = Candidates { distances: &matrix, labels: &labels, dimension: 256, reach: None };
         let of_anchors = |replacement: bool| -> Vec<u32> {
             let miner = DistanceWeighted { replacement, ..DistanceWeighted::default() };
@@ -244,11 +248,7 @@ mod tests {
 
     #[test]
     fn light_negatives_are_drawn_before_far_ones() {
-        // Three images of a class and a negative each at 0.6, 1.0 and 1.5.
-        let mut matrix = [1.0f32; 36];
-        (0..3).for_each(|anchor| (matrix[anchor * 6 + 3], matrix[anchor * 6 + 5]) = (0.6, 1.5));
-        let matrix = Comparisons::of(Tensor::from_slice(&matrix, (6, 6), &Device::Cpu).unwrap()).unwrap();
-        let labels = [0, 0, 0, 1, 2, 3];
+        let (matrix, labels) = three_anchors([0.6, 1.0, 1.5]);
         let candidates = Candidates { distances: &matrix, labels: &labels, dimension: 512, reach: None };
         for draw in 0..50 {
             let selection = DistanceWeighted::default().mine(&candidates, &mut Streams::new(2).at(draw).rng()).unwrap();
