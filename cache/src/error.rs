@@ -65,6 +65,14 @@ pub enum CacheError {
         /// The line that this version writes.
         known: &'static str,
     },
+    /// The store is to be upgraded, but a process of an older version has it open.
+    #[error("The store `{}` of format `{format}` is in use by an older version; it is upgraded once that has ended", path.display())]
+    InUse {
+        /// The store's folder.
+        path: PathBuf,
+        /// The line in its `format` file.
+        format: String,
+    },
     /// A file became shorter or longer while its bytes were being read.
     #[error("The file `{}` changed while it was being read", path.display())]
     Changed {

@@ -9,8 +9,9 @@
 //! program takes the longer the more files are.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -145,15 +146,35 @@ impl Session {
 
 /// Removes all that a folder holds; `false` if there is no such folder.
 fn empty(folder: &Path) -> io::Result<bool> {
-    let Some(entries) = found(fs::read_dir(folder))? else { return Ok(false) };
-    for entry in entries {
-        let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => fs::remove_dir_all(entry.path())?,
-            false => fs::remove_file(entry.path())?,
+    permitting(folder, || {
+        let Some(entries) = found(fs::read_dir(folder))? else { return Ok(false) };
+        for entry in entries {
+            let entry = entry?;
+            match entry.file_type()?.is_dir() {
+                true => fs::remove_dir_all(entry.path())?,
+                false => fs::remove_file(entry.path())?,
+            }
         }
+        Ok(true)
+    })
+}
+
+/// Does `remove`, and does it again where a program left folders below `path` that may not be changed.
+fn permitting<T>(path: &Path, remove: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    fn permit(folder: &Path) -> io::Result<()> {
+        fs::set_permissions(folder, Permissions::from_mode(0o700))?;
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                permit(&entry.path())?;
+            }
+        }
+        Ok(())
     }
-    Ok(true)
+    match remove() {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => permit(path).and_then(|()| remove()),
+        other => other,
+    }
 }
 
 impl Drop for Session {
@@ -203,7 +224,7 @@ pub(crate) fn sessions(tmp: &Path) -> Result<Vec<Found>> {
 /// Removes a file, or a folder with all that it holds, if it is there.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match found(fs::symlink_metadata(path))? {
-        Some(metadata) if metadata.is_dir() => found(fs::remove_dir_all(path)).map(drop),
+        Some(metadata) if metadata.is_dir() => found(permitting(path, || fs::remove_dir_all(path))).map(drop),
         Some(_) => found(fs::remove_file(path)).map(drop),
         None => Ok(()),
     }
@@ -246,6 +267,9 @@ mod tests {
         for folder in [&one, &other] {
             fs::create_dir_all(folder.join("deep/er")).unwrap();
             fs::write(folder.join("file"), "x").unwrap();
+            for closed in [folder.join("deep"), folder.clone()] {
+                fs::set_permissions(closed, Permissions::from_mode(0o500)).unwrap();
+            }
             session.give_back(folder).unwrap();
         }
         let elsewhere = tmp.path().join("elsewhere");

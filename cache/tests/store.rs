@@ -146,12 +146,50 @@ mod opening {
         fs::write(&format, "dnc-store 1\n").unwrap();
         assert_eq!(
             message(&root),
-            "The store `ROOT` has format `dnc-store 1`, but this version reads `dnc-store 3`",
+            "The store `ROOT` of format `dnc-store 1` is in use by an older version; it is upgraded once that has ended",
             "not while a process has it open that may know no pack"
         );
         drop(store);
         Store::open(&root).unwrap();
         assert_eq!(fs::read_to_string(format).unwrap(), "dnc-store 3\n");
+    }
+
+    #[test]
+    fn of_two_that_upgrade_at_once_one_waits() {
+        let (_folder, store) = new_store();
+        let record = compute(&store, "a", &[("x", b"1")]).unwrap();
+        store.flush().unwrap();
+        let root = store.root().to_owned();
+        let path = blob_path(&store, b"1");
+        drop(store);
+        // The second line is that of an upgrade that was interrupted.
+        for format in ["dnc-store 2\n", "dnc-store 3, being upgraded\n"] {
+            fs::rename(&path, with_two_digits(&path)).unwrap();
+            fs::remove_file(root.join("format")).unwrap();
+            fs::write(root.join("format"), format).unwrap();
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| assert!(present(&Store::open(&root).unwrap(), &record)));
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_store_that_was_copied_without_its_empty_folders_is_one() {
+        let (_folder, store) = new_store();
+        let record = compute(&store, "a", &[("x", b"1")]).unwrap();
+        let root = store.root().to_owned();
+        store.flush().unwrap();
+        drop(store);
+        for folder in ["claims", "scratch", "index", "tmp"] {
+            fs::remove_dir_all(root.join(folder)).unwrap();
+        }
+        let store = Store::open(&root).unwrap();
+        assert!(present(&store, &record));
+        compute(&store, "b", &[("x", b"2")]).unwrap();
+        store.flush().unwrap();
+        store.gc(&GcPolicy::default()).unwrap();
     }
 
     #[test]

@@ -92,6 +92,13 @@ fn overrides(arguments: &[String]) -> Result<Vec<Override>, Failure> {
 }
 
 impl Chosen {
+    /// The same manifest with these changes as well.
+    pub fn with(&self, overrides: impl IntoIterator<Item = Override>) -> Self {
+        let mut chosen = self.clone();
+        chosen.overrides.extend(overrides);
+        chosen
+    }
+
     /// Reads the manifest and unrolls it.
     ///
     /// # Errors

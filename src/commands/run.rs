@@ -82,10 +82,13 @@ impl RunArgs {
         let chosen = self.manifest.choose()?;
         let variations = vary(&self.vary).map_err(|problems| Failure::Manifest(Box::new(problems)))?;
         let cancelled = stop::on_signals().context("Cannot listen to signals")?;
+        let chosen: Vec<Chosen> = variations.into_iter().map(|variation| chosen.with(variation.overrides)).collect();
+        // What is wrong with the last is not to be found out when the others have run.
+        if chosen.len() > 1 {
+            chosen.iter().try_for_each(|chosen| self.options(&chosen.plan()?).map(drop))?;
+        }
         let mut end = Ok(());
-        for variation in variations {
-            let mut chosen = chosen.clone();
-            chosen.overrides.extend(variation.overrides);
+        for chosen in chosen {
             match self.run_one(&chosen, &cancelled) {
                 Err(Failure::Node) if self.keep_going => end = Err(Failure::Node),
                 Err(failure) => return Err(failure),
@@ -159,7 +162,7 @@ impl RunArgs {
             note: &note,
             cancelled,
         };
-        let results = execute(&run)?;
+        let (results, ended) = execute(&run);
 
         let write_manifest = || {
             folder.replace("manifest.toml", |mut file| {
@@ -173,6 +176,7 @@ impl RunArgs {
         let (manifest, rest) = rayon::join(write_manifest, write_rest);
         let written = manifest.map_err(anyhow::Error::from).and(rest);
         written.with_context(unwritten)?;
+        ended?;
         let outcomes = count(&results, &wanted);
         reporter.tell(&Event::RunFinished { outcomes, took: begun.elapsed() });
         print_metrics(&folder.path)?;

@@ -1,10 +1,13 @@
 //! `dnc-run runs`: the runs that there are.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 
 use super::place::Place;
 use super::{Failure, Folders};
 use crate::execute::Outcome;
+use crate::manifest::suggest;
 use crate::report::run_folder::RunFolder;
 use crate::report::text_table;
 
@@ -22,7 +25,13 @@ impl RunsArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         let place = Place::here(&self.folders)?;
         let mut rows = Vec::new();
-        for run in RunFolder::all(&place.runs)? {
+        let all = RunFolder::all(&place.runs)?;
+        let names: BTreeSet<String> = all.iter().map(|run| run.name.clone()).collect();
+        if let Some(name) = self.name.as_ref().filter(|name| !names.is_empty() && !names.contains(*name)) {
+            let names = suggest::all_of(names.iter().map(String::as_str));
+            return Err(Failure::Call(format!("There are no runs of `{name}`, but of {names}")));
+        }
+        for run in all {
             if self.name.as_ref().is_some_and(|name| *name != run.name) {
                 continue;
             }

@@ -156,7 +156,7 @@ impl ShowArgs {
 /// The artifact with its verified files.
 fn open(store: &Store, node: &str, kind: Kind, stored: &Artifact) -> Result<InputArtifact, Failure> {
     let files = verified_files(store, stored)?
-        .ok_or_else(|| Failure::Call(format!("The {kind} of `{node}` are not in the store; run the manifest first")))?;
+        .map_err(|_| Failure::Call(format!("The {kind} of `{node}` are not in the store; run the manifest first")))?;
     Ok(InputArtifact { node: node.to_owned(), kind, files, columns: Columns::All })
 }
 

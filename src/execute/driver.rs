@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
-use std::{iter, mem};
+use std::{iter, mem, process};
 
 use dnc_cache::{Blob, CacheError, Key, Outputs, Store};
 use dnc_stages::context::InputArtifact;
@@ -21,7 +21,7 @@ use super::reason::Reason;
 use super::retention::Retention;
 use super::task::{Ingredients, Task, ambient_values};
 use super::workers::{NodePool, Workers};
-use super::{NodeResult, Outcome};
+use super::{NodeResult, Outcome, whole_message};
 use crate::fingerprint::Fingerprint;
 use crate::plan::{Plan, Wire};
 use crate::report::event::Event;
@@ -68,16 +68,18 @@ pub struct Run<'run> {
     pub cancelled: &'run AtomicBool,
 }
 
-/// Brings the targets up to date and says what became of every node, in the plan's order.
-///
-/// # Errors
-/// The store cannot be read or written at all. A node that fails is no error but an outcome.
-pub fn execute(run: &Run<'_>) -> Result<Vec<NodeResult>, CacheError> {
+/// Brings the targets up to date and says what became of every node, in the plan's order. A node that fails is no error but
+/// an outcome. The error beside them is that the store cannot be read or written at all, which ended the run.
+pub fn execute(run: &Run<'_>) -> (Vec<NodeResult>, Result<(), CacheError>) {
     let mut forced = run.options.forced.clone();
     let mut before: Vec<NodeResult> = Vec::new();
     loop {
-        let (mut results, again) = pass(run, &mut forced)?;
-        run.store.flush()?;
+        let (mut results, walked) = pass(run, &mut forced);
+        let flushed = flush(run, &mut results);
+        let again = match walked.and_then(|again| flushed.map(|()| again)) {
+            Ok(again) => again,
+            Err(error) => return (results, Err(error)),
+        };
         // A hit on what this very run made is no hit.
         for (result, before) in results.iter_mut().zip(mem::take(&mut before)) {
             if result.outcome == Outcome::Hit && before.outcome == Outcome::Ran && result.key == before.key {
@@ -85,12 +87,29 @@ pub fn execute(run: &Run<'_>) -> Result<Vec<NodeResult>, CacheError> {
             }
         }
         if !again || run.cancelled.load(Ordering::Relaxed) {
-            return Ok(results);
+            return (results, Ok(()));
         }
         before = results;
         // Bytes that were believed to be there turned out otherwise. What was done is recorded, so looking at everything
         // anew costs little and is easier to trust than mending what was concluded from them.
     }
+}
+
+/// Waits until all that ran is recorded. What could not be has failed.
+fn flush(run: &Run<'_>, results: &mut [NodeResult]) -> Result<(), CacheError> {
+    let (keys, source) = match run.store.flush() {
+        Err(CacheError::Commit { keys, source }) => (keys, source),
+        other => return other,
+    };
+    for (node, result) in results.iter_mut().enumerate() {
+        if result.outcome == Outcome::Ran && result.key.is_some_and(|key| keys.contains(&key)) {
+            result.outputs.clear();
+            result.error = Some(format!("It ran, but could not be recorded: {}", whole_message(&*source)));
+            run.reporter.reopen();
+            end(run, node, result, Outcome::Failed);
+        }
+    }
+    Ok(())
 }
 
 /// A node on its way to a thread.
@@ -112,7 +131,7 @@ struct Answer {
 
 /// One walk over the plan. The flag says that some bytes turned out otherwise than believed, so that the plan must be
 /// walked again.
-fn pass(run: &Run<'_>, forced: &mut [bool]) -> Result<(Vec<NodeResult>, bool), CacheError> {
+fn pass(run: &Run<'_>, forced: &mut [bool]) -> (Vec<NodeResult>, Result<bool, CacheError>) {
     let mut schedule = Schedule::new(run.plan.upstream(), &run.options.targets);
     let mut results: Vec<NodeResult> = run.plan.nodes.iter().map(|_| NodeResult::default()).collect();
     let mut budget = Budget::new(run.options.limits.clone());
@@ -120,7 +139,7 @@ fn pass(run: &Run<'_>, forced: &mut [bool]) -> Result<(Vec<NodeResult>, bool), C
     let mut retention = Retention::new(run.plan, &run.options.targets);
     run.reporter.begin_pass();
 
-    thread::scope(|scope| {
+    let walked = thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
         let mut workers = Workers::new(scope, move |start, pool: &mut NodePool| {
             // The receiver outlives every thread of the scope.
@@ -166,7 +185,7 @@ fn pass(run: &Run<'_>, forced: &mut [bool]) -> Result<(Vec<NodeResult>, bool), C
             }
             (run.note)(&results);
         }
-    })?;
+    });
     let again = again && !run.cancelled.load(Ordering::Relaxed);
     for (node, result) in results.iter_mut().enumerate() {
         match schedule.state(node) {
@@ -176,7 +195,7 @@ fn pass(run: &Run<'_>, forced: &mut [bool]) -> Result<(Vec<NodeResult>, bool), C
             Some(_) => end(run, node, result, Outcome::Cancelled),
         }
     }
-    Ok((results, again))
+    (results, walked.map(|()| again))
 }
 
 /// Does what can be done at once, and puts what has to run among the `ready`.
@@ -227,6 +246,7 @@ fn take_steps(
             }
             (Step::Secure(node), Seen::Bytes(true)) => schedule.secured(node),
             (Step::Secure(node), _) => {
+                run.reporter.reopen();
                 results[node].reason = Some(Reason::Lost);
                 schedule.lost(node);
             }
@@ -415,7 +435,12 @@ fn take_answer(
         }
         Attempt::Held(holder) => {
             if held.note(node, holder, Instant::now()) {
-                let holder = holder.map_or_else(|| "another process".to_owned(), |id| format!("process {id}"));
+                let holder = match holder {
+                    // Two nodes may have one key.
+                    Some(id) if id == process::id() => "another node of this run".to_owned(),
+                    Some(id) => format!("process {id}"),
+                    None => "another process".to_owned(),
+                };
                 run.reporter.tell(&Event::NodeWaits { node: run.plan.nodes[node].name.clone(), holder });
             }
             false

@@ -88,7 +88,7 @@ pub struct Around<'run> {
     pub cancelled: &'run AtomicBool,
 }
 
-/// Tries the task once, in `pool`. `begin` is called if nobody else is at it.
+/// Tries the task once, in `pool`. `begin` is called when it is known that it must run.
 pub fn attempt(work: Work<'_>, around: &Around<'_>, pool: &mut NodePool, begin: &dyn Fn()) -> Attempt {
     match try_attempt(work, around, pool, begin) {
         Ok(attempt) => attempt,
@@ -122,7 +122,6 @@ fn try_attempt(work: Work<'_>, around: &Around<'_>, pool: &mut NodePool, begin: 
     let Some(claim) = store.try_claim(&work.task.key)? else {
         return Ok(Attempt::Held(store.holder(&work.task.key)));
     };
-    begin();
     // Whoever held the claim before may have finished the task.
     let recorded = store.outputs(&work.task.key)?;
     if let Some(outputs) = &recorded
@@ -131,7 +130,8 @@ fn try_attempt(work: Work<'_>, around: &Around<'_>, pool: &mut NodePool, begin: 
     {
         return Ok(Attempt::Found(outputs.clone()));
     }
-    let Some(inputs) = open_inputs(store, &work.inputs)? else { return Ok(Attempt::InputLost) };
+    begin();
+    let Inputs::Open(inputs) = open_inputs(store, &work.inputs)? else { return Ok(Attempt::InputLost) };
 
     let earlier = find_earlier(store, &work)?;
     let digests = LazyLock::new(|| known_digests(store, work.sources));
@@ -175,11 +175,17 @@ fn try_attempt(work: Work<'_>, around: &Around<'_>, pool: &mut NodePool, begin: 
         }
         return finish(store, claim, work.task, together, recorded);
     }
-    match run(&work.share) {
-        Ok(outputs) => finish(store, claim, work.task, outputs, recorded),
+    let ran = run(&work.share);
+    match (open_inputs(store, &work.inputs)?, ran) {
+        // It was verified when the node began. To make it again and to go on would never end.
+        (Inputs::Rotten(port), _) => Err(Failure::Message(format!(
+            "Its input `{port}` was written to while it ran; inputs are the store's own files and must only be read. \
+             What was damaged is in quarantine, and the next run makes it again"
+        ))),
         // What was there when it began may have gone meanwhile: dropped by another run, or by gc.
-        Err(Failure::Stage(_)) if open_inputs(store, &work.inputs)?.is_none() => Ok(Attempt::InputLost),
-        Err(failure) => Err(failure),
+        (Inputs::Missing, Err(Failure::Stage(_))) => Ok(Attempt::InputLost),
+        (_, Ok(outputs)) => finish(store, claim, work.task, outputs, recorded),
+        (_, Err(failure)) => Err(failure),
     }
 }
 
@@ -220,28 +226,43 @@ pub(super) fn all_present(store: &Store, outputs: &Outputs) -> Result<bool, Cach
 
 type OpenInputs = BTreeMap<String, Vec<InputArtifact>>;
 
-/// The inputs with the paths of their verified files; `None` where bytes are gone or rotten.
-fn open_inputs(store: &Store, inputs: &BTreeMap<String, Vec<Incoming>>) -> Result<Option<OpenInputs>, CacheError> {
+/// The inputs of a node, as far as their bytes are there.
+enum Inputs {
+    /// With the paths of their verified files.
+    Open(OpenInputs),
+    /// Some bytes are gone.
+    Missing,
+    /// Some bytes of this port were not what they should be.
+    Rotten(String),
+}
+
+fn open_inputs(store: &Store, inputs: &BTreeMap<String, Vec<Incoming>>) -> Result<Inputs, CacheError> {
     let mut open = OpenInputs::new();
     for (port, incoming) in inputs {
         let mut artifacts = Vec::with_capacity(incoming.len());
         for Incoming { artifact, stored } in incoming {
-            let Some(files) = verified_files(store, stored)? else { return Ok(None) };
+            let files = match verified_files(store, stored)? {
+                Ok(files) => files,
+                Err(Blob::Rotten) => return Ok(Inputs::Rotten(port.clone())),
+                Err(_) => return Ok(Inputs::Missing),
+            };
             artifacts.push(InputArtifact { files, ..artifact.clone() });
         }
         open.insert(port.clone(), artifacts);
     }
-    Ok(Some(open))
+    Ok(Inputs::Open(open))
 }
 
-/// The files of an artifact, verified; `None` where bytes are gone or rotten.
-pub(crate) fn verified_files(store: &Store, artifact: &Artifact) -> Result<Option<Vec<InputFile>>, CacheError> {
+/// The files of an artifact, verified, or what there is instead of the first that cannot be.
+pub(crate) fn verified_files(store: &Store, artifact: &Artifact) -> Result<Result<Vec<InputFile>, Blob>, CacheError> {
     let mut files = Vec::with_capacity(artifact.files().len());
     for file in artifact.files() {
-        let Blob::Present(path) = store.blob(&file.digest)? else { return Ok(None) };
-        files.push(InputFile { name: file.path.clone(), path });
+        match store.blob(&file.digest)? {
+            Blob::Present(path) => files.push(InputFile { name: file.path.clone(), path }),
+            lost => return Ok(Err(lost)),
+        }
     }
-    Ok(Some(files))
+    Ok(Ok(files))
 }
 
 /// What the node left when only its files outside the store were others, by output, if its stage wants that and all of it

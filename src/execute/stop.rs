@@ -1,12 +1,13 @@
-//! Ctrl-C, SIGTERM and the end of the terminal: the first stops cleanly, the second at once.
+//! Ctrl-C, SIGTERM and the end of the terminal: the first stops cleanly, the second at once, with the programs that run.
 
-use std::fs;
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fs, io, thread};
 
+use dnc_stages::command;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::iterator::Signals;
+use signal_hook::low_level;
 
 /// The exit code of an interrupted run.
 pub const INTERRUPTED: u8 = 130;
@@ -14,16 +15,21 @@ pub const INTERRUPTED: u8 = 130;
 /// Installs the signal handlers and returns the flag that they set.
 ///
 /// # Errors
-/// The system refuses a signal handler.
+/// The system refuses a signal handler or the thread that waits for signals.
 pub fn on_signals() -> io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     // `nohup` has it ignored, and means it.
     let hang_up = (!is_ignored(SIGHUP)).then_some(SIGHUP);
-    for signal in [SIGINT, SIGTERM].into_iter().chain(hang_up) {
-        // Registered first, so that it sees the flag as the signal before this one left it.
-        flag::register_conditional_shutdown(signal, INTERRUPTED.into(), Arc::clone(&stop))?;
-        flag::register(signal, Arc::clone(&stop))?;
-    }
+    let mut signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hang_up))?;
+    let asked = Arc::clone(&stop);
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        for _ in signals.forever() {
+            if asked.swap(true, Ordering::Relaxed) {
+                command::kill_all();
+                low_level::exit(INTERRUPTED.into());
+            }
+        }
+    })?;
     Ok(stop)
 }
 

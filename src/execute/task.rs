@@ -71,7 +71,7 @@ impl Task {
         let fingerprint = Fingerprint {
             stage: stage.kind.name.to_owned(),
             version: stage.kind.version,
-            params: without_sources(&stage.params, sources),
+            params: params_in_key(&stage.params, sources, stage.kind.not_in_key),
             inputs,
             sources: sources.iter().map(|source| (source.param.clone(), source.digest)).collect(),
             seed: values.seed,
@@ -112,9 +112,13 @@ fn facets_seen(artifact: &Artifact, columns: &Columns) -> Result<BTreeMap<String
     }
 }
 
-/// The parameters without those that name files: what lies in the files counts, not what they are called.
-fn without_sources(params: &Value, sources: &[SourceFile]) -> Value {
+/// The parameters without those that do not enter the key, and without the names of files: what lies in the files counts,
+/// not what they are called.
+fn params_in_key(params: &Value, sources: &[SourceFile], not_in_key: &[&str]) -> Value {
     let mut params = params.clone();
+    if let Some(params) = params.as_object_mut() {
+        not_in_key.iter().for_each(|name| drop(params.remove(*name)));
+    }
     for source in sources {
         if let Some(value) = value_at(&mut params, &source.param) {
             *value = Value::Null;
@@ -130,16 +134,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_files_do_not_count() {
+    fn names_of_files_and_limits_do_not_count() {
         let source = |param: &str| SourceFile {
             param: param.into(),
             path: "/x".into(),
             digest: Digest::of(b"x"),
             on_path: false,
         };
-        let params = json!({ "root": "a/b", "run": ["python3", "plot.py", "--fast"], "crop": 48 });
+        let params = json!({ "root": "a/b", "run": ["python3", "plot.py", "--fast"], "crop": 48, "limit": 9 });
+        let sources = [source("root"), source("run.1"), source("absent.0")];
         assert_eq!(
-            without_sources(&params, &[source("root"), source("run.1"), source("absent.0")]),
+            params_in_key(&params, &sources, &["limit", "absent"]),
             json!({ "root": null, "run": ["python3", null, "--fast"], "crop": 48 })
         );
     }

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dnc_stages::stage::{Input, Job, Ports, Source, StageKind};
+use dnc_stages::stage::{Ambient, Input, Job, Ports, Source, StageKind, Usage};
 use rayon::prelude::*;
 use serde_json::Value;
 use toml::Spanned;
@@ -115,11 +115,23 @@ fn read_stage(stage: &RawStage<'_>, kinds: &[StageKind], problems: &mut Vec<Diag
     }
     let kind = kind_of(stage, kinds, problems)?;
     let job: Arc<dyn Job> = Arc::from(params::read(&kind, stage, problems)?);
+    check_use(job.as_ref(), stage, problems);
     let sources = job.sources().into_iter().map(|source| {
         let span = params::span_of(stage, &source.param);
         (source, span)
     });
     Some(Known { kind, params: job.params(), ports: ports(job.as_ref(), stage), sources: sources.collect(), job })
+}
+
+fn check_use(job: &dyn Job, stage: &RawStage<'_>, problems: &mut Vec<Diagnostic>) {
+    let inputs: Vec<&str> = stage.inputs.iter().map(|input| input.port.get_ref().as_ref()).collect();
+    let per = *stage.per.get_ref();
+    let in_rounds = per != Per::Once;
+    let there =
+        Ambient { seed: true, round: in_rounds, learners: in_rounds, learner: per == Per::Learner, arithmetic: true };
+    if let Err(error) = job.check_use(&Usage { inputs: &inputs, there }) {
+        problems.push(params::refused(stage, &error));
+    }
 }
 
 fn kind_of(stage: &RawStage<'_>, kinds: &[StageKind], problems: &mut Vec<Diagnostic>) -> Option<StageKind> {

@@ -19,6 +19,11 @@ pub(super) fn read(kind: &StageKind, stage: &RawStage<'_>, problems: &mut Vec<Di
     kind.parse(params).map_or_else(|error| read_what_can_be(kind, stage, error, problems), Some)
 }
 
+/// What is wrong with a parameter that could be read.
+pub(super) fn refused(stage: &RawStage<'_>, error: &ParamError) -> Diagnostic {
+    describe(stage, error, Refusal::Other).1
+}
+
 /// Where the parameter called `key` (dotted) is written, or the table nearest above it.
 pub(super) fn span_of(stage: &RawStage<'_>, key: &str) -> Span {
     locate(stage, &segments(key)).map_or_else(|| stage.name.span(), |(_, value)| value.span())

@@ -67,6 +67,11 @@ impl Reporter {
         self.finished.store(0, Ordering::Relaxed);
     }
 
+    /// Counts a node that was told to have finished as one that did not.
+    pub fn reopen(&self) {
+        self.finished.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Tells that a node came to its end.
     pub fn finished(&self, node: &str, result: &NodeResult) {
         self.tell(&Event::NodeFinished {

@@ -18,6 +18,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, fs, mem};
 
@@ -30,7 +31,7 @@ use crate::context::{Context, InputArtifact};
 use crate::device::DeviceChoice;
 use crate::error::StageError;
 use crate::kind::Kind;
-use crate::stage::{Ambient, Input, Output, ParamError, Ports, Source, Stage};
+use crate::stage::{Ambient, Input, Output, ParamError, Ports, Source, Stage, Usage};
 use crate::tables;
 
 /// Runs a program on files.
@@ -55,7 +56,7 @@ pub struct Command {
 
 /// A program and its arguments, or a line for the shell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "`run` is a list of words, or a line for the shell")]
 pub enum Words {
     /// For `sh -c`.
     Line(String),
@@ -85,6 +86,7 @@ impl Stage for Command {
     const NAME: &'static str = "command";
     const VERSION: u32 = 3;
     const SUMMARY: &'static str = "Runs any program on Arrow, Parquet or other files";
+    const NOT_IN_KEY: &'static [&'static str] = &["time_limit"];
 
     fn ports(&self) -> Ports {
         let outputs = self.outputs.iter().map(|(name, &kind)| Output::new(name, kind)).collect();
@@ -122,11 +124,29 @@ impl Stage for Command {
                 || name.strip_prefix("file.").is_some_and(file)
                 || name.strip_prefix("out.").is_some_and(output)
         };
-        let values = self.env.values().map(|value| ("env", value.as_str()));
-        for (key, text) in words.into_iter().map(|word| ("run", word)).chain(values) {
-            if let Some(unknown) = placeholders(text).find(|name| is_placeholder(name) && !known(name)) {
-                return Err(ParamError::new(key, format!("`{{{unknown}}}` stands for nothing")));
-            }
+        match self.placeholders().find(|(_, name)| !known(name)) {
+            Some((key, unknown)) => Err(ParamError::new(key, format!("`{{{unknown}}}` stands for nothing"))),
+            None => Ok(()),
+        }
+    }
+
+    fn check_use(&self, Usage { inputs, there }: &Usage<'_>) -> Result<(), ParamError> {
+        for (key, name) in self.placeholders() {
+            let hint = match name {
+                "round" | "learners" if !there.round => "`per = \"round\"` runs the stage in every round".to_owned(),
+                "learner" if !there.learner => "`per = \"learner\"` runs the stage for every learner".to_owned(),
+                _ => match name.strip_prefix("in.") {
+                    Some(port) if !inputs.contains(&port) && inputs.is_empty() => {
+                        format!("the stage has no inputs; name them, as in `in = {{ {port} = \"STAGE\" }}`")
+                    }
+                    Some(port) if !inputs.contains(&port) => {
+                        let names: Vec<String> = inputs.iter().map(|port| format!("`{{in.{port}}}`")).collect();
+                        format!("its inputs are {}", names.join(", "))
+                    }
+                    _ => continue,
+                },
+            };
+            return Err(ParamError::new(key, format!("`{{{name}}}` stands for nothing here")).hint(hint));
         }
         Ok(())
     }
@@ -146,7 +166,7 @@ impl Stage for Command {
             self.words().into_iter().map(|word| filled(word, &places)).collect::<Result<_, _>>()?;
         let mut command = std::process::Command::new(context.source(self.program())?);
         command.args(&words[1..]).current_dir(context.folder()?);
-        command.env_clear().stdin(Stdio::null()).process_group(0);
+        command.env_clear().stdin(Stdio::null());
         command.envs(INHERITED.iter().filter_map(|name| Some((*name, env::var_os(name)?)))).envs([LANGUAGE]);
         if let DeviceChoice::Cuda(ordinal) = context.device_choice() {
             command.env("CUDA_VISIBLE_DEVICES", ordinal.to_string());
@@ -173,6 +193,21 @@ impl Command {
             Words::Line(line) => vec!["sh", "-c", line],
             Words::List(words) => words.iter().map(String::as_str).collect(),
         }
+    }
+
+    /// Every placeholder, with the parameter that holds it.
+    fn placeholders(&self) -> impl Iterator<Item = (String, &str)> {
+        let key = |index| match self.run {
+            Words::Line(_) => "run".to_owned(),
+            Words::List(_) => format!("run.{index}"),
+        };
+        let words = self.words().into_iter().enumerate();
+        let in_words = words.flat_map(move |(index, word)| placeholders(word).map(move |name| (key(index), name)));
+        let in_values = self
+            .env
+            .iter()
+            .flat_map(|(variable, value)| placeholders(value).map(move |name| (format!("env.{variable}"), name)));
+        in_words.chain(in_values)
     }
 
     /// Whether a word or the value of a variable holds this placeholder.
@@ -230,7 +265,7 @@ impl Command {
         let failed = |source: io::Error| StageError::file("run", &program, source);
         let (mut reader, writer) = io::pipe().map_err(failed)?;
         command.stdout(writer.try_clone().map_err(failed)?).stderr(writer);
-        let mut child = command.spawn().map_err(failed)?;
+        let mut running = Running::start(&mut command).map_err(failed)?;
         // The command holds the pipe's other end, which must close when the program's own copies do.
         drop(command);
         let limit = self.time_limit.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -239,7 +274,7 @@ impl Command {
         let (mut ended, mut rest) = (false, READS_AFTER_END);
         // What a program leaves running may hold its output, and write to it for ever.
         while rest > 0 {
-            ended = ended || child.try_wait().map_err(failed)?.is_some();
+            ended = ended || running.child.try_wait().map_err(failed)?.is_some();
             if is_readable(&reader).map_err(failed)? {
                 let mut bytes = [0; READ_AT_ONCE];
                 let count = reader.read(&mut bytes).map_err(failed)?;
@@ -251,17 +286,17 @@ impl Command {
             } else if ended {
                 break;
             }
-            self.check_wanted(&mut child, deadline, context).inspect_err(|_| output.end(context))?;
+            self.check_wanted(&mut running, deadline, context).inspect_err(|_| output.end(context))?;
         }
         output.end(context);
         // A program may close its output long before it ends.
         let mut pause = SHORTEST_PAUSE;
         loop {
-            if let Some(status) = child.try_wait().map_err(failed)? {
-                kill_group(&child).map_err(|source| StageError::file("stop", self.words()[0], source))?;
+            if let Some(status) = running.child.try_wait().map_err(failed)? {
+                running.kill_group().map_err(|source| StageError::file("stop", self.words()[0], source))?;
                 return Ok((status, output));
             }
-            self.check_wanted(&mut child, deadline, context)?;
+            self.check_wanted(&mut running, deadline, context)?;
             std::thread::sleep(pause);
             pause = (2 * pause).min(LOOK_EVERY);
         }
@@ -270,7 +305,7 @@ impl Command {
     /// Stops the program if it took too long or the user wants to stop.
     fn check_wanted(
         &self,
-        child: &mut Child,
+        running: &mut Running,
         deadline: Option<Instant>,
         context: &Context<'_>,
     ) -> Result<(), StageError> {
@@ -278,9 +313,55 @@ impl Command {
         if !late && context.check_cancelled().is_ok() {
             return Ok(());
         }
-        stop(child).map_err(|source| StageError::file("stop", self.words()[0], source))?;
+        running.stop().map_err(|source| StageError::file("stop", self.words()[0], source))?;
         context.check_cancelled()?;
         Err(StageError::input(format!("It was stopped at its time limit of {} s", self.time_limit.unwrap_or_default())))
+    }
+}
+
+/// The process groups of the programs that run.
+static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+/// Kills all programs that run, with what they started, for a process that is about to end.
+pub fn kill_all() {
+    for &group in RUNNING.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        // One that cannot be killed has ended.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+}
+
+/// A program that runs, as the leader of a process group.
+struct Running {
+    child: Child,
+    group: Pid,
+}
+
+impl Running {
+    fn start(command: &mut std::process::Command) -> io::Result<Self> {
+        let child = command.process_group(0).spawn()?;
+        let group = Pid::from_child(&child);
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(group);
+        Ok(Self { child, group })
+    }
+
+    /// Kills all of the group, as far as there is anything left of it.
+    fn kill_group(&self) -> io::Result<()> {
+        match kill_process_group(self.group, Signal::KILL) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Kills the program and all that it started.
+    fn stop(&mut self) -> io::Result<()> {
+        self.kill_group()?;
+        self.child.wait().map(drop)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).retain(|group| *group != self.group);
     }
 }
 
@@ -290,21 +371,6 @@ fn is_readable(reader: &impl AsFd) -> io::Result<bool> {
     match poll(&mut [PollFd::new(reader, PollFlags::IN)], Some(&timeout)) {
         Ok(ready) => Ok(ready > 0),
         Err(rustix::io::Errno::INTR) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Kills the program and all that it started.
-fn stop(child: &mut Child) -> io::Result<()> {
-    kill_group(child)?;
-    child.wait().map(drop)
-}
-
-/// Kills all of the program's process group, as far as there is anything left of it.
-fn kill_group(child: &Child) -> io::Result<()> {
-    let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return Ok(()) };
-    match kill_process_group(group, Signal::KILL) {
-        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
@@ -388,9 +454,9 @@ fn laid_out(folder: &Path, artifacts: &[InputArtifact]) -> Result<PathBuf, Stage
     Ok(if one { last } else { folder.to_path_buf() })
 }
 
-/// What stands in braces, as in `{seed}`.
+/// The placeholders in a text: what stands in braces, as in `{seed}`, if it means to be one.
 fn placeholders(text: &str) -> impl Iterator<Item = &str> {
-    text.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0))
+    text.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0)).filter(|name| is_placeholder(name))
 }
 
 /// Whether a word in braces means to be a placeholder: braces are common in shells and JSON, too.
@@ -413,7 +479,7 @@ fn check_plain(line: &str, places: &BTreeMap<String, String>) -> Result<(), Stag
 
 fn filled(text: &str, places: &BTreeMap<String, String>) -> Result<String, StageError> {
     let mut filled = text.to_owned();
-    for name in placeholders(text).filter(|name| is_placeholder(name)) {
+    for name in placeholders(text) {
         let Some(place) = places.get(name) else {
             return Err(StageError::input(format!(
                 "`{{{name}}}` stands for nothing here: there is no such input or value"

@@ -48,6 +48,8 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     const VERSION: u32;
     /// One line for `dnc-run stages`.
     const SUMMARY: &'static str;
+    /// Parameters that decide whether it succeeds but not what it writes, and so do not enter the key.
+    const NOT_IN_KEY: &'static [&'static str] = &[];
 
     /// What flows in and out.
     fn ports(&self) -> Ports;
@@ -62,6 +64,14 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     /// # Errors
     /// Names the parameter whose value cannot be meant.
     fn check(&self) -> Result<(), ParamError> {
+        Ok(())
+    }
+
+    /// Checks the values against how a manifest uses the stage.
+    ///
+    /// # Errors
+    /// Names the parameter whose value cannot be meant there.
+    fn check_use(&self, _usage: &Usage<'_>) -> Result<(), ParamError> {
         Ok(())
     }
 
@@ -85,6 +95,15 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     /// # Errors
     /// Whatever keeps it from writing every output whole.
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError>;
+}
+
+/// How a manifest uses a stage.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage<'m> {
+    /// The names of the ports that it feeds.
+    pub inputs: &'m [&'m str],
+    /// The ambient values that there are: a stage that runs once has no round.
+    pub there: Ambient,
 }
 
 /// What flows into and out of a stage.
@@ -292,6 +311,11 @@ pub trait Job: Send + Sync {
     fn ports(&self) -> Ports;
     /// See [`Stage::ambient`].
     fn ambient(&self) -> Ambient;
+    /// See [`Stage::check_use`].
+    ///
+    /// # Errors
+    /// Names the parameter whose value cannot be meant there.
+    fn check_use(&self, usage: &Usage<'_>) -> Result<(), ParamError>;
     /// See [`Stage::sources`].
     fn sources(&self) -> Vec<Source>;
     /// See [`Stage::resources`].
@@ -314,6 +338,10 @@ impl<S: Stage> Job for S {
 
     fn ambient(&self) -> Ambient {
         Stage::ambient(self)
+    }
+
+    fn check_use(&self, usage: &Usage<'_>) -> Result<(), ParamError> {
+        Stage::check_use(self, usage)
     }
 
     fn sources(&self) -> Vec<Source> {
@@ -386,6 +414,8 @@ pub struct StageKind {
     pub version: u32,
     /// One line for `dnc-run stages`.
     pub summary: &'static str,
+    /// See [`Stage::NOT_IN_KEY`].
+    pub not_in_key: &'static [&'static str],
     parse: fn(Value) -> Result<Box<dyn Job>, ParamError>,
     schema: fn(&mut SchemaGenerator) -> Schema,
 }
@@ -397,6 +427,7 @@ impl StageKind {
             name: S::NAME,
             version: S::VERSION,
             summary: S::SUMMARY,
+            not_in_key: S::NOT_IN_KEY,
             parse: parse::<S>,
             schema: SchemaGenerator::subschema_for::<S>,
         }

@@ -38,7 +38,8 @@ fn message(project: &Project, called: &Called) -> String {
     assert!(matches!(called.code, Some(1 | 2)), "{:?}: {}{}", called.code, called.stdout, called.stderr);
     assert!(!called.stderr.contains("panicked"), "{}", called.stderr);
     let here = project.path().to_str().expect("temp folders have plain names");
-    let told = |line| ["it failed: ", "error: "].iter().find_map(|start| str::strip_prefix(line, start));
+    let told =
+        |line| ["it failed: ", "below failed: ", "error: "].iter().find_map(|start| str::strip_prefix(line, start));
     let told = called.stderr.lines().filter_map(told).collect::<Vec<_>>().join(" | ");
     assert!(!told.is_empty(), "{}", called.stderr);
     // The folder of a task has a name that no other has.
@@ -311,6 +312,7 @@ fn programs_that_fail() {
         ("is no program", &command("[\"./not-a-program\"]", FILES)),
         ("ends badly", &command("'echo oh; exit 3'", FILES)),
         ("is killed", &command("'kill -9 $$'", FILES)),
+        ("names no input", &command("'cat {in.y} > {out.x}/x'", FILES)),
         ("takes too long", &command("'sleep 60'", "outputs = { x = \"files\" }\ntime_limit = 0.05")),
         ("writes nothing", &command("'true'", FILES)),
         ("writes no table", &command("'true'", TABLE)),
@@ -329,6 +331,7 @@ fn programs_that_fail() {
     is no program: 1 Cannot run `HERE/not-a-program`: Permission denied (os error 13)
     ends badly: 1 `sh` ended with exit code 3: oh
     is killed: 1 `sh` was killed by signal 9 and said nothing
+    names no input: 2 `{in.y}` stands for nothing here
     takes too long: 1 It was stopped at its time limit of 0.05 s
     writes nothing: 1 `sh` wrote nothing to its output `x`
     writes no table: 1 `sh` wrote nothing to its output `x`
@@ -437,6 +440,37 @@ fn a_record_that_names_a_missing_blob() {
     project.run(&["it.toml"]);
     assert_eq!(project.nodes("damaged", "ran"), ["it", "below"]);
     assert_clean(&project);
+}
+
+/// Inputs are the store's own files. A program that writes to them all the same fails, whatever becomes of its output, and
+/// nothing is made again and again.
+#[test]
+fn a_program_that_writes_to_its_input() {
+    for end in ["true", "false"] {
+        let project = ran();
+        let spoils = format!("chmod u+w {{in.x}} && echo spoilt > {{in.x}}; echo y > {{out.y}}/y; {end}");
+        let sound = project.read("it.toml");
+        project.write("it.toml", sound.replace("wc -c < {in.x} > {out.y}/y", &spoils));
+        let called = project.call(&["it.toml", "--quiet"]);
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(message(&project, &called), @"1 Its input `x` was written to while it ran; inputs are the store's own files and must only be read. What was damaged is in quarantine, and the next run makes it again");
+        }
+        project.write("it.toml", sound);
+        project.run(&["it.toml"]);
+        assert_eq!(project.nodes("damaged", "ran"), ["it", "below"]);
+    }
+}
+
+/// A folder where the records should be stands for a disk that fails.
+#[test]
+fn what_cannot_be_recorded_has_failed() {
+    let project = Project::new();
+    let run = "mkdir HERE/.dnc/store/records/pack; echo x > {out.x}/x";
+    let run = run.replace("HERE", project.path().to_str().expect("temp folders have plain names"));
+    project.write("it.toml", one(&format!("kind = \"command\"\nrun = '{run}'\noutputs = {{ x = \"files\" }}")));
+    let called = project.call(&["it.toml", "--quiet"]);
+    insta::assert_snapshot!(message(&project, &called), @"1 It ran, but could not be recorded: Could not write `HERE/.dnc/store/records/pack`: Is a directory (os error 21)");
+    assert_eq!(project.nodes("damaged", "failed"), ["it"]);
 }
 
 #[test]

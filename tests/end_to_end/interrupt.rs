@@ -178,6 +178,22 @@ fn a_second_signal_stops_at_once() {
 }
 
 #[test]
+fn a_second_signal_stops_the_programs_too() {
+    let project = project();
+    let waits = "exec > HERE/begun; echo begun; exec cat HERE/gate";
+    let waits = waits.replace("HERE", project.path().to_str().expect("temp folders have plain names"));
+    let manifest = "name = \"gate\"\n[stage.gated]\nkind = \"command\"\nrun = 'RUN'\noutputs = { text = \"files\" }\n";
+    project.write("gate.toml", manifest.replace("RUN", &waits));
+    let child = start(&project, &["gate.toml"]);
+    let mut pipe = File::open(project.path().join("begun")).expect("the pipe is there");
+    pipe.read_exact(&mut [0; 6]).expect("the program writes a line");
+    signal(&child, "INT");
+    signal(&child, "INT");
+    assert_eq!(end(child).code, Some(130));
+    assert_eq!(pipe.read(&mut [0]).expect("it can be read"), 0, "the end comes when nobody holds the pipe");
+}
+
+#[test]
 fn two_runs_at_once_do_each_node_once() {
     let project = project();
     let first = start(&project, &["gate.toml"]);

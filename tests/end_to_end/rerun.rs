@@ -118,6 +118,25 @@ fn one_parameter_changed() {
 }
 
 #[test]
+fn another_time_limit() {
+    let change = |project: &Project| {
+        project.write("chain.toml", MANIFEST.replace("outputs = { told", "time_limit = 600\noutputs = { told"));
+    };
+    check("it decides whether, not what", change, &[]);
+}
+
+#[test]
+fn all_values_of_vary_are_checked_before_the_first_runs() {
+    let project = Project::new();
+    project.write("chain.toml", MANIFEST);
+    project.write("input.txt", "one\n");
+    let called = project.call(&["chain.toml", "--vary", "stage.end.time_limit=60,-1"]);
+    assert_eq!(called.code, Some(2), "{}", called.stderr);
+    assert!(called.stderr.contains("A time limit is a number of seconds above 0"), "{}", called.stderr);
+    assert!(!project.path().join("runs").exists());
+}
+
+#[test]
 fn the_final_output_is_gone() {
     check("deleted", |project| fs::remove_file(blob_of(project, "end.told")).expect("it is there"), &["end"]);
 }

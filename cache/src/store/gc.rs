@@ -68,24 +68,30 @@ impl Store {
     ///
     /// Never removed are records and blobs that were made or used since the oldest living process opened this store (this
     /// one included), and what such a process has under way.
+    ///
+    /// # Errors
+    /// The store cannot be read or written. What a dead process left and cannot be removed is told when all else is done.
     pub fn gc(&self, policy: &GcPolicy) -> Result<GcReport> {
         self.flush()?;
         let entries = self.record_entries()?;
         // No rayon from here: a thread that waits for others may pick up work that needs this very lock.
         let _lock = if policy.dry_run { self.inner.adding()? } else { self.inner.taking()? };
         let entries = self.as_of_now(entries)?;
-        let mut sweep = Sweep { inner: &self.inner, policy, report: GcReport::default() };
-        let spare = sweep.temporary()?;
+        let mut sweep = Sweep { inner: &self.inner, policy, report: GcReport::default(), failed: None };
+        let sessions = session::sessions(&self.root().join("tmp"))?;
+        let spare = sweep.spare(&sessions);
         let (condemned, kept) = judge(entries, policy, &spare);
         sweep.records(&condemned)?;
         sweep.blobs(&kept, spare.blobs)?;
+        // After the blobs: a blob that loses a further name in a dead process's folder has changed.
+        sweep.temporary(&sessions);
         sweep.scratch(&kept)?;
         sweep.claims()?;
         sweep.quarantine()?;
         if !policy.dry_run {
             self.index().gc()?;
         }
-        Ok(sweep.report)
+        sweep.failed.map_or(Ok(sweep.report), Err)
     }
 
     /// The records that are there now, and when they were last used, given those that were there a moment ago.
@@ -163,29 +169,33 @@ struct Sweep<'a> {
     inner: &'a Inner,
     policy: &'a GcPolicy,
     report: GcReport,
+    /// Why the first of the paths that could not be removed could not.
+    failed: Option<CacheError>,
 }
 
 impl Sweep<'_> {
-    /// Removes what dead processes left, and tells since when the living live.
-    fn temporary(&mut self) -> Result<Spare> {
+    /// Since when the living live.
+    fn spare(&self, sessions: &[Found]) -> Spare {
         let now = clock::now();
         let mut spare = Spare { records: now, blobs: now };
-        for session in session::sessions(&self.inner.disk.root().join("tmp"))? {
-            match session {
-                Found::Alive { name, since } => {
-                    // We ourselves look nothing up; the use that others make is noted with this lag.
-                    let lag =
-                        if name == self.inner.disk.session().name() { Duration::ZERO } else { USE_IS_NOTED_EVERY };
-                    spare.records = spare.records.min(clock::earlier(since, lag));
-                    spare.blobs = spare.blobs.min(since);
-                }
-                Found::Dead { rest, .. } => {
-                    self.report.temporary += rest.len() as u64;
-                    rest.iter().try_for_each(|path| self.remove_path(path))?;
-                }
+        for session in sessions {
+            if let Found::Alive { name, since } = session {
+                // We ourselves look nothing up; the use that others make is noted with this lag.
+                let lag = if name == self.inner.disk.session().name() { Duration::ZERO } else { USE_IS_NOTED_EVERY };
+                spare.records = spare.records.min(clock::earlier(*since, lag));
+                spare.blobs = spare.blobs.min(*since);
             }
         }
-        Ok(spare)
+        spare
+    }
+
+    /// Removes what dead processes left.
+    fn temporary(&mut self, sessions: &[Found]) {
+        for session in sessions {
+            if let Found::Dead { rest, .. } = session {
+                self.report.temporary += rest.iter().filter(|path| self.remove_path(path)).count() as u64;
+            }
+        }
     }
 
     fn records(&mut self, condemned: &[RecordEntry]) -> Result<()> {
@@ -228,8 +238,7 @@ impl Sweep<'_> {
             let claim = self.inner.disk.root().join("claims").join(key.to_string());
             let claim = LockFile::try_acquire(&claim).map_err(CacheError::io("lock", &claim))?;
             if claim.is_some() && (committed.contains(&key) || !self.changed_since(&folder, since)?) {
-                self.remove_path(&folder)?;
-                self.report.scratch += 1;
+                self.report.scratch += u64::from(self.remove_path(&folder));
             }
         }
         Ok(())
@@ -257,8 +266,14 @@ impl Sweep<'_> {
         if self.policy.dry_run { Ok(()) } else { self.inner.disk.remove(name).map(drop) }
     }
 
-    fn remove_path(&self, path: &Path) -> Result<()> {
-        if self.policy.dry_run { Ok(()) } else { session::remove(path).map_err(CacheError::io("remove", path)) }
+    /// Removes a file or folder of another process. One that cannot be removed, such as another user's, does not keep the
+    /// rest from being.
+    fn remove_path(&mut self, path: &Path) -> bool {
+        let removed = if self.policy.dry_run { Ok(()) } else { session::remove(path) };
+        let failed = removed.map_err(CacheError::io("remove", path)).err();
+        let is_removed = failed.is_none();
+        self.failed = self.failed.take().or(failed);
+        is_removed
     }
 
     fn entries(&self, folder: &str) -> Result<Vec<PathBuf>> {

@@ -199,13 +199,15 @@ fn prepare(root: &Path) -> Result<()> {
         return Err(CacheError::NotAFolder { path: root.to_owned() });
     }
     fs::create_dir_all(root).map_err(CacheError::io("create", root))?;
-    let format = root.join("format");
-    match found(fs::read_to_string(&format)).map_err(CacheError::io("read", &format))? {
-        Some(line) if line.trim_end() == FORMAT => return Ok(()),
-        Some(line) if upgrade::FROM.contains(&line.trim_end()) => return upgrade::upgrade(root, line.trim_end()),
+    match format_of(root)?.as_deref() {
+        // Where a store was copied, empty folders may have stayed behind.
+        Some(FORMAT) => return make_folders(root),
+        Some(line) if upgrade::FROM.contains(&line) => {
+            make_folders(root)?;
+            return upgrade::upgrade(root);
+        }
         Some(line) => {
-            let found = line.lines().next().unwrap_or_default().to_owned();
-            return Err(CacheError::Format { path: root.to_owned(), found, known: FORMAT });
+            return Err(CacheError::Format { path: root.to_owned(), found: line.to_owned(), known: FORMAT });
         }
         None => {}
     }
@@ -215,19 +217,30 @@ fn prepare(root: &Path) -> Result<()> {
             return Err(CacheError::NotAStore { path: root.to_owned() });
         }
     }
-    for folder in ["records", "blobs", "claims", "scratch", "index"] {
+    make_folders(root)?;
+    // The format comes last: a folder that has it has all the rest.
+    write_format(&Disk::open(root)?, FORMAT)
+}
+
+fn make_folders(root: &Path) -> Result<()> {
+    for folder in ["records", "blobs", "claims", "scratch", "index", "tmp"] {
         let folder = root.join(folder);
         fs::create_dir_all(&folder).map_err(CacheError::io("create", folder))?;
     }
     let lock = root.join("lock");
-    File::options().append(true).create(true).open(&lock).map_err(CacheError::io("create", lock))?;
-    // The format comes last: a folder that has it has all the rest.
-    write_format(&Disk::open(root)?)
+    File::options().append(true).create(true).open(&lock).map_err(CacheError::io("create", lock)).map(drop)
 }
 
-fn write_format(disk: &Disk) -> Result<()> {
+/// The line in the store's `format` file, if there is one.
+fn format_of(root: &Path) -> Result<Option<String>> {
+    let format = root.join("format");
+    let text = found(fs::read_to_string(&format)).map_err(CacheError::io("read", &format))?;
+    Ok(text.map(|text| text.lines().next().unwrap_or_default().trim_end().to_owned()))
+}
+
+fn write_format(disk: &Disk, format: &str) -> Result<()> {
     let line = ObjectName::new("format").expect("a plain name");
-    disk.put(&line, format!("{FORMAT}\n").as_bytes())
+    disk.put(&line, format!("{format}\n").as_bytes())
 }
 
 /// A refusal to write while opening means that the folder as a whole is not ours to write.

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
-use super::{FORMAT, write_format};
+use super::{FORMAT, format_of, write_format};
 use crate::backend::{Backend, Disk, ObjectName};
 use crate::digest::Key;
 use crate::durable;
@@ -17,27 +18,44 @@ use crate::record::Record;
 use crate::session::{self, Found};
 
 /// The lines in the `format` files of stores that can be upgraded.
-pub(super) const FROM: [&str; 2] = ["dnc-store 1", "dnc-store 2"];
+pub(super) const FROM: [&str; 3] = ["dnc-store 1", "dnc-store 2", UNDER_WAY];
 
-/// Makes the store in `root`, of the format `from`, one of this format. What is interrupted goes on at the next opening.
+/// The line while a store is being upgraded, which no version before takes for its own.
+const UNDER_WAY: &str = "dnc-store 3, being upgraded";
+
+/// How often the one who waits for another's upgrade looks again.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Makes the store in `root` one of this format, or waits until another process has. What is interrupted goes on at the
+/// next opening.
 ///
 /// # Errors
 /// A process has the store open that knows the old format only, and would neither find nor be found.
-pub(super) fn upgrade(root: &Path, from: &str) -> Result<()> {
+pub(super) fn upgrade(root: &Path) -> Result<()> {
     let claim = root.join("claims").join("upgrade");
-    let claim = LockFile::try_acquire(&claim).map_err(CacheError::io("lock", &claim))?;
-    let sessions = session::sessions(&root.join("tmp"))?;
-    if claim.is_none() || sessions.iter().any(|session| matches!(session, Found::Alive { .. })) {
-        return Err(CacheError::Format { path: root.to_owned(), found: from.to_owned(), known: FORMAT });
-    }
+    let _claim = loop {
+        match LockFile::try_acquire(&claim).map_err(CacheError::io("lock", &claim))? {
+            Some(claim) => break claim,
+            None => thread::sleep(LOOK_EVERY),
+        }
+    };
+    let Some(from) = format_of(root)?.filter(|line| line != FORMAT) else { return Ok(()) };
     let disk = Disk::open(root)?;
+    // From now on no old version opens it; one that has it open is a session.
+    write_format(&disk, UNDER_WAY)?;
+    let own = disk.session().name();
+    let sessions = session::sessions(&root.join("tmp"))?;
+    if sessions.iter().any(|session| matches!(session, Found::Alive { name, .. } if name != own)) {
+        write_format(&disk, &from)?;
+        return Err(CacheError::InUse { path: root.to_owned(), format: from });
+    }
     let mut touched = BTreeSet::new();
     move_blobs(&disk, &mut touched)?;
     let packed = pack_records(&disk, &mut touched)?;
     if !touched.is_empty() {
         durable::sync(root, &Vec::from_iter(touched.iter().map(PathBuf::as_path)))?;
     }
-    write_format(&disk)?;
+    write_format(&disk, FORMAT)?;
     for name in &packed {
         disk.remove(name)?;
     }
