@@ -30,12 +30,21 @@ pub(crate) struct Session {
     tmp: PathBuf,
     name: String,
     named: AtomicU64,
-    /// Empty folders that were given back: making and removing folders is slow where it is done by the thousand (3 ms each
-    /// on ext4 with `discard`).
-    spare: Mutex<Vec<PathBuf>>,
+    /// Empty folders that were given back, by what they are for: making and removing folders is slow where it is done by the
+    /// thousand (3 ms each on ext4 with `discard`).
+    spare: Mutex<[Vec<PathBuf>; 2]>,
     /// What all claims are names of; made for the first.
     claims: Mutex<Option<LockFile>>,
     _alive: LockFile,
+}
+
+/// What a folder is for. It is never used for the other: what a program left running may still write to where it worked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It becomes an artifact.
+    Output,
+    /// A program works in it.
+    Work,
 }
 
 /// A path that nobody else can claim until the value is dropped or the process dies.
@@ -90,20 +99,23 @@ impl Session {
         below.is_some_and(|below| session_of(below) == self.name)
     }
 
-    /// An empty folder, until it is given back or the session ends.
-    pub(crate) fn folder(&self) -> Result<PathBuf> {
-        if let Some(spare) = self.spare().pop() {
-            return Ok(spare);
-        }
+    /// An empty folder of a name that no other had, until it is given back or the session ends.
+    pub(crate) fn folder(&self, purpose: Purpose) -> Result<PathBuf> {
         let folder = self.path("task");
-        fs::create_dir(&folder).map_err(CacheError::io("create", &folder))?;
+        let spare = self.spare()[purpose as usize].pop();
+        match &spare {
+            // Whoever still knows the old name does not find it.
+            Some(spare) => fs::rename(spare, &folder),
+            None => fs::create_dir(&folder),
+        }
+        .map_err(CacheError::io("create", &folder))?;
         Ok(folder)
     }
 
     /// Takes back what [`Session::folder`] gave, with all that it holds.
-    pub(crate) fn give_back(&self, folder: &Path) -> io::Result<()> {
+    pub(crate) fn give_back(&self, folder: &Path, purpose: Purpose) -> io::Result<()> {
         if empty(folder)? {
-            self.spare().push(folder.to_owned());
+            self.spare()[purpose as usize].push(folder.to_owned());
         }
         Ok(())
     }
@@ -115,7 +127,7 @@ impl Session {
         }
         let spare = self.path("task");
         fs::rename(folder, &spare)?;
-        self.spare().push(spare);
+        self.spare()[Purpose::Work as usize].push(spare);
         Ok(())
     }
 
@@ -139,7 +151,7 @@ impl Session {
         }
     }
 
-    fn spare(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+    fn spare(&self) -> MutexGuard<'_, [Vec<PathBuf>; 2]> {
         self.spare.lock().expect("nothing panics while it holds this lock")
     }
 }
@@ -243,6 +255,8 @@ fn unique() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     #[test]
@@ -262,24 +276,31 @@ mod tests {
     fn folders_are_empty_whoever_had_them_before() {
         let tmp = tempfile::tempdir().unwrap();
         let session = Session::begin(tmp.path()).unwrap();
-        let (one, other) = (session.folder().unwrap(), session.folder().unwrap());
+        use Purpose::{Output, Work};
+        let (one, other) = (session.folder(Output).unwrap(), session.folder(Work).unwrap());
         assert_ne!(one, other);
-        for folder in [&one, &other] {
+        let inode = |folder: &Path| fs::metadata(folder).unwrap().ino();
+        let before = [inode(&one), inode(&other)];
+        for (folder, purpose) in [(&one, Output), (&other, Work)] {
             fs::create_dir_all(folder.join("deep/er")).unwrap();
             fs::write(folder.join("file"), "x").unwrap();
             for closed in [folder.join("deep"), folder.clone()] {
                 fs::set_permissions(closed, Permissions::from_mode(0o500)).unwrap();
             }
-            session.give_back(folder).unwrap();
+            session.give_back(folder, purpose).unwrap();
         }
+        let again = [Output, Work].map(|purpose| session.folder(purpose).unwrap());
+        assert_eq!(again.each_ref().map(|folder| inode(folder)), before, "each for what it was for");
+        assert!(!one.exists() && !other.exists());
+        session.give_back(&again[0], Output).unwrap();
         let elsewhere = tmp.path().join("elsewhere");
         fs::create_dir(&elsewhere).unwrap();
         fs::write(elsewhere.join("file"), "x").unwrap();
         session.remove_folder(&elsewhere).unwrap();
         session.remove_folder(&elsewhere).unwrap();
         assert!(!elsewhere.exists());
-        for _ in 0..4 {
-            assert_eq!(fs::read_dir(session.folder().unwrap()).unwrap().count(), 0);
+        for purpose in [Output, Output, Work, Work] {
+            assert_eq!(fs::read_dir(session.folder(purpose).unwrap()).unwrap().count(), 0);
         }
     }
 

@@ -30,7 +30,7 @@ enum CacheCommand {
     Ls,
     /// Reads every byte, and sets aside what is not as it was written
     Verify,
-    /// Removes what no kept run names
+    /// Removes what no kept run names, of this project and of all that share its store
     Gc(GcArgs),
 }
 
@@ -110,7 +110,7 @@ fn verify(store: &Store) -> Result<(), Failure> {
 
 fn gc(store: &Store, place: &Place, args: &GcArgs) -> Result<(), Failure> {
     let policy = GcPolicy {
-        keep: kept_keys(place, args.keep)?,
+        keep: keys_of_all(store, place, args)?,
         keep_blobs: HashSet::new(),
         older_than: args.older_than,
         max_size: args.max_size,
@@ -132,16 +132,37 @@ fn gc(store: &Store, place: &Place, args: &GcArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The keys that the last `keep` runs of each name name, those that go on or were killed not counted. A run without
-/// `run.json` has not begun.
-fn kept_keys(place: &Place, keep: usize) -> Result<HashSet<Key>, Failure> {
-    let mut runs = RunFolder::all(&place.runs).context("Cannot read the folder of runs")?;
-    if keep > 0 && runs.is_empty() {
+/// The keys that the kept runs name, of this project and of all that share its store.
+fn keys_of_all(store: &Store, place: &Place, args: &GcArgs) -> Result<HashSet<Key>, Failure> {
+    let own = RunFolder::all(&place.runs).context("Cannot read the folder of runs")?;
+    if args.keep > 0 && own.is_empty() {
         let place = place.runs.display();
         return Err(Failure::Call(format!(
             "There is no run in `{place}`, so that nothing would be kept; name the folder of the runs with --runs, or say --keep 0"
         )));
     }
+    let mut kept = kept_keys(own, args.keep)?;
+    for root in store.roots()? {
+        if root.exists() {
+            let runs =
+                RunFolder::all(&root).with_context(|| format!("Cannot read the runs in `{}`", root.display()))?;
+            kept.extend(kept_keys(runs, args.keep)?);
+        } else {
+            eprintln!(
+                "note: `{}`, whose runs used this store, is no longer there and counts no longer",
+                root.display()
+            );
+            if !args.dry_run {
+                store.remove_root(&root)?;
+            }
+        }
+    }
+    Ok(kept)
+}
+
+/// The keys that the last `keep` of the runs of each name name, those that go on or were killed not counted. A run without
+/// `run.json` has not begun.
+fn kept_keys(mut runs: Vec<RunFolder>, keep: usize) -> Result<HashSet<Key>, Failure> {
     let mut kept = HashSet::new();
     let mut of_name = 0;
     let mut name = None;

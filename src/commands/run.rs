@@ -111,6 +111,7 @@ impl RunArgs {
         let ingredients = ingredients(&plan, &store.index(), options.device, sink.as_mut(), cancelled)?;
         let folder = RunFolder::create(&chosen.place.runs, &plan.manifest.name)
             .with_context(|| format!("Cannot make a run folder in `{}`", chosen.place.runs.display()))?;
+        store.add_root(&chosen.place.runs)?;
         let wanted = plan.above(&options.targets);
         let nodes = wanted.iter().filter(|&&wanted| wanted).count();
         let reporter = Reporter::new(sink, folder.path.join("logs"), nodes);

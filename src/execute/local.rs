@@ -139,8 +139,8 @@ fn try_attempt(work: Work<'_>, around: &Around<'_>, pool: &mut NodePool, begin: 
     let scratch = || store.scratch(&work.task.key).map_err(io::Error::other);
     let mut run = |share: &Arc<Share>| -> Result<Outputs, Failure> {
         let folders: Mutex<Vec<TaskFolder>> = Mutex::default();
-        let folder = || {
-            let folder = store.task_folder().map_err(io::Error::other)?;
+        let kept = |folder: Result<TaskFolder, CacheError>| {
+            let folder = folder.map_err(io::Error::other)?;
             let path = folder.path().to_path_buf();
             folders.lock().expect("nothing panics while it holds this lock").push(folder);
             Ok(path)
@@ -152,7 +152,8 @@ fn try_attempt(work: Work<'_>, around: &Around<'_>, pool: &mut NodePool, begin: 
             device: work.device,
             earlier: earlier.iter().map(|(name, stored)| (name.clone(), opened(store, stored))).collect(),
             known_digest: &known_digest,
-            folder: &folder,
+            output: &|| kept(store.task_folder()),
+            folder: &|| kept(store.work_folder()),
             scratch: &scratch,
             observer,
             cancelled,

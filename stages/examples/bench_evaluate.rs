@@ -104,6 +104,7 @@ fn context<'run>(
         sources: BTreeMap::new(),
         ambient: AmbientValues { seed: Some(0), round: Some(0), learners: Some(1), ..AmbientValues::default() },
         device: DeviceChoice::Cpu,
+        output: folder,
         folder,
         scratch: folder,
         observer: &Silent,

@@ -49,7 +49,9 @@ pub struct Surroundings<'run> {
     pub earlier: BTreeMap<String, EarlierArtifact<'run>>,
     /// The BLAKE3 digest of a file below a source, where it is known without reading the file.
     pub known_digest: KnownDigest<'run>,
-    /// Makes a private, empty folder, for an output or to work in. It goes when the node is done.
+    /// Makes a private, empty folder for an output. It goes when the node is done.
+    pub output: MakeFolder<'run>,
+    /// Makes one to work in.
     pub folder: MakeFolder<'run>,
     /// Gives the folder that outlives a kill and is there again when the same task is tried anew.
     pub scratch: MakeFolder<'run>,
@@ -304,7 +306,7 @@ impl<'run> Context<'run> {
         if let Some(written) = self.written.get(name) {
             return Ok(written.folder.clone());
         }
-        let folder = self.folder()?;
+        let folder = (self.surroundings.output)().map_err(no_folder)?;
         self.written.insert(
             name.to_owned(),
             Written { folder: folder.clone(), kept: BTreeMap::new(), facets: BTreeMap::new() },

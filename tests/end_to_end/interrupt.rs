@@ -255,12 +255,3 @@ outputs = { text = "files" }
     project.run(&["chatty.toml"]);
     assert_eq!(project.nodes("chatty", "ran"), ["it"]);
 }
-
-#[test]
-fn gc_that_finds_no_run_does_not_empty_the_store() {
-    let project = Project::new();
-    let called = project.call(&["cache", "gc"]);
-    assert_eq!(called.code, Some(2), "{}", called.stderr);
-    assert!(called.stderr.contains("There is no run in"), "{}", called.stderr);
-    assert_eq!(project.call(&["cache", "gc", "--keep", "0"]).code, Some(0));
-}

@@ -361,3 +361,37 @@ fn gc_keeps_what_the_last_finished_run_names_and_what_killed_ones_had_done() {
     assert_eq!(called.code, Some(1));
     assert!(called.stderr.contains("runs/chain/3/run.json"), "{}", called.stderr);
 }
+
+#[test]
+fn gc_that_finds_no_run_does_not_empty_the_store() {
+    let project = Project::new();
+    let called = project.call(&["cache", "gc"]);
+    assert_eq!(called.code, Some(2), "{}", called.stderr);
+    assert!(called.stderr.contains("There is no run in"), "{}", called.stderr);
+    assert_eq!(project.call(&["cache", "gc", "--keep", "0"]).code, Some(0));
+}
+
+#[test]
+fn gc_keeps_what_the_runs_of_another_project_name() {
+    let (one, other) = (chain(), chain());
+    let store = one.path().join(".dnc/store");
+    let shares = |project: &Project| {
+        let called = project.command(&["chain.toml"]).env("DNC_STORE", &store).output().expect("it was built");
+        assert!(called.status.success());
+    };
+    other.write("input.txt", "three\n");
+    shares(&other);
+    assert_eq!(other.nodes("chain", "ran").len(), 4);
+    one.run(&["cache", "gc", "--keep", "1"]);
+    shares(&other);
+    assert_eq!(other.nodes("chain", "hit").len(), 4);
+
+    fs::remove_dir_all(other.path().join("runs")).expect("it is there");
+    let called = one.run(&["cache", "gc", "--keep", "1"]);
+    assert!(called.stderr.contains("counts no longer"), "{}", called.stderr);
+    assert!(!one.run(&["cache", "gc", "--keep", "1"]).stderr.contains("counts no longer"));
+    shares(&other);
+    assert_eq!(other.nodes("chain", "ran").len(), 4);
+    one.run(&["chain.toml"]);
+    assert_eq!(one.nodes("chain", "hit").len(), 4);
+}

@@ -117,6 +117,11 @@ impl ObjectName {
         &self.0
     }
 
+    /// The name of what tells a root's path, given that path's digest.
+    pub(crate) fn root(path: &Digest) -> Self {
+        Self(format!("roots/{path}"))
+    }
+
     /// Where the object goes when it is damaged.
     pub(crate) fn quarantined(&self) -> Self {
         Self(format!("quarantine/{self}"))

@@ -8,11 +8,13 @@ use super::Store;
 use crate::backend::Disk;
 use crate::digest::Key;
 use crate::error::{CacheError, Result};
+use crate::session::Purpose;
 
 /// A private, empty folder on the store's file system. It goes with the value; after a kill, gc removes it.
 #[derive(Debug)]
 pub struct TaskFolder {
     path: PathBuf,
+    purpose: Purpose,
     disk: Arc<Disk>,
 }
 
@@ -26,7 +28,7 @@ impl TaskFolder {
 impl Drop for TaskFolder {
     fn drop(&mut self) {
         // What cannot be removed now goes with the session, or with gc.
-        let _ = self.disk.session().give_back(&self.path);
+        let _ = self.disk.session().give_back(&self.path, self.purpose);
     }
 }
 
@@ -34,7 +36,18 @@ impl Store {
     /// A folder for a task's outputs, from which [`Store::ingest`] can move files without copying them. A task may have
     /// several. Those that are given back without folders in them cost next to nothing.
     pub fn task_folder(&self) -> Result<TaskFolder> {
-        Ok(TaskFolder { path: self.inner.disk.session().folder()?, disk: Arc::clone(&self.inner.disk) })
+        self.folder(Purpose::Output)
+    }
+
+    /// A folder for a program to work in. What the program left running may write there for as long as it likes: no
+    /// task's outputs ever lie in it.
+    pub fn work_folder(&self) -> Result<TaskFolder> {
+        self.folder(Purpose::Work)
+    }
+
+    fn folder(&self, purpose: Purpose) -> Result<TaskFolder> {
+        let path = self.inner.disk.session().folder(purpose)?;
+        Ok(TaskFolder { path, purpose, disk: Arc::clone(&self.inner.disk) })
     }
 
     /// The folder in which the task `key` keeps what it needs to go on after a kill. It is removed when the key's record is

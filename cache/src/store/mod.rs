@@ -9,6 +9,7 @@
 //!        tmp/<session>.…        what a living process has not finished
 //!        claims/<key>           locked while a process computes the key
 //!        scratch/<key>/         what a task keeps across kills, until its record is committed
+//!        roots/<digest>         folders whose files name keys (roots.rs)
 //!        index/                 digests of unchanged input files (index.rs)
 //!        lock                   held shared to add, exclusively to take away
 //! ```
@@ -18,7 +19,8 @@
 //! counts as absent.
 //!
 //! Reading order: this file, `lookup` (what is there), `claim` and `folders` (before a task), `ingest` and `commit` (after
-//! it), then `verify`, `gc`, `ls`, `transfer` and `upgrade` (upkeep).
+//! it), then `verify`, `gc`, `ls`, `roots`,
+//! `transfer` and `upgrade` (upkeep).
 
 mod claim;
 mod commit;
@@ -28,6 +30,7 @@ mod gc;
 mod ingest;
 mod lookup;
 mod ls;
+mod roots;
 mod seal;
 mod transfer;
 mod upgrade;
@@ -63,8 +66,8 @@ use seal::Stamp;
 const FORMAT: &str = "dnc-store 3";
 
 /// What may lie in a folder that is on its way to become a store.
-const OWN: [&str; 10] =
-    ["format", "records", "blobs", "dropped", "quarantine", "tmp", "claims", "scratch", "index", "lock"];
+const OWN: [&str; 11] =
+    ["format", "records", "blobs", "dropped", "quarantine", "tmp", "claims", "scratch", "roots", "index", "lock"];
 
 /// The store in one folder. Share it between threads by reference; between processes by opening it in each.
 ///

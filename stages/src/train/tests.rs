@@ -218,6 +218,7 @@ fn a_stopped_training_goes_on_and_ends_with_the_same_bytes() {
             device: DeviceChoice::Cpu,
             earlier: BTreeMap::new(),
             known_digest: &|_| None,
+            output: &folder,
             folder: &folder,
             scratch: &kept,
             observer: &observer,
