@@ -7,11 +7,13 @@ const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines/quickstar
 fn run(project: &Project, more: &[&str]) {
     let changed = [
         "stage.decode.per_class=2",
-        "rounds.learners=[1, 1, 1]",
+        "rounds.learners=[1, 2, 2]",
         "stage.train.epochs=1",
         "stage.train.sampler.per_class=2",
         "stage.train.retain=last",
         "stage.merge.retain=last",
+        "stage.embed.retain=last",
+        "stage.choose.retain=last",
     ];
     let mut arguments = vec![MANIFEST, "--store", "store", "--runs", "runs"];
     arguments.extend(changed.iter().flat_map(|value| ["--set", *value]));
@@ -39,7 +41,10 @@ fn only_the_last_model_stays_and_the_others_come_back_when_they_are_needed() {
     run(&project, &["--from", "train@2"]);
     assert_eq!(project.digests("quickstart"), first);
     let ran = project.nodes("quickstart", "ran");
-    assert!(["train@0[0]", "train@1[0]", "train@2[0]"].iter().all(|node| ran.iter().any(|ran| ran == node)), "{ran:?}");
+    assert!(
+        ["train@0[0]", "train@1[0]", "train@1[1]", "train@2[1]"].iter().all(|node| ran.iter().any(|ran| ran == node)),
+        "{ran:?}"
+    );
     assert_eq!(models(&project), kept, "and are dropped again");
 }
 

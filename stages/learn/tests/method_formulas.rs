@@ -122,7 +122,13 @@ fn slow_margin(config: &Margin, Images { rows, labels }: &Images, betas: &[f64])
             }
         }
     }
-    mean(terms.into_iter().filter(|&term| term > 0.0)) + config.nu * mean(sizes)
+    let terms: Vec<f64> = terms.into_iter().filter(|&term| term > 0.0).collect();
+    let penalty = match betas {
+        [beta] => beta.abs(),
+        _ if terms.is_empty() => 0.0,
+        _ => sizes.iter().sum::<f64>() / terms.len() as f64,
+    };
+    mean(terms) + config.nu * penalty
 }
 
 fn configs() -> Vec<LossConfig> {
@@ -268,6 +274,7 @@ proptest! {
             (MinerConfig::Hard(Hard {}), false),
             (MinerConfig::EasyPositive(EasyPositive { negative: Negative::SemiHard }), false),
             (MinerConfig::EasyPositive(EasyPositive { negative: Negative::Hard }), false),
+            (MinerConfig::EasyPositive(EasyPositive { negative: Negative::Random }), false),
             (MinerConfig::RandomPositive(RandomPositive { negative: Negative::Hard }), false),
             (MinerConfig::RandomPositive(RandomPositive { negative: Negative::SemiHard }), false),
             (MinerConfig::RandomPositive(RandomPositive { negative: Negative::Random }), false),
@@ -288,7 +295,10 @@ proptest! {
                     MinerConfig::EasyPositive(c) if c.negative == Negative::Hard => {
                         first_by(t, false, &easy_positive) && first_by(t, true, &hard_negative)
                     }
-                    MinerConfig::EasyPositive(_) => first_by(t, false, &easy_positive) && first_by(t, true, &semi_hard),
+                    MinerConfig::EasyPositive(c) if c.negative == Negative::SemiHard => {
+                        first_by(t, false, &easy_positive) && first_by(t, true, &semi_hard)
+                    }
+                    MinerConfig::EasyPositive(_) => first_by(t, false, &easy_positive),
                     MinerConfig::RandomPositive(c) if c.negative == Negative::Hard => first_by(t, true, &hard_negative),
                     MinerConfig::RandomPositive(c) if c.negative == Negative::SemiHard => first_by(t, true, &semi_hard),
                     _ => true,

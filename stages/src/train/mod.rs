@@ -80,7 +80,7 @@ impl Default for Train {
 
 impl Stage for Train {
     const NAME: &'static str = "train";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const SUMMARY: &'static str = "Trains the learners of a round, or one of them";
 
     fn ports(&self) -> Ports {

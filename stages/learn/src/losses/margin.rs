@@ -1,11 +1,12 @@
 //! Margin loss: positives inside a boundary β, negatives outside, each by a margin α.
 //!
-//! Formula: `( Σ [d_ap − β_a + α]₊ + [β_a − d_an + α]₊ ) / (number of terms above zero) + ν · mean |β_a|`,
-//! over the selected triplets (a, p, n); the derivative by β counts positives minus negatives above zero.
+//! Formula: `( Σ [d_ap − β_a + α]₊ + [β_a − d_an + α]₊ ) / (number of terms above zero) + ν ‖β‖`, over the selected triplets
+//! (a, p, n); the derivative by β counts positives minus negatives above zero. `‖β‖` is `|β|` where β is shared, and
+//! `Σ |β_a| / (number of terms above zero)` over the triplets where each class has its own: classes that are absent from the
+//! batch stay as they are.
 //! Shapes: embeddings `[batch, dim]`, β `[1]` or `[classes]`.
-//! Source: Wu et al. 2017, arXiv 1706.07567, section 4.2; DC19 and DC21 train with it.
-//! Deviation: the penalty ν is a mean over the anchors of the selected triplets, not a sum over all classes, so that its
-//! weight does not grow with the number of classes that are absent from the batch.
+//! Source: Wu et al. 2017, arXiv 1706.07567, section 4.2, whose penalty is read as pytorch-metric-learning 2.9 does; DC19 and
+//! DC21 train with this loss.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{Batch, Learned, Loss, LossOutput, coefficients};
 use crate::checks::check_range;
 use crate::comparisons::scalar;
-use crate::error::Result;
+use crate::error::{LearnError, Result};
 use crate::miners::{DistanceWeighted, MinerConfig, Selection};
 
 /// Pairs on the right side of a boundary between near and far, which may be learned.
@@ -105,7 +106,11 @@ impl Loss for Margin {
 
         let mut parts = vec![batch.distances.with(&slopes)];
         if let Some(learned) = learned {
-            let weight = self.nu / triplets.len().max(1) as f64;
+            let weight = match self.learn_beta {
+                Beta::PerClass if terms == 0 => 0.0,
+                Beta::PerClass => self.nu / terms_above_zero,
+                Beta::No | Beta::Shared => self.nu / triplets.len().max(1) as f64,
+            };
             value += weight * penalty;
             for &[anchor, ..] in triplets.iter() {
                 let row = row_of(anchor);
@@ -119,7 +124,12 @@ impl Loss for Margin {
     fn check(&self) -> Result<()> {
         check_range("beta", self.beta, 0.0..=2.0)?;
         check_range("margin", self.margin, 0.0..=2.0)?;
-        check_range("nu", self.nu, 0.0..=1.0)
+        check_range("nu", self.nu, 0.0..=1.0)?;
+        if self.nu > 0.0 && self.learn_beta == Beta::No {
+            let reason = "it weighs a penalty on a learned β: set `learn_beta`, too".to_owned();
+            return Err(LearnError::Config { parameter: "nu", value: self.nu.to_string(), reason });
+        }
+        Ok(())
     }
 }
 
@@ -129,6 +139,14 @@ mod tests {
 
     use super::*;
     use crate::comparisons::Comparisons;
+
+    #[test]
+    fn a_penalty_on_what_is_not_learned_is_refused() {
+        let loss = |learn_beta| Margin { nu: 0.1, learn_beta, ..Margin::default() };
+        assert!(loss(Beta::Shared).check().is_ok() && loss(Beta::PerClass).check().is_ok());
+        let error = loss(Beta::No).check().unwrap_err();
+        assert_eq!(error.to_string(), "`nu` cannot be 0.1: it weighs a penalty on a learned β: set `learn_beta`, too");
+    }
 
     #[test]
     fn a_triplet_is_informative_if_either_of_its_terms_is_above_zero() {

@@ -42,3 +42,25 @@ impl BatchSampler for NPairs {
         self.balanced().check()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    #[test]
+    fn a_batch_has_a_pair_of_every_class_in_it() {
+        // Twelve classes of 2 to 5 images.
+        let labels: Vec<u32> = (0..12).flat_map(|class| vec![class; 2 + class as usize % 4]).collect();
+        let batches = NPairs { batch: 20 }.epoch(&labels, &Streams::new(0)).unwrap();
+        assert_eq!(batches.len(), labels.len() / 20);
+        for batch in batches {
+            assert_eq!(BTreeSet::from_iter(&batch).len(), 20, "no image twice");
+            let mut of_class = BTreeMap::<u32, usize>::new();
+            batch.iter().for_each(|&image| *of_class.entry(labels[image as usize]).or_default() += 1);
+            assert_eq!(of_class.len(), 10);
+            assert!(of_class.values().all(|&count| count == 2), "{of_class:?}");
+        }
+    }
+}

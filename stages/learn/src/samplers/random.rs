@@ -60,3 +60,36 @@ impl BatchSampler for Random {
         Err(LearnError::Config { parameter: "batch", value: self.batch.to_string(), reason })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn an_epoch_shows_an_image_once_in_an_order_of_its_own() {
+        let labels: Vec<u32> = (0..103).map(|image| image % 7).collect();
+        let epoch = |seed| Random { batch: 20 }.epoch(&labels, &Streams::new(seed)).unwrap();
+        let shown: Vec<u32> = epoch(0).concat();
+        assert_eq!(epoch(0).iter().map(Vec::len).collect::<Vec<_>>(), [20; 5], "three images are left out");
+        assert_eq!(BTreeSet::from_iter(&shown).len(), 100);
+        assert_ne!(epoch(1).concat(), shown);
+        // In random order the image at a place is on average as far along as any: the mean of a batch's numbers is near 51,
+        // with a standard deviation of 30 / √20.
+        for batch in epoch(0) {
+            let mean = f64::from(batch.iter().sum::<u32>()) / 20.0;
+            assert!((mean - 51.0).abs() < 5.0 * 30.0 / 20f64.sqrt(), "{mean}");
+        }
+    }
+
+    #[test]
+    fn a_batch_of_one_class_gets_an_image_of_another() {
+        // One image in a hundred is of the other class, so that most batches have none of it.
+        let labels: Vec<u32> = (0..100).map(|image| u32::from(image == 50)).collect();
+        for batch in (Random { batch: 10 }).epoch(&labels, &Streams::new(0)).unwrap() {
+            assert_eq!(batch.len(), 10);
+            assert_eq!(batch.iter().filter(|&&image| image == 50).count(), 1);
+        }
+    }
+}
