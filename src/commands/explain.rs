@@ -66,7 +66,7 @@ fn explain(plan: &Plan, index: usize, forecasts: &[Forecast], previous: Option<F
     };
     println!("key {}", fingerprint.key());
     println!("{}", serde_json::to_string_pretty(fingerprint).expect("a fingerprint has string keys"));
-    let Some(previous) = previous else { return println!("No earlier run knows it") };
+    let Some(previous) = previous else { return println!("No earlier run knows it, or its record is gone") };
     let changes = fingerprint.changes_since(&previous);
     if changes.is_empty() {
         println!("The same as in its last run");

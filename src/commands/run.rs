@@ -171,8 +171,9 @@ impl RunArgs {
             })
         };
         let write_rest = || -> anyhow::Result<()> {
-            metrics::write(&folder, &plan, &results, &store)?;
-            Ok(folder.write(&json(&results, false)?)?)
+            let metrics = metrics::write(&folder, &plan, &results, &store);
+            folder.write(&json(&results, false)?)?;
+            metrics
         };
         let (manifest, rest) = rayon::join(write_manifest, write_rest);
         let written = manifest.map_err(anyhow::Error::from).and(rest);
