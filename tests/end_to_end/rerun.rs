@@ -182,6 +182,7 @@ fn a_rotten_blob_is_set_aside_and_made_again() {
     let called = project.run(&["chain.toml"]);
     assert_eq!(project.nodes("chain", "ran"), ["left", "branch"], "{}", called.stderr);
     assert!(called.stderr.contains("quarantine"), "{}", called.stderr);
+    assert!(called.stderr.contains("[4/4]") && !called.stderr.contains("[5/4]"), "{}", called.stderr);
     assert_eq!(fs::read(&blob).expect("it is there again"), sound);
     assert_eq!(project.files_in(".dnc/store/quarantine").len(), 1);
     assert_eq!(project.call(&["cache", "verify"]).code, Some(0));
