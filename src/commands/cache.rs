@@ -129,6 +129,11 @@ fn gc(store: &Store, place: &Place, args: &GcArgs) -> Result<(), Failure> {
         report.kept_records,
         told_size(report.kept_bytes)
     );
+    if args.max_size.is_some_and(|most| report.kept_bytes > most) {
+        eprintln!(
+            "note: that is more than --max-size, but kept runs name it or it is in use; a lower --keep lets it go"
+        );
+    }
     Ok(())
 }
 

@@ -74,7 +74,7 @@ pub fn execute(run: &Run<'_>) -> (Vec<NodeResult>, Result<(), CacheError>) {
     let mut forced = run.options.forced.clone();
     let mut before: Vec<NodeResult> = Vec::new();
     loop {
-        let (mut results, walked) = pass(run, &mut forced);
+        let (mut results, walked) = pass(run, &mut forced, &before);
         let flushed = flush(run, &mut results);
         let again = match walked.and_then(|again| flushed.map(|()| again)) {
             Ok(again) => again,
@@ -131,7 +131,9 @@ struct Answer {
 
 /// One walk over the plan. The flag says that some bytes turned out otherwise than believed, so that the plan must be
 /// walked again.
-fn pass(run: &Run<'_>, forced: &mut [bool]) -> (Vec<NodeResult>, Result<bool, CacheError>) {
+///
+/// What failed in the walk before stays failed while its key is the same.
+fn pass(run: &Run<'_>, forced: &mut [bool], before: &[NodeResult]) -> (Vec<NodeResult>, Result<bool, CacheError>) {
     let mut schedule = Schedule::new(run.plan.upstream(), &run.options.targets);
     let mut results: Vec<NodeResult> = run.plan.nodes.iter().map(|_| NodeResult::default()).collect();
     let mut budget = Budget::new(run.options.limits.clone());
@@ -156,7 +158,7 @@ fn pass(run: &Run<'_>, forced: &mut [bool]) -> (Vec<NodeResult>, Result<bool, Ca
         loop {
             let steps: Vec<Step> = iter::from_fn(|| schedule.next_step()).collect();
             if !steps.is_empty() {
-                take_steps(run, &mut schedule, &mut results, forced, &mut ready, &steps).or_else(stop)?;
+                take_steps(run, &mut schedule, &mut results, before, forced, &mut ready, &steps).or_else(stop)?;
                 continue;
             }
             if run.cancelled.load(Ordering::Relaxed) || again {
@@ -203,6 +205,7 @@ fn take_steps(
     run: &Run<'_>,
     schedule: &mut Schedule,
     results: &mut [NodeResult],
+    before: &[NodeResult],
     forced: &[bool],
     ready: &mut Vec<NodeIndex>,
     steps: &[Step],
@@ -232,6 +235,11 @@ fn take_steps(
                 schedule.found(node);
                 end(run, node, result, Outcome::Hit);
             }
+            (Step::Look(node), Seen::Stale(task, _)) if has_failed(before, node, &task) => {
+                results[node] = before[node].clone();
+                schedule.failed(node);
+                run.reporter.finished_before();
+            }
             (Step::Look(node), Seen::Stale(task, reason)) => {
                 let result = &mut results[node];
                 result.key = Some(task.key);
@@ -255,6 +263,11 @@ fn take_steps(
         }
     }
     Ok(())
+}
+
+/// Whether the task failed in the walk before.
+fn has_failed(before: &[NodeResult], node: NodeIndex, task: &Task) -> bool {
+    before.get(node).is_some_and(|before| before.outcome == Outcome::Failed && before.key == Some(task.key))
 }
 
 /// What a step that needs no running brought to light.

@@ -72,6 +72,11 @@ impl Reporter {
         self.finished.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Counts a node whose end was told in a pass before.
+    pub fn finished_before(&self) {
+        self.finished.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Tells that a node came to its end.
     pub fn finished(&self, node: &str, result: &NodeResult) {
         self.tell(&Event::NodeFinished {

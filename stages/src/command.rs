@@ -10,7 +10,8 @@
 //! | `{file.N}` | the path of entry N of `files` |
 //! | `{seed}` `{round}` `{learners}` `{learner}` | the manifest's seed, the round, how many learners it has, this node's learner |
 //!
-//! The program itself and all `files` are part of the key by what they contain.
+//! The program itself, all `files`, and the script that an interpreter is given by its whole path are part of the key by what
+//! they contain. What a line for the shell names is not looked for: list it in `files`, and write `{file.N}`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
@@ -70,6 +71,10 @@ const INHERITED: [&str; 3] = ["PATH", "HOME", "TMPDIR"];
 /// The language decides how programs sort, so it is the same everywhere, unless the manifest's `env` says otherwise.
 const LANGUAGE: (&str, &str) = ("LANG", "C.UTF-8");
 
+/// Programs whose first argument is what they run, without the digits of their version.
+const INTERPRETERS: [&str; 11] =
+    ["bash", "dash", "julia", "ksh", "node", "perl", "python", "Rscript", "ruby", "sh", "zsh"];
+
 /// How often a silent program is looked at: whether it ended, took too long, or shall be stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -107,6 +112,10 @@ impl Stage for Command {
         let words = self.words();
         if words.first().is_none_or(|program| program.is_empty()) {
             return Err(ParamError::new("run", "There is no program to run"));
+        }
+        if let Some(name) = placeholders(words[0]).next() {
+            return Err(ParamError::new("run", format!("The program itself cannot be a placeholder, `{{{name}}}`"))
+                .hint("write its path, from the manifest's folder; it is part of the key"));
         }
         if self.outputs.is_empty() {
             return Err(ParamError::new("", "A command without outputs leaves nothing that could be kept")
@@ -153,8 +162,8 @@ impl Stage for Command {
 
     fn sources(&self) -> Vec<Source> {
         let program = self.words().first().map(|program| Source::program(self.program(), program));
-        let files = self.files.iter().enumerate();
-        program.into_iter().chain(files.map(|(index, path)| Source::file(format!("files.{index}"), path))).collect()
+        let files = self.files.iter().enumerate().map(|(index, path)| Source::file(format!("files.{index}"), path));
+        program.into_iter().chain(files).chain(self.script()).collect()
     }
 
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
@@ -208,6 +217,16 @@ impl Command {
             .iter()
             .flat_map(|(variable, value)| placeholders(value).map(move |name| (format!("env.{variable}"), name)));
         in_words.chain(in_values)
+    }
+
+    /// The script behind an interpreter, where it is named by its whole path: the program works in a folder of its own.
+    fn script(&self) -> Option<Source> {
+        let Words::List(words) = &self.run else { return None };
+        let (program, arguments) = words.split_first()?;
+        let name = Path::new(program).file_name()?.to_str()?.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+        let (index, script) = (1..).zip(arguments).find(|(_, argument)| !argument.starts_with('-'))?;
+        let is_script = INTERPRETERS.contains(&name) && script.starts_with('/') && Path::new(script).is_file();
+        is_script.then(|| Source::file(format!("run.{index}"), script))
     }
 
     /// Whether a word or the value of a variable holds this placeholder.
@@ -510,6 +529,7 @@ mod tests {
     fn what_cannot_be_meant_is_refused() {
         for (params, key, told) in [
             (r#"{ "run": [], "outputs": { "x": "files" } }"#, "run", "no program"),
+            (r#"{ "run": ["{file.0}"], "outputs": { "x": "files" } }"#, "run", "cannot be a placeholder"),
             (r#"{ "run": "true" }"#, "", "without outputs"),
             (r#"{ "run": "cp {out.y}", "outputs": { "x": "files" } }"#, "run", "{out.y}"),
             (r#"{ "run": "cp {file.0}", "outputs": { "x": "files" } }"#, "run", "{file.0}"),

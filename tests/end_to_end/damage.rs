@@ -461,6 +461,31 @@ fn a_program_that_writes_to_its_input() {
     }
 }
 
+/// A walk over the plan that must be repeated, as bytes turned out to be damaged, does not repeat what failed.
+#[test]
+fn what_failed_is_not_tried_again_in_the_same_run() {
+    let project = ran();
+    project.write(
+        "it.toml",
+        project.read("it.toml")
+            + "[stage.fails]\nkind = \"command\"\nrun = 'echo x >> HERE/tries; exit 3'\noutputs = { x = \"files\" }\n"
+                .replace("HERE", project.path().to_str().expect("temp folders have plain names"))
+                .as_str(),
+    );
+    // A disk that rots changes no dates, so that the damage only shows when `below` reads.
+    for blob in project.files_in(".dnc/store/blobs") {
+        let before = fs::metadata(&blob).and_then(|metadata| metadata.modified()).expect("it is there");
+        overwrite(&blob, |bytes| bytes[0] ^= 1);
+        let rotten = fs::File::options().write(true).open(&blob).expect("it is writable now");
+        rotten.set_modified(before).expect("it is ours");
+    }
+    let called = project.call(&["it.toml", "--jobs", "1"]);
+    assert_eq!(project.read("tries"), "x\n", "{}", called.stderr);
+    assert_eq!(project.nodes("damaged", "failed"), ["fails"]);
+    assert_eq!(project.nodes("damaged", "ran"), ["it", "below"]);
+    assert_eq!(called.stderr.matches("fails: failed").count(), 1, "{}", called.stderr);
+}
+
 /// A folder where the records should be stands for a disk that fails.
 #[test]
 fn what_cannot_be_recorded_has_failed() {

@@ -126,6 +126,19 @@ fn another_time_limit() {
 }
 
 #[test]
+fn a_script_behind_an_interpreter_counts() {
+    let project = Project::new();
+    let script = project.write("script.sh", "").display().to_string();
+    let manifest = "name = \"script\"\n[stage.it]\nkind = \"command\"\nrun = [\"sh\", \"-e\", \"SCRIPT\", \"{out.x}/x\"]\noutputs = { x = \"files\" }\n";
+    project.write("it.toml", manifest.replace("SCRIPT", &script));
+    for (text, ran) in [("echo one > $1\n", 1), ("echo one > $1\n", 0), ("echo two > $1\n", 1)] {
+        project.write("script.sh", text);
+        project.run(&["it.toml"]);
+        assert_eq!(project.nodes("script", "ran").len(), ran, "{text}");
+    }
+}
+
+#[test]
 fn all_values_of_vary_are_checked_before_the_first_runs() {
     let project = Project::new();
     project.write("chain.toml", MANIFEST);
