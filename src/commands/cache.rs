@@ -75,7 +75,7 @@ fn ls(store: &Store) -> Result<(), Failure> {
         let outputs: Vec<_> = entry.record.outputs.keys().map(String::as_str).collect();
         vec![entry.record.key.short(), stage.to_owned(), outputs.join(" "), told_size(entry.bytes), told_age(age)]
     });
-    println!("{}", text_table(&["key", "stage", "outputs", "size", "last use"], rows.collect()));
+    say!("{}", text_table(&["key", "stage", "outputs", "size", "last use"], rows.collect()));
     eprintln!("{} records, {} blobs, {}", listing.records.len(), listing.blobs, told_size(listing.bytes));
     if listing.unnamed.0 > 0 {
         eprintln!(
@@ -98,11 +98,11 @@ fn verify(store: &Store) -> Result<(), Failure> {
     })?;
     bar.finish_and_clear();
     for object in &report.quarantined {
-        println!("damaged, now in quarantine: {object}");
+        say!("damaged, now in quarantine: {object}");
     }
     for dangling in &report.dangling {
         let (key, missing) = (dangling.key.short(), dangling.missing.len());
-        println!("record {key} named {missing} blobs that are gone; its node runs again");
+        say!("record {key} named {missing} blobs that are gone; its node runs again");
     }
     eprintln!("{} records and {} blobs ({}) read", report.records, report.blobs, told_size(report.bytes));
     if report.is_clean() { Ok(()) } else { Err(Failure::Node) }

@@ -36,21 +36,21 @@ impl ExplainArgs {
         let previous = chosen.previous(&plan, &store, None);
         let forecasts = forecast(&plan, &store, &ingredients, &options, &previous)?;
         for index in selected {
-            explain(&plan, index, &forecasts, previous(&plan.nodes[index].name));
+            explain(&plan, index, &forecasts, previous(&plan.nodes[index].name))?;
         }
         Ok(())
     }
 }
 
-fn explain(plan: &Plan, index: usize, forecasts: &[Forecast], previous: Option<Fingerprint>) {
+fn explain(plan: &Plan, index: usize, forecasts: &[Forecast], previous: Option<Fingerprint>) -> Result<(), Failure> {
     let name = &plan.nodes[index].name;
     let fingerprint = match &forecasts[index] {
         Forecast::Hit { fingerprint } => {
-            println!("{name}: hit");
+            say!("{name}: hit");
             fingerprint
         }
         Forecast::Stale { fingerprint, reason } => {
-            println!("{name}: stale: {reason}");
+            say!("{name}: stale: {reason}");
             fingerprint
         }
         Forecast::Unknown { until } => {
@@ -59,19 +59,30 @@ fn explain(plan: &Plan, index: usize, forecasts: &[Forecast], previous: Option<F
                 Forecast::Wrong { message } => format!(", which cannot: {message}"),
                 _ => String::new(),
             };
-            return println!("{name}: its inputs are unknown until {} runs{why}", plan.nodes[*until].name);
+            say!("{name}: its inputs are unknown until {} runs{why}", plan.nodes[*until].name);
+            return Ok(());
         }
-        Forecast::Wrong { message } => return println!("{name}: cannot run: {message}"),
-        Forecast::NotWanted => return println!("{name}: nothing asks for it"),
+        Forecast::Wrong { message } => {
+            say!("{name}: cannot run: {message}");
+            return Ok(());
+        }
+        Forecast::NotWanted => {
+            say!("{name}: nothing asks for it");
+            return Ok(());
+        }
     };
-    println!("key {}", fingerprint.key());
-    println!("{}", serde_json::to_string_pretty(fingerprint).expect("a fingerprint has string keys"));
-    let Some(previous) = previous else { return println!("No earlier run knows it, or its record is gone") };
+    say!("key {}", fingerprint.key());
+    say!("{}", serde_json::to_string_pretty(fingerprint).expect("a fingerprint has string keys"));
+    let Some(previous) = previous else {
+        say!("No earlier run knows it, or its record is gone");
+        return Ok(());
+    };
     let changes = fingerprint.changes_since(&previous);
     if changes.is_empty() {
-        println!("The same as in its last run");
+        say!("The same as in its last run");
     }
     for change in changes {
-        println!("changed since its last run: {change}");
+        say!("changed since its last run: {change}");
     }
+    Ok(())
 }

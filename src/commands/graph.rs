@@ -2,8 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
-use super::Failure;
 use super::manifest_args::ManifestArgs;
+use super::{Failure, write_out};
 use crate::graph::{dot, mermaid, svg};
 
 /// Arguments of `graph`.
@@ -36,7 +36,6 @@ impl GraphArgs {
             Format::Mermaid => mermaid::draw(&plan),
             Format::Svg => svg::draw(&plan),
         };
-        print!("{drawing}");
-        Ok(())
+        Ok(write_out(format_args!("{drawing}"))?)
     }
 }

@@ -27,10 +27,14 @@ impl ImportWeightsArgs {
         let imported = import_weights(&self.file, &self.out, self.backbone.as_deref())?;
         let misfits = imported.fit.as_ref().map(|fit| (fit, self.backbone.as_deref().unwrap_or_default()));
         if let Some((fit, _)) = misfits {
-            fit.missing.iter().for_each(|name| println!("missing      {name}"));
-            fit.superfluous.iter().for_each(|name| println!("superfluous  {name}"));
+            for name in &fit.missing {
+                say!("missing      {name}");
+            }
+            for name in &fit.superfluous {
+                say!("superfluous  {name}");
+            }
             for tensor in &fit.misshapen {
-                println!("misshapen    {}: {:?} instead of {:?}", tensor.name, tensor.found, tensor.wanted);
+                say!("misshapen    {}: {:?} instead of {:?}", tensor.name, tensor.found, tensor.wanted);
             }
         }
         match misfits {

@@ -1,5 +1,12 @@
 //! What a user calls: one file a command, each an argument struct with a `run`.
 
+/// Writes a line to standard output, as `println!`, which panics where that fails, as on a full disk.
+macro_rules! say {
+    ($($told:tt)*) => {
+        $crate::commands::write_out(format_args!("{}\n", format_args!($($told)*)))?
+    };
+}
+
 pub mod cache;
 pub mod completions;
 pub mod diff;
@@ -16,8 +23,10 @@ pub mod schema;
 pub mod show;
 pub mod stages;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::execute::stop::INTERRUPTED;
@@ -100,6 +109,11 @@ impl From<Diagnostics> for Box<Failure> {
     fn from(diagnostics: Diagnostics) -> Self {
         Box::new(Failure::Manifest(Box::new(diagnostics)))
     }
+}
+
+/// Writes to standard output.
+fn write_out(told: std::fmt::Arguments<'_>) -> anyhow::Result<()> {
+    io::stdout().write_fmt(told).context("Cannot write to standard output")
 }
 
 /// Runs the command and tells its failure on standard error.

@@ -64,7 +64,7 @@ pub(super) fn show(chosen: &Chosen, plan: &Plan, options: &Options) -> Result<()
             }
             Forecast::Wrong { message } => format!("cannot run: {message}"),
         };
-        println!("{:width$}  {told}", node.name);
+        say!("{:width$}  {told}", node.name);
     }
     eprintln!("{hits} hit, {stale} stale, {unknown} unknown");
     Ok(())

@@ -235,7 +235,7 @@ fn count(results: &[NodeResult], wanted: &[bool]) -> Outcomes {
 fn print_metrics(run: &Path) -> Result<(), Failure> {
     let rows = metrics::read(run)?;
     if !rows.is_empty() {
-        println!("{}", metrics::table(&rows));
+        say!("{}", metrics::table(&rows));
     }
     Ok(())
 }

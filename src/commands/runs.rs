@@ -58,7 +58,7 @@ impl RunsArgs {
         if rows.is_empty() {
             eprintln!("There are no runs in `{}`", place.runs.display());
         } else {
-            println!("{}", text_table(&["run", "state", "hit", "ran", "seconds", "overrides"], rows));
+            say!("{}", text_table(&["run", "state", "hit", "ran", "seconds", "overrides"], rows));
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ pub struct SchemaArgs {}
 impl SchemaArgs {
     /// Prints the schema.
     pub(super) fn run(self) -> Result<(), Failure> {
-        println!("{}", serde_json::to_string_pretty(&schema::schema())?);
+        say!("{}", serde_json::to_string_pretty(&schema::schema())?);
         Ok(())
     }
 }

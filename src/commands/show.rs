@@ -70,7 +70,7 @@ impl ShowArgs {
         sheet
             .save_with_format(&path, ImageFormat::Png)
             .with_context(|| format!("Cannot write the sheet `{}`", path.display()))?;
-        println!("{}", path.display());
+        say!("{}", path.display());
         Ok(())
     }
 

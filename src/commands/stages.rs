@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use dnc_stages::stage::{STAGES, StageKind};
 
-use super::Failure;
+use super::{Failure, write_out};
 use crate::manifest::{describe, suggest};
 
 /// Arguments of `stages`.
@@ -30,7 +30,7 @@ impl StagesArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         let Some(name) = &self.stage else {
             for stage in STAGES {
-                println!("{:10} {}", stage.name, stage.summary);
+                say!("{:10} {}", stage.name, stage.summary);
             }
             return Ok(());
         };
@@ -39,8 +39,8 @@ impl StagesArgs {
             Failure::Call(format!("There is no stage `{name}`. {hint}"))
         })?;
         match self.format {
-            Format::Text => print!("{}", describe::describe(stage)),
-            Format::Json => println!("{}", serde_json::to_string_pretty(&describe::schema_of(stage))?),
+            Format::Text => write_out(format_args!("{}", describe::describe(stage)))?,
+            Format::Json => say!("{}", serde_json::to_string_pretty(&describe::schema_of(stage))?),
         }
         Ok(())
     }

@@ -461,6 +461,24 @@ fn a_program_that_writes_to_its_input() {
     }
 }
 
+#[test]
+fn a_standard_output_that_is_full() {
+    let project = ran();
+    for arguments in [
+        &["plan", "it.toml"][..],
+        &["graph", "it.toml"],
+        &["explain", "it.toml", "it"],
+        &["schema"],
+        &["stages"],
+        &["runs"],
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").expect("it is on every Linux");
+        let called = Called::of(project.command(arguments).stdout(full).output().expect("it was built"));
+        assert!(called.stderr.contains("error: Cannot write to standard output: No space left"), "{}", called.stderr);
+        assert_eq!(called.code, Some(1), "{arguments:?}");
+    }
+}
+
 /// A walk over the plan that must be repeated, as bytes turned out to be damaged, does not repeat what failed.
 #[test]
 fn what_failed_is_not_tried_again_in_the_same_run() {
