@@ -99,13 +99,17 @@ impl Stage for Command {
     }
 
     fn ambient(&self) -> Ambient {
-        Ambient {
-            seed: self.mentions("{seed}"),
-            round: self.mentions("{round}"),
-            learners: self.mentions("{learners}"),
-            learner: self.mentions("{learner}"),
-            arithmetic: false,
+        let mut ambient = Ambient::default();
+        for name in self.texts().flat_map(placeholders) {
+            match name {
+                "seed" => ambient.seed = true,
+                "round" => ambient.round = true,
+                "learners" => ambient.learners = true,
+                "learner" => ambient.learner = true,
+                _ => {}
+            }
         }
+        ambient
     }
 
     fn check(&self) -> Result<(), ParamError> {
@@ -229,14 +233,13 @@ impl Command {
         is_script.then(|| Source::file(format!("run.{index}"), script))
     }
 
-    /// Whether a word or the value of a variable holds this placeholder.
-    fn mentions(&self, placeholder: &str) -> bool {
-        let mut words = match &self.run {
+    /// Every word and every value of a variable.
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        let words = match &self.run {
             Words::Line(line) => std::slice::from_ref(line),
             Words::List(words) => words,
-        }
-        .iter();
-        words.any(|word| word.contains(placeholder)) || self.env.values().any(|value| value.contains(placeholder))
+        };
+        words.iter().chain(self.env.values()).map(String::as_str)
     }
 
     /// The parameter that names the program.
@@ -252,7 +255,7 @@ impl Command {
         let mut places = BTreeMap::new();
         for (port, artifacts) in context.ports() {
             let name = format!("in.{port}");
-            if self.mentions(&format!("{{{name}}}")) {
+            if self.texts().flat_map(placeholders).any(|mentioned| mentioned == name) {
                 let place = laid_out(&context.folder()?, artifacts)?;
                 places.insert(name, place.display().to_string());
             }
