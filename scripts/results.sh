@@ -166,7 +166,7 @@ section() {
     echo
     table "$SEEDS" "$@"
   else
-    section "One metric, learned masks, a node per learner" "0 1 2 3 4" single learned parallel-outer
+    section "One metric, learned masks, a node per learner" "0 1 2 3 4" single learned parallel parallel-outer
     section "The same on further seeds" "5 6 7 8 9" single learned
     section "A boundary that stays where it is" "0 1 2 3 4" fixed-beta-single fixed-beta-learned
     section "As the published codes: the boundary stays where it is, and the start is not centred" "0 1 2 3 4" \
