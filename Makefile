@@ -9,7 +9,7 @@ BENCH ?= bench_*
 BENCH_ARGS ?=
 BENCHES = $(basename $(notdir $(wildcard $(addsuffix /examples/$(BENCH).rs,. cache stages stages/*))))
 
-.PHONY: run build test bench bench-peers bench-inertia doc fmt lint deny kill data check-cuda check-export ci
+.PHONY: run build test bench bench-peers bench-inertia doc docs fmt lint deny kill data check-cuda check-export ci
 
 ## Builds, then runs the quickstart: embedded images, K = 1, 2, 4, a metric table at the end.
 run: build
@@ -75,6 +75,12 @@ lint:
 # Links from public to private items are for those who read the source.
 doc:
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc $(PROFILE) --locked --workspace --no-deps
+
+## The book, into target/book. Its links and the command output in it are checked by tests/end_to_end/{docs,doc_links}.rs.
+docs:
+	@mdbook --version >/dev/null 2>&1 || $(CARGO) install --locked mdbook
+	mdbook build docs --dest-dir $(abspath $(or $(CARGO_TARGET_DIR),target)/book)
+	$(CARGO) test $(PROFILE) --locked --test end_to_end --quiet doc
 
 ## Licences, advisories and duplicates of the dependencies, where cargo-deny is installed.
 deny:

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use dnc_bench::{Bench, Work};
-use dnc_run::manifest::{Manifest, Reading};
+use dnc_run::manifest::{Manifest, ReadOptions};
 use dnc_run::plan::Plan;
 use graph::Graph;
 use toml::de::DeTable;
@@ -24,8 +24,8 @@ fn main() -> Result<()> {
 
     bench.row(&name("toml"), work(), || DeTable::parse(&text).map(drop))?;
     let read = |check_sources| {
-        let reading = Reading { check_sources, ..Reading::default() };
-        Manifest::parse("bench.toml", text.clone(), PathBuf::new(), reading)
+        let options = ReadOptions { check_sources, ..ReadOptions::default() };
+        Manifest::parse("bench.toml", text.clone(), PathBuf::new(), options)
     };
     bench.row(&name("without_sources"), work(), || read(false))?;
     bench.row(&name("read"), work(), || read(true))?;

@@ -1,11 +1,11 @@
-//! The printable ingredients of a task, whose digest is its key, and what differs between two of them.
+//! The fingerprint of a task: its printable ingredients, whose digest is the key, and the difference between two fingerprints.
 //!
-//! | enters | does not enter |
+//! | part of the key | not part of the key |
 //! |---|---|
 //! | stage name and version | node name, manifest name, comments and order of keys |
-//! | every parameter, defaults written out | parameters that name files: the digests of those files stand in their place |
-//! | per input port, the facets of the columns that the stage declares | other columns, how a table is encoded or cut into parts, which node wrote it |
-//! | seed, round, learners, learner, arithmetic, where the stage declares that it sees them | threads, jobs, device ordinal, host, time |
+//! | every parameter, defaults written out | parameters that name files: the digests of those files take their place |
+//! | per input port, the facets of the columns that the stage declares | other columns, how a table is encoded or split into files, which node wrote it |
+//! | seed, round, learners, learner, arithmetic, if the stage declares that it uses them | threads, jobs, device ordinal, host, time |
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,43 +18,44 @@ use serde_json::Value;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fingerprint {
-    /// The stage's name.
+    /// Name of the stage.
     pub stage: String,
-    /// The stage's version.
+    /// Version of the stage.
     pub version: u32,
     /// The parameters, defaults included, without those that name files.
     pub params: Value,
-    /// Per port and artifact, the facets seen; the facet `files` stands for all the bytes of an artifact without facets.
+    /// Per port and artifact, the facets that the port reads; the facet `files` stands for all bytes of an artifact without facets.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, Vec<BTreeMap<String, Digest>>>,
-    /// Files outside the store by the parameter that names them.
+    /// Files outside the store, by the parameter that names them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sources: BTreeMap<String, Digest>,
-    /// The manifest's seed.
+    /// Seed of the manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// The round.
+    /// Round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round: Option<u32>,
-    /// How many learners the round has.
+    /// Number of learners in the round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learners: Option<u32>,
-    /// How many learners the last round had.
+    /// Number of learners in the previous round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_learners: Option<u32>,
-    /// Which learner is trained.
+    /// Learner that is trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learner: Option<u32>,
-    /// The instruction set or kind of GPU.
+    /// Instruction set or GPU that computes floats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arithmetic: Option<String>,
 }
 
-/// The facet of an artifact that has none: a digest over all its files.
+/// Facet that stands for an artifact without facets: a digest of all its files.
 pub const WHOLE: &str = "files";
 
 impl Fingerprint {
-    /// The canonical form: JSON without white space, keys sorted.
+    /// The canonical form: JSON without white space, fields in the order above, keys of maps sorted. It is frozen: any change to it
+    /// changes every key, so that nothing in existing stores is found again.
     pub fn canonical(&self) -> String {
         serde_json::to_string(self).expect("a fingerprint has string keys and finite numbers")
     }
@@ -64,13 +65,13 @@ impl Fingerprint {
         Key::of(&self.canonical())
     }
 
-    /// Whether `self` and `other` are the same but for the files outside the store.
+    /// Whether `self` and `other` differ in nothing but files outside the store.
     pub fn only_sources_differ(&self, other: &Fingerprint) -> bool {
         let plain = |fingerprint: &Fingerprint| Self { sources: BTreeMap::new(), ..fingerprint.clone() };
         plain(self) == plain(other)
     }
 
-    /// What is different in `self` from `old`, in the order of the fields; empty where they have the same key.
+    /// How `self` differs from `old`, in the order of the fields; empty if they have the same key.
     pub fn changes_since(&self, old: &Fingerprint) -> Vec<Change> {
         let mut changes = Vec::new();
         let mut ambient = |name: &str, old: Option<String>, new: Option<String>| {
@@ -107,22 +108,22 @@ impl Fingerprint {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
 pub enum Change {
-    /// The seed, the round, the arithmetic …
+    /// Seed, round, arithmetic …
     Ambient {
-        /// Which.
+        /// Name of the value.
         name: String,
-        /// Its value before.
+        /// Old value.
         old: Option<String>,
-        /// Its value now.
+        /// New value.
         new: Option<String>,
     },
     /// A parameter.
     Param {
-        /// Its key, dotted from the stage's table.
+        /// Dotted key below the stage's table.
         key: String,
-        /// Its value before; `None` where there was none.
+        /// Old value; `None` if there was none.
         old: Option<Value>,
-        /// Its value now.
+        /// New value; `None` if there is none.
         new: Option<Value>,
     },
     /// A file or folder outside the store.
@@ -132,9 +133,9 @@ pub enum Change {
     },
     /// An input, or some of its columns.
     Input {
-        /// The port.
+        /// Name of the port.
         port: String,
-        /// The columns whose values differ; empty where the number of artifacts differs.
+        /// Columns whose values differ; empty if the number of artifacts differs.
         columns: Vec<String>,
     },
 }
@@ -150,7 +151,7 @@ impl fmt::Display for Change {
             }
             Change::Source { param } => write!(formatter, "{param}: the files changed"),
             Change::Input { port, columns } if columns.is_empty() => {
-                write!(formatter, "input {port}: other artifacts")
+                write!(formatter, "input {port}: different artifacts")
             }
             Change::Input { port, columns } if columns[..] == [WHOLE.to_owned()] => {
                 write!(formatter, "input {port}: changed")
@@ -232,6 +233,34 @@ mod tests {
         }
     }
 
+    /// Freezes the form of the key. If this test fails, nothing in existing stores would be found again: do not change the
+    /// expected values unless that is intended, and say so in the changelog.
+    #[test]
+    fn the_form_of_the_key_is_frozen() {
+        let digest = |byte: u8| Digest::from_bytes([byte; 32]);
+        let full = Fingerprint {
+            sources: BTreeMap::from([("root".into(), digest(2))]),
+            round: Some(3),
+            learners: Some(4),
+            previous_learners: Some(2),
+            learner: Some(1),
+            arithmetic: Some("cpu/avx2".into()),
+            inputs: BTreeMap::from([("images".into(), vec![BTreeMap::from([("id".into(), digest(1))])])]),
+            ..fingerprint()
+        };
+        let (one, two) = ("01".repeat(32), "02".repeat(32));
+        assert_eq!(
+            full.canonical(),
+            [
+                r#"{"stage":"train","version":1,"params":{"epochs":2,"loss":{"kind":"margin","margin":0.2}},"#,
+                &format!(r#""inputs":{{"images":[{{"id":"{one}"}}]}},"sources":{{"root":"{two}"}},"#),
+                r#""seed":0,"round":3,"learners":4,"previous_learners":2,"learner":1,"arithmetic":"cpu/avx2"}"#,
+            ]
+            .concat()
+        );
+        assert_eq!(full.key().to_string(), "8e5588df8bbbcccdca41c43d9158c88428f29eb33fd6e07f4105fb96a98ab914");
+    }
+
     #[test]
     fn the_canonical_form_is_sorted_and_reads_back() {
         let text = fingerprint().canonical();
@@ -249,9 +278,9 @@ mod tests {
         new.seed = Some(1);
         new.inputs.get_mut("images").expect("made above")[0].insert("pixels".into(), Digest::of(b"others"));
         new.sources.insert("root".into(), Digest::of(b"root"));
-        let told: Vec<_> = new.changes_since(&old).iter().map(ToString::to_string).collect();
+        let messages: Vec<_> = new.changes_since(&old).iter().map(ToString::to_string).collect();
         assert_eq!(
-            told,
+            messages,
             [
                 "seed: 0 → 1",
                 "extra: none → true",

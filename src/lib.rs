@@ -1,13 +1,18 @@
 //! `dnc-run`: a manifest of stages becomes a plan of nodes, of which only those run whose inputs changed.
 //!
-//! Data flows one way: [`manifest`] → [`plan`] → [`schedule`] → [`execute`] → [`report`]; [`commands`] are what a user
-//! calls. What a stage does is known to `dnc-stages` alone, where bytes lie to `dnc-cache` alone.
+//! Data flows one way: [`manifest`] → [`plan`] → [`schedule`] → [`execute`] → [`report`]. [`session`] is the engine as a
+//! library, [`commands`] the command line on top of it. What a stage does is known to `dnc-stages` alone, where bytes are kept to
+//! `dnc-cache` alone.
 
 pub mod commands;
+pub mod error_chain;
 pub mod execute;
 pub mod fingerprint;
 pub mod graph;
 pub mod manifest;
 pub mod plan;
+pub mod project;
 pub mod report;
 pub mod schedule;
+pub mod session;
+mod sync;

@@ -1,46 +1,45 @@
-//! What is ready: a pure state machine over the plan's graph. It reads no clock, file or thread; whoever drives it
-//! does as it is told and tells what came of it.
+//! What is ready: a pure state machine over the plan's graph. It uses no clock, file or thread: the driver takes its
+//! [`Action`]s, carries them out and reports the results.
 //!
 //! A node goes through these states:
 //!
 //! ```text
-//! Waiting ── all inputs known ──► Looking ── record found ──► Hit ──┐ an artifact is needed and not there
-//!                                    │                              ▼
-//!                                    └── no record, or forced ──► Stale ── every input secured ──► Running ──► Ran
-//!                                                                   │                                  └─────► Failed
-//!                                                                   └── an input failed ──► Skipped
+//! Waiting ── all inputs known ──► LookingUp ── record found ──► Hit ──┐ its bytes are needed but missing
+//!                                    │                                ▼
+//!                                    └── no record, or forced ────► Stale ── all inputs present ──► Running ──► Ran
+//!                                                                     │                                 └─────► Failed
+//!                                                                     └── an input failed ──► Skipped
 //! ```
 //!
-//! A hit is only a promise: its bytes are asked for (`Step::Secure`) when a stale node reads them or when it is a
-//! target, so that a node whose bytes were dropped stays a hit until somebody needs them.
+//! A hit is only a promise: its bytes are checked ([`Action::CheckBytes`]) when a stale node reads them or when it is a
+//! target, so that a node whose bytes were dropped stays a hit until they are needed.
 
 use std::collections::VecDeque;
 
-/// A node's place in the plan.
-pub type NodeIndex = usize;
+use crate::plan::NodeIndex;
 
 /// What the driver should do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Compute the node's key and look for its record; answer with [`Schedule::found`] or [`Schedule::stale`].
-    Look(NodeIndex),
-    /// See whether the outputs that the node's record names are there and sound; answer with [`Schedule::secured`] or
+pub enum Action {
+    /// Compute the node's key and look for its record; report [`Schedule::found`] or [`Schedule::stale`].
+    LookUp(NodeIndex),
+    /// Check whether the outputs that the node's record names are present and sound; report [`Schedule::present`] or
     /// [`Schedule::lost`].
-    Secure(NodeIndex),
-    /// Run the node; answer with [`Schedule::ran`] or [`Schedule::failed`].
+    CheckBytes(NodeIndex),
+    /// Run the node; report [`Schedule::ran`] or [`Schedule::failed`].
     Run(NodeIndex),
 }
 
-/// What became of a node.
+/// State of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Some input is not known yet.
     Waiting,
-    /// Its record is being looked for.
-    Looking,
-    /// A record names its outputs.
+    /// Its record is being looked up.
+    LookingUp,
+    /// It has a record.
     Hit,
-    /// It must run, and waits until its inputs are secured.
+    /// It must run, and waits until the bytes of its inputs are present.
     Stale,
     /// It may run, or is running.
     Running,
@@ -48,60 +47,60 @@ pub enum State {
     Ran,
     /// It failed.
     Failed,
-    /// It could not run because something upstream failed.
+    /// It could not run because a node upstream failed.
     Skipped,
 }
 
 impl State {
-    fn is_lost(self) -> bool {
+    fn has_no_outputs(self) -> bool {
         matches!(self, State::Failed | State::Skipped)
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bytes {
-    /// Nobody asked.
-    Unasked,
-    /// Asked for, not answered.
-    Asked,
-    /// There and sound.
-    Secured,
+    /// Not needed so far.
+    Unchecked,
+    /// Being checked or computed.
+    Pending,
+    /// Present and sound.
+    Present,
 }
 
 struct Node {
     upstream: Vec<NodeIndex>,
     downstream: Vec<NodeIndex>,
     target: bool,
-    /// `None` where nobody wants the node.
+    /// `None` if the run does not include the node.
     state: Option<State>,
-    /// Whether its outputs are known to those below: once told, never told again, even if it runs to restore its bytes.
-    told: bool,
+    /// Whether the nodes downstream know its outputs. They are notified once, even if it runs again to restore its bytes.
+    is_known: bool,
     bytes: Bytes,
-    /// How many upstream nodes are not known yet (while waiting) or not secured yet (while stale).
+    /// Number of upstream nodes whose outputs are not known yet (while waiting) or not present yet (while stale).
     pending: usize,
 }
 
-/// The state of a whole run.
+/// State of all nodes.
 pub struct Schedule {
     nodes: Vec<Node>,
-    steps: VecDeque<Step>,
+    actions: VecDeque<Action>,
     unfinished: usize,
 }
 
 impl Schedule {
-    /// A schedule for a graph given by each node's distinct upstream nodes, for these targets and all above them.
+    /// A schedule for the graph given by each node's distinct upstream nodes. It includes the targets and everything upstream.
     pub fn new(upstream: Vec<Vec<NodeIndex>>, targets: &[NodeIndex]) -> Self {
         let node = |upstream| Node {
             upstream,
             downstream: Vec::new(),
             target: false,
             state: None,
-            told: false,
-            bytes: Bytes::Unasked,
+            is_known: false,
+            bytes: Bytes::Unchecked,
             pending: 0,
         };
         let mut schedule =
-            Self { nodes: upstream.into_iter().map(node).collect(), steps: VecDeque::new(), unfinished: 0 };
+            Self { nodes: upstream.into_iter().map(node).collect(), actions: VecDeque::new(), unfinished: 0 };
         for &target in targets {
             schedule.nodes[target].target = true;
         }
@@ -121,62 +120,62 @@ impl Schedule {
                     schedule.nodes[above].downstream.push(index);
                 }
                 if schedule.nodes[index].pending == 0 {
-                    schedule.look(index);
+                    schedule.look_up(index);
                 }
             }
         }
         schedule
     }
 
-    /// The next thing to do, if anything can be done before an answer comes in.
-    pub fn next_step(&mut self) -> Option<Step> {
-        self.steps.pop_front()
+    /// The next action; `None` if everything left depends on results that are not reported yet.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
     }
 
-    /// Whether every wanted node came to an end.
+    /// Whether every included node has finished.
     pub fn is_finished(&self) -> bool {
         self.unfinished == 0
     }
 
-    /// What became of a node; `None` where it is not wanted.
+    /// State of a node; `None` if the run does not include it.
     pub fn state(&self, index: NodeIndex) -> Option<State> {
         self.nodes[index].state
     }
 
-    /// A record was found: the outputs are known. A target's bytes are asked for at once.
+    /// Reports that a record was found, so the outputs are known. The bytes of a target are checked at once.
     pub fn found(&mut self, index: NodeIndex) {
         self.nodes[index].state = Some(State::Hit);
         if self.nodes[index].target {
-            self.ask_for_bytes(index);
+            self.need_bytes(index);
         } else {
             self.unfinished -= 1;
         }
-        self.tell_known(index);
+        self.notify_known(index);
     }
 
-    /// There is no record, or the node is to run in spite of it.
+    /// Reports that there is no record, or that the node must run in spite of it.
     pub fn stale(&mut self, index: NodeIndex) {
         self.nodes[index].state = Some(State::Stale);
         let upstream = self.nodes[index].upstream.clone();
-        if upstream.iter().any(|&above| self.nodes[above].state.is_some_and(State::is_lost)) {
+        if upstream.iter().any(|&above| self.nodes[above].state.is_some_and(State::has_no_outputs)) {
             return self.give_up(index, State::Skipped);
         }
-        self.nodes[index].pending = upstream.iter().filter(|&&above| self.nodes[above].bytes != Bytes::Secured).count();
+        self.nodes[index].pending = upstream.iter().filter(|&&above| self.nodes[above].bytes != Bytes::Present).count();
         for above in upstream {
-            self.ask_for_bytes(above);
+            self.need_bytes(above);
         }
-        self.run_if_secured(index);
+        self.run_if_inputs_present(index);
     }
 
-    /// The bytes that the node's record names are there and sound.
-    pub fn secured(&mut self, index: NodeIndex) {
+    /// Reports that the bytes that the node's record names are present and sound.
+    pub fn present(&mut self, index: NodeIndex) {
         if self.nodes[index].target {
             self.unfinished -= 1;
         }
-        self.tell_secured(index);
+        self.notify_present(index);
     }
 
-    /// Some of the bytes that the node's record names are gone or rotten: it must run again.
+    /// Reports that some of the bytes that the node's record names are missing or damaged: it must run again.
     pub fn lost(&mut self, index: NodeIndex) {
         if !self.nodes[index].target {
             self.unfinished += 1;
@@ -184,15 +183,15 @@ impl Schedule {
         self.stale(index);
     }
 
-    /// The node ran, or another process ran it meanwhile.
+    /// Reports that the node ran, here or in another process.
     pub fn ran(&mut self, index: NodeIndex) {
         self.unfinished -= 1;
         self.nodes[index].state = Some(State::Ran);
-        self.tell_known(index);
-        self.tell_secured(index);
+        self.notify_known(index);
+        self.notify_present(index);
     }
 
-    /// The node failed; what cannot do without it is skipped.
+    /// Reports that the node failed; nodes that depend on it are skipped.
     pub fn failed(&mut self, index: NodeIndex) {
         self.give_up(index, State::Failed);
     }
@@ -201,20 +200,20 @@ impl Schedule {
         self.unfinished -= 1;
         self.nodes[index].state = Some(state);
         for below in self.nodes[index].downstream.clone() {
-            // A hit below does without these bytes, unless somebody asks for its own.
+            // A hit downstream does not need these bytes unless its own are needed.
             if matches!(self.nodes[below].state, Some(State::Waiting | State::Stale)) {
                 self.give_up(below, State::Skipped);
             }
         }
     }
 
-    fn look(&mut self, index: NodeIndex) {
-        self.nodes[index].state = Some(State::Looking);
-        self.steps.push_back(Step::Look(index));
+    fn look_up(&mut self, index: NodeIndex) {
+        self.nodes[index].state = Some(State::LookingUp);
+        self.actions.push_back(Action::LookUp(index));
     }
 
-    fn tell_known(&mut self, index: NodeIndex) {
-        if std::mem::replace(&mut self.nodes[index].told, true) {
+    fn notify_known(&mut self, index: NodeIndex) {
+        if std::mem::replace(&mut self.nodes[index].is_known, true) {
             return;
         }
         for position in 0..self.nodes[index].downstream.len() {
@@ -222,34 +221,34 @@ impl Schedule {
             if self.nodes[below].state == Some(State::Waiting) {
                 self.nodes[below].pending -= 1;
                 if self.nodes[below].pending == 0 {
-                    self.look(below);
+                    self.look_up(below);
                 }
             }
         }
     }
 
-    fn ask_for_bytes(&mut self, index: NodeIndex) {
-        if self.nodes[index].bytes == Bytes::Unasked {
-            self.nodes[index].bytes = Bytes::Asked;
-            self.steps.push_back(Step::Secure(index));
+    fn need_bytes(&mut self, index: NodeIndex) {
+        if self.nodes[index].bytes == Bytes::Unchecked {
+            self.nodes[index].bytes = Bytes::Pending;
+            self.actions.push_back(Action::CheckBytes(index));
         }
     }
 
-    fn tell_secured(&mut self, index: NodeIndex) {
-        self.nodes[index].bytes = Bytes::Secured;
+    fn notify_present(&mut self, index: NodeIndex) {
+        self.nodes[index].bytes = Bytes::Present;
         for position in 0..self.nodes[index].downstream.len() {
             let below = self.nodes[index].downstream[position];
             if self.nodes[below].state == Some(State::Stale) {
                 self.nodes[below].pending -= 1;
-                self.run_if_secured(below);
+                self.run_if_inputs_present(below);
             }
         }
     }
 
-    fn run_if_secured(&mut self, index: NodeIndex) {
+    fn run_if_inputs_present(&mut self, index: NodeIndex) {
         if self.nodes[index].pending == 0 {
             self.nodes[index].state = Some(State::Running);
-            self.steps.push_back(Step::Run(index));
+            self.actions.push_back(Action::Run(index));
         }
     }
 }
@@ -260,7 +259,7 @@ mod tests {
 
     use super::*;
 
-    /// What the driver would find in the world.
+    /// What the driver would find in the store.
     #[derive(Clone, Debug, Default)]
     struct World {
         recorded: Vec<bool>,
@@ -272,20 +271,20 @@ mod tests {
     fn drive(upstream: &[Vec<NodeIndex>], targets: &[NodeIndex], world: &World) -> (Vec<NodeIndex>, Schedule) {
         let mut schedule = Schedule::new(upstream.to_vec(), targets);
         let mut ran = Vec::new();
-        while let Some(step) = schedule.next_step() {
-            match step {
-                Step::Look(node) if world.recorded[node] => schedule.found(node),
-                Step::Look(node) => schedule.stale(node),
-                Step::Secure(node) if world.present[node] => schedule.secured(node),
-                Step::Secure(node) => schedule.lost(node),
-                Step::Run(node) if world.broken[node] => schedule.failed(node),
-                Step::Run(node) => {
+        while let Some(action) = schedule.next_action() {
+            match action {
+                Action::LookUp(node) if world.recorded[node] => schedule.found(node),
+                Action::LookUp(node) => schedule.stale(node),
+                Action::CheckBytes(node) if world.present[node] => schedule.present(node),
+                Action::CheckBytes(node) => schedule.lost(node),
+                Action::Run(node) if world.broken[node] => schedule.failed(node),
+                Action::Run(node) => {
                     ran.push(node);
                     schedule.ran(node);
                 }
             }
         }
-        assert!(schedule.is_finished(), "nothing left to do, yet unfinished");
+        assert!(schedule.is_finished(), "no action is left, yet a node is unfinished");
         (ran, schedule)
     }
 
@@ -299,11 +298,11 @@ mod tests {
         for (recorded, present, expected) in [
             ([false; 3], [false; 3], vec![0, 1, 2]),
             ([true; 3], [true; 3], vec![]),
-            // Dropped intermediates stay hits as long as nobody needs them.
+            // Dropped intermediate results stay hits as long as no node needs them.
             ([true; 3], [false, false, true], vec![]),
-            // A missing target is restored from what is there.
+            // A missing target is computed from the inputs that are present.
             ([true; 3], [false, true, false], vec![2]),
-            // A restored node restores what it reads first.
+            // A node that is restored first restores its inputs.
             ([true; 3], [false, false, false], vec![0, 1, 2]),
             // A changed node reads its input's bytes.
             ([true, true, false], [true, false, false], vec![1, 2]),
@@ -324,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_asked_for_is_left_alone() {
+    fn nodes_outside_the_run_are_left_alone() {
         let (ran, schedule) = drive(&[vec![], vec![0], vec![0]], &[1], &world(&[false; 3], &[false; 3]));
         assert_eq!(ran, [0, 1]);
         assert_eq!(schedule.state(2), None);
@@ -349,7 +348,7 @@ mod tests {
     }
 
     proptest! {
-        /// A node runs at most once, after all that it reads, and only if it has no record or its bytes are needed.
+        /// A node runs at most once, after all of its inputs, and only if it has no record or its bytes are needed.
         #[test]
         fn nodes_run_in_order_and_only_if_needed((upstream, world) in any_graph()) {
             let last = upstream.len() - 1;

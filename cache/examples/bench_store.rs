@@ -1,7 +1,7 @@
-//! The store on this machine.
+//! Benchmark of the store.
 //!
-//! usage: `bench_store [PATTERN] [--reps N] [--memory]`; the files lie in a new folder below TMPDIR, which should be on the
-//! file system that a store would be on.
+//! Usage: `bench_store [PATTERN] [--reps N] [--memory]`. The files are written to a new folder below TMPDIR, which should be on
+//! the file system of a typical store.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -28,7 +28,7 @@ fn main() -> Outcome {
     Ok(())
 }
 
-/// 10,000 records are looked up and their blobs asked for, as a run does in which nothing is to be done.
+/// Looks up 10,000 records and checks that their blobs are present, like a run in which all nodes are hits.
 fn look_up(bench: &Bench, root: &Path) -> Outcome {
     let rows = ["store/look_up/r10000", "store/present/a10000"];
     if !rows.iter().any(|row| bench.wants(row)) {
@@ -62,7 +62,7 @@ fn look_up(bench: &Bench, root: &Path) -> Outcome {
     })
 }
 
-/// 1,000 tasks one after the other, each with a claim, a folder, one small file, a blob and a record, until all is durable.
+/// Commits 1,000 tasks in sequence, each with a claim, a folder, a small file, a blob and a record, until all are durable.
 fn commit(bench: &Bench, root: &Path) -> Outcome {
     let mut round = 0;
     bench.row_timed("store/commit/r1000", Work::new(1_000, "records"), || {
@@ -78,6 +78,7 @@ fn commit(bench: &Bench, root: &Path) -> Outcome {
     })
 }
 
+/// Claims and releases 10,000 keys.
 fn claim(bench: &Bench, root: &Path) -> Outcome {
     let store = Store::open(root)?;
     let keys: Vec<Key> = (0..10_000).map(|node| Key::of(&format!("node {node}"))).collect();
@@ -90,7 +91,7 @@ fn claim(bench: &Bench, root: &Path) -> Outcome {
     })
 }
 
-/// 100,000 files in 100 folders that have not changed since they were hashed.
+/// Digest of 100,000 files in 100 folders that have not changed since they were hashed.
 fn unchanged_folder(bench: &Bench, root: &Path) -> Outcome {
     let row = "store/unchanged/f100000";
     if !bench.wants(row) {
@@ -101,12 +102,12 @@ fn unchanged_folder(bench: &Bench, root: &Path) -> Outcome {
         let folder = input.join(format!("class_{class:03}"));
         fs::create_dir_all(&folder)?;
         for image in 0..1_000 {
-            // Empty files take no blocks, so that the folder is made and removed quickly. Nothing reads them here.
+            // Empty files need no disk blocks and are created and removed quickly. The benchmark does not read them.
             fs::File::create(folder.join(format!("image_{image:05}.jpg")))?;
         }
     }
     let index = Store::open(root.join("store"))?.index();
-    // The youngest files are not believed until they are two seconds old.
+    // The index does not store files that changed within the last two seconds.
     while index.digest_path(&input)?.hashed > 0 {
         std::thread::sleep(Duration::from_secs(1));
     }
@@ -117,7 +118,7 @@ fn unchanged_folder(bench: &Bench, root: &Path) -> Outcome {
     })
 }
 
-/// Files in the page cache that the index has never seen.
+/// Digest of files that are in the page cache but not in the index.
 fn first_hash(bench: &Bench, root: &Path, name: &str, files: u64, length: u32) -> Outcome {
     if !bench.wants(name) {
         return Ok(());
@@ -139,7 +140,7 @@ fn first_hash(bench: &Bench, root: &Path, name: &str, files: u64, length: u32) -
     })
 }
 
-/// What an executor does for a node, with a record of a usual size.
+/// Does what an executor does for a node, with a record of typical size.
 fn make(store: &Store, key: Key, bytes: &[u8]) -> Outcome {
     let claim = store.claim(&key, &|| false, &mut |_| ())?;
     let folder = store.task_folder()?;

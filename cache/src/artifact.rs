@@ -1,4 +1,4 @@
-//! An artifact: the files that a task left as one named output, and the facets in which they can be compared.
+//! Artifact: one named output of a task, as a list of files and their facets.
 
 use std::collections::BTreeMap;
 
@@ -11,36 +11,36 @@ use crate::error::{CacheError, Result};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileEntry {
-    /// Where the file lies in the artifact's folder: relative, parted by `/`.
+    /// Path relative to the artifact's folder, with `/` as the separator.
     pub path: String,
-    /// Its length in bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// The digest of its bytes.
+    /// Digest of the file's bytes.
     pub digest: Digest,
 }
 
-/// A named output of a task: its files by path, and its facets.
+/// A named output of a task: its files, sorted by path, and its facets.
 ///
-/// A **facet** is a named digest of some logical part of the artifact (for a table: the decoded values of a column). The
-/// cache keeps facets for those who compute them and attaches no meaning to them.
+/// A **facet** is a named digest of a logical part of the artifact, such as the decoded values of one column of a table. The
+/// cache stores facets on behalf of its callers and attaches no meaning to them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Written")]
+#[serde(try_from = "UncheckedArtifact")]
 pub struct Artifact {
     files: Vec<FileEntry>,
     facets: BTreeMap<String, Digest>,
 }
 
 impl Artifact {
-    /// An artifact of these files, in any order.
+    /// Creates an artifact from its files, given in any order.
     ///
     /// # Errors
-    /// If a path is absolute, leaves the folder, is not in its plain form, or is named twice.
+    /// A path is absolute, leaves the folder, is not normalised, or occurs twice.
     pub fn new(mut files: Vec<FileEntry>, facets: BTreeMap<String, Digest>) -> Result<Self> {
         files.sort_unstable();
-        let refused = files.iter().find(|file| !is_plain(&file.path));
-        let twice = files.windows(2).find(|pair| pair[0].path == pair[1].path).map(|pair| &pair[1]);
-        match refused.or(twice) {
-            Some(file) => Err(CacheError::NotAName { text: file.path.clone() }),
+        let invalid = files.iter().find(|file| !is_normalised_path(&file.path));
+        let duplicate = files.windows(2).find(|pair| pair[0].path == pair[1].path).map(|pair| &pair[1]);
+        match invalid.or(duplicate) {
+            Some(file) => Err(CacheError::InvalidName { text: file.path.clone() }),
             None => Ok(Self { files, facets }),
         }
     }
@@ -55,21 +55,21 @@ impl Artifact {
         &self.facets
     }
 
-    /// The sum of the files' lengths in bytes.
+    /// Total size of the files in bytes.
     pub fn size(&self) -> u64 {
         self.files.iter().map(|file| file.size).sum()
     }
 
-    /// The digest of the files alone: [`digest_of_files`].
+    /// Digest of the files without the facets; see [`digest_of_files`].
     pub fn digest(&self) -> Digest {
         digest_of_files(self.files.iter().map(|file| (file.path.as_str(), file.size, file.digest)))
     }
 }
 
-/// The digest of a folder's files, given in the order of their paths. It does not depend on where the folder lies.
+/// Digest of a folder's files, given in the order of their paths. It does not depend on the folder's location.
 ///
 /// Encoding: for each file the length of its path (u64, little-endian), the path, its size (u64, little-endian) and the
-/// 32 bytes of its digest. No two lists of files share an encoding, because every part has a known length.
+/// 32 bytes of its digest. Every part has a known length, so different lists of files have different encodings.
 pub(crate) fn digest_of_files<'a>(files: impl Iterator<Item = (&'a str, u64, Digest)>) -> Digest {
     let mut hasher = Hasher::new();
     hasher.update_text("dnc-cache files 1");
@@ -79,24 +79,24 @@ pub(crate) fn digest_of_files<'a>(files: impl Iterator<Item = (&'a str, u64, Dig
     hasher.finish()
 }
 
-/// Whether `path` is relative, stays below its folder, and is written in the one way that we write it.
-pub(crate) fn is_plain(path: &str) -> bool {
+/// Whether `path` is relative, stays below its folder, and is normalised: no empty, `.` or `..` parts, and no backslashes.
+pub(crate) fn is_normalised_path(path: &str) -> bool {
     !path.contains(['\\', '\0']) && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
-/// The form on disk, before it has been checked.
+/// An artifact as it was deserialised, before its paths are checked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct UncheckedArtifact {
     files: Vec<FileEntry>,
     facets: BTreeMap<String, Digest>,
 }
 
-impl TryFrom<Written> for Artifact {
+impl TryFrom<UncheckedArtifact> for Artifact {
     type Error = CacheError;
 
-    fn try_from(written: Written) -> Result<Self> {
-        Self::new(written.files, written.facets)
+    fn try_from(unchecked: UncheckedArtifact) -> Result<Self> {
+        Self::new(unchecked.files, unchecked.facets)
     }
 }
 
@@ -113,8 +113,8 @@ mod tests {
     #[test]
     fn paths_that_leave_the_folder_are_refused() {
         for path in ["", "/etc/passwd", "../up", "a/../b", "a//b", "./a", "a/", "a\\b", "a\0b"] {
-            let refused = Artifact::new(vec![entry(path, b"")], BTreeMap::new());
-            assert!(matches!(refused, Err(CacheError::NotAName { .. })), "{path:?}");
+            let result = Artifact::new(vec![entry(path, b"")], BTreeMap::new());
+            assert!(matches!(result, Err(CacheError::InvalidName { .. })), "{path:?}");
         }
         for path in ["a", "a/b", "..a", "a b/ü.arrow"] {
             assert!(Artifact::new(vec![entry(path, b"")], BTreeMap::new()).is_ok(), "{path:?}");
@@ -122,12 +122,12 @@ mod tests {
     }
 
     #[test]
-    fn one_path_cannot_have_two_contents() {
+    fn a_path_that_occurs_twice_is_refused() {
         assert!(Artifact::new(vec![entry("a", b"1"), entry("a", b"2")], BTreeMap::new()).is_err());
     }
 
     #[test]
-    fn digest_sees_paths_and_bytes_but_no_facets() {
+    fn the_digest_covers_paths_and_bytes_but_not_facets() {
         let of = |path, bytes| Artifact::new(vec![entry(path, bytes)], BTreeMap::new()).unwrap();
         assert_ne!(of("a", b"1").digest(), of("b", b"1").digest());
         assert_ne!(of("a", b"1").digest(), of("a", b"2").digest());
@@ -137,7 +137,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn digest_does_not_depend_on_the_order_of_files(
+        fn the_digest_does_not_depend_on_the_order_of_the_files(
             files in proptest::collection::btree_map("[a-z]{1,4}(/[a-z]{1,4})?", any::<[u8; 4]>(), 0..8),
             turn in 0usize..8,
         ) {

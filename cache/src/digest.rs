@@ -1,58 +1,56 @@
-//! Names of bytes ([`Digest`]) and names of tasks ([`Key`]): the same 32 bytes of BLAKE3, never the same type.
+//! Digests of bytes ([`Digest`]) and keys of tasks ([`Key`]): both are 32 bytes of BLAKE3, but they are distinct types.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::error::CacheError;
-
 /// The BLAKE3 digest of bytes that exist.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
-/// The digest of a task's fingerprint: it names what a computation will give before it has run.
+/// The digest of a task's fingerprint. It identifies a task's result before the task has run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key([u8; 32]);
 
 impl Digest {
-    /// The digest of `bytes`.
+    /// Hashes `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
     }
 }
 
 impl Key {
-    /// The key of a fingerprint in its canonical form: the caller sees to it that equal tasks have equal text.
+    /// Hashes a fingerprint in canonical form. The caller must ensure that equal tasks have equal text.
     ///
-    /// Keys are hashed in a domain of their own, so that a key never equals the digest of a file that holds the text.
+    /// Keys are hashed in their own BLAKE3 context, so a key never equals the digest of a file with the same text.
     pub fn of(canonical_fingerprint: &str) -> Self {
         Self(blake3::derive_key("dnc-cache 2025 key of a fingerprint", canonical_fingerprint.as_bytes()))
     }
 }
 
-/// Hashes bytes that arrive in pieces.
+/// Incremental hasher.
 #[derive(Clone, Debug, Default)]
 pub struct Hasher(blake3::Hasher);
 
 impl Hasher {
-    /// A hasher that has seen no bytes.
+    /// Creates a hasher without input.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the next piece. How the bytes are cut into pieces does not matter to the digest.
+    /// Appends bytes. The digest does not depend on how the input is split into calls.
     pub fn update(&mut self, bytes: &[u8]) -> &mut Self {
         self.0.update(bytes);
         self
     }
 
-    /// Takes `text` preceded by its length, so that neighbouring texts cannot run into one another.
+    /// Appends the length of `text` and then `text`, so that consecutive texts cannot be confused with one another.
     pub fn update_text(&mut self, text: &str) -> &mut Self {
         self.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes())
     }
 
-    /// The digest of all bytes so far.
+    /// The digest of all input so far.
     pub fn finish(&self) -> Digest {
         self.0.finalize().into()
     }
@@ -75,7 +73,7 @@ impl From<blake3::Hash> for Digest {
     }
 }
 
-/// 64 lower-case digits. A plan of ten thousand nodes reads a hundred thousand digests, so there is no branch a digit.
+/// Parses 64 lower-case hexadecimal digits. There is no branch per digit, because a plan of 10,000 nodes parses 100,000 digests.
 fn read_hex(text: &str) -> Option<[u8; 32]> {
     const NONE: u8 = 0xff;
     const VALUES: [u8; 256] = {
@@ -98,11 +96,19 @@ fn read_hex(text: &str) -> Option<[u8; 32]> {
     (seen < 16).then_some(bytes)
 }
 
-/// Both newtypes are written and read alike.
-macro_rules! written_in_hex {
+/// Error of parsing a [`Digest`] or [`Key`]: the text is not 64 lower-case hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a digest of 64 hexadecimal digits")]
+pub struct ParseDigestError {
+    /// The text.
+    pub text: String,
+}
+
+/// Implements conversion from and to text for both types.
+macro_rules! hexadecimal_text {
     ($name:ident) => {
         impl $name {
-            /// The name of these 32 bytes.
+            /// Creates the value from its 32 bytes.
             pub const fn from_bytes(bytes: [u8; 32]) -> Self {
                 Self(bytes)
             }
@@ -112,7 +118,7 @@ macro_rules! written_in_hex {
                 &self.0
             }
 
-            /// The first ten digits: enough for people.
+            /// The first ten digits, for messages.
             pub fn short(&self) -> String {
                 self.to_string()[..10].to_owned()
             }
@@ -131,11 +137,11 @@ macro_rules! written_in_hex {
         }
 
         impl FromStr for $name {
-            type Err = CacheError;
+            type Err = ParseDigestError;
 
-            /// Reads 64 lower-case digits, the only form that is ever written.
-            fn from_str(text: &str) -> Result<Self, CacheError> {
-                read_hex(text).map(Self).ok_or_else(|| CacheError::NotADigest { text: text.to_owned() })
+            /// Parses 64 lower-case digits, the only form that is ever written.
+            fn from_str(text: &str) -> Result<Self, ParseDigestError> {
+                read_hex(text).map(Self).ok_or_else(|| ParseDigestError { text: text.to_owned() })
             }
         }
 
@@ -165,8 +171,8 @@ macro_rules! written_in_hex {
     };
 }
 
-written_in_hex!(Digest);
-written_in_hex!(Key);
+hexadecimal_text!(Digest);
+hexadecimal_text!(Key);
 
 #[cfg(test)]
 mod tests {
@@ -189,19 +195,19 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_refused() {
+    fn invalid_texts_are_refused() {
         let good = Digest::of(b"x").to_string();
         for bad in ["", "af13", &good[1..], &good.to_uppercase(), &format!("{good}0"), &good.replace('0', "g")] {
             if bad == good {
                 continue;
             }
-            assert!(matches!(bad.parse::<Digest>(), Err(CacheError::NotADigest { .. })), "{bad}");
+            assert_eq!(bad.parse::<Digest>(), Err(ParseDigestError { text: bad.to_owned() }));
         }
     }
 
     proptest! {
         #[test]
-        fn text_and_json_give_the_same_name_back(bytes: [u8; 32]) {
+        fn text_and_json_round_trip(bytes: [u8; 32]) {
             let digest = Digest::from_bytes(bytes);
             prop_assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
             let json = serde_json::to_string(&digest).unwrap();
@@ -209,13 +215,13 @@ mod tests {
         }
 
         #[test]
-        fn order_of_names_is_order_of_text(a: [u8; 32], b: [u8; 32]) {
+        fn keys_sort_like_their_text(a: [u8; 32], b: [u8; 32]) {
             let (a, b) = (Key::from_bytes(a), Key::from_bytes(b));
             prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
         }
 
         #[test]
-        fn pieces_do_not_matter(bytes: Vec<u8>, cut in 0usize..100) {
+        fn the_digest_does_not_depend_on_how_the_input_is_split(bytes: Vec<u8>, cut in 0usize..100) {
             let cut = cut.min(bytes.len());
             let mut hasher = Hasher::new();
             hasher.update(&bytes[..cut]).update(&bytes[cut..]);

@@ -1,38 +1,38 @@
-//! Everything that can go wrong between bytes and their names.
+//! Errors of the store and of remotes.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::digest::{Digest, Key};
 
-/// The result of every fallible call of this crate.
+/// The result of every fallible function of this crate.
 pub type Result<T, E = CacheError> = std::result::Result<T, E>;
 
-/// Why the cache could not do what it was asked to.
+/// Error of the store or of a remote.
 ///
-/// A rotten or missing object is not in this list where the caller can compute it again: those are ordinary answers
-/// ([`crate::Blob`], `None`).
+/// A damaged or missing object that the caller can compute again is not an error but a normal answer ([`crate::Blob`],
+/// `None`).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CacheError {
-    /// The operating system refused.
+    /// The operating system returned an error.
     #[error("Could not {doing} `{}`", path.display())]
     Io {
-        /// What was being done, as a verb in the infinitive.
+        /// The failed action, as a verb in the infinitive.
         doing: &'static str,
-        /// The file or folder it was done to.
+        /// The file or folder.
         path: PathBuf,
-        /// The system's own words.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// No space (or quota) is left; what was being written has been removed again.
+    /// The disk is full or a quota is used up. The partially written file has been removed.
     #[error("No space is left to {doing} `{}`; nothing partial was kept", path.display())]
     Full {
-        /// What was being done, as a verb in the infinitive.
+        /// The failed action, as a verb in the infinitive.
         doing: &'static str,
-        /// The file or folder it was done to.
+        /// The file or folder.
         path: PathBuf,
-        /// The system's own words.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The store's folder cannot be written to.
@@ -40,70 +40,70 @@ pub enum CacheError {
     ReadOnly {
         /// The store's folder.
         path: PathBuf,
-        /// The system's own words.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// The store's path names something else than a folder.
+    /// The store's path exists but is not a folder.
     #[error("The store `{}` is not a folder", path.display())]
     NotAFolder {
         /// The store's path.
         path: PathBuf,
     },
-    /// The folder holds files that are not a store's: writing into it would litter.
+    /// The folder contains files that do not belong to a store. Nothing is written into it.
     #[error("The folder `{}` is not a store and is not empty", path.display())]
     NotAStore {
         /// The folder.
         path: PathBuf,
     },
-    /// The store was written by another version of the format.
+    /// The store has a format that this version does not know, most likely that of a newer version.
     #[error("The store `{}` has format `{found}`, but this version reads `{known}`", path.display())]
     Format {
         /// The store's folder.
         path: PathBuf,
         /// The line in its `format` file.
         found: String,
-        /// The line that this version writes.
+        /// The format that this version writes.
         known: &'static str,
     },
-    /// The store is to be upgraded, but a process of an older version has it open.
-    #[error("The store `{}` of format `{format}` is in use by an older version; it is upgraded once that has ended", path.display())]
+    /// The store must be upgraded, but a process of an older version has it open.
+    #[error("The store `{}` of format `{format}` is in use by an older version and can be upgraded once that process has ended", path.display())]
     InUse {
         /// The store's folder.
         path: PathBuf,
         /// The line in its `format` file.
         format: String,
     },
-    /// A file became shorter or longer while its bytes were being read.
+    /// A file's size changed while the file was being read.
     #[error("The file `{}` changed while it was being read", path.display())]
     Changed {
         /// The file.
         path: PathBuf,
     },
-    /// A symbolic link leads back to one of its own parent folders.
-    #[error("The link `{}` leads back to a folder that holds it", path.display())]
+    /// A symbolic link points to one of its own parent folders.
+    #[error("The link `{}` points to a folder that contains it", path.display())]
     LinkLoop {
         /// The link.
         path: PathBuf,
     },
-    /// A name that cannot be written down portably.
+    /// A file name is not valid UTF-8 and cannot be recorded portably.
     #[error("The name of `{}` is not valid UTF-8", path.display())]
     NotUtf8 {
         /// The file or folder.
         path: PathBuf,
     },
-    /// Neither a file nor a folder (a socket, a device), or a symbolic link in an output folder.
+    /// Neither a file nor a folder (for example a socket or device), or a symbolic link in an output folder.
     #[error("`{}` is neither a file nor a folder", path.display())]
     NotAFile {
-        /// The thing.
+        /// The path.
         path: PathBuf,
     },
-    /// The caller asked to stop while it was waiting for another process.
+    /// The caller cancelled a wait for another process.
     #[error("Waiting for key `{}` was cancelled", key.short())]
     Cancelled {
         /// The key that another process is computing.
         key: Key,
     },
-    /// A blob that the caller needs is not in the store, or was rotten and has been set aside: compute it again.
+    /// A needed blob is not in the store, or was damaged and is in quarantine now. The caller must compute it again.
     #[error("The blob `{}` is missing from the store", digest.short())]
     Absent {
         /// The blob.
@@ -112,30 +112,64 @@ pub enum CacheError {
     /// Records that could not be made durable. None of them is in the store.
     #[error("Could not commit {} to the store", match keys.len() { 1 => "1 record".into(), n => format!("{n} records") })]
     Commit {
-        /// The keys whose records are lost, in the order in which they were committed.
+        /// The keys of the lost records, in the order in which they were committed.
         keys: Vec<Key>,
-        /// What the first of them failed from.
+        /// The first error.
         source: Box<CacheError>,
     },
-    /// A defect of this crate; the panic has been printed.
-    #[error("The thread that commits records panicked (a defect, please report it)")]
+    /// A bug in this crate. The panic message has been printed.
+    #[error("The thread that commits records panicked (this is a bug, please report it)")]
     CommitterPanicked,
-    /// A text that is not the 64 hexadecimal digits of a digest or key.
-    #[error("`{text}` is not a digest of 64 hexadecimal digits")]
-    NotADigest {
+    /// A text that is not a normalised relative path.
+    #[error("`{text}` is not a valid name of an object or file in a store")]
+    InvalidName {
         /// The text.
         text: String,
     },
-    /// A name that no object of a store may bear.
-    #[error("`{text}` cannot name an object of a store")]
-    NotAName {
-        /// The text.
-        text: String,
+    /// The URL of a remote has a scheme for which there is no implementation.
+    #[error("The remote `{url}` has the unsupported scheme `{scheme}`; use a folder or a `file://` URL")]
+    UnsupportedScheme {
+        /// The URL.
+        url: String,
+        /// Its scheme.
+        scheme: String,
+    },
+    /// The URL or path of a remote is invalid.
+    #[error("The remote `{url}` cannot be used: {problem}")]
+    InvalidRemote {
+        /// The URL or path.
+        url: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// There is no remote store at this place, or none yet.
+    #[error("There is no remote store at `{url}`; `cache push` creates one")]
+    NoRemote {
+        /// The remote's URL.
+        url: String,
+    },
+    /// The remote contains objects that do not belong to a remote store. Nothing is written into it.
+    #[error("`{url}` is not a remote store and is not empty; it contains `{object}`")]
+    NotARemote {
+        /// The remote's URL.
+        url: String,
+        /// One of the objects that do not belong to a remote store.
+        object: String,
+    },
+    /// The remote has a format that this version does not know, most likely that of a newer version.
+    #[error("The remote `{url}` has format `{found}`, but this version reads `{known}`")]
+    RemoteFormat {
+        /// The remote's URL.
+        url: String,
+        /// The line in its `format` object.
+        found: String,
+        /// The format that this version writes.
+        known: &'static str,
     },
 }
 
 impl CacheError {
-    /// Adapts an `io::Error` for `map_err`: names the deed and the path, and tells a full disk from other failures.
+    /// Converts an `io::Error` inside `map_err`: adds the action and the path, and distinguishes a full disk from other errors.
     pub(crate) fn io(doing: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         move |source| {
@@ -148,7 +182,7 @@ impl CacheError {
     }
 }
 
-/// Turns "there is no such file" into `None`.
+/// Turns "no such file" into `None`.
 pub(crate) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -1,9 +1,9 @@
-//! The digest of a file, read by all threads at once.
+//! Parallel hashing of a file.
 //!
-//! BLAKE3 is a tree: the file is cut where the tree is cut, each thread reads and hashes its own pieces, and the values
-//! are joined upwards. The digest is the one that reading from front to back gives, for any number of threads.
+//! BLAKE3 is a tree hash: the file is split along the tree, each thread reads and hashes its own pieces, and the chaining
+//! values are merged upwards. The digest equals that of sequential hashing for any number of threads.
 //!
-//! Bytes are read, not mapped: a file that another process truncates is then an error instead of a signal that ends us.
+//! The file is read and not memory-mapped, so that truncation by another process gives an error instead of a fatal signal.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -16,33 +16,33 @@ use blake3::hazmat::{ChainingValue, HasherExt, Mode, left_subtree_len, merge_sub
 use crate::digest::Digest;
 use crate::error::{CacheError, Result};
 
-/// What one thread reads at once. A power of two, as every left subtree of BLAKE3 is; small enough to stay in the
-/// second-level cache between being read and being hashed.
+/// Bytes that one thread reads at a time. A power of two, like every left subtree of BLAKE3, and small enough for the bytes to
+/// stay in the L2 cache between reading and hashing.
 const PIECE: u64 = 512 * 1024;
 
-/// Who is told the bytes that were read, from several threads at once.
-pub(crate) type Watch<'a> = &'a (dyn Fn(u64) -> io::Result<()> + Sync);
+/// Callback that receives the number of bytes of each piece after it was read. It is called from several threads at once.
+pub(crate) type OnBytesRead<'a> = &'a (dyn Fn(u64) -> io::Result<()> + Sync);
 
 impl Digest {
-    /// The digest of a file's bytes.
+    /// Hashes the bytes of a file.
     ///
     /// # Errors
-    /// If the file cannot be read, or its length changes meanwhile.
+    /// The file cannot be read, or its size changes during the reading.
     pub fn of_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = File::open(path).map_err(CacheError::io("open", path))?;
         Self::of_open_file(&file, path)
     }
 
-    /// As [`Digest::of_file`]; `path` is for messages.
+    /// Like [`Digest::of_file`]; `path` is used in messages.
     pub(crate) fn of_open_file(file: &File, path: &Path) -> Result<Self> {
-        Self::of_watched_file(file, path, &|_| Ok(()))
+        Self::of_file_with_progress(file, path, &|_| Ok(()))
     }
 
-    /// As [`Digest::of_open_file`]; `watch` is told the bytes of each piece that was read, and its error ends the reading.
-    pub(crate) fn of_watched_file(file: &File, path: &Path, watch: Watch<'_>) -> Result<Self> {
+    /// Like [`Digest::of_open_file`], with a callback. An error of the callback stops the reading.
+    pub(crate) fn of_file_with_progress(file: &File, path: &Path, on_read: OnBytesRead<'_>) -> Result<Self> {
         let length = file.metadata().map_err(CacheError::io("read", path))?.len();
-        let digest = match whole(file, length, watch) {
+        let digest = match hash_whole(file, length, on_read) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(CacheError::Changed { path: path.into() });
             }
@@ -55,29 +55,34 @@ impl Digest {
     }
 }
 
-fn whole(file: &File, length: u64, watch: Watch<'_>) -> io::Result<Digest> {
+fn hash_whole(file: &File, length: u64, on_read: OnBytesRead<'_>) -> io::Result<Digest> {
     if length <= PIECE {
-        return with_piece(file, 0, length, watch, |bytes| blake3::hash(bytes).into());
+        return with_piece(file, 0, length, on_read, |bytes| blake3::hash(bytes).into());
     }
-    let (left, right) = halves(file, 0, length, watch)?;
+    let (left, right) = halves(file, 0, length, on_read)?;
     Ok(merge_subtrees_root(&left, &right, Mode::Hash).into())
 }
 
-/// The two subtrees below the node that covers `length` bytes from `offset`.
-fn halves(file: &File, offset: u64, length: u64, watch: Watch<'_>) -> io::Result<(ChainingValue, ChainingValue)> {
+/// The chaining values of the two subtrees of the node that covers `length` bytes from `offset`.
+fn halves(
+    file: &File,
+    offset: u64,
+    length: u64,
+    on_read: OnBytesRead<'_>,
+) -> io::Result<(ChainingValue, ChainingValue)> {
     let left = left_subtree_len(length);
     let (a, b) =
-        rayon::join(|| subtree(file, offset, left, watch), || subtree(file, offset + left, length - left, watch));
+        rayon::join(|| subtree(file, offset, left, on_read), || subtree(file, offset + left, length - left, on_read));
     Ok((a?, b?))
 }
 
-fn subtree(file: &File, offset: u64, length: u64, watch: Watch<'_>) -> io::Result<ChainingValue> {
+fn subtree(file: &File, offset: u64, length: u64, on_read: OnBytesRead<'_>) -> io::Result<ChainingValue> {
     if length <= PIECE {
-        return with_piece(file, offset, length, watch, |bytes| {
+        return with_piece(file, offset, length, on_read, |bytes| {
             blake3::Hasher::new().set_input_offset(offset).update(bytes).finalize_non_root()
         });
     }
-    let (left, right) = halves(file, offset, length, watch)?;
+    let (left, right) = halves(file, offset, length, on_read)?;
     Ok(merge_subtrees_non_root(&left, &right, Mode::Hash))
 }
 
@@ -85,7 +90,7 @@ fn with_piece<T>(
     file: &File,
     offset: u64,
     bytes: u64,
-    watch: Watch<'_>,
+    on_read: OnBytesRead<'_>,
     hash: impl FnOnce(&[u8]) -> T,
 ) -> io::Result<T> {
     thread_local!(static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
@@ -95,7 +100,7 @@ fn with_piece<T>(
             buffer.resize(length, 0);
         }
         file.read_exact_at(&mut buffer[..length], offset)?;
-        watch(bytes)?;
+        on_read(bytes)?;
         Ok(hash(&buffer[..length]))
     })
 }
@@ -105,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equals_the_digest_of_the_bytes() {
+    fn a_file_has_the_digest_of_its_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let piece = usize::try_from(PIECE).unwrap();
@@ -121,12 +126,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         std::fs::write(&path, b"short").unwrap();
-        let error = whole(&File::open(&path).unwrap(), 6, &|_| Ok(())).unwrap_err();
+        let error = hash_whole(&File::open(&path).unwrap(), 6, &|_| Ok(())).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]
-    fn a_missing_file_is_named() {
+    fn the_error_names_a_missing_file() {
         let error = Digest::of_file("/nowhere/at/all").unwrap_err();
         assert_eq!(error.to_string(), "Could not open `/nowhere/at/all`");
     }

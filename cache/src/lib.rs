@@ -1,8 +1,9 @@
-//! Content-addressed store: bytes in, digests out.
+//! Content-addressed store: records of finished tasks, and the bytes that they produced.
 //!
-//! A task is named by a [`Key`], the digest of its fingerprint. What it produced is an [`Artifact`] per output: files, each
-//! named by the [`Digest`] of its bytes. The [`Store`] keeps the bytes (blobs) and, for each key, a [`Record`] of the
-//! artifacts; the [`Index`] spares unchanged input files from being hashed again; a [`Backend`] is where objects lie.
+//! A task is named by a [`Key`], the digest of its fingerprint. Each output of a task is an [`Artifact`]: a list of files,
+//! each named by the [`Digest`] of its bytes. The [`Store`] keeps the bytes (blobs) and, for each key, a [`Record`] of the
+//! artifacts. The [`Index`] remembers digests of input files outside the store, so that unchanged files are not hashed again.
+//! A [`Remote`] is an object store that records and blobs are copied to and from.
 //!
 //! ```no_run
 //! # use dnc_cache::*; use std::collections::BTreeMap;
@@ -24,33 +25,38 @@
 //! # }
 //! ```
 //!
-//! What this crate deliberately does not know: what a stage or a manifest is, what is in a file, and what a facet means.
-//! It never decides that a task must run; it only says what is there. It holds no global state and starts one thread, which
-//! makes commits durable.
+//! What this crate deliberately does not know: what a stage or a manifest is, what a file contains, and what a facet means.
+//! It never decides that a task must run; it only reports what the store holds. It has no global state and starts one
+//! long-lived thread, which makes commits durable.
 
 #![forbid(unsafe_code)]
 
 mod artifact;
-mod backend;
 mod clock;
 mod digest;
+mod disk;
 mod durable;
 mod error;
 mod hash_file;
 mod index;
 mod lock;
+mod object;
 mod pack;
+mod parallel;
+mod poison;
 mod record;
+mod remote;
 mod session;
 mod store;
-mod walk;
 
 pub use artifact::{Artifact, FileEntry};
-pub use backend::{Backend, Disk, Memory, Object, ObjectName};
-pub use digest::{Digest, Hasher, Key};
+pub use digest::{Digest, Hasher, Key, ParseDigestError};
 pub use error::{CacheError, Result};
-pub use index::{Index, KnownFiles, SourceDigest};
+pub use index::{Index, IndexedFiles, SourceDigest};
+pub use object::{Object, ObjectName};
 pub use record::{Outputs, Record};
+pub use remote::{ConditionalPut, FolderRemote, ObjectListing, Remote, open_remote, record_keys};
 pub use store::{
-    Blob, Claim, Dangling, GcPolicy, GcReport, Listing, RecordEntry, Store, TaskFolder, TransferReport, VerifyReport,
+    Blob, Claim, DanglingRecord, GcPolicy, GcReport, Listing, RecordEntry, Store, TaskFolder, TransferFailure,
+    TransferProblem, TransferReport, VerifyReport,
 };

@@ -1,4 +1,4 @@
-//! A file that one process holds. The kernel lets go of it when the holder dies, however it dies.
+//! Lock file: a file that is locked by one process at a time. The kernel releases the lock when the process dies.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use crate::error::found;
 
-/// The largest process number of any Linux: seconds beyond it are a true time.
-const LAST_PROCESS: u32 = 1 << 22;
+/// The largest process number on Linux. A modification time with more seconds is a real time.
+const MAX_PROCESS: u32 = 1 << 22;
 
-/// An exclusive lock on a path. The file tells the holder's process number and disappears with the lock.
+/// An exclusive lock on a path. The file records the holder's process number and is removed when the lock is released.
 #[derive(Debug)]
 pub(crate) struct LockFile {
     path: PathBuf,
@@ -19,7 +19,7 @@ pub(crate) struct LockFile {
 }
 
 impl LockFile {
-    /// Takes the lock, or `None` if another handle (of this process or another) holds it.
+    /// Takes the lock. Returns `None` if another handle, of this process or another, holds it.
     pub(crate) fn try_acquire(path: &Path) -> io::Result<Option<Self>> {
         loop {
             let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
@@ -28,38 +28,38 @@ impl LockFile {
                 Err(TryLockError::Error(error)) => return Err(error),
                 Ok(()) => {}
             }
-            // The last holder removes the file while it still holds the lock. Whoever had opened it before gets a lock on
-            // a file without a name, which excludes nobody, and must begin again.
+            // The previous holder removes the file before it releases the lock. If we had opened the file by then, our lock
+            // is on a deleted file and excludes nobody, so we must start again.
             let held = file.metadata()?;
             if found(fs::metadata(path))?.is_some_and(|named| (named.dev(), named.ino()) == (held.dev(), held.ino())) {
                 let lock = Self { path: path.to_owned(), file };
-                lock.sign()?;
+                lock.record_holder()?;
                 return Ok(Some(lock));
             }
         }
     }
 
-    /// Where it lies.
+    /// The path of the lock file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Leaves the holder's number for those who wait: as the file's modification time, in seconds since 1970. A file with
-    /// bytes would need a block, and taking and freeing blocks is what costs time when claims come by the thousand.
-    fn sign(&self) -> io::Result<()> {
+    /// Records the holder's process number for waiting processes as the file's modification time, in seconds since 1970. File
+    /// contents would need a disk block, and allocating and freeing blocks is the main cost of thousands of claims.
+    fn record_holder(&self) -> io::Result<()> {
         self.file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(std::process::id().into()))
     }
 
-    /// The process that holds the lock, unless it has not signed yet.
+    /// The process number of the lock's holder, if it has been recorded.
     pub(crate) fn holder(path: &Path) -> Option<u32> {
-        let signed = u32::try_from(fs::metadata(path).ok()?.mtime()).ok()?;
-        (signed <= LAST_PROCESS).then_some(signed)
+        let recorded = u32::try_from(fs::metadata(path).ok()?.mtime()).ok()?;
+        (recorded <= MAX_PROCESS).then_some(recorded)
     }
 }
 
 impl Drop for LockFile {
     fn drop(&mut self) {
-        // A file that stays behind is harmless: the next holder takes it over.
+        // A file that is left behind is harmless: the next holder reuses it.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_at_a_time_and_nothing_left() {
+    fn the_lock_is_exclusive_and_its_file_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         let first = LockFile::try_acquire(&path).unwrap().unwrap();
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_a_dead_holder_is_taken_over() {
+    fn the_file_of_a_dead_holder_is_reused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         File::create(&path).unwrap();
@@ -93,9 +93,9 @@ mod tests {
         assert_eq!(LockFile::holder(&path), Some(std::process::id()));
     }
 
-    /// Many threads take and drop the lock as fast as they can: were a removed file ever believed, two would be inside.
+    /// Many threads take and release the lock. If a lock on a removed file ever counted, two threads would be inside at once.
     #[test]
-    fn removal_never_lets_two_in() {
+    fn removing_the_file_never_admits_two_holders() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         let inside = AtomicU32::new(0);

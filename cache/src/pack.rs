@@ -1,13 +1,13 @@
-//! The pack: all records of a store in one file, to which records are only added.
+//! Pack: all records of a store in one append-only file.
 //!
-//! Records come by the thousand: looked up when nothing is to be done, written when everything is. A file for each would
-//! cost more than all else that the store does for a trivial task. The pack is records as they are (record.rs), one behind the
-//! other, so that `jq` reads it. Between them stand pairs of lines of the same form that tell when records were last used:
+//! A run looks up or writes thousands of records. With a file per record, that would cost more than everything else that the
+//! store does for a trivial task. The pack is a sequence of encoded records (record.rs), so `jq` can read it. Between the
+//! records are use notes of the same form, a line of JSON and a checksum line, which say when records were last used:
 //! `{"used":<seconds since 1970>,"keys":[…]}`.
 //!
-//! Whoever adds locks the file. What a process that was killed meanwhile leaves at its end is no whole pair of lines; nobody
-//! takes it for a record, and the next who adds cuts it off. Whoever takes away puts another file in its place, and sees to
-//! it that nobody adds. Of a key that stands in it twice the later counts.
+//! Processes lock the file to append to it. If a process is killed while it appends, the end of the file is an incomplete pair
+//! of lines. It is never read as a record, and the next append truncates it. Records are removed by replacing the whole file
+//! while appending is locked out. If a key occurs twice, the later record counts.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -15,181 +15,179 @@ use std::io::{self, BufRead, Read as _, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::RwLock;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Key;
 use crate::error::{CacheError, Result, found};
-use crate::record::{key_of_body, seal_body, sound_body};
+use crate::poison;
+use crate::record::{unverified_key, verified_body, with_checksum};
 
-/// How the second line of each pair begins.
-const CHECKSUM: &[u8] = b"\"blake3:";
+/// Start of the second line of each pair.
+const CHECKSUM_START: &[u8] = b"\"blake3:";
 
-/// The records in the file at `path`, as far as this process has read it.
+/// The records in the file at `path`, cached as far as this process has read the file.
 #[derive(Debug)]
 pub(crate) struct Pack {
     path: PathBuf,
-    read: RwLock<Read>,
+    contents: RwLock<Contents>,
 }
 
-/// What was read of the file.
+/// What this process has read of the file.
 #[derive(Debug, Default)]
-struct Read {
-    /// Held open, so that no other file can get its number.
+struct Contents {
+    /// Kept open, so that its inode number cannot be reused by another file.
     file: Option<File>,
-    /// How long the file was then. What is beyond `bytes` was no whole pair of lines.
+    /// The file's length when it was read. Anything after `bytes` was an incomplete pair of lines.
     length: u64,
     bytes: Vec<u8>,
     entries: HashMap<Key, Entry>,
-    /// Lines that belong to no pair.
-    strays: Vec<Range<usize>>,
+    /// Lines that are not part of a valid pair.
+    stray_lines: Vec<Range<usize>>,
 }
 
-/// A record in the pack; whether it is whole shows when it is decoded.
+/// A record in the pack. Its checksum is verified when it is decoded.
 #[derive(Clone, Debug)]
 struct Entry {
-    place: Range<usize>,
-    /// When it was last used, in seconds since 1970.
+    range: Range<usize>,
+    /// When the record was last used, in seconds since 1970.
     used: u64,
 }
 
-/// The first of two lines that say when records were used.
+/// The first line of a use note: when these records were used.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Use {
+struct UseNote {
     used: u64,
     keys: Vec<Key>,
 }
 
 impl Pack {
-    /// The pack at `path`, which need not be there yet.
+    /// The pack at `path`. The file need not exist yet.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, read: RwLock::default() }
+        Self { path, contents: RwLock::default() }
     }
 
-    /// Where it lies.
+    /// The path of the file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What `decode` makes of the record of `key`, and when that was last used.
+    /// Finds the record of `key`. Returns the result of `decode` and when the record was last used.
     pub(crate) fn get<T>(&self, key: &Key, decode: impl Fn(&[u8]) -> T) -> Result<Option<(T, SystemTime)>> {
-        let get = |read: &Read| {
-            let entry = read.entries.get(key)?;
-            Some((decode(&read.bytes[entry.place.clone()]), time(entry.used)))
+        let get = |contents: &Contents| {
+            let entry = contents.entries.get(key)?;
+            Some((decode(&contents.bytes[entry.range.clone()]), time(entry.used)))
         };
-        if let Some(found) = get(&self.read()) {
+        if let Some(found) = get(&poison::read(&self.contents)) {
             return Ok(Some(found));
         }
-        self.read_on()?;
-        Ok(get(&self.read()))
+        self.refresh()?;
+        Ok(get(&poison::read(&self.contents)))
     }
 
-    /// The keys of all records, each with when it was last used, sorted by key.
+    /// The keys of all records, sorted, each with the time of its last use.
     pub(crate) fn keys(&self) -> Result<Vec<(Key, SystemTime)>> {
-        self.read_on()?;
-        let read = self.read();
-        let mut keys: Vec<_> = read.entries.iter().map(|(key, entry)| (*key, time(entry.used))).collect();
+        self.refresh()?;
+        let contents = poison::read(&self.contents);
+        let mut keys: Vec<_> = contents.entries.iter().map(|(key, entry)| (*key, time(entry.used))).collect();
         keys.sort_unstable();
         Ok(keys)
     }
 
-    /// Adds encoded records, which others find from now on though they are not yet durable, and says that these keys were
-    /// used `now`. Nobody may take away meanwhile. On an error nothing was added.
+    /// Appends encoded records, and a note that the `used` keys were used at `now`. Other processes can find the records from
+    /// now on, although they are not yet durable. The caller must hold the store's lock for adding. On an error nothing was
+    /// appended.
     pub(crate) fn add(&self, records: &[u8], used: Vec<Key>, now: SystemTime) -> Result<()> {
-        let used = Use { used: seconds(now), keys: used };
-        let addition = [records, &seal_body(serde_json::to_vec(&used).expect("keys are text"))].concat();
-        let adding = || -> io::Result<()> {
+        let note = UseNote { used: seconds(now), keys: used };
+        let addition = [records, &with_checksum(serde_json::to_vec(&note).expect("keys are text"))].concat();
+        let append = || -> io::Result<()> {
             let mut file = File::options().append(true).create(true).open(&self.path)?;
             file.lock()?;
-            let mut read = self.write();
-            read.read_on(&self.path)?;
-            let end = read.bytes.len() as u64;
-            if read.length > end {
+            let mut contents = poison::write(&self.contents);
+            contents.refresh(&self.path)?;
+            let end = contents.bytes.len() as u64;
+            if contents.length > end {
                 file.set_len(end)?;
             }
             file.write_all(&addition).inspect_err(|_| drop(file.set_len(end)))?;
-            read.bytes.extend_from_slice(&addition);
-            read.length = read.bytes.len() as u64;
-            read.take_in(end as usize);
+            contents.bytes.extend_from_slice(&addition);
+            contents.length = contents.bytes.len() as u64;
+            contents.index_from(end as usize);
             Ok(())
         };
-        adding().map_err(CacheError::io("write", &self.path))
+        append().map_err(CacheError::io("write", &self.path))
     }
 
-    /// Everything but the records of the keys that are to `go`, as another file is to hold it; `None` where it is not worth
-    /// writing one: nothing goes, nothing is damaged, and less than half of the bytes are of no use. Nobody may add until
-    /// that file is in the pack's place.
-    pub(crate) fn without(&self, go: impl Fn(&Key) -> bool) -> Result<Option<Vec<u8>>> {
-        self.read_on()?;
-        let read = self.read();
-        let mut stay: Vec<(&Key, &Entry)> = read.entries.iter().filter(|(key, _)| !go(key)).collect();
-        stay.sort_unstable_by_key(|(_, entry)| entry.place.start);
-        let size: usize = stay.iter().map(|(_, entry)| entry.place.len()).sum();
-        if stay.len() == read.entries.len() && read.strays.is_empty() && size > read.bytes.len() / 2 {
+    /// The contents of a new pack without the records of the keys for which `remove` is true. Returns `None` if a new pack is
+    /// not worth writing: no record is removed, nothing is damaged, and at least half of the bytes are in use. Nobody may
+    /// append until the new file has replaced the pack.
+    pub(crate) fn without(&self, remove: impl Fn(&Key) -> bool) -> Result<Option<Vec<u8>>> {
+        self.refresh()?;
+        let contents = poison::read(&self.contents);
+        let mut kept: Vec<(&Key, &Entry)> = contents.entries.iter().filter(|(key, _)| !remove(key)).collect();
+        kept.sort_unstable_by_key(|(_, entry)| entry.range.start);
+        let size: usize = kept.iter().map(|(_, entry)| entry.range.len()).sum();
+        let in_use = size > contents.bytes.len() / 2;
+        if kept.len() == contents.entries.len() && contents.stray_lines.is_empty() && in_use {
             return Ok(None);
         }
         let mut bytes = Vec::with_capacity(size + size / 4);
-        let mut uses = BTreeMap::<u64, Vec<Key>>::new();
-        for (key, Entry { place, used }) in stay {
-            bytes.extend_from_slice(&read.bytes[place.clone()]);
-            uses.entry(*used).or_default().push(*key);
+        let mut keys_by_use = BTreeMap::<u64, Vec<Key>>::new();
+        for (key, Entry { range, used }) in kept {
+            bytes.extend_from_slice(&contents.bytes[range.clone()]);
+            keys_by_use.entry(*used).or_default().push(*key);
         }
-        for (used, keys) in uses {
-            bytes.extend(seal_body(serde_json::to_vec(&Use { used, keys }).expect("keys are text")));
+        for (used, keys) in keys_by_use {
+            bytes.extend(with_checksum(serde_json::to_vec(&UseNote { used, keys }).expect("keys are text")));
         }
         Ok(Some(bytes))
     }
 
-    /// The lines that belong to no record, with the place of each.
-    pub(crate) fn strays(&self) -> Vec<(usize, Vec<u8>)> {
-        let read = self.read();
-        read.strays.iter().map(|place| (place.start, read.bytes[place.clone()].to_vec())).collect()
+    /// The lines that belong to no record, each with its offset.
+    pub(crate) fn stray_lines(&self) -> Vec<(usize, Vec<u8>)> {
+        let contents = poison::read(&self.contents);
+        contents.stray_lines.iter().map(|range| (range.start, contents.bytes[range.clone()].to_vec())).collect()
     }
 
-    /// Forgets what was read, so that it is read again.
-    pub(crate) fn forget(&self) {
-        *self.write() = Read::default();
+    /// Discards the cached contents, so that the file is read again.
+    pub(crate) fn discard_cache(&self) {
+        *poison::write(&self.contents) = Contents::default();
     }
 
-    /// Reads what was added since, or all of it if another file has come in its place.
-    fn read_on(&self) -> Result<()> {
-        let known = |read: &Read| -> io::Result<bool> {
-            let there = found(fs::metadata(&self.path))?;
-            let known = read.file.as_ref().map(File::metadata).transpose()?;
-            Ok(match (there, known) {
+    /// Reads what was appended since the last read, or the whole file if it was replaced.
+    fn refresh(&self) -> Result<()> {
+        let is_current = |contents: &Contents| -> io::Result<bool> {
+            let on_disk = found(fs::metadata(&self.path))?;
+            let cached = contents.file.as_ref().map(File::metadata).transpose()?;
+            Ok(match (on_disk, cached) {
                 (None, None) => true,
-                (Some(there), Some(known)) => there.ino() == known.ino() && there.len() == read.length,
+                (Some(on_disk), Some(cached)) => on_disk.ino() == cached.ino() && on_disk.len() == contents.length,
                 _ => false,
             })
         };
-        // Most look-ups that find nothing find the file as it was.
-        let is_known = known(&self.read());
-        let read_on = is_known.and_then(|is_known| if is_known { Ok(()) } else { self.write().read_on(&self.path) });
-        read_on.map_err(CacheError::io("read", &self.path))
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Read> {
-        self.read.read().expect("nothing panics while it holds this lock")
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Read> {
-        self.read.write().expect("nothing panics while it holds this lock")
+        // In most lookups that find nothing the file has not changed, so the write lock is not needed.
+        let current = is_current(&poison::read(&self.contents));
+        let refreshed = current.and_then(|current| match current {
+            true => Ok(()),
+            false => poison::write(&self.contents).refresh(&self.path),
+        });
+        refreshed.map_err(CacheError::io("read", &self.path))
     }
 }
 
-impl Read {
-    fn read_on(&mut self, path: &Path) -> io::Result<()> {
+impl Contents {
+    fn refresh(&mut self, path: &Path) -> io::Result<()> {
         let Some(file) = found(File::open(path))? else {
             *self = Self::default();
             return Ok(());
         };
         let metadata = file.metadata()?;
-        let known = self.file.as_ref().map(File::metadata).transpose()?;
-        let begin = self.bytes.len();
-        if known.is_none_or(|known| known.ino() != metadata.ino()) || metadata.len() < begin as u64 {
+        let cached = self.file.as_ref().map(File::metadata).transpose()?;
+        let was_truncated = metadata.len() < self.bytes.len() as u64;
+        if cached.is_none_or(|cached| cached.ino() != metadata.ino()) || was_truncated {
             *self = Self::default();
         }
         let begin = self.bytes.len();
@@ -199,12 +197,12 @@ impl Read {
         (&file).take(more).read_to_end(&mut self.bytes)?;
         self.length = self.bytes.len() as u64;
         self.file = Some(file);
-        self.take_in(begin);
+        self.index_from(begin);
         Ok(())
     }
 
-    /// Notes the pairs of lines from `begin` on, and forgets what follows the last of them.
-    fn take_in(&mut self, begin: usize) {
+    /// Indexes the pairs of lines from offset `begin` on, and discards the bytes after the last complete pair.
+    fn index_from(&mut self, begin: usize) {
         let mut pair = begin;
         let mut line = begin;
         loop {
@@ -213,17 +211,17 @@ impl Read {
             if length == 0 || self.bytes[next - 1] != b'\n' {
                 break;
             }
-            match (line == pair, self.bytes[line..].starts_with(CHECKSUM)) {
-                // The first of two.
+            match (line == pair, self.bytes[line..].starts_with(CHECKSUM_START)) {
+                // The first line of a pair.
                 (true, false) => {}
                 (false, true) => {
-                    self.take_pair(pair..next);
+                    self.index_pair(pair..next);
                     pair = next;
                 }
-                // The second without a first, or a first after a first.
+                // A second line without a first, or two first lines in a row.
                 (_, _) => {
                     let end = if line == pair { next } else { line };
-                    self.strays.push(pair..end);
+                    self.stray_lines.push(pair..end);
                     pair = end;
                 }
             }
@@ -232,19 +230,19 @@ impl Read {
         self.bytes.truncate(pair);
     }
 
-    fn take_pair(&mut self, place: Range<usize>) {
-        let pair = &self.bytes[place.clone()];
-        if let Some(key) = key_of_body(pair) {
-            self.entries.insert(key, Entry { place, used: 0 });
+    fn index_pair(&mut self, range: Range<usize>) {
+        let pair = &self.bytes[range.clone()];
+        if let Some(key) = unverified_key(pair) {
+            self.entries.insert(key, Entry { range, used: 0 });
             return;
         }
-        match sound_body(pair).and_then(|body| serde_json::from_slice::<Use>(body).ok()) {
-            Some(Use { used, keys }) => {
+        match verified_body(pair).and_then(|body| serde_json::from_slice::<UseNote>(body).ok()) {
+            Some(UseNote { used, keys }) => {
                 for key in keys {
                     self.entries.entry(key).and_modify(|entry| entry.used = used);
                 }
             }
-            None => self.strays.push(place),
+            None => self.stray_lines.push(range),
         }
     }
 }
@@ -274,14 +272,14 @@ mod tests {
         pack.add(&bytes, tasks.iter().map(|task| Key::of(task)).collect(), time(now)).unwrap();
     }
 
-    /// The record of a task as it is found, and when it was used.
+    /// The record that is found for a task, and when it was used.
     fn find(pack: &Pack, task: &str) -> Option<(Option<Record>, u64)> {
         let key = Key::of(task);
         pack.get(&key, |bytes| Record::decode(&key, bytes)).unwrap().map(|(found, used)| (found, seconds(used)))
     }
 
     #[test]
-    fn what_one_adds_another_finds() {
+    fn records_appended_by_one_handle_are_found_by_another() {
         let folder = tempfile::tempdir().unwrap();
         let [one, other] = [(); 2].map(|()| Pack::new(folder.path().join("pack")));
         assert_eq!(find(&one, "a"), None);
@@ -298,19 +296,19 @@ mod tests {
         for (task, found) in [("b", Some((Some(record("b")), 1))), ("e", None), ("d", Some((Some(record("d")), 3)))] {
             assert_eq!(find(&one, task), found);
         }
-        assert_eq!(one.keys().unwrap().len(), 2, "whoever looks for what is not there sees what has gone");
+        assert_eq!(one.keys().unwrap().len(), 2, "a lookup that finds nothing reads the file again");
     }
 
     fn pack_without(pack: &Pack, tasks: &[&str]) {
-        let go: Vec<Key> = tasks.iter().map(|task| Key::of(task)).collect();
-        let bytes = pack.without(|key| go.contains(key)).unwrap().expect("there is something to take away");
+        let removed: Vec<Key> = tasks.iter().map(|task| Key::of(task)).collect();
+        let bytes = pack.without(|key| removed.contains(key)).unwrap().expect("records are removed");
         let other = pack.path().with_extension("new");
         fs::write(&other, bytes).unwrap();
         fs::rename(other, pack.path()).unwrap();
     }
 
     #[test]
-    fn only_what_is_worth_it_is_written_anew() {
+    fn the_pack_is_rewritten_only_when_it_pays() {
         let folder = tempfile::tempdir().unwrap();
         let pack = Pack::new(folder.path().join("pack"));
         add(&pack, &["a", "b"], 1);
@@ -318,12 +316,12 @@ mod tests {
         for _ in 0..3 {
             add(&pack, &["a", "b"], 1);
         }
-        assert!(pack.without(|_| false).unwrap().is_some(), "three of four records are of no use");
+        assert!(pack.without(|_| false).unwrap().is_some(), "three of four records are superseded");
     }
 
     proptest! {
         #[test]
-        fn no_damage_is_taken_for_a_record(at: prop::sample::Index, bit in 0u8..8) {
+        fn a_damaged_record_is_never_returned(at: prop::sample::Index, bit in 0u8..8) {
             let folder = tempfile::tempdir().unwrap();
             let pack = Pack::new(folder.path().join("pack"));
             let tasks = ["a", "b", "c", "d"];
@@ -332,13 +330,13 @@ mod tests {
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
             fs::write(pack.path(), bytes).unwrap();
-            pack.forget();
+            pack.discard_cache();
             let sound = tasks.iter().filter(|task| matches!(find(&pack, task), Some((Some(found), _)) if found == record(task)));
-            prop_assert!(sound.count() >= 2, "a bit between two records may cost both");
+            prop_assert!(sound.count() >= 2, "a flipped bit between two records may damage both");
         }
 
         #[test]
-        fn a_cut_costs_what_it_cuts_and_nothing_that_is_added_later(at: prop::sample::Index) {
+        fn truncation_loses_only_truncated_records(at: prop::sample::Index) {
             let folder = tempfile::tempdir().unwrap();
             let pack = Pack::new(folder.path().join("pack"));
             add(&pack, &["a"], 1);
@@ -349,12 +347,12 @@ mod tests {
             fs::write(pack.path(), &bytes[..end]).unwrap();
             let other = Pack::new(pack.path().to_owned());
             add(&other, &["d"], 3);
-            pack.forget();
+            pack.discard_cache();
             for (task, used) in [("a", 1), ("d", 3)] {
                 prop_assert_eq!(find(&pack, task), Some((Some(record(task)), used)));
             }
             prop_assert!(["b", "c"].iter().all(|task| find(&pack, task).is_none_or(|(found, _)| found == Some(record(task)))));
-            prop_assert!(pack.strays().is_empty());
+            prop_assert!(pack.stray_lines().is_empty());
         }
     }
 }

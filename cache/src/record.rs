@@ -1,7 +1,7 @@
-//! A record: what a key produced, in a form that people, `jq` and later versions can read.
+//! Record: what the task of a key produced, in a format that people and `jq` can read.
 //!
-//! Two lines of JSON: the record, then `"blake3:<digest of the first line>"`. A record in which a single bit has flipped
-//! is thereby noticed. It holds no clock and no host, so that the same task leaves the same record everywhere.
+//! Two lines of JSON: the record, then the checksum `"blake3:<digest of the first line>"`, which detects any flipped bit. A
+//! record contains neither a time nor a host name, so the same task leaves the same record on every machine.
 
 use std::collections::BTreeMap;
 
@@ -11,35 +11,35 @@ use serde::{Deserialize, Serialize};
 use crate::artifact::{Artifact, FileEntry};
 use crate::digest::{Digest, Key};
 
-/// What the task named by `key` produced.
+/// What the task of `key` produced.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// The key that the record answers.
+    /// The task's key.
     pub key: Key,
-    /// The ingredients of the task as its owner wrote them: for explanations, never for look-up.
+    /// The ingredients of the key as the caller wrote them. Used in explanations, never for lookups.
     pub fingerprint: serde_json::Value,
-    /// The task's outputs by name.
+    /// The task's outputs, by name.
     pub outputs: Outputs,
 }
 
 impl Record {
-    /// Every file of every output.
+    /// All files of all outputs.
     pub fn files(&self) -> impl Iterator<Item = &FileEntry> {
         self.outputs.values().flat_map(Artifact::files)
     }
 
-    /// The form on disk.
+    /// The record as it is stored.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        seal_body(serde_json::to_vec(self).expect("names are strings and digests are text, so nothing can fail"))
+        with_checksum(serde_json::to_vec(self).expect("all map keys are strings and all digests are text"))
     }
 
-    /// The record of `key`, or `None` if these bytes are not one that is whole.
+    /// Reads the record of `key`. Returns `None` if the bytes are damaged, incomplete, or the record of another key.
     pub(crate) fn decode(key: &Key, bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(sound_body(bytes)?).ok().filter(|record: &Self| record.key == *key)
+        serde_json::from_slice(verified_body(bytes)?).ok().filter(|record: &Self| record.key == *key)
     }
 
-    /// As [`Record::decode`], of the outputs alone: three quarters of the time go into the fingerprint.
+    /// Like [`Record::decode`], but reads only the outputs: parsing the fingerprint takes three quarters of the time.
     pub(crate) fn decode_outputs(key: &Key, bytes: &[u8]) -> Option<Outputs> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -49,30 +49,30 @@ impl Record {
             _fingerprint: IgnoredAny,
             outputs: Outputs,
         }
-        let record: WithoutFingerprint = serde_json::from_slice(sound_body(bytes)?).ok()?;
+        let record: WithoutFingerprint = serde_json::from_slice(verified_body(bytes)?).ok()?;
         (record.key == *key).then_some(record.outputs)
     }
 }
 
-/// What a task produced, by the names of its outputs.
+/// The artifacts that a task produced, by output name.
 pub type Outputs = BTreeMap<String, Artifact>;
 
-/// A line of JSON and the second line, which says that the first is whole.
-pub(crate) fn seal_body(mut body: Vec<u8>) -> Vec<u8> {
+/// Appends the checksum line to a line of JSON.
+pub(crate) fn with_checksum(mut body: Vec<u8>) -> Vec<u8> {
     let checksum = checksum_line(&body);
     body.push(b'\n');
     body.extend_from_slice(checksum.as_bytes());
     body
 }
 
-/// The key that what seems to be a record tells, of which nobody has seen yet whether it is whole.
-pub(crate) fn key_of_body(bytes: &[u8]) -> Option<Key> {
+/// The key of an encoded record, read without verifying the checksum. Returns `None` if this is not a record.
+pub(crate) fn unverified_key(bytes: &[u8]) -> Option<Key> {
     let text = bytes.strip_prefix(b"{\"key\":\"")?.get(..64)?;
     str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// The first line, if the second one says that it is whole.
-pub(crate) fn sound_body(bytes: &[u8]) -> Option<&[u8]> {
+/// The first line, if it matches the checksum in the second.
+pub(crate) fn verified_body(bytes: &[u8]) -> Option<&[u8]> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let (body, checksum) = (&bytes[..end], &bytes[end + 1..]);
     (checksum == checksum_line(body).as_bytes()).then_some(body)
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_under_another_key_is_not_believed() {
+    fn a_record_of_another_key_is_refused() {
         let record = sample("decode", b"x");
         assert_eq!(Record::decode(&Key::of("embed"), &record.encode()), None);
         assert_eq!(Record::decode_outputs(&Key::of("embed"), &record.encode()), None);
@@ -119,14 +119,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(text: String, bytes: Vec<u8>) {
+        fn encoding_round_trips(text: String, bytes: Vec<u8>) {
             let record = sample(&text, &bytes);
             prop_assert_eq!(Record::decode_outputs(&record.key, &record.encode()), Some(record.outputs.clone()));
             prop_assert_eq!(Record::decode(&record.key, &record.encode()), Some(record));
         }
 
         #[test]
-        fn any_flipped_bit_is_noticed(at: prop::sample::Index, bit in 0u8..8) {
+        fn any_flipped_bit_is_detected(at: prop::sample::Index, bit in 0u8..8) {
             let record = sample("decode", b"x");
             let mut bytes = record.encode();
             let at = at.index(bytes.len());
@@ -136,7 +136,7 @@ mod tests {
         }
 
         #[test]
-        fn any_cut_is_noticed(at: prop::sample::Index) {
+        fn any_truncation_is_detected(at: prop::sample::Index) {
             let record = sample("decode", b"x");
             let bytes = record.encode();
             prop_assert_eq!(Record::decode(&record.key, &bytes[..at.index(bytes.len())]), None);

@@ -1,6 +1,6 @@
-//! One store and several processes, some of which are killed.
+//! A store that several processes use, some of which are killed.
 //!
-//! A test that needs another process starts its own binary anew, with the name of the same test and a role to play.
+//! A test that needs another process starts its own binary again with the name of the test and a role.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -21,12 +21,12 @@ use dnc_cache::{CacheError, GcPolicy, Key, Record, Store};
 const ROLE: &str = "DNC_CACHE_TEST_ROLE";
 const ROOT: &str = "DNC_CACHE_TEST_ROOT";
 
-/// Starts `test` anew as `role` on the store in `root`.
+/// The command that runs `test` in another process, with a role and the store in `root`.
 fn start(test: &str, role: &str, root: &Path) -> Command {
-    play(Command::new(std::env::current_exe().unwrap()), test, role, root)
+    with_role(Command::new(std::env::current_exe().unwrap()), test, role, root)
 }
 
-fn play(mut command: Command, test: &str, role: &str, root: &Path) -> Command {
+fn with_role(mut command: Command, test: &str, role: &str, root: &Path) -> Command {
     command
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(ROLE, role)
@@ -35,19 +35,19 @@ fn play(mut command: Command, test: &str, role: &str, root: &Path) -> Command {
     command
 }
 
-/// The store and the role of this process, if it was started by [`start`].
+/// The role of this process and its store, if it was started by [`start`].
 fn role() -> Option<(String, std::path::PathBuf)> {
     Some((std::env::var(ROLE).ok()?, std::env::var_os(ROOT)?.into()))
 }
 
-/// Tells the process that started this one.
+/// Sends a message to the parent process.
 fn say(word: &str) {
-    // libtest writes to the same stream, and not always whole lines.
+    // The test framework writes to the same stream, and not always whole lines.
     println!("\n>{word}");
     std::io::stdout().flush().unwrap();
 }
 
-/// What a process says, word for word.
+/// The messages of a child process.
 fn words(child: &mut Child) -> impl Iterator<Item = String> + use<> {
     let lines = BufReader::<ChildStdout>::new(child.stdout.take().unwrap()).lines();
     lines.map_while(Result::ok).filter_map(|line| line.strip_prefix('>').map(str::to_owned))
@@ -60,7 +60,7 @@ fn each_key_is_computed_once() {
     if let Some((role, root)) = role() {
         let store = Store::open(root).unwrap();
         for task in 0..TASKS {
-            // Every process begins elsewhere, so that they meet at different keys.
+            // Every process starts with another key, so that they contend for different keys.
             let task = format!("task {}", (task + role.parse::<usize>().unwrap() * 7) % TASKS);
             let claim = store.claim(&Key::of(&task), &|| false, &mut |_| ()).unwrap();
             if store.record(&Key::of(&task)).unwrap().is_none() {
@@ -86,8 +86,8 @@ fn each_key_is_computed_once() {
 }
 
 #[test]
-fn the_claim_of_a_killed_process_is_free() {
-    const TEST: &str = "the_claim_of_a_killed_process_is_free";
+fn a_claim_ends_when_its_process_is_killed() {
+    const TEST: &str = "a_claim_ends_when_its_process_is_killed";
     let key = Key::of("task");
     if let Some((_, root)) = role() {
         let store = Store::open(root).unwrap();
@@ -115,7 +115,7 @@ fn the_claim_of_a_killed_process_is_free() {
     };
     let error = store.claim(&key, &three_times, &mut |holder| holders.push(holder)).unwrap_err();
     assert!(matches!(error, CacheError::Cancelled { key: cancelled } if cancelled == key));
-    assert_eq!(holders, [Some(child.id())], "told once");
+    assert_eq!(holders, [Some(child.id())], "reported once");
     assert_eq!(store.gc(&GcPolicy::default()).unwrap().temporary, 0, "the folder is in use");
 
     child.kill().unwrap();
@@ -125,14 +125,14 @@ fn the_claim_of_a_killed_process_is_free() {
     assert_eq!(
         store.gc(&GcPolicy::default()).unwrap().temporary,
         2,
-        "its folder, and the file that its claims were names of"
+        "its folder, and the file that its claims linked to"
     );
     assert_eq!(names_below(&root.join("claims")), [""; 0]);
 }
 
 #[test]
-fn a_kill_at_any_instant_leaves_a_sound_store() {
-    const TEST: &str = "a_kill_at_any_instant_leaves_a_sound_store";
+fn a_kill_at_any_instant_leaves_an_intact_store() {
+    const TEST: &str = "a_kill_at_any_instant_leaves_an_intact_store";
     if let Some((role, root)) = role() {
         let store = Store::open(root).unwrap();
         for task in 0.. {
@@ -146,7 +146,7 @@ fn a_kill_at_any_instant_leaves_a_sound_store() {
     let mut durable = HashSet::new();
     for round in 0..6 {
         let mut child = start(TEST, &format!("round {round}"), &root).spawn().unwrap();
-        // The process goes on while we read, so the kill comes at some instant of a later task.
+        // The process continues while we read, so it is killed at a random instant of a later task.
         assert_eq!(words(&mut child).take(1 + 7 * round).count(), 1 + 7 * round);
         child.kill().unwrap();
         child.wait().unwrap();
@@ -155,25 +155,25 @@ fn a_kill_at_any_instant_leaves_a_sound_store() {
         assert!(store.verify(&|_, _| ()).unwrap().is_clean());
         let records = store.ls().unwrap().records;
         let keys: HashSet<Key> = records.iter().map(|entry| entry.record.key).collect();
-        assert!(keys.is_superset(&durable), "what was there stays there");
+        assert!(keys.is_superset(&durable), "no record is lost");
         for Record { outputs, .. } in records.into_iter().map(|entry| entry.record) {
             assert!(store.present(&outputs["out"]).unwrap());
         }
         durable = keys;
-        // Whatever was half done is done again without further ado.
+        // A task that was interrupted can simply be computed again.
         compute(&store, &format!("round {round}, task {}", 7 * round), &[("x", b"again")]).unwrap();
         store.flush().unwrap();
         store.gc(&GcPolicy { keep: durable.clone(), ..GcPolicy::default() }).unwrap();
         assert_eq!(
             names_below(&root.join("tmp")).len(),
             3,
-            "the living session's lock, its spare folder, and the file that its claims are names of"
+            "the living session's lock, its spare folder, and the file that its claims link to"
         );
         assert_eq!(names_below(&root.join("claims")), [""; 0]);
     }
 }
 
-/// A limit on the size of files makes writing fail as a full disk does, half-way.
+/// A limit on file sizes makes writes fail halfway, as a full disk does.
 #[test]
 fn a_full_disk_is_an_error_and_leaves_nothing_partial() {
     const TEST: &str = "a_full_disk_is_an_error_and_leaves_nothing_partial";
@@ -196,9 +196,9 @@ fn a_full_disk_is_an_error_and_leaves_nothing_partial() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("store");
     let mut shell = Command::new("sh");
-    // Four blocks of 512 bytes (of 1 KiB in some shells); the signal that would end the process is ignored.
+    // Four blocks of 512 bytes (1 KiB in some shells). The signal that would kill the process is ignored.
     shell.args(["-c", "trap '' XFSZ; ulimit -f 4; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
-    let mut child = play(shell, TEST, "writer", &root).spawn().unwrap();
+    let mut child = with_role(shell, TEST, "writer", &root).spawn().unwrap();
     let words: Vec<_> = words(&mut child).collect();
     assert!(child.wait().unwrap().success());
     assert_eq!(words[0], "Could not commit 1 record to the store");
@@ -223,17 +223,17 @@ fn a_read_only_store_is_a_clear_error() {
     for path in [root.clone(), root.join("tmp")] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o555)).unwrap();
     }
-    // The superuser may write everywhere, so it steps down, to somebody who may not even read where this binary lies.
+    // The superuser may write everywhere, so the test continues as a user who may not even read this binary's folder.
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = folder.path().join("program");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    let mut command = play(Command::new(&program), TEST, "reader", &root);
+    let mut command = with_role(Command::new(&program), TEST, "reader", &root);
     if fs::metadata("/proc/self").unwrap().uid() == 0 {
         command.uid(NOBODY).gid(NOBODY);
     }
     let mut child = loop {
         match command.spawn() {
-            // A process that another test has just started still has the copy open for writing, until it runs its program.
+            // Another test's child process may still have the copy open for writing until it executes its program.
             Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
             other => break other.unwrap(),
         }
@@ -245,8 +245,8 @@ fn a_read_only_store_is_a_clear_error() {
 }
 
 #[test]
-fn a_blob_ingested_before_a_kill_is_not_believed() {
-    const TEST: &str = "a_blob_ingested_before_a_kill_is_not_believed";
+fn a_blob_that_was_ingested_before_a_kill_is_verified() {
+    const TEST: &str = "a_blob_that_was_ingested_before_a_kill_is_verified";
     if let Some((_, root)) = role() {
         let store = Store::open(root).unwrap();
         common::ingest(&store, "task", &[("x", b"bytes")]).unwrap();
@@ -264,7 +264,7 @@ fn a_blob_ingested_before_a_kill_is_not_believed() {
     let store = Store::open(&root).unwrap();
     let blob = common::blob_path(&store, b"bytes");
     assert!(blob.exists() && !root.join("records/pack").exists());
-    // What a crash of the whole machine may leave of a file that was never synced.
+    // A file that was never synced may have other bytes after a system crash.
     common::overwrite(&blob, b"\0\0\0\0\0", false).unwrap();
     let record = compute(&store, "task", &[("x", b"bytes")]).unwrap();
     store.flush().unwrap();

@@ -1,4 +1,4 @@
-//! One store in one process: what goes in comes out, and what is damaged does not.
+//! A store in one process: objects come out as they went in, and damaged ones never do.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,9 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use common::{blob_path, compute, ingest, names_below, overwrite};
-use dnc_cache::{
-    Backend, Blob, CacheError, Dangling, Digest, GcPolicy, Key, Listing, Memory, ObjectName, Record, Store,
-};
+use dnc_cache::{Blob, CacheError, DanglingRecord, Digest, GcPolicy, Key, Listing, ObjectName, Record, Store};
 use tempfile::TempDir;
 
 fn new_store() -> (TempDir, Store) {
@@ -24,7 +22,7 @@ fn new_store() -> (TempDir, Store) {
     (folder, store)
 }
 
-/// The same store, as the next process sees it.
+/// Opens the same store again, as the next process does.
 fn reopen(store: Store) -> Store {
     store.flush().unwrap();
     let root = store.root().to_owned();
@@ -65,7 +63,7 @@ mod opening {
     }
 
     #[test]
-    fn a_newer_store_is_left_alone() {
+    fn a_newer_store_is_refused_and_not_changed() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("format"), "dnc-store 4\n").unwrap();
         assert_eq!(
@@ -76,7 +74,7 @@ mod opening {
     }
 
     #[test]
-    fn a_store_with_a_file_for_each_record_is_packed() {
+    fn format_1_with_a_file_per_record_is_upgraded() {
         let (_folder, store) = new_store();
         let records = ["a", "b"].map(|task| compute(&store, task, &[("x", task.as_bytes())]).unwrap());
         store.flush().unwrap();
@@ -84,7 +82,7 @@ mod opening {
         drop(store);
         let packed = fs::read_to_string(root.join("records/pack")).unwrap();
         fs::remove_file(root.join("records/pack")).unwrap();
-        // Between the pairs of lines of records stand those that tell when they were used.
+        // Between the records are notes of their uses.
         let lines: Vec<&str> = packed.split_inclusive('\n').collect();
         for record in &records {
             let own = |pair: &&[&str]| pair[0].contains(&format!(r#""key":"{}""#, record.key));
@@ -103,7 +101,7 @@ mod opening {
     }
 
     #[test]
-    fn a_store_with_folders_for_two_digits_gets_sixteen() {
+    fn format_2_with_folders_of_two_digits_is_upgraded() {
         let (_folder, store) = new_store();
         let record = compute(&store, "a", &[("x", b"1"), ("y", b"2")]).unwrap();
         store.flush().unwrap();
@@ -129,7 +127,7 @@ mod opening {
         assert_eq!(fs::read_to_string(root.join("format")).unwrap(), "dnc-store 3\n");
     }
 
-    /// Where a format before has an object, in a folder that is made.
+    /// The path of an object in older formats. Creates its folder.
     fn with_two_digits(path: &Path) -> PathBuf {
         let name = path.file_name().unwrap();
         let folder = path.ancestors().nth(2).unwrap().join(&name.to_str().unwrap()[..2]);
@@ -138,7 +136,7 @@ mod opening {
     }
 
     #[test]
-    fn a_store_of_the_format_before_without_records_is_opened() {
+    fn an_older_store_is_not_upgraded_while_it_is_in_use() {
         let (_folder, store) = new_store();
         let root = store.root().to_owned();
         let format = root.join("format");
@@ -146,8 +144,8 @@ mod opening {
         fs::write(&format, "dnc-store 1\n").unwrap();
         assert_eq!(
             message(&root),
-            "The store `ROOT` of format `dnc-store 1` is in use by an older version; it is upgraded once that has ended",
-            "not while a process has it open that may know no pack"
+            "The store `ROOT` of format `dnc-store 1` is in use by an older version and can be upgraded once that process has ended",
+            "a process has it open that may not know the pack"
         );
         drop(store);
         Store::open(&root).unwrap();
@@ -155,14 +153,14 @@ mod opening {
     }
 
     #[test]
-    fn of_two_that_upgrade_at_once_one_waits() {
+    fn concurrent_upgrades_wait_for_each_other() {
         let (_folder, store) = new_store();
         let record = compute(&store, "a", &[("x", b"1")]).unwrap();
         store.flush().unwrap();
         let root = store.root().to_owned();
         let path = blob_path(&store, b"1");
         drop(store);
-        // The second line is that of an upgrade that was interrupted.
+        // The second format is that of an interrupted upgrade.
         for format in ["dnc-store 2\n", "dnc-store 3, being upgraded\n"] {
             fs::rename(&path, with_two_digits(&path)).unwrap();
             fs::remove_file(root.join("format")).unwrap();
@@ -176,7 +174,7 @@ mod opening {
     }
 
     #[test]
-    fn a_store_that_was_copied_without_its_empty_folders_is_one() {
+    fn a_store_that_was_copied_without_its_empty_folders_can_be_opened() {
         let (_folder, store) = new_store();
         let record = compute(&store, "a", &[("x", b"1")]).unwrap();
         let root = store.root().to_owned();
@@ -193,7 +191,7 @@ mod opening {
     }
 
     #[test]
-    fn a_store_that_was_interrupted_in_its_making_is_completed() {
+    fn an_interrupted_creation_is_completed() {
         let (_folder, store) = new_store();
         let root = store.root().to_owned();
         drop(store);
@@ -204,7 +202,7 @@ mod opening {
     }
 
     #[test]
-    fn a_store_that_nobody_uses_holds_nothing_temporary() {
+    fn a_closed_store_contains_no_temporary_files() {
         let (_folder, store) = new_store();
         compute(&store, "a", &[("x", b"1"), ("deep/y", b"2")]).unwrap();
         let root = store.root().to_owned();
@@ -219,7 +217,7 @@ mod commits {
     use super::*;
 
     #[test]
-    fn a_record_is_there_at_once_and_afterwards() {
+    fn a_record_can_be_looked_up_at_once_and_after_reopening() {
         let (_folder, store) = new_store();
         let record = compute(&store, "a", &[("x", b"1"), ("deep/y", b"22")]).unwrap();
         assert_eq!(store.record(&record.key).unwrap().as_ref(), Some(&record));
@@ -233,7 +231,7 @@ mod commits {
     }
 
     #[test]
-    fn the_claim_lasts_until_others_can_find_the_record() {
+    fn the_claim_is_kept_until_other_processes_can_find_the_record() {
         let (_folder, store) = new_store();
         let other = Store::open(store.root()).unwrap();
         let record = compute(&store, "a", &[("x", b"1")]).unwrap();
@@ -242,7 +240,7 @@ mod commits {
     }
 
     #[test]
-    fn more_than_fit_in_the_backlog() {
+    fn more_records_than_fit_into_the_queue() {
         let (_folder, store) = new_store();
         let tasks: Vec<String> = (0..200).map(|task| format!("task {task}")).collect();
         let records: Vec<_> = tasks.iter().map(|task| compute(&store, task, &[]).unwrap()).collect();
@@ -253,7 +251,7 @@ mod commits {
     }
 
     #[test]
-    fn a_record_of_missing_bytes_is_refused_and_the_others_are_not() {
+    fn a_record_with_missing_blobs_is_refused_and_others_are_committed() {
         let (_folder, store) = new_store();
         let (good, bad) = (Key::of("good"), Key::of("bad"));
         let artifact = ingest(&store, "bad", &[("x", b"1")]).unwrap();
@@ -274,7 +272,7 @@ mod commits {
     }
 
     #[test]
-    fn scratch_stays_until_the_record_is_durable() {
+    fn a_scratch_folder_is_kept_until_the_record_is_durable() {
         let (_folder, store) = new_store();
         let key = Key::of("a");
         fs::write(store.scratch(&key).unwrap().join("epoch-1"), "weights").unwrap();
@@ -290,7 +288,7 @@ mod folders {
     use super::*;
 
     #[test]
-    fn ingest_moves_all_files_and_keeps_no_copy() {
+    fn ingest_moves_all_files_without_copying() {
         let (_folder, store) = new_store();
         let folder = store.task_folder().unwrap();
         fs::create_dir_all(folder.path().join("deep/empty")).unwrap();
@@ -308,7 +306,7 @@ mod folders {
     }
 
     #[test]
-    fn bytes_that_are_there_are_kept_once() {
+    fn equal_bytes_are_stored_once() {
         let (_folder, store) = new_store();
         compute(&store, "a", &[("x", b"same")]).unwrap();
         store.flush().unwrap();
@@ -321,7 +319,7 @@ mod folders {
     }
 
     #[test]
-    fn bytes_that_another_process_is_about_to_commit_stay_where_they_are() {
+    fn blobs_that_another_process_is_about_to_commit_are_not_replaced() {
         let (_folder, store) = new_store();
         let other = Store::open(store.root()).unwrap();
         let artifact = ingest(&store, "a", &[("x", b"same")]).unwrap();
@@ -329,13 +327,13 @@ mod folders {
         let before = inode();
         let record = compute(&other, "b", &[("y", b"same")]).unwrap();
         other.flush().unwrap();
-        assert_eq!(inode(), before, "what is made durable is what the other process has hashed");
+        assert_eq!(inode(), before, "the bytes that are made durable are those that the other process has hashed");
         assert!(store.present(&artifact).unwrap());
         assert!(present(&other, &record));
     }
 
     #[test]
-    fn a_folder_elsewhere_can_be_ingested() {
+    fn a_folder_outside_the_store_can_be_ingested() {
         let (folder, store) = new_store();
         let outside = folder.path().join("outside");
         fs::create_dir(&outside).unwrap();
@@ -346,7 +344,7 @@ mod folders {
     }
 
     #[test]
-    fn what_is_not_a_file_of_its_own_is_refused() {
+    fn links_and_names_that_are_not_utf8_are_refused() {
         let (_folder, store) = new_store();
         let folder = store.task_folder().unwrap();
         symlink("/etc/passwd", folder.path().join("link")).unwrap();
@@ -359,12 +357,12 @@ mod folders {
     }
 
     #[test]
-    fn an_artifact_comes_out_as_it_went_in() {
+    fn materialise_restores_an_artifact() {
         let (folder, store) = new_store();
         let record = compute(&store, "a", &[("x", b"1"), ("deep/y", b"22"), ("deep/z", b"22")]).unwrap();
         let out = folder.path().join("out");
         fs::create_dir(&out).unwrap();
-        fs::write(out.join("x"), "what was there before").unwrap();
+        fs::write(out.join("x"), "an existing file").unwrap();
         for _ in 0..2 {
             store.materialise(&record.outputs["out"], &out).unwrap();
             assert_eq!(names_below(&out), ["deep", "deep/y", "deep/z", "x"]);
@@ -378,14 +376,14 @@ mod folders {
     }
 
     #[test]
-    fn an_output_that_is_written_into_does_not_corrupt_others_silently() {
+    fn writing_to_a_materialised_file_never_corrupts_the_store_unnoticed() {
         let (folder, store) = new_store();
         let record = compute(&store, "a", &[("x", b"good")]).unwrap();
         store.flush().unwrap();
         let out = folder.path().join("out");
         store.materialise(&record.outputs["out"], &out).unwrap();
         overwrite(&out.join("x"), b"evil", false).unwrap();
-        // A hard link shares the store's bytes, a clone or copy does not; in neither case may the evil bytes come out.
+        // A hard link shares the store's bytes, a clone or copy does not. In neither case may the store return the evil bytes.
         if fs::metadata(out.join("x")).unwrap().ino() == fs::metadata(blob_path(&store, b"good")).unwrap().ino() {
             assert!(!present(&store, &record));
         }
@@ -408,45 +406,45 @@ mod damage {
     }
 
     #[test]
-    fn a_blob_that_was_written_to_is_noticed_without_reading() {
+    fn a_write_to_a_blob_is_detected_without_reading_it() {
         let (_folder, store) = new_store();
         let record = compute(&store, "a", &[("x", b"good")]).unwrap();
         let store = reopen(store);
         overwrite(&blob_path(&store, b"good"), b"goof", false).unwrap();
         assert!(!present(&store, &record));
         let name = ObjectName::blob(&Digest::of(b"good"));
-        assert_eq!(store.set_aside(), std::slice::from_ref(&name));
+        assert_eq!(store.take_quarantined(), std::slice::from_ref(&name));
         assert_eq!(fs::read(store.root().join("quarantine").join(name.as_str())).unwrap(), b"goof");
         assert_eq!(store.blob(&Digest::of(b"good")).unwrap(), Blob::Missing);
     }
 
     #[test]
-    fn a_blob_that_rotted_is_noticed_when_it_is_read() {
+    fn bit_rot_is_detected_when_the_blob_is_read() {
         let (_folder, store) = new_store();
         let record = compute(&store, "a", &[("x", b"good")]).unwrap();
         let store = reopen(store);
         overwrite(&blob_path(&store, b"good"), b"goof", true).unwrap();
-        assert!(present(&store, &record), "nobody has written to it as far as one can see");
-        assert_eq!(store.blob(&Digest::of(b"good")).unwrap(), Blob::Rotten);
+        assert!(present(&store, &record), "the metadata have not changed");
+        assert_eq!(store.blob(&Digest::of(b"good")).unwrap(), Blob::Damaged);
         assert!(!present(&store, &record));
-        assert_eq!(store.set_aside().len(), 1);
-        // Computed again, it is as before.
+        assert_eq!(store.take_quarantined().len(), 1);
+        // The task is computed again and gives the same record.
         assert_eq!(compute(&store, "a", &[("x", b"good")]).unwrap(), record);
         assert!(matches!(store.blob(&Digest::of(b"good")).unwrap(), Blob::Present(_)));
     }
 
     #[test]
-    fn a_blob_that_rots_after_it_was_verified_is_noticed_if_the_file_changed() {
+    fn a_write_to_a_verified_blob_is_detected() {
         let (_folder, store) = new_store();
         compute(&store, "a", &[("x", b"good")]).unwrap();
         store.flush().unwrap();
         assert!(matches!(store.blob(&Digest::of(b"good")).unwrap(), Blob::Present(_)));
         overwrite(&blob_path(&store, b"good"), b"goof", false).unwrap();
-        assert_eq!(store.blob(&Digest::of(b"good")).unwrap(), Blob::Rotten);
+        assert_eq!(store.blob(&Digest::of(b"good")).unwrap(), Blob::Damaged);
     }
 
     #[test]
-    fn a_blob_that_was_only_touched_is_sound_and_sealed_again() {
+    fn a_touched_blob_is_intact_and_sealed_again() {
         let (_folder, store) = new_store();
         let record = compute(&store, "a", &[("x", b"good")]).unwrap();
         store.flush().unwrap();
@@ -457,11 +455,11 @@ mod damage {
         assert_ne!(sealed, SystemTime::UNIX_EPOCH);
         let store = reopen(store);
         assert!(present(&store, &record));
-        assert_eq!(store.set_aside(), []);
+        assert_eq!(store.take_quarantined(), []);
     }
 
     #[test]
-    fn a_truncated_blob_is_noticed() {
+    fn a_truncated_blob_is_detected() {
         let (_folder, store) = new_store();
         let record = compute(&store, "a", &[("x", b"good")]).unwrap();
         store.flush().unwrap();
@@ -470,7 +468,7 @@ mod damage {
     }
 
     #[test]
-    fn a_rotten_blob_is_not_committed_again() {
+    fn a_record_with_a_damaged_blob_is_not_committed() {
         let (_folder, store) = new_store();
         let artifact = ingest(&store, "a", &[("x", b"good")]).unwrap();
         overwrite(&blob_path(&store, b"good"), b"goof", false).unwrap();
@@ -490,8 +488,8 @@ mod damage {
         let store = reopen(store);
         damage(&store, "a");
         assert!(store.record(&record.key).unwrap().is_none());
-        assert_eq!(store.set_aside(), [ObjectName::record(&record.key)]);
-        assert_eq!(store.record(&other.key).unwrap().as_ref(), Some(&other), "the others stay");
+        assert_eq!(store.take_quarantined(), [ObjectName::record(&record.key)]);
+        assert_eq!(store.record(&other.key).unwrap().as_ref(), Some(&other), "other records are kept");
         assert_eq!(compute(&store, "a", &[("x", b"1")]).unwrap(), record);
         let store = reopen(store);
         assert_eq!(store.record(&record.key).unwrap(), Some(record));
@@ -499,7 +497,7 @@ mod damage {
     }
 
     #[test]
-    fn what_a_killed_process_left_at_the_end_of_the_pack_is_cut_off() {
+    fn an_incomplete_record_at_the_end_of_the_pack_is_truncated() {
         let (_folder, store) = new_store();
         let record = compute(&store, "a", &[("x", b"1")]).unwrap();
         let store = reopen(store);
@@ -514,13 +512,17 @@ mod damage {
             let other = reopen(other);
             assert_eq!(other.record(&record.key).unwrap().as_ref(), Some(&record));
             assert_eq!(other.record(&next.key).unwrap().as_ref(), Some(&next));
-            assert_eq!(store.record(&next.key).unwrap(), Some(next), "who read the pack before reads on");
+            assert_eq!(
+                store.record(&next.key).unwrap(),
+                Some(next),
+                "a process that read the pack before sees the new record"
+            );
             assert!(other.verify(&|_, _| ()).unwrap().is_clean());
         }
     }
 
     #[test]
-    fn verify_finds_every_kind() {
+    fn verify_finds_every_kind_of_damage() {
         let (_folder, store) = new_store();
         for (task, bytes) in [("whole", b"1"), ("rotten", b"2"), ("gone", b"3"), ("damaged", b"4")] {
             compute(&store, task, &[("x", bytes)]).unwrap();
@@ -534,22 +536,22 @@ mod damage {
         let stray = ObjectName::new("blobs/no-digest").unwrap();
         fs::write(store.root().join(stray.as_str()), "stray").unwrap();
 
-        let told = std::sync::Mutex::new((0, 0));
-        let tell = |done, of| {
-            let mut told = told.lock().unwrap();
-            *told = (done, of).max(*told);
+        let progress = std::sync::Mutex::new((0, 0));
+        let on_progress = |done, total| {
+            let mut progress = progress.lock().unwrap();
+            *progress = (done, total).max(*progress);
         };
-        let report = store.verify(&tell).unwrap();
-        assert_eq!(*told.lock().unwrap(), (8, 8));
+        let report = store.verify(&on_progress).unwrap();
+        assert_eq!(*progress.lock().unwrap(), (8, 8));
         assert_eq!((report.blobs, report.bytes, report.records), (4, 8, 4));
         let quarantined: HashSet<_> = report.quarantined.into_iter().collect();
         assert_eq!(quarantined, HashSet::from([ObjectName::blob(&Digest::of(b"2")), damaged, stray]));
         let mut dangling = [("rotten", b"2"), ("gone", b"3")]
-            .map(|(task, bytes)| Dangling { key: Key::of(task), missing: vec![Digest::of(bytes)] });
+            .map(|(task, bytes)| DanglingRecord { key: Key::of(task), missing: vec![Digest::of(bytes)] });
         dangling.sort();
         assert_eq!(report.dangling, dangling);
         assert_eq!(store.ls().unwrap().quarantine.len(), 3);
-        assert!(store.verify(&|_, _| ()).unwrap().is_clean(), "what cannot be answered is no longer recorded");
+        assert!(store.verify(&|_, _| ()).unwrap().is_clean(), "the dangling records were removed");
         assert!(
             store.record(&Key::of("gone")).unwrap().is_none() && store.record(&Key::of("whole")).unwrap().is_some()
         );
@@ -559,7 +561,7 @@ mod damage {
 mod gc {
     use super::*;
 
-    /// A store with these tasks, used so many days ago; nobody has it open but the caller.
+    /// A store with records of these tasks, last used the given number of days ago. Only the caller has it open.
     fn aged_store(tasks: &[(&str, &[u8], u64)]) -> (TempDir, Store) {
         let (folder, store) = new_store();
         for (task, bytes, _) in tasks {
@@ -583,61 +585,60 @@ mod gc {
         tasks.iter().map(|task| Key::of(task)).collect()
     }
 
-    fn left(store: &Store) -> (HashSet<Key>, u64) {
+    fn remaining(store: &Store) -> (HashSet<Key>, u64) {
         let Listing { records, blobs, .. } = store.ls().unwrap();
         (records.into_iter().map(|entry| entry.record.key).collect(), blobs)
     }
 
     #[test]
-    fn what_is_kept_stays_with_its_blobs() {
+    fn kept_records_keep_their_blobs() {
         let (_folder, store) = aged_store(&[("kept", b"1", 9), ("shares", b"1", 9), ("other", b"22", 9)]);
         let policy = GcPolicy { keep: keys(&["kept"]), dry_run: true, ..GcPolicy::default() };
-        let foretold = store.gc(&policy).unwrap();
-        assert_eq!(left(&store), (keys(&["kept", "shares", "other"]), 2));
+        let dry_run = store.gc(&policy).unwrap();
+        assert_eq!(remaining(&store), (keys(&["kept", "shares", "other"]), 2));
         let report = store.gc(&GcPolicy { dry_run: false, ..policy }).unwrap();
-        assert_eq!(report, foretold);
+        assert_eq!(report, dry_run);
         assert_eq!(report.records.iter().copied().collect::<HashSet<_>>(), keys(&["shares", "other"]));
         assert_eq!((report.blobs, report.bytes, report.kept_records, report.kept_bytes), (1, 2, 1, 1));
-        assert_eq!(left(&store), (keys(&["kept"]), 1));
+        assert_eq!(remaining(&store), (keys(&["kept"]), 1));
         assert!(store.verify(&|_, _| ()).unwrap().is_clean());
     }
 
     #[test]
-    fn age_counts_from_the_last_use() {
+    fn the_age_of_a_record_counts_from_its_last_use() {
         let (_folder, store) =
             aged_store(&[("old", b"1", 40), ("used", b"2", 40), ("young", b"3", 5), ("kept", b"4", 99)]);
         assert!(store.record(&Key::of("used")).unwrap().is_some());
         let older_than = Some(Duration::from_secs(30 * 24 * 3600));
         let report = store.gc(&GcPolicy { keep: keys(&["kept"]), older_than, ..GcPolicy::default() }).unwrap();
         assert_eq!(report.records, [Key::of("old")]);
-        assert_eq!(left(&store), (keys(&["used", "young", "kept"]), 3));
+        assert_eq!(remaining(&store), (keys(&["used", "young", "kept"]), 3));
     }
 
     #[test]
-    fn the_least_recently_used_go_until_the_rest_fits() {
+    fn the_least_recently_used_records_are_removed_until_the_rest_fits() {
         let tasks: &[(&str, &[u8], u64)] =
             &[("a", b"4444", 4), ("b", b"333", 3), ("c", b"22", 2), ("also b", b"333", 1)];
         let (_folder, store) = aged_store(tasks);
         let report = store.gc(&GcPolicy { max_size: Some(5), ..GcPolicy::default() }).unwrap();
         assert_eq!(report.records, [Key::of("a")]);
         let report = store.gc(&GcPolicy { max_size: Some(4), ..GcPolicy::default() }).unwrap();
-        assert_eq!(report.records, [Key::of("b"), Key::of("c")], "the blob of `b` stays for `also b`");
+        assert_eq!(report.records, [Key::of("b"), Key::of("c")], "the blob of `b` is kept for `also b`");
         assert_eq!(report.kept_bytes, 3);
     }
 
     #[test]
-    fn blobs_without_a_record_go_unless_they_are_pinned() {
+    fn blobs_without_a_record_are_removed() {
         let (_folder, store) = new_store();
         ingest(&store, "killed before its commit", &[("x", b"1"), ("y", b"2")]).unwrap();
         let store = reopen(store);
-        assert_eq!(store.ls().unwrap().unnamed, (2, 2));
-        let report =
-            store.gc(&GcPolicy { keep_blobs: HashSet::from([Digest::of(b"1")]), ..GcPolicy::default() }).unwrap();
-        assert_eq!((report.blobs, left(&store).1), (1, 1));
+        let listing = store.ls().unwrap();
+        assert_eq!((listing.unreferenced_blobs, listing.unreferenced_bytes), (2, 2));
+        assert_eq!((store.gc(&GcPolicy::default()).unwrap().blobs, remaining(&store).1), (2, 0));
     }
 
     #[test]
-    fn what_a_living_process_made_or_used_is_spared() {
+    fn what_a_living_process_created_or_used_is_kept() {
         let (_folder, store) = aged_store(&[("old", b"1", 9), ("used", b"2", 9)]);
         let other = Store::open(store.root()).unwrap();
         other.record(&Key::of("used")).unwrap();
@@ -647,13 +648,13 @@ mod gc {
         let folder = other.task_folder().unwrap();
         let report = store.gc(&GcPolicy::default()).unwrap();
         assert_eq!(report.records, [Key::of("old")]);
-        assert_eq!((report.blobs, report.temporary), (0, 0), "even the blob of `old` is used again");
+        assert_eq!((report.blobs, report.temporary), (0, 0), "even the blob of `old` is in use again");
         assert!(folder.path().exists());
         assert!(other.present(&artifact).unwrap());
     }
 
     #[test]
-    fn leftovers_of_the_dead_go() {
+    fn files_of_dead_processes_are_removed() {
         let (_folder, store) = aged_store(&[("done", b"1", 0)]);
         let root = store.root();
         fs::create_dir_all(root.join("tmp/123-abc.task-0/deep")).unwrap();
@@ -666,27 +667,27 @@ mod gc {
         let held = store.try_claim(&Key::of("living")).unwrap().unwrap();
         let report = store.gc(&GcPolicy { keep: keys(&["done"]), ..GcPolicy::default() }).unwrap();
         assert_eq!((report.temporary, report.scratch), (1, 1));
-        assert_eq!(names_below(&root.join("tmp")).len(), 2, "its own lock, and the file that its claims are names of");
+        assert_eq!(names_below(&root.join("tmp")).len(), 2, "its own lock, and the file that its claims link to");
         assert_eq!(names_below(&root.join("claims")), [Key::of("living").to_string()]);
         let interrupted = Key::of("interrupted").to_string();
         assert_eq!(names_below(&root.join("scratch")), [interrupted.clone(), format!("{interrupted}/checkpoint")]);
         let report = store.gc(&GcPolicy { older_than: Some(Duration::ZERO), ..GcPolicy::default() }).unwrap();
-        assert_eq!(report.scratch, 1, "nobody went on with it");
+        assert_eq!(report.scratch, 1, "it was abandoned");
         drop(held);
     }
 
     #[test]
-    fn the_quarantine_is_emptied_only_when_asked() {
+    fn the_quarantine_is_emptied_only_on_request() {
         let (_folder, store) = aged_store(&[("a", b"1", 0)]);
         overwrite(&blob_path(&store, b"1"), b"2", false).unwrap();
-        assert_eq!(store.blob(&Digest::of(b"1")).unwrap(), Blob::Rotten);
+        assert_eq!(store.blob(&Digest::of(b"1")).unwrap(), Blob::Damaged);
         assert_eq!(store.gc(&GcPolicy::default()).unwrap().quarantine, 0);
         assert_eq!(store.gc(&GcPolicy { quarantine: true, ..GcPolicy::default() }).unwrap().quarantine, 1);
         assert_eq!(store.ls().unwrap().quarantine, []);
     }
 
     #[test]
-    fn runs_beside_commits() {
+    fn gc_can_run_at_the_same_time_as_commits() {
         let (_folder, store) = new_store();
         let other = Store::open(store.root()).unwrap();
         std::thread::scope(|scope| {
@@ -713,77 +714,28 @@ mod dropping {
     use super::*;
 
     #[test]
-    fn a_dropped_blob_is_missing_but_not_lost() {
+    fn a_dropped_blob_is_missing_but_not_reported_as_lost() {
         let (_folder, store) = new_store();
         let record = compute(&store, "a", &[("x", b"large"), ("y", b"small")]).unwrap();
         store.flush().unwrap();
         let large = Digest::of(b"large");
         assert_eq!(store.drop_blobs([&large, &Digest::of(b"never there")]).unwrap(), 5);
-        assert_eq!(store.drop_blobs([&large]).unwrap(), 0, "the second time there is nothing to do");
-        assert_eq!(store.record(&record.key).unwrap().as_ref(), Some(&record), "what came of the task is still known");
+        assert_eq!(store.drop_blobs([&large]).unwrap(), 0, "dropping again has no effect");
+        assert_eq!(store.record(&record.key).unwrap().as_ref(), Some(&record), "the record is kept");
         assert!(!present(&store, &record));
         assert!(store.verify(&|_, _| ()).unwrap().is_clean());
 
         let store = reopen(store);
         compute(&store, "a", &[("x", b"large"), ("y", b"small")]).unwrap();
         store.flush().unwrap();
-        assert!(present(&store, &record), "it can be made again");
+        assert!(present(&store, &record), "it can be computed again");
 
         store.drop_blobs([&large]).unwrap();
         store.gc(&GcPolicy::default()).unwrap();
         let mark = |names: Vec<String>| names.iter().any(|name| name.starts_with("dropped/"));
-        assert!(mark(names_below(store.root())), "what was used since a living process began is spared");
+        assert!(mark(names_below(store.root())), "what was used since a living process began is kept");
         let store = reopen(store);
         store.gc(&GcPolicy { keep: HashSet::from([record.key]), ..GcPolicy::default() }).unwrap();
-        assert!(mark(names_below(store.root())), "its record stays");
-    }
-}
-
-mod transfer {
-    use super::*;
-
-    #[test]
-    fn a_fresh_store_gets_what_another_has_pushed() {
-        let (_folder, store) = new_store();
-        let remote = Memory::new();
-        let records = [("a", b"1"), ("b", b"2")].map(|(task, bytes)| compute(&store, task, &[("x", bytes)]).unwrap());
-        store.flush().unwrap();
-        let keys = [Key::of("a"), Key::of("never made"), Key::of("b")];
-        let pushed = store.push(&keys, &remote).unwrap();
-        assert_eq!(
-            (pushed.records.as_slice(), pushed.missing.as_slice()),
-            ([keys[0], keys[2]].as_slice(), &keys[1..2])
-        );
-        assert_eq!((pushed.blobs, pushed.bytes), (2, 2));
-        assert_eq!(store.push(&keys, &remote).unwrap().blobs, 0, "the second time there is nothing to do");
-
-        let (_folder, fresh) = new_store();
-        let pulled = fresh.pull(&keys, &remote, &|| false).unwrap();
-        assert_eq!(pulled, pushed);
-        for record in &records {
-            assert_eq!(fresh.record(&record.key).unwrap().as_ref(), Some(record));
-            assert!(present(&fresh, record));
-        }
-        assert_eq!(fresh.pull(&keys, &remote, &|| false).unwrap().blobs, 0);
-    }
-
-    #[test]
-    fn rot_does_not_travel() {
-        let (_folder, store) = new_store();
-        let record = compute(&store, "a", &[("x", b"good")]).unwrap();
-        store.flush().unwrap();
-        let remote = Memory::new();
-        store.push(&[record.key], &remote).unwrap();
-        remote.put(&ObjectName::blob(&Digest::of(b"good")), b"goof").unwrap();
-        let (_folder, fresh) = new_store();
-        assert_eq!(fresh.pull(&[record.key], &remote, &|| false).unwrap().missing, [record.key]);
-        assert_eq!(fresh.record(&record.key).unwrap(), None);
-        assert_eq!(fresh.ls().unwrap().blobs, 0);
-
-        overwrite(&blob_path(&store, b"good"), b"goof", true).unwrap();
-        let store = reopen(store);
-        let remote = Memory::new();
-        assert_eq!(store.push(&[record.key], &remote).unwrap().missing, [record.key]);
-        assert_eq!(remote.list("").unwrap(), []);
+        assert!(mark(names_below(store.root())), "its record is kept");
     }
 }

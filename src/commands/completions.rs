@@ -1,21 +1,21 @@
-//! `dnc-run completions SHELL`.
+//! `dnc-run completions SHELL`: prints a completion script for a shell.
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
-use super::{Cli, Failure};
+use super::failure::Failure;
 
-/// Arguments of `completions`.
+/// Arguments of `dnc-run completions`.
 #[derive(Args)]
 pub struct CompletionsArgs {
-    /// For which shell
+    /// Shell to complete commands in
     shell: Shell,
 }
 
 impl CompletionsArgs {
-    /// Prints the completions.
-    pub(super) fn run(self) -> Result<(), Failure> {
-        clap_complete::generate(self.shell, &mut Cli::command(), "dnc-run", &mut std::io::stdout());
+    /// Prints the completion script for `command`.
+    pub(super) fn run(self, mut command: clap::Command) -> Result<(), Failure> {
+        clap_complete::generate(self.shell, &mut command, "dnc-run", &mut std::io::stdout());
         Ok(())
     }
 }

@@ -1,5 +1,4 @@
-//! `dnc-run diff A [B …]`: the metrics of runs side by side, their spread over seeds, and whether a difference is more than
-//! chance.
+//! `dnc-run diff RUN…`: compares the metrics of runs.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -9,85 +8,141 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
-use super::place::Place;
-use super::{Failure, Folders};
-use crate::report::difference::group::{Compared, Group, groups};
-use crate::report::difference::{Resampling, forms, side_by_side};
+use super::failure::Failure;
+use crate::project::{Folders, Project};
+use crate::report::difference::by_seed::SeedTable;
+use crate::report::difference::comparison::{ComparedMetric, Resampling, compare_groups};
+use crate::report::difference::group::{ComparedRun, Group, group_runs};
+use crate::report::difference::images_per_second::images_per_second;
+use crate::report::difference::text_form::TextForm;
+use crate::report::difference::{json, metric_filter, parquet, side_by_side};
 use crate::report::run_folder::RunFolder;
 
 /// Arguments of `diff`.
 #[derive(Args)]
 pub struct DiffArgs {
-    /// The runs: `sop/3`, `sop/1-3` for several, `sop` for the last, each with `:NODE` for one of its nodes
+    /// Runs to compare: `sop/3`, a range such as `sop/1-3`, or `sop` for the last run; append `:NODE` for one node
     ///
-    /// Runs that differ by nothing but the seed are taken together: their mean is shown with Student's 95 % interval. All are
-    /// compared with the first: over the seeds where both sides have several (Student's paired test where they are the same
-    /// seeds, else Welch's), otherwise over the queries that both answered (paired bootstrap, and flipping signs). A difference
-    /// whose 95 % interval holds 0 is not distinguishable. JSON and Parquet hold the value of each seed as well.
+    /// Runs that differ only by their seed form a group, shown as mean ± half width of Student's 95 % interval. Every group is
+    /// compared with the first one. If both have several seeds, the comparison is over seeds: Student's paired t-test if the
+    /// seeds are the same, Welch's t-test if not. Otherwise it is over the queries that both answered: paired bootstrap and
+    /// sign-flip test. A difference is "not distinguishable" if its 95 % interval contains 0. JSON and Parquet include the
+    /// value of each seed.
     #[arg(required = true, value_name = "RUN[:NODE]")]
     compared: Vec<String>,
-    /// The form of the result
+    /// Output format
     #[arg(long, default_value = "table")]
     format: Format,
-    /// Writes to this file instead of standard output
+    /// Show one row per metric and seed, with the difference of each group to the first one
+    ///
+    /// Below the seeds of a metric follow mean, 95 % interval, p and verdict, and at the end the images per second in training:
+    /// the median over the training nodes of a run, then over the runs of the group.
+    #[arg(long)]
+    by_seed: bool,
+    /// Metrics to show, such as `recall@1`, or `recall` for every k [default: all; with --by-seed, map_at_r, recall@1, map and
+    /// cmc@1]
+    #[arg(long = "metric", value_name = "NAME", value_delimiter = ',')]
+    metrics: Vec<String>,
+    /// File to write instead of standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// How often queries are drawn anew
+    /// Number of bootstrap samples and of sign flips
     #[arg(long, value_name = "N", default_value = "10000")]
     draws: NonZero<usize>,
-    /// The seed of those draws
+    /// Seed of the bootstrap samples and sign flips
     #[arg(long, value_name = "N", default_value = "0")]
     seed: u64,
     #[command(flatten)]
     folders: Folders,
 }
 
-/// What `--format` chooses.
+/// Values of `--format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For a terminal.
+    /// Aligned columns
     Table,
-    /// Markdown.
+    /// Markdown; differences whose 95 % interval excludes 0 are bold
     Md,
-    /// JSON.
+    /// JSON
     Json,
-    /// Parquet, a row for each metric and group of runs.
+    /// Parquet, with a row per metric and group of runs
     Parquet,
 }
 
 impl DiffArgs {
-    /// Writes the table. That runs differ is no failure.
+    /// Writes the comparison. Runs that differ are not a failure.
     pub(super) fn run(self) -> Result<(), Failure> {
-        let place = Place::here(&self.folders)?;
+        if self.by_seed && self.format == Format::Parquet {
+            let message =
+                "`--by-seed` cannot be written as Parquet; without it, Parquet includes the values of each seed";
+            return Err(Failure::Call(message.into()));
+        }
+        let project = Project::current(&self.folders)?;
+        let members = group_runs(self.compared_runs(&project)?)?;
+        let groups = members.iter().map(|members| Group::read(members)).collect::<Result<Vec<_>, _>>()?;
+        let mut metrics = compare_groups(&groups, Resampling { draws: self.draws.get(), seed: self.seed });
+        if metrics.is_empty() {
+            eprintln!("None of the runs has metrics");
+            return Ok(());
+        }
+        if !self.metrics.is_empty() {
+            metric_filter::keep_named(&mut metrics, &self.metrics).map_err(Failure::Call)?;
+        } else if self.by_seed {
+            metric_filter::keep_main(&mut metrics);
+        }
+
+        let mut out = self.open_output()?;
+        if self.by_seed {
+            let images_per_second = images_per_second(&members, &project.runs);
+            let table = SeedTable { groups: &groups, metrics: &metrics, images_per_second };
+            self.write_by_seed(&table, &mut out)?;
+        } else {
+            self.write(&groups, &metrics, &mut out)?;
+        }
+        out.flush()?;
+        Ok(())
+    }
+
+    fn compared_runs(&self, project: &Project) -> Result<Vec<ComparedRun>, Failure> {
         let mut compared = Vec::new();
         for text in &self.compared {
             let (runs, node) = match text.split_once(':') {
                 Some((runs, node)) => (runs, Some(node.to_owned())),
                 None => (text.as_str(), None),
             };
-            let found = RunFolder::find_all(&place.runs, runs).map_err(Failure::Call)?;
-            compared.extend(found.into_iter().map(|run| Compared { run, node: node.clone() }));
+            let found = RunFolder::find_all(&project.runs, runs).map_err(Failure::Call)?;
+            compared.extend(found.into_iter().map(|run| ComparedRun { run, node: node.clone() }));
         }
-        let groups = groups(compared)?.iter().map(|members| Group::read(members)).collect::<Result<Vec<_>, _>>()?;
-        let lines = side_by_side(&groups, Resampling { draws: self.draws.get(), seed: self.seed });
-        if lines.is_empty() {
-            eprintln!("None of these runs has metrics");
-            return Ok(());
-        }
-        let mut out: Box<dyn Write + Send> = match &self.output {
+        Ok(compared)
+    }
+
+    fn open_output(&self) -> Result<Box<dyn Write + Send>, Failure> {
+        Ok(match &self.output {
             Some(path) => Box::new(File::create(path).with_context(|| format!("Cannot write `{}`", path.display()))?),
             None if self.format == Format::Parquet && io::stdout().is_terminal() => {
-                return Err(Failure::Call("Parquet is not for a terminal; say `--output FILE`".into()));
+                return Err(Failure::Call("Parquet cannot be shown in a terminal; add `--output FILE`".into()));
             }
             None => Box::new(io::stdout()),
-        };
+        })
+    }
+
+    fn write(&self, groups: &[Group], metrics: &[ComparedMetric], out: impl Write + Send) -> Result<(), Failure> {
         match self.format {
-            Format::Table => forms::table(&groups, &lines, &mut out)?,
-            Format::Md => forms::markdown(&groups, &lines, &mut out)?,
-            Format::Json => forms::json(&groups, &lines, &mut out)?,
-            Format::Parquet => forms::parquet(&groups, &lines, &mut out)?,
+            Format::Table => side_by_side::write(groups, metrics, TextForm::Terminal, out)?,
+            Format::Md => side_by_side::write(groups, metrics, TextForm::Markdown, out)?,
+            Format::Json => json::write(groups, metrics, out)?,
+            Format::Parquet => parquet::write(groups, metrics, out)?,
         }
-        out.flush()?;
+        Ok(())
+    }
+
+    fn write_by_seed(&self, table: &SeedTable<'_>, out: impl Write) -> Result<(), Failure> {
+        match self.format {
+            Format::Table => table.write(TextForm::Terminal, out)?,
+            Format::Md => table.write(TextForm::Markdown, out)?,
+            Format::Json => json::write_by_seed(table, out)?,
+            Format::Parquet => unreachable!("refused before anything is read"),
+        }
         Ok(())
     }
 }

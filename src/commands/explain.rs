@@ -1,42 +1,43 @@
-//! `dnc-run explain MANIFEST NODE`: the fingerprint of a node, and its difference from the last one.
+//! `dnc-run explain MANIFEST NODE`: prints the fingerprint of a node, and how it differs from that of its last run.
 
 use clap::Args;
 
-use super::Failure;
-use super::manifest_args::{ManifestArgs, ingredients_to_show};
-use super::plan::everything;
-use crate::execute::forecast::{Forecast, forecast};
+use super::failure::Failure;
+use super::manifest_args::{ManifestArgs, hashing_progress};
+use crate::execute::driver::Options;
+use crate::execute::forecast::Forecast;
 use crate::fingerprint::Fingerprint;
 use crate::plan::{Plan, Selection};
 
-/// Arguments of `explain`.
+/// Arguments of `dnc-run explain`.
 #[derive(Args)]
 pub struct ExplainArgs {
     #[command(flatten)]
     manifest: ManifestArgs,
-    /// The node: `decode`, `train@2[3]`; a stage's name means all its nodes
+    /// Node to explain, such as `decode` or `train@2[3]`; the name of a stage selects all its nodes
     #[arg(value_name = "NODE")]
     node: Option<String>,
 }
 
 impl ExplainArgs {
-    /// Prints fingerprints.
+    /// Prints the fingerprints of the selected nodes.
     pub(super) fn run(mut self) -> Result<(), Failure> {
-        // `explain NODE` alone means the manifest of the last run.
+        // A single argument is the node; the manifest is that of the last run.
         if self.node.is_none() {
             self.node = self.manifest.manifest.take().map(|node| node.display().to_string());
         }
-        let Some(node) = &self.node else { return Err(Failure::Call("Name the node to explain".into())) };
-        let chosen = self.manifest.choose()?;
-        let plan = chosen.plan()?;
+        let Some(node) = &self.node else {
+            return Err(Failure::Call("`explain` needs a node, as in `dnc-run explain MANIFEST NODE`".into()));
+        };
+        let session = self.manifest.session()?;
+        let plan = session.plan()?;
         let selected = Selection::new(node).nodes(&plan).map_err(Failure::Call)?;
-        let store = chosen.store()?;
-        let options = everything(&plan, self.manifest.device.resolve());
-        let ingredients = ingredients_to_show(&plan, &store.index(), options.device)?;
-        let previous = chosen.previous(&plan, &store, None);
-        let forecasts = forecast(&plan, &store, &ingredients, &options, &previous)?;
+        let store = session.store()?;
+        let options = Options::everything(&plan, session.device().resolve());
+        let forecasts = session.forecast(&plan, &options, &store, &hashing_progress())?;
         for index in selected {
-            explain(&plan, index, &forecasts, previous(&plan.nodes[index].name))?;
+            let previous = session.last_fingerprint(&plan, &store, &plan.nodes[index].name);
+            explain(&plan, index, &forecasts, previous)?;
         }
         Ok(())
     }
@@ -46,43 +47,43 @@ fn explain(plan: &Plan, index: usize, forecasts: &[Forecast], previous: Option<F
     let name = &plan.nodes[index].name;
     let fingerprint = match &forecasts[index] {
         Forecast::Hit { fingerprint } => {
-            say!("{name}: hit");
+            print_line!("{name}: hit");
             fingerprint
         }
         Forecast::Stale { fingerprint, reason } => {
-            say!("{name}: stale: {reason}");
+            print_line!("{name}: stale: {reason}");
             fingerprint
         }
         Forecast::Unknown { until } => {
             let why = match &forecasts[*until] {
                 Forecast::Stale { reason, .. } => format!(", which is stale: {reason}"),
-                Forecast::Wrong { message } => format!(", which cannot: {message}"),
+                Forecast::Unusable { message } => format!(", which cannot run: {message}"),
                 _ => String::new(),
             };
-            say!("{name}: its inputs are unknown until {} runs{why}", plan.nodes[*until].name);
+            print_line!("{name}: unknown until {} has run{why}", plan.nodes[*until].name);
             return Ok(());
         }
-        Forecast::Wrong { message } => {
-            say!("{name}: cannot run: {message}");
+        Forecast::Unusable { message } => {
+            print_line!("{name}: cannot run: {message}");
             return Ok(());
         }
         Forecast::NotWanted => {
-            say!("{name}: nothing asks for it");
+            print_line!("{name}: not needed by any target");
             return Ok(());
         }
     };
-    say!("key {}", fingerprint.key());
-    say!("{}", serde_json::to_string_pretty(fingerprint).expect("a fingerprint has string keys"));
+    print_line!("key {}", fingerprint.key());
+    print_line!("{}", serde_json::to_string_pretty(fingerprint).expect("the keys of a fingerprint are strings"));
     let Some(previous) = previous else {
-        say!("No earlier run knows it, or its record is gone");
+        print_line!("No earlier run of this node is recorded");
         return Ok(());
     };
     let changes = fingerprint.changes_since(&previous);
     if changes.is_empty() {
-        say!("The same as in its last run");
+        print_line!("Unchanged since its last run");
     }
     for change in changes {
-        say!("changed since its last run: {change}");
+        print_line!("Changed since its last run: {change}");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `dnc-run export RUN DIR`: a run's model for PyTorch.
+//! `dnc-run export RUN DIR`: writes the model of a run for use in PyTorch.
 
 use std::path::PathBuf;
 
@@ -8,23 +8,23 @@ use dnc_cache::{CacheError, Store};
 use dnc_stages::pytorch;
 use dnc_stages::tables::model::Model;
 
-use super::place::Place;
-use super::{Failure, Folders};
+use super::failure::Failure;
+use crate::project::{Folders, Project};
 use crate::report::run_folder::{NodeJson, RunFolder, RunJson};
 
-/// The output under which stages leave models.
+/// Name of the output that holds a model.
 const MODEL: &str = "model";
 
-/// Arguments of `export`.
+/// Arguments of `dnc-run export`.
 #[derive(Args)]
 pub struct ExportArgs {
-    /// The run: `<name>/<n>`, or `<name>` for its last
+    /// Run whose model is exported: `<name>/<n>`, or `<name>` for its last run
     #[arg(value_name = "RUN")]
     run: String,
-    /// The folder that is written: weights as safetensors, what to do with images, a README
+    /// Folder to write: weights as safetensors, the preprocessing of images, and a README
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// The node whose model it is [default: the last one with a model that is not as it began]
+    /// Node whose model is exported [default: the last node with a trained model]
     #[arg(long)]
     node: Option<String>,
     #[command(flatten)]
@@ -34,8 +34,8 @@ pub struct ExportArgs {
 impl ExportArgs {
     /// Writes the folder.
     pub(super) fn run(self) -> Result<(), Failure> {
-        let place = Place::here(&self.folders)?;
-        let run = RunFolder::find(&place.runs, &self.run).map_err(Failure::Call)?;
+        let project = Project::current(&self.folders)?;
+        let run = RunFolder::find(&project.runs, &self.run).map_err(Failure::Call)?;
         let json = run.read()?;
         let node = chosen(&json, self.node.as_deref()).map_err(Failure::Call)?;
 
@@ -44,18 +44,18 @@ impl ExportArgs {
         let gone = || {
             let (root, manifest) = (store.root().display(), run.path.join("manifest.toml"));
             let again = format!("dnc-run {} --store {root} --until {}", manifest.display(), node.node);
-            format!("The store `{root}` no longer holds the model of `{}`; `{again}` makes it again", node.node)
+            format!("The model of `{}` is no longer in the store `{root}`; `{again}` computes it again", node.node)
         };
         let record = store.record(&key)?.with_context(gone)?;
         let artifact = record.outputs.get(MODEL).with_context(gone)?;
-        let files = tempfile::tempdir().context("Cannot make a temporary folder")?;
+        let files = tempfile::tempdir().context("Cannot create a temporary folder")?;
         match store.materialise(artifact, files.path()) {
             Err(error @ CacheError::Absent { .. }) => return Err(anyhow::Error::new(error).context(gone()).into()),
             other => other?,
         }
         let card = pytorch::export(&Model::read_files(files.path())?, &self.folder)?;
         eprintln!(
-            "Wrote the model of `{}` in `{}` to `{}`: {}, {} coordinates",
+            "Wrote the model of `{}` in `{}` to `{}`: {}, {} dimensions",
             node.node,
             run.id(),
             self.folder.display(),
@@ -66,7 +66,7 @@ impl ExportArgs {
     }
 }
 
-/// The node that was named, or the last with a model that is not as it began.
+/// The node called `name`, or else the last node with a trained model.
 fn chosen<'a>(run: &'a RunJson, name: Option<&str>) -> Result<&'a NodeJson, String> {
     let with_model: Vec<_> = run.nodes.iter().filter(|node| node.outputs.contains_key(MODEL)).collect();
     let found = match name {
@@ -77,8 +77,8 @@ fn chosen<'a>(run: &'a RunJson, name: Option<&str>) -> Result<&'a NodeJson, Stri
         let known: Vec<_> = with_model.iter().map(|node| format!("`{}`", node.node)).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         match name {
-            Some(name) => format!("No node `{name}` of `{}` left a model; these did: {known}", run.run),
-            None => format!("No node of `{}` left a model", run.run),
+            Some(name) => format!("`{}` has no node `{name}` with a model; nodes with a model: {known}", run.run),
+            None => format!("`{}` has no node with a model", run.run),
         }
     })
 }

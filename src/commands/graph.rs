@@ -1,41 +1,42 @@
-//! `dnc-run graph MANIFEST`: the DAG as dot, mermaid or svg.
+//! `dnc-run graph MANIFEST`: draws the DAG as DOT, Mermaid or SVG.
 
 use clap::{Args, ValueEnum};
 
+use super::failure::Failure;
 use super::manifest_args::ManifestArgs;
-use super::{Failure, write_out};
+use super::output::write;
 use crate::graph::{dot, mermaid, svg};
 
-/// Arguments of `graph`.
+/// Arguments of `dnc-run graph`.
 #[derive(Args)]
 pub struct GraphArgs {
     #[command(flatten)]
     manifest: ManifestArgs,
-    /// The language of the drawing
+    /// Output format
     #[arg(long, default_value = "dot")]
     format: Format,
 }
 
-/// What `--format` chooses.
+/// Values of `--format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// Graphviz.
+    /// Graphviz DOT
     Dot,
-    /// Mermaid, which Markdown renderers draw.
+    /// Mermaid, which GitHub renders inside Markdown
     Mermaid,
-    /// A picture.
+    /// SVG image
     Svg,
 }
 
 impl GraphArgs {
     /// Prints the drawing.
     pub(super) fn run(self) -> Result<(), Failure> {
-        let plan = self.manifest.choose()?.plan()?;
+        let plan = self.manifest.session()?.plan()?;
         let drawing = match self.format {
             Format::Dot => dot::draw(&plan),
             Format::Mermaid => mermaid::draw(&plan),
             Format::Svg => svg::draw(&plan),
         };
-        Ok(write_out(format_args!("{drawing}"))?)
+        Ok(write(format_args!("{drawing}"))?)
     }
 }

@@ -1,48 +1,49 @@
-//! `dnc-run import-weights FILE OUT`: weights saved by PyTorch as safetensors.
+//! `dnc-run import-weights FILE OUT`: converts weights saved by PyTorch to safetensors.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use dnc_stages::pytorch::import_weights;
 
-use super::Failure;
+use super::failure::Failure;
 
-/// Arguments of `import-weights`.
+/// Arguments of `dnc-run import-weights`.
 #[derive(Args)]
 pub struct ImportWeightsArgs {
-    /// A `state_dict` saved by PyTorch (zip or legacy), or safetensors; no code in it is run
+    /// File to read: a `state_dict` saved by PyTorch (zip or legacy format), or safetensors. Pickled code in it is not run
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The safetensors file that is written
+    /// Safetensors file to write
     #[arg(value_name = "OUT")]
     out: PathBuf,
-    /// Only the tensors of this backbone, under its names; all that is missing, superfluous or misshapen is listed
+    /// Keep only the tensors of this backbone, under its names, and list those that are missing, unexpected or of the wrong
+    /// shape
     #[arg(long, value_name = "NAME")]
     backbone: Option<String>,
 }
 
 impl ImportWeightsArgs {
-    /// Writes the file and lists what does not fit.
+    /// Writes the file and lists the tensors that do not match the backbone.
     pub(super) fn run(self) -> Result<(), Failure> {
         let imported = import_weights(&self.file, &self.out, self.backbone.as_deref())?;
         let misfits = imported.fit.as_ref().map(|fit| (fit, self.backbone.as_deref().unwrap_or_default()));
         if let Some((fit, _)) = misfits {
             for name in &fit.missing {
-                say!("missing      {name}");
+                print_line!("missing      {name}");
             }
-            for name in &fit.superfluous {
-                say!("superfluous  {name}");
+            for name in &fit.unexpected {
+                print_line!("unexpected   {name}");
             }
-            for tensor in &fit.misshapen {
-                say!("misshapen    {}: {:?} instead of {:?}", tensor.name, tensor.found, tensor.wanted);
+            for tensor in &fit.mismatched {
+                print_line!("wrong shape  {}: {:?} instead of {:?}", tensor.name, tensor.found, tensor.wanted);
             }
         }
         match misfits {
             Some((fit, backbone)) if !fit.is_complete() => Err(Failure::Call(format!(
-                "`{}` does not fit `{backbone}`: {} missing, {} misshapen; nothing was written",
+                "`{}` does not match the backbone `{backbone}`: {} tensors are missing and {} have the wrong shape; nothing was written",
                 self.file.display(),
                 fit.missing.len(),
-                fit.misshapen.len()
+                fit.mismatched.len()
             ))),
             _ => {
                 let (written, tensors) = (imported.written, imported.tensors);

@@ -1,65 +1,65 @@
-//! `dnc-run runs`: the runs that there are.
+//! `dnc-run runs`: lists the runs.
 
 use std::collections::BTreeSet;
 
 use clap::Args;
 
-use super::place::Place;
-use super::{Failure, Folders};
+use super::failure::Failure;
 use crate::execute::Outcome;
 use crate::manifest::suggest;
-use crate::report::run_folder::RunFolder;
-use crate::report::text_table;
+use crate::project::{Folders, Project};
+use crate::report::run_folder::{RunFolder, RunJson};
+use crate::report::table::text_table;
 
 /// Arguments of `runs`.
 #[derive(Args)]
 pub struct RunsArgs {
-    /// Only the runs of this name
+    /// List only the runs of this name
     name: Option<String>,
     #[command(flatten)]
     folders: Folders,
 }
 
 impl RunsArgs {
-    /// Prints a line a run.
+    /// Prints one line per run.
     pub(super) fn run(self) -> Result<(), Failure> {
-        let place = Place::here(&self.folders)?;
-        let mut rows = Vec::new();
-        let all = RunFolder::all(&place.runs)?;
-        let names: BTreeSet<String> = all.iter().map(|run| run.name.clone()).collect();
-        if let Some(name) = self.name.as_ref().filter(|name| !names.is_empty() && !names.contains(*name)) {
-            let names = suggest::all_of(names.iter().map(String::as_str));
-            return Err(Failure::Call(format!("There are no runs of `{name}`, but of {names}")));
+        let project = Project::current(&self.folders)?;
+        let mut runs = RunFolder::all(&project.runs)?;
+        if runs.is_empty() {
+            eprintln!("No runs in `{}`", project.runs.display());
+            return Ok(());
         }
-        for run in all {
-            if self.name.as_ref().is_some_and(|name| *name != run.name) {
-                continue;
+        if let Some(name) = &self.name {
+            let names: BTreeSet<String> = runs.iter().map(|run| run.name.clone()).collect();
+            if !names.contains(name) {
+                let names = suggest::all_of(names.iter().map(String::as_str));
+                return Err(Failure::Call(format!("No runs are called `{name}`; there are runs called {names}")));
             }
-            let Ok(json) = run.read() else {
-                rows.push(vec![run.id(), "unfinished".to_owned()]);
-                continue;
-            };
-            let count = |outcome| json.nodes.iter().filter(|node| node.outcome == outcome).count();
-            let state = match (count(Outcome::Failed), count(Outcome::Cancelled)) {
-                _ if json.unfinished => "unfinished".to_owned(),
-                (0, 0) => "done".to_owned(),
-                (0, _) => "interrupted".to_owned(),
-                (failed, _) => format!("{failed} failed"),
-            };
-            rows.push(vec![
-                run.id(),
-                state,
-                count(Outcome::Hit).to_string(),
-                count(Outcome::Ran).to_string(),
-                format!("{:.1}", json.seconds),
-                json.overrides.join(" "),
-            ]);
+            runs.retain(|run| run.name == *name);
         }
-        if rows.is_empty() {
-            eprintln!("There are no runs in `{}`", place.runs.display());
-        } else {
-            say!("{}", text_table(&["run", "state", "hit", "ran", "seconds", "overrides"], rows));
-        }
+        let rows = runs.iter().map(|run| match run.read() {
+            Ok(json) => row(run, &json),
+            Err(_) => vec![run.id(), "unfinished".to_owned()],
+        });
+        print_line!("{}", text_table(&["run", "state", "hit", "ran", "seconds", "overrides"], rows.collect()));
         Ok(())
     }
+}
+
+fn row(run: &RunFolder, json: &RunJson) -> Vec<String> {
+    let count = |outcome| json.nodes.iter().filter(|node| node.outcome == outcome).count();
+    let state = match (count(Outcome::Failed), count(Outcome::Cancelled)) {
+        _ if json.unfinished => "unfinished".to_owned(),
+        (0, 0) => "done".to_owned(),
+        (0, _) => "interrupted".to_owned(),
+        (failed, _) => format!("{failed} failed"),
+    };
+    vec![
+        run.id(),
+        state,
+        count(Outcome::Hit).to_string(),
+        count(Outcome::Ran).to_string(),
+        format!("{:.1}", json.seconds),
+        json.overrides.join(" "),
+    ]
 }

@@ -1,18 +1,18 @@
-//! `dnc-run schema`: the JSON Schema of manifests.
+//! `dnc-run schema`: prints the JSON Schema of manifests.
 
 use clap::Args;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::manifest::schema;
 
-/// Arguments of `schema`.
+/// Arguments of `dnc-run schema`.
 #[derive(Args)]
 pub struct SchemaArgs {}
 
 impl SchemaArgs {
     /// Prints the schema.
     pub(super) fn run(self) -> Result<(), Failure> {
-        say!("{}", serde_json::to_string_pretty(&schema::schema())?);
+        print_line!("{}", serde_json::to_string_pretty(&schema::schema())?);
         Ok(())
     }
 }

@@ -1,65 +1,66 @@
-//! `dnc-run show MANIFEST NODE`: a contact sheet of samples of a node's images, or of images and their views side by side.
+//! `dnc-run show MANIFEST NODE`: writes a contact sheet of a node's images, or of images beside their augmented views.
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
 use dnc_cache::{Artifact, Store};
-use dnc_stages::context::InputArtifact;
-use dnc_stages::stage::Columns;
-use dnc_stages::tables::images::{Images, Picture};
+use dnc_stages::api::{ArtifactKind, Columns, InputArtifact};
+use dnc_stages::tables::images::Images;
+use dnc_stages::tables::pictures::{self, Picture, resize};
 use dnc_stages::tables::views::{View, Views};
-use dnc_stages::views::resize;
-use dnc_stages::{Kind, views};
 use image::{ImageFormat, RgbImage};
 
-use super::Failure;
-use super::manifest_args::{ManifestArgs, ingredients_to_show};
-use super::plan::everything;
-use crate::execute::forecast::{Forecast, forecast};
-use crate::execute::local::verified_files;
+use super::failure::Failure;
+use super::manifest_args::{ManifestArgs, hashing_progress};
+use crate::execute::attempt::verified_files;
+use crate::execute::driver::Options;
+use crate::execute::forecast::Forecast;
 use crate::plan::{Plan, Selection};
 use crate::report::sheet::{self, Cell};
+use crate::session::Session;
 
-/// Cells of a row of images.
+/// Number of images in a row.
 const COLUMNS: usize = 8;
-/// What a view shows where something was cut out: the mean colour of ImageNet, near what most backbones are trained with.
-const CUT_OUT: [u8; 3] = [124, 116, 104];
+/// Colour of the erased parts of a view: the mean colour of ImageNet, which is near the training mean of most backbones.
+const ERASED: [u8; 3] = [124, 116, 104];
 
-/// Arguments of `show`.
+/// Arguments of `dnc-run show`.
 #[derive(Args)]
 pub struct ShowArgs {
     #[command(flatten)]
     manifest: ManifestArgs,
-    /// The node, whose output is images or views: `decode`, `augment`
+    /// Node whose images or views are shown, such as `decode` or `augment`
     #[arg(value_name = "NODE")]
     node: Option<String>,
-    /// How many images are shown, evenly chosen from all
+    /// Number of images, spread evenly over the data set
     #[arg(long, value_name = "N", default_value_t = 32)]
     count: usize,
-    /// How many views are shown of each image
+    /// Number of views of each image
     #[arg(long, value_name = "N", default_value_t = 7)]
     views: usize,
-    /// Pixels along each side of a picture
+    /// Side length of each picture in pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 120, value_parser = clap::value_parser!(u16).range(24..=1024))]
     side: u16,
-    /// Where the PNG is written [default: NODE.png]
+    /// PNG file to write [default: NODE.png]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
 impl ShowArgs {
-    /// Writes the sheet and prints where it is.
+    /// Writes the sheet and prints its path.
     pub(super) fn run(mut self) -> Result<(), Failure> {
-        // `show NODE` alone means the manifest of the last run.
+        // A single argument is the node; the manifest is that of the last run.
         if self.node.is_none() {
             self.node = self.manifest.manifest.take().map(|node| node.display().to_string());
         }
-        let Some(node) = self.node.take() else { return Err(Failure::Call("Name the node to show".into())) };
-        let chosen = self.manifest.choose()?;
-        let plan = chosen.plan()?;
-        let store = chosen.store()?;
-        let (images, views) = self.artifacts(&plan, &store, &node)?;
+        let Some(node) = self.node.take() else {
+            return Err(Failure::Call("`show` needs a node, as in `dnc-run show MANIFEST NODE`".into()));
+        };
+        let session = self.manifest.session()?;
+        let plan = session.plan()?;
+        let store = session.store()?;
+        let (images, views) = artifacts(&session, &plan, &store, &node)?;
         let images = Images::open(&images)?;
         let rows = match views {
             Some(views) => self.rows_of_views(&images, &Views::open(&views)?)?,
@@ -69,47 +70,9 @@ impl ShowArgs {
         let sheet = sheet::draw(&rows, self.side.into());
         sheet
             .save_with_format(&path, ImageFormat::Png)
-            .with_context(|| format!("Cannot write the sheet `{}`", path.display()))?;
-        say!("{}", path.display());
+            .with_context(|| format!("Cannot write the contact sheet `{}`", path.display()))?;
+        print_line!("{}", path.display());
         Ok(())
-    }
-
-    /// The images that the node made or has views of, and the views.
-    fn artifacts(
-        &self,
-        plan: &Plan,
-        store: &Store,
-        node: &str,
-    ) -> Result<(InputArtifact, Option<InputArtifact>), Failure> {
-        let selected = Selection::new(node).nodes(plan).map_err(Failure::Call)?;
-        let index = selected[0];
-        let options = everything(plan, self.manifest.device.resolve());
-        let ingredients = ingredients_to_show(plan, &store.index(), options.device)?;
-        let forecasts = forecast(plan, store, &ingredients, &options, &|_| None)?;
-        let output_of = |index: usize, kind: Kind| -> Result<Option<InputArtifact>, Failure> {
-            let name = &plan.nodes[index].name;
-            let Forecast::Hit { fingerprint } = &forecasts[index] else {
-                return Err(Failure::Call(format!("`{name}` is not up to date; run the manifest first")));
-            };
-            let Some(output) = plan.stage(&plan.nodes[index]).ports.outputs.iter().find(|output| output.kind == kind)
-            else {
-                return Ok(None);
-            };
-            let record = store.record(&fingerprint.key())?;
-            let stored = record.as_ref().and_then(|record| record.outputs.get(&output.name));
-            stored.map(|stored| open(store, name, kind, stored)).transpose()
-        };
-        if let Some(views) = output_of(index, Kind::Views)? {
-            let wires = &plan.nodes[index].inputs;
-            let feed = wires.iter().flat_map(|wire| &wire.feeds).find(|feed| feed.kind == Kind::Images);
-            let images = feed.map(|feed| output_of(feed.node, Kind::Images)).transpose()?.flatten();
-            let images = images.ok_or_else(|| Failure::Call(format!("`{node}` reads no images")))?;
-            return Ok((images, Some(views)));
-        }
-        match output_of(index, Kind::Images)? {
-            Some(images) => Ok((images, None)),
-            None => Err(Failure::Call(format!("`{node}` makes neither images nor views"))),
-        }
     }
 
     fn rows_of_images(&self, images: &Images) -> Result<Vec<Vec<Cell>>, Failure> {
@@ -127,7 +90,7 @@ impl ShowArgs {
     fn rows_of_views(&self, images: &Images, views: &Views) -> Result<Vec<Vec<Cell>>, Failure> {
         let (ids, classes, pixels) = (images.ids()?, images.classes()?, images.pixels()?);
         let side = usize::from(self.side);
-        // With their views beside them, fewer images fill the sheet.
+        // Views take up space as well, so fewer images fill the sheet.
         let count = self.count.div_ceil(2);
         spread(images.len(), count)
             .map(|row| {
@@ -136,12 +99,12 @@ impl ShowArgs {
                 let mut cells = vec![Cell { picture: fitted(picture, side), title: classes[row].to_owned(), notes }];
                 for number in 0..self.views.min(views.per_image()) {
                     let view = views.view(ids[row], number as u64)?;
-                    let shown = match views.made(ids[row], number as u64)? {
+                    let shown = match views.materialised(ids[row], number as u64)? {
                         Some(pixels) => fitted(square(pixels), side),
                         None => {
                             let mut shown = vec![0; side * side * 3];
-                            views::apply(picture, &view, CUT_OUT, side, &mut shown);
-                            RgbImage::from_raw(side as u32, side as u32, shown).expect("it was made for that size")
+                            pictures::apply(picture, &view, ERASED, side, &mut shown);
+                            RgbImage::from_raw(side as u32, side as u32, shown).expect("the buffer has that size")
                         }
                     };
                     let (title, notes) = described(number, &view, picture);
@@ -153,20 +116,60 @@ impl ShowArgs {
     }
 }
 
-/// The artifact with its verified files.
-fn open(store: &Store, node: &str, kind: Kind, stored: &Artifact) -> Result<InputArtifact, Failure> {
-    let files = verified_files(store, stored)?
-        .map_err(|_| Failure::Call(format!("The {kind} of `{node}` are not in the store; run the manifest first")))?;
+/// The images of the node, or its views and the images that they belong to.
+fn artifacts(
+    session: &Session,
+    plan: &Plan,
+    store: &Store,
+    node: &str,
+) -> Result<(InputArtifact, Option<InputArtifact>), Failure> {
+    let selected = Selection::new(node).nodes(plan).map_err(Failure::Call)?;
+    let index = selected[0];
+    let options = Options::everything(plan, session.device().resolve());
+    let forecasts = session.forecast(plan, &options, store, &hashing_progress())?;
+    let output_of = |index: usize, kind: ArtifactKind| -> Result<Option<InputArtifact>, Failure> {
+        let name = &plan.nodes[index].name;
+        let Forecast::Hit { fingerprint } = &forecasts[index] else {
+            return Err(Failure::Call(format!("`{name}` is not up to date; run the manifest first")));
+        };
+        let Some(output) = plan.stage(&plan.nodes[index]).ports.outputs.iter().find(|output| output.kind == kind)
+        else {
+            return Ok(None);
+        };
+        let record = store.record(&fingerprint.key())?;
+        let stored = record.as_ref().and_then(|record| record.outputs.get(&output.name));
+        stored.map(|stored| open(store, name, kind, stored)).transpose()
+    };
+    if let Some(views) = output_of(index, ArtifactKind::Views)? {
+        let wires = &plan.nodes[index].inputs;
+        let feed = wires.iter().flat_map(|wire| &wire.feeds).find(|feed| feed.kind == ArtifactKind::Images);
+        let images = feed.map(|feed| output_of(feed.node, ArtifactKind::Images)).transpose()?.flatten();
+        let images = images.ok_or_else(|| {
+            Failure::Call(format!("The images of `{node}` are missing: it has no input of kind `images`"))
+        })?;
+        return Ok((images, Some(views)));
+    }
+    match output_of(index, ArtifactKind::Images)? {
+        Some(images) => Ok((images, None)),
+        None => Err(Failure::Call(format!("`{node}` has neither images nor views to show"))),
+    }
+}
+
+/// Opens the artifact after verifying its files.
+fn open(store: &Store, node: &str, kind: ArtifactKind, stored: &Artifact) -> Result<InputArtifact, Failure> {
+    let files = verified_files(store, stored)?.map_err(|_| {
+        Failure::Call(format!("The {kind} of `{node}` are no longer in the store; run the manifest first"))
+    })?;
     Ok(InputArtifact { node: node.to_owned(), kind, files, columns: Columns::All })
 }
 
-/// At most `count` of the numbers below `length`, evenly spread.
+/// At most `count` of the indices below `length`, spread evenly.
 fn spread(length: usize, count: usize) -> impl Iterator<Item = usize> {
     let count = count.min(length);
     (0..count).map(move |number| number * length / count)
 }
 
-/// The picture as large as it can be within `side` × `side`; small ones grow by whole factors, so that they stay sharp.
+/// Scales the picture to fit `side` × `side`. Small pictures grow by an integer factor, so that they stay sharp.
 fn fitted(picture: Picture<'_>, side: usize) -> RgbImage {
     let longest = picture.height.max(picture.width).max(1);
     let (height, width) = if longest > side {
@@ -176,7 +179,7 @@ fn fitted(picture: Picture<'_>, side: usize) -> RgbImage {
         (picture.height, picture.width)
     };
     let pixels = resize::resized(picture, height, width);
-    let image = RgbImage::from_raw(width as u32, height as u32, pixels).expect("it was made for that size");
+    let image = RgbImage::from_raw(width as u32, height as u32, pixels).expect("the buffer has that size");
     let factor = (side / longest).max(1) as u32;
     image::imageops::resize(
         &image,
@@ -186,13 +189,13 @@ fn fitted(picture: Picture<'_>, side: usize) -> RgbImage {
     )
 }
 
-/// A view as it was materialised.
+/// A materialised view.
 fn square(pixels: &[u8]) -> Picture<'_> {
     let side = (pixels.len() / 3).isqrt();
     Picture { height: side, width: side, pixels }
 }
 
-/// What was drawn for a view, in short lines: crop and flip; colours; the rest.
+/// The random parameters of a view, in short lines: crop and flip; colours; the rest.
 fn described(number: usize, view: &View, picture: Picture<'_>) -> (String, Vec<String>) {
     let whole = (picture.height * picture.width) as f64;
     let share = f64::from(view.crop.height) * f64::from(view.crop.width) / whole * 100.0;
@@ -216,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn samples_are_spread_over_all() {
+    fn samples_are_spread_evenly() {
         let check = |length, count, expected: &[usize]| assert_eq!(spread(length, count).collect::<Vec<_>>(), expected);
         check(10, 3, &[0, 3, 6]);
         check(2, 5, &[0, 1]);
@@ -224,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_fill_their_cells_in_their_own_shape() {
+    fn pictures_fill_their_cells_and_keep_their_aspect_ratio() {
         let check = |height: usize, width: usize, expected| {
             let pixels = vec![7; height * width * 3];
             assert_eq!(fitted(Picture { height, width, pixels: &pixels }, 100).dimensions(), expected);

@@ -1,46 +1,49 @@
-//! `dnc-run stages`: what a manifest can be made of.
+//! `dnc-run stages [STAGE]`: lists the stages, or describes one.
 
 use clap::{Args, ValueEnum};
-use dnc_stages::stage::{STAGES, StageKind};
+use dnc_stages::registry::{self, STAGES};
 
-use super::{Failure, write_out};
+use super::failure::Failure;
+use super::output::write;
 use crate::manifest::{describe, suggest};
 
-/// Arguments of `stages`.
+/// Arguments of `dnc-run stages`.
 #[derive(Args)]
 pub struct StagesArgs {
-    /// Shows what this stage reads and writes, and its parameters
+    /// Stage to describe: its inputs, outputs and parameters
     stage: Option<String>,
-    /// The form of the parameters
+    /// Output format of the description
     #[arg(long, default_value = "text")]
     format: Format,
 }
 
-/// What `--format` chooses.
+/// Values of `--format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For people, as a manifest has them.
+    /// A page of text
     Text,
-    /// JSON Schema.
+    /// The JSON Schema of the parameters
     Json,
 }
 
 impl StagesArgs {
-    /// Prints a line a stage, or one stage's parameters.
+    /// Prints one line per stage, or the reference page of one stage.
     pub(super) fn run(self) -> Result<(), Failure> {
         let Some(name) = &self.stage else {
             for stage in STAGES {
-                say!("{:10} {}", stage.name, stage.summary);
+                print_line!("{:10} {}", stage.name, stage.summary);
             }
+            eprintln!("`dnc-run stages STAGE` shows the inputs, outputs and parameters of a stage");
             return Ok(());
         };
-        let stage = StageKind::find(name).ok_or_else(|| {
-            let hint = suggest::did_you_mean(name, STAGES.iter().map(|stage| stage.name)).unwrap_or_default();
-            Failure::Call(format!("There is no stage `{name}`. {hint}"))
+        let stage = registry::find(name).ok_or_else(|| {
+            let hint = suggest::did_you_mean(name, STAGES.iter().map(|stage| stage.name));
+            let hint = hint.unwrap_or_else(|| "`dnc-run stages` lists all stages.".to_owned());
+            Failure::Call(format!("Unknown stage `{name}`. {hint}"))
         })?;
         match self.format {
-            Format::Text => write_out(format_args!("{}", describe::describe(stage)))?,
-            Format::Json => say!("{}", serde_json::to_string_pretty(&describe::schema_of(stage))?),
+            Format::Text => write(format_args!("{}", describe::describe(stage)))?,
+            Format::Json => print_line!("{}", serde_json::to_string_pretty(&describe::schema_of(stage))?),
         }
         Ok(())
     }

@@ -1,21 +1,22 @@
-//! Who gets which threads, memory and GPU.
+//! The machine's threads, memory and GPUs, and which running node has which of them.
 //!
-//! A node that uses one thread takes one; a node that can use many takes a fair share of those that are free, at least
-//! one, and later those that nobody else can use. Nothing that a node writes depends on how many it got.
+//! A node that uses one thread gets one. A node that can use many gets a fair share of the free ones, at least one, and later
+//! those that no other node can use. What a node writes never depends on how many it got.
 //!
-//! Where all threads are taken and there may still be more nodes at once, small nodes run beside the others: many wait for a
-//! disk or for the program that they started more than they compute.
+//! When all threads are taken but `jobs` allows more nodes, small nodes run in addition: most of their time they wait for a
+//! disk or for a program that they started.
 
 use std::sync::Arc;
 
-use super::share::Share;
+use super::thread_share::ThreadShare;
+use crate::plan::Needs;
 
-/// What the run may use.
+/// What a run may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Nodes at once. As many as there are more than `threads` may be small ones for which no thread is left.
+    /// Number of nodes at once. Those in excess of `threads` are small nodes without a thread of their own.
     pub jobs: usize,
-    /// Threads of all nodes together.
+    /// Number of threads of all nodes together.
     pub threads: usize,
     /// Bytes of memory of all nodes together, as far as they declare it.
     pub memory: u64,
@@ -23,85 +24,82 @@ pub struct Limits {
     pub gpus: Vec<usize>,
 }
 
-/// What a node asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// Threads that it can use.
-    pub threads: usize,
-    /// Bytes of memory that it may need.
-    pub memory: u64,
-    /// Whether it computes on the run's device, so that on a GPU it wants one to itself.
-    pub device: bool,
-}
-
-/// What one running node was given.
+/// The resources that a running node holds.
 #[derive(Debug)]
 pub struct Grant {
-    /// Threads for its pool.
-    pub share: Arc<Share>,
-    /// The GPU that is its own while it runs.
+    /// Threads of its pool.
+    pub share: Arc<ThreadShare>,
+    /// The GPU that it has to itself.
     pub gpu: Option<usize>,
     memory: u64,
 }
 
-/// What is left to give.
+/// The resources that are free.
 #[derive(Debug)]
 pub struct Budget {
     limits: Limits,
-    running: Vec<Arc<Share>>,
+    running: Vec<Arc<ThreadShare>>,
     threads: usize,
-    /// Threads that run though none was left.
+    /// Number of running small nodes that hold no thread of the budget.
     beyond: usize,
     memory: u64,
     gpus: Vec<usize>,
 }
 
 impl Budget {
-    /// Everything is free.
+    /// A budget with everything free.
     pub fn new(limits: Limits) -> Self {
         let gpus = limits.gpus.iter().rev().copied().collect();
         let (threads, memory) = (limits.threads, limits.memory);
         Self { running: Vec::new(), threads, beyond: 0, memory, gpus, limits }
     }
 
-    /// What a node that asks for `wanted` may have now, when `others` more are ready to run; `None` if it has to wait.
-    /// A node that alone wants more memory than there is runs when nothing else does.
-    pub fn grant(&mut self, wanted: Wanted, others: usize) -> Option<Grant> {
-        let memory = wanted.memory.min(self.limits.memory);
-        let wants_gpu = wanted.device && !self.limits.gpus.is_empty();
-        if self.is_spent() || memory > self.memory || (wants_gpu && self.gpus.is_empty()) {
+    /// Whether a node with these needs can start now. A node that needs more memory than the limit can start when nothing
+    /// else holds any.
+    pub fn fits(&self, needs: &Needs) -> bool {
+        let has_thread = self.threads > 0 || is_small(needs);
+        let has_gpu = !self.wants_gpu(needs) || !self.gpus.is_empty();
+        !self.is_spent() && has_thread && has_gpu && needs.memory.min(self.limits.memory) <= self.memory
+    }
+
+    /// Takes resources for a node, while `others` more are ready to run; `None` unless it [`fits`](Self::fits).
+    pub fn grant(&mut self, needs: &Needs, others: usize) -> Option<Grant> {
+        if !self.fits(needs) {
             return None;
         }
         let share = if self.threads > 0 {
             let slots = (self.limits.jobs - self.running.len()).min(others + 1);
-            let threads = self.threads.div_ceil(slots).min(wanted.threads);
+            let threads = self.threads.div_ceil(slots).min(needs.threads);
             self.threads -= threads;
-            Share::new(threads, wanted.threads.min(self.limits.threads))
-        } else if wanted.threads == 1 && memory == 0 && !wanted.device {
-            self.beyond += 1;
-            Share::fixed(1)
+            ThreadShare::new(threads, needs.threads.min(self.limits.threads))
         } else {
-            return None;
+            self.beyond += 1;
+            ThreadShare::fixed(1)
         };
         let share = Arc::new(share);
         self.running.push(Arc::clone(&share));
+        let memory = needs.memory.min(self.limits.memory);
         self.memory -= memory;
-        let gpu = if wants_gpu { self.gpus.pop() } else { None };
+        let gpu = if self.wants_gpu(needs) { self.gpus.pop() } else { None };
         Some(Grant { share, gpu, memory })
     }
 
-    /// Nodes that run.
+    fn wants_gpu(&self, needs: &Needs) -> bool {
+        needs.device && !self.limits.gpus.is_empty()
+    }
+
+    /// Number of running nodes.
     pub fn running(&self) -> usize {
         self.running.len()
     }
 
-    /// Whether no node at all, whatever it asks for, can have anything now.
+    /// Whether no node can start now, whatever it needs.
     pub fn is_spent(&self) -> bool {
         let most_beyond = self.limits.jobs.saturating_sub(self.limits.threads);
         self.running.len() >= self.limits.jobs || (self.threads == 0 && self.beyond >= most_beyond)
     }
 
-    /// Gives the threads that are left to running nodes, one by one to the one that has the fewest.
+    /// Gives free threads to running nodes that can use more, each to the node that has the fewest.
     pub fn spread(&mut self) {
         while self.threads > 0
             && let Some(share) =
@@ -112,10 +110,10 @@ impl Budget {
         }
     }
 
-    /// Takes back what a node was given.
+    /// Returns a node's resources.
     pub fn give_back(&mut self, grant: Grant) {
         self.running.retain(|share| !Arc::ptr_eq(share, &grant.share));
-        // Whoever runs beyond what there is gets what comes back.
+        // Nodes that run without a thread of the budget get the returned ones first.
         let back = grant.share.now();
         let settled = back.min(self.beyond);
         self.beyond -= settled;
@@ -126,6 +124,11 @@ impl Budget {
     }
 }
 
+/// Whether a node may run without a thread of the budget.
+fn is_small(needs: &Needs) -> bool {
+    needs.threads == 1 && needs.memory == 0 && !needs.device
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,25 +137,25 @@ mod tests {
         Limits { jobs, threads, memory: 100, gpus: gpus.to_vec() }
     }
 
-    const MANY: Wanted = Wanted { threads: usize::MAX, memory: 0, device: true };
-    const ONE: Wanted = Wanted { threads: 1, memory: 0, device: false };
+    const MANY: Needs = Needs { threads: usize::MAX, memory: 0, device: true };
+    const ONE: Needs = Needs { threads: 1, memory: 0, device: false };
 
     #[test]
-    fn shares_are_fair_and_come_back() {
+    fn shares_are_fair_and_returned() {
         let mut budget = Budget::new(limits(4, 8, &[]));
-        let first = budget.grant(MANY, 1).expect("all is free");
+        let first = budget.grant(&MANY, 1).expect("all is free");
         assert_eq!(first.share.now(), 4);
-        let second = budget.grant(MANY, 0).expect("half is free");
+        let second = budget.grant(&MANY, 0).expect("half is free");
         assert_eq!(second.share.now(), 4);
-        assert!(budget.grant(ONE, 0).is_none());
+        assert!(budget.grant(&ONE, 0).is_none());
         budget.give_back(first);
-        assert_eq!(budget.grant(ONE, 0).expect("half is free again").share.now(), 1);
+        assert_eq!(budget.grant(&ONE, 0).expect("half is free again").share.now(), 1);
     }
 
     #[test]
-    fn who_ends_leaves_its_threads_to_who_goes_on() {
+    fn threads_of_finished_nodes_go_to_running_ones() {
         let mut budget = Budget::new(limits(4, 7, &[]));
-        let grant = |budget: &mut Budget, wanted, others| budget.grant(wanted, others).expect("threads are free");
+        let grant = |budget: &mut Budget, needs, others| budget.grant(&needs, others).expect("threads are free");
         let (one, two) = (grant(&mut budget, ONE, 2), grant(&mut budget, MANY, 1));
         let three = grant(&mut budget, MANY, 0);
         let shares = [&one, &two, &three].map(|grant| Arc::clone(&grant.share));
@@ -171,25 +174,25 @@ mod tests {
     #[test]
     fn gpus_are_handed_out_by_number() {
         let mut budget = Budget::new(limits(4, 8, &[0, 3]));
-        let first = budget.grant(MANY, 3).expect("two GPUs are free");
-        let second = budget.grant(MANY, 2).expect("one GPU is free");
+        let first = budget.grant(&MANY, 3).expect("two GPUs are free");
+        let second = budget.grant(&MANY, 2).expect("one GPU is free");
         assert_eq!((first.gpu, second.gpu), (Some(0), Some(3)));
-        assert!(budget.grant(MANY, 1).is_none());
-        assert_eq!(budget.grant(ONE, 1).expect("it needs no GPU").gpu, None);
+        assert!(budget.grant(&MANY, 1).is_none());
+        assert_eq!(budget.grant(&ONE, 1).expect("it needs no GPU").gpu, None);
         budget.give_back(second);
-        assert_eq!(budget.grant(MANY, 1).expect("a GPU came back").gpu, Some(3));
+        assert_eq!(budget.grant(&MANY, 1).expect("a GPU came back").gpu, Some(3));
     }
 
     #[test]
     fn small_nodes_run_beyond_the_threads() {
         let mut budget = Budget::new(limits(5, 3, &[]));
-        let many = budget.grant(MANY, 0).expect("all is free");
+        let many = budget.grant(&MANY, 0).expect("all is free");
         assert_eq!((many.share.now(), budget.is_spent()), (3, false));
-        assert!(budget.grant(MANY, 0).is_none() && budget.grant(Wanted { memory: 1, ..ONE }, 0).is_none());
-        let [one, other] = [(); 2].map(|()| budget.grant(ONE, 0).expect("two may run beyond three threads"));
-        assert!(budget.is_spent() && budget.grant(ONE, 0).is_none());
+        assert!(budget.grant(&MANY, 0).is_none() && budget.grant(&Needs { memory: 1, ..ONE }, 0).is_none());
+        let [one, other] = [(); 2].map(|()| budget.grant(&ONE, 0).expect("two may run beyond three threads"));
+        assert!(budget.is_spent() && budget.grant(&ONE, 0).is_none());
         budget.give_back(many);
-        assert_eq!((budget.running(), budget.threads), (2, 1), "the two have a thread each now");
+        assert_eq!((budget.running(), budget.threads), (2, 1), "each of the two holds a thread now");
         [one, other].into_iter().for_each(|grant| budget.give_back(grant));
         assert_eq!((budget.running(), budget.threads, budget.beyond), (0, 3, 0));
     }
@@ -197,13 +200,13 @@ mod tests {
     #[test]
     fn memory_and_jobs_are_limits() {
         let mut budget = Budget::new(limits(2, 8, &[]));
-        let hungry = Wanted { memory: 80, ..ONE };
-        let first = budget.grant(hungry, 1).expect("100 are free");
-        assert!(budget.grant(hungry, 0).is_none());
-        assert!(budget.grant(ONE, 0).is_some());
-        assert!(budget.is_spent() && budget.grant(ONE, 0).is_none(), "two nodes run already");
+        let hungry = Needs { memory: 80, ..ONE };
+        let first = budget.grant(&hungry, 1).expect("100 are free");
+        assert!(budget.grant(&hungry, 0).is_none());
+        assert!(budget.grant(&ONE, 0).is_some());
+        assert!(budget.is_spent() && budget.grant(&ONE, 0).is_none(), "two nodes run already");
         budget.give_back(first);
-        let insatiable = Wanted { memory: 1000, ..ONE };
-        assert_eq!(budget.grant(insatiable, 0).expect("it gets all there is").memory, 100);
+        let insatiable = Needs { memory: 1000, ..ONE };
+        assert_eq!(budget.grant(&insatiable, 0).expect("it gets all there is").memory, 100);
     }
 }

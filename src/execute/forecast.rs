@@ -1,40 +1,38 @@
 //! What a run would do, without doing it.
 
-use dnc_cache::{CacheError, Store};
+use dnc_cache::{CacheError, Outputs, Store};
 
-use super::NodeResult;
+use super::attempt::all_present;
 use super::driver::Options;
-use super::local::all_present;
 use super::reason::Reason;
 use super::task::{Ingredients, Task};
 use crate::fingerprint::Fingerprint;
-use crate::plan::Plan;
-use crate::schedule::NodeIndex;
+use crate::plan::{NodeIndex, Plan};
 
 /// What a run would do with a node.
 pub enum Forecast {
-    /// Nobody asks for it.
+    /// It is neither a target nor upstream of one.
     NotWanted,
-    /// A record names its outputs.
+    /// It has a record.
     Hit {
-        /// What it is made of.
+        /// Its fingerprint.
         fingerprint: Box<Fingerprint>,
     },
     /// It would run.
     Stale {
-        /// What it is made of.
+        /// Its fingerprint.
         fingerprint: Box<Fingerprint>,
         /// Why.
         reason: Reason,
     },
-    /// What it reads is not known before another node ran.
+    /// Its inputs are unknown until another node has run.
     Unknown {
         /// The first such node.
         until: NodeIndex,
     },
-    /// It could not run: an input lacks what it needs.
-    Wrong {
-        /// What.
+    /// It cannot run: an input lacks what it needs.
+    Unusable {
+        /// What is missing.
         message: String,
     },
 }
@@ -51,20 +49,19 @@ pub fn forecast(
     previous: &(dyn Fn(&str) -> Option<Fingerprint> + Sync),
 ) -> Result<Vec<Forecast>, CacheError> {
     let wanted = plan.above(&options.targets);
-    let mut results: Vec<NodeResult> = plan.nodes.iter().map(|_| NodeResult::default()).collect();
+    let mut outputs: Vec<Outputs> = vec![Outputs::new(); plan.nodes.len()];
     let mut forecasts: Vec<Forecast> = Vec::with_capacity(plan.nodes.len());
     for (index, node) in plan.nodes.iter().enumerate() {
-        let feeds = node.inputs.iter().flat_map(|wire| &wire.feeds);
-        let open = feeds.map(|feed| feed.node).find_map(|above| match &forecasts[above] {
-            Forecast::Stale { .. } | Forecast::Wrong { .. } => Some(above),
+        let open = node.feeds().map(|feed| feed.node).find_map(|above| match &forecasts[above] {
+            Forecast::Stale { .. } | Forecast::Unusable { .. } => Some(above),
             Forecast::Unknown { until } => Some(*until),
             Forecast::Hit { .. } | Forecast::NotWanted => None,
         });
         forecasts.push(match (wanted[index], open) {
             (false, _) => Forecast::NotWanted,
             (true, Some(until)) => Forecast::Unknown { until },
-            (true, None) => match Task::new(plan, node, ingredients, &results) {
-                Err(message) => Forecast::Wrong { message },
+            (true, None) => match Task::new(plan, node, ingredients, |upstream| &outputs[upstream]) {
+                Err(message) => Forecast::Unusable { message },
                 Ok(task) => {
                     let record = store.record(&task.key)?;
                     let fingerprint = Box::new(task.fingerprint.clone());
@@ -72,7 +69,7 @@ pub fn forecast(
                         _ if options.forced[index] => Forecast::Stale { fingerprint, reason: Reason::Forced },
                         None => Forecast::Stale { fingerprint, reason: Reason::of(&task, previous(&node.name)) },
                         Some(record) => {
-                            results[index].outputs = record.outputs;
+                            outputs[index] = record.outputs;
                             Forecast::Hit { fingerprint }
                         }
                     }
@@ -80,16 +77,16 @@ pub fn forecast(
             },
         });
     }
-    find_lost(plan, store, options, &results, &mut forecasts)?;
+    find_lost(plan, store, options, &outputs, &mut forecasts)?;
     Ok(forecasts)
 }
 
-/// Makes stale what has a record, but whose bytes are gone though they were asked for or something that runs reads them.
+/// Marks as stale the hits whose bytes are gone although they are targets or a node that runs reads them.
 fn find_lost(
     plan: &Plan,
     store: &Store,
     options: &Options,
-    results: &[NodeResult],
+    outputs: &[Outputs],
     forecasts: &mut [Forecast],
 ) -> Result<(), CacheError> {
     let mut read = vec![false; plan.nodes.len()];
@@ -97,7 +94,7 @@ fn find_lost(
     for (index, node) in plan.nodes.iter().enumerate().rev() {
         if let Forecast::Hit { fingerprint } = &forecasts[index]
             && read[index]
-            && !all_present(store, &results[index].outputs)?
+            && !all_present(store, &outputs[index])?
         {
             forecasts[index] = Forecast::Stale { fingerprint: fingerprint.clone(), reason: Reason::Lost };
         }

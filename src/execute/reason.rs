@@ -11,23 +11,23 @@ use crate::fingerprint::{Change, Fingerprint};
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum Reason {
-    /// No run of this manifest knows the node.
+    /// No earlier run of this manifest contains the node.
     New,
-    /// Its ingredients are not those of its last run.
+    /// Its fingerprint differs from that of its last run.
     Changed {
-        /// In what they differ.
+        /// The differences.
         changes: Vec<Change>,
     },
-    /// Its ingredients are those of its last run, but no record of it is left.
+    /// Its fingerprint is that of its last run, but the store has no record of it.
     NoRecord,
-    /// It has a record, but bytes that the record names are gone or rotten and are needed.
+    /// It has a record, but bytes that are needed are missing or damaged.
     Lost,
-    /// `--from` asks for it.
+    /// It was selected with `--from`.
     Forced,
 }
 
 impl Reason {
-    /// Why a task without a record runs, given what the last run that knew its node made it of.
+    /// Why a task without a record runs, given the fingerprint of the node in the last run that contains it.
     pub fn of(task: &Task, previous: Option<Fingerprint>) -> Self {
         let Some(previous) = previous else { return Reason::New };
         let changes = task.fingerprint.changes_since(&previous);
@@ -46,9 +46,9 @@ impl fmt::Display for Reason {
                 }
                 Ok(())
             }
-            Reason::NoRecord => formatter.write_str("its record is gone"),
-            Reason::Lost => formatter.write_str("its bytes are gone from the store or damaged"),
-            Reason::Forced => formatter.write_str("asked for by --from"),
+            Reason::NoRecord => formatter.write_str("not in the store"),
+            Reason::Lost => formatter.write_str("its outputs are missing from the store or damaged"),
+            Reason::Forced => formatter.write_str("requested with --from"),
         }
     }
 }

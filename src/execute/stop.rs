@@ -1,4 +1,4 @@
-//! Ctrl-C, SIGTERM and the end of the terminal: the first stops cleanly, the second at once, with the programs that run.
+//! Ctrl-C, SIGTERM and SIGHUP: the first signal stops the run cleanly, the second kills it at once, with the programs that it started.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,16 +9,16 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level;
 
-/// The exit code of an interrupted run.
+/// Exit code of an interrupted run.
 pub const INTERRUPTED: u8 = 130;
 
 /// Installs the signal handlers and returns the flag that they set.
 ///
 /// # Errors
-/// The system refuses a signal handler or the thread that waits for signals.
+/// A signal handler or the thread that waits for signals cannot be installed.
 pub fn on_signals() -> io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    // `nohup` has it ignored, and means it.
+    // Started with `nohup`, the process keeps ignoring SIGHUP.
     let hang_up = (!is_ignored(SIGHUP)).then_some(SIGHUP);
     let mut signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hang_up))?;
     let asked = Arc::clone(&stop);
@@ -33,7 +33,7 @@ pub fn on_signals() -> io::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// Whether this process was started with the signal ignored; so it is taken where the system does not tell.
+/// Whether this process was started with the signal ignored; assumed where the system does not say.
 fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());

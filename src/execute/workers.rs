@@ -1,83 +1,92 @@
-//! The threads that run nodes. They are started when first needed and stay for the next node, since a thousand trivial
-//! nodes are as quick as what is done around each.
+//! The threads that run nodes. Each is started when first needed and then takes one node after another, since a thousand
+//! trivial nodes are as quick as the work around each of them.
 
 use std::cell::Cell;
+use std::panic;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{Builder, Scope};
+use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-use super::share::Share;
+use super::thread_share::ThreadShare;
+use crate::sync::lock;
 
-/// Threads that each run one job after the other until the value is dropped.
-pub struct Workers<'scope, 'env, Job, Run> {
-    scope: &'scope Scope<'scope, 'env>,
-    run: Arc<Run>,
-    jobs: Sender<Job>,
+/// Threads that each run one job after another. Dropping the value waits for the jobs under way.
+pub struct Workers<Job> {
+    run: Arc<dyn Fn(Job, &mut NodePool) + Send + Sync>,
+    jobs: Option<Sender<Job>>,
     waiting: Arc<Mutex<Receiver<Job>>>,
-    threads: usize,
+    threads: Vec<JoinHandle<()>>,
 }
 
-impl<'scope, 'env, Job, Run> Workers<'scope, 'env, Job, Run>
-where
-    Job: Send + 'scope,
-    Run: Fn(Job, &mut NodePool) + Send + Sync + 'scope,
-{
-    /// No threads yet; each will `run` its jobs with a pool of its own.
-    pub fn new(scope: &'scope Scope<'scope, 'env>, run: Run) -> Self {
+impl<Job: Send + 'static> Workers<Job> {
+    /// No threads yet. Each will call `run` with its jobs and a pool of its own.
+    pub fn new(run: impl Fn(Job, &mut NodePool) + Send + Sync + 'static) -> Self {
         let (jobs, waiting) = mpsc::channel();
-        Self { scope, run: Arc::new(run), jobs, waiting: Arc::new(Mutex::new(waiting)), threads: 0 }
+        Self { run: Arc::new(run), jobs: Some(jobs), waiting: Arc::new(Mutex::new(waiting)), threads: Vec::new() }
     }
 
-    /// Hands over a job, where as many as are to be under way need a thread each.
+    /// Hands over a job. `under_way` is the number of jobs under way with this one: as many threads are needed.
     ///
     /// # Panics
-    /// The system has no thread left.
+    /// The system cannot start another thread.
     pub fn start(&mut self, job: Job, under_way: usize) {
-        if under_way > self.threads {
+        if under_way > self.threads.len() {
             let (run, waiting) = (Arc::clone(&self.run), Arc::clone(&self.waiting));
             let work = move || {
                 let mut pool = NodePool::default();
-                // A thread that panics here holds nothing that could be half-done.
-                let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                let next = || lock(&waiting).recv();
                 while let Ok(job) = next() {
                     run(job, &mut pool);
                 }
             };
-            let name = format!("worker {}", self.threads);
-            Builder::new().name(name).spawn_scoped(self.scope, work).expect("the system can start a thread");
-            self.threads += 1;
+            let name = format!("worker {}", self.threads.len());
+            self.threads.push(Builder::new().name(name).spawn(work).expect("the system can start a thread"));
         }
-        self.jobs.send(job).unwrap_or_else(|_| unreachable!("this value holds the receiver"));
+        let jobs = self.jobs.as_ref().expect("only dropping the value takes the sender");
+        jobs.send(job).unwrap_or_else(|_| unreachable!("this value holds the receiver"));
     }
 }
 
-/// The rayon pools that a worker's nodes run in.
+impl<Job> Drop for Workers<Job> {
+    fn drop(&mut self) {
+        self.jobs = None;
+        for thread in self.threads.drain(..) {
+            if let Err(payload) = thread.join()
+                && !std::thread::panicking()
+            {
+                panic::resume_unwind(payload);
+            }
+        }
+    }
+}
+
+/// The rayon pools that the nodes of one worker run in.
 #[derive(Default)]
 pub struct NodePool {
-    /// The worker's own thread as a pool, which many nodes want one after the other: to hand each of them to another thread
-    /// and to wait for it would take longer than some run. Larger pools are made anew: a thread that ends gives back what it
-    /// kept for itself.
+    /// The worker's own thread as a pool, reused by many nodes one after another: handing each of them to another thread and
+    /// waiting for it would take longer than some nodes run. Larger pools are built anew, since a thread that ends frees
+    /// what it cached.
     own: Option<ThreadPool>,
 }
 
 thread_local! {
-    /// The number of the pool in which the thread runs a node.
+    /// Number of the pool in which the thread runs a node.
     static POOL: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
 static POOLS: AtomicUsize = AtomicUsize::new(0);
 
 impl NodePool {
-    /// Runs `work` in a pool of as many threads as `share` may ever have; those that it has not yet got wait.
+    /// Runs `work` in a pool with as many threads as `share` can ever have; those beyond its current size are parked.
     ///
     /// # Errors
-    /// They cannot be started.
+    /// The threads cannot be started.
     pub fn run<T: Send>(
         &mut self,
-        share: &Arc<Share>,
+        share: &Arc<ThreadShare>,
         work: impl FnOnce() -> T + Send,
     ) -> Result<T, ThreadPoolBuildError> {
         let number = POOLS.fetch_add(1, Ordering::Relaxed);
@@ -89,7 +98,7 @@ impl NodePool {
                 .thread_name(move |thread| format!("node pool {number}/{thread}"))
                 .start_handler(move |thread| {
                     POOL.set(Some(number));
-                    // Before it looks for work, so that what it waits for is never its own.
+                    // Park before looking for work, so that a parked thread never holds any.
                     waiting.0.wait(thread, &waiting.1);
                 })
                 .build()?;
@@ -108,7 +117,7 @@ impl NodePool {
     }
 }
 
-/// The number of the pool in which the current thread runs a node, if it does.
+/// Number of the pool in which the current thread runs a node, if it does.
 pub fn current_pool() -> Option<usize> {
     POOL.get()
 }
@@ -125,24 +134,26 @@ mod tests {
 
     #[test]
     fn as_many_threads_as_are_busy_at_once() {
-        let names = Mutex::new(Vec::new());
+        let names = Arc::new(Mutex::new(Vec::new()));
         let (sender, receiver) = mpsc::channel();
-        thread::scope(|scope| {
-            let mut workers = Workers::new(scope, |job: u32, _: &mut NodePool| {
+        let mut workers = Workers::new({
+            let names = Arc::clone(&names);
+            move |job: u32, _: &mut NodePool| {
                 names.lock().unwrap().push(thread::current().name().map(str::to_owned));
                 sender.send(job).unwrap();
-            });
-            for job in 0..5 {
-                workers.start(job, 1);
-                assert_eq!(receiver.recv(), Ok(job));
             }
         });
-        assert_eq!(names.into_inner().unwrap(), vec![Some("worker 0".to_owned()); 5]);
+        for job in 0..5 {
+            workers.start(job, 1);
+            assert_eq!(receiver.recv(), Ok(job));
+        }
+        drop(workers);
+        assert_eq!(*names.lock().unwrap(), vec![Some("worker 0".to_owned()); 5]);
     }
 
     #[test]
-    fn a_pool_works_with_the_threads_that_it_has_got() {
-        let share = Arc::new(Share::new(1, 3));
+    fn a_pool_uses_the_threads_of_its_share() {
+        let share = Arc::new(ThreadShare::new(1, 3));
         let working = || {
             let looks = (0..64).into_par_iter().map(|_| rayon::current_thread_index());
             looks.collect::<BTreeSet<_>>().len()
@@ -152,24 +163,24 @@ mod tests {
             let alone = working();
             share.grow();
             share.grow();
-            // Each of the three can only go on when all have come.
+            // Passes only when all three threads have arrived.
             (0..3).into_par_iter().with_max_len(1).for_each(|_| {
                 meet.wait();
             });
             (alone, rayon::current_num_threads())
         });
         assert_eq!(numbers.unwrap(), (1, 3));
-        let waits = NodePool::default().run(&Arc::new(Share::new(2, 8)), working).unwrap();
+        let waits = NodePool::default().run(&Arc::new(ThreadShare::new(2, 8)), working).unwrap();
         assert!(waits <= 2, "{waits}");
     }
 
     #[test]
-    fn one_thread_is_the_own_one() {
+    fn a_single_thread_is_the_worker_itself() {
         let run = || {
             let mut pool = NodePool::default();
             let own = thread::current().id();
             let mut run = |threads| {
-                let share = Arc::new(Share::fixed(threads));
+                let share = Arc::new(ThreadShare::fixed(threads));
                 let look = || (rayon::current_num_threads(), thread::current().id() == own, current_pool());
                 pool.run(&share, look).unwrap()
             };
@@ -179,7 +190,7 @@ mod tests {
             assert!(one.2 != two.2 && two.2 != again.2);
             assert_eq!(current_pool(), None);
         };
-        // Not on a thread of the test harness, which other tests may get.
+        // On a thread of its own, since threads of the test harness also run other tests.
         thread::spawn(run).join().unwrap();
     }
 }

@@ -1,16 +1,6 @@
-//! Drawings of a plan, one file a language.
+//! Drawings of a plan: one file per format, over the [`edges`] of the plan.
 
 pub mod dot;
+mod edges;
 pub mod mermaid;
 pub mod svg;
-
-use crate::plan::Plan;
-use crate::schedule::NodeIndex;
-
-/// The edges of a plan: who makes, who reads, and through which port.
-fn edges(plan: &Plan) -> impl Iterator<Item = (NodeIndex, NodeIndex, &str)> {
-    plan.nodes.iter().enumerate().flat_map(|(below, node)| {
-        let wires = node.inputs.iter();
-        wires.flat_map(move |wire| wire.feeds.iter().map(move |feed| (feed.node, below, wire.port.as_str())))
-    })
-}

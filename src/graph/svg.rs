@@ -1,4 +1,4 @@
-//! A picture, laid out by `layout-rs` from the dot drawing.
+//! SVG, with the DOT drawing laid out by `layout-rs`.
 
 use layout::backends::svg::SVGWriter;
 use layout::gv::{DotParser, GraphBuilder};
@@ -6,9 +6,9 @@ use layout::gv::{DotParser, GraphBuilder};
 use super::dot;
 use crate::plan::Plan;
 
-/// The plan as a picture.
+/// Draws the plan as SVG.
 pub fn draw(plan: &Plan) -> String {
-    let drawing = DotParser::new(&dot::draw(plan)).process().expect("it was written by `dot`");
+    let drawing = DotParser::new(&dot::draw(plan)).process().expect("`dot::draw` writes valid DOT");
     let mut builder = GraphBuilder::new();
     builder.visit_graph(&drawing);
     let mut graph = builder.get();

@@ -1,74 +1,84 @@
-//! Whether a stage waits for itself.
+//! Finds cycles among stages.
 //!
-//! Rounds matter: `embed` may read `merge@previous` and `merge` of the same round may come of `embed`, but nothing may read
-//! what comes of it in the end. So the search walks visits, one a round of each stage, depth first.
+//! Rounds matter: `embed` may read `merge@previous` although `merge` depends on `embed` of the same round. The depth-first
+//! search therefore walks pairs of a stage and a round.
 
+use super::checked::{Connection, Per};
 use super::diagnostic::{Diagnostic, Span};
 use super::raw::RawStage;
-use super::{Per, Reference, Wire, reference};
+use super::reference::{self, Reference};
 
-/// A ring of more stages than this is shown without its middle.
+/// Longer cycles are shown without their middle.
 const MAX_NAMED: usize = 24;
 
-/// A stage in one of its rounds; what is done once is done in round 0.
+/// A stage in one of its rounds. A stage that runs once is in round 0.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Visit {
+struct Vertex {
     stage: usize,
     round: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    New,
-    Open,
+    Unvisited,
+    OnPath,
     Done,
 }
 
-/// Notes every ring among `stages`, whose ports are fed by `wires`. Of rings that share a stage one is told.
-pub(super) fn check(stages: &[RawStage<'_>], wires: &[Vec<Wire>], rounds: usize, problems: &mut Vec<Diagnostic>) {
+/// Reports the cycles among `stages`, whose ports are connected as `connections` says. Of several cycles through the same
+/// stage only one is reported.
+pub(super) fn check(
+    stages: &[RawStage<'_>],
+    connections: &[Vec<Connection>],
+    rounds: usize,
+    problems: &mut Vec<Diagnostic>,
+) {
     let rounds = rounds.max(1) as u32;
     let rounds_of = |stage: usize| if *stages[stage].per.get_ref() == Per::Once { 1 } else { rounds };
-    let feeds: Vec<Vec<&[Reference]>> = wires.iter().map(|wires| feeds(wires)).collect();
+    let feeds: Vec<Vec<&[Reference]>> = connections.iter().map(|connections| feeds(connections)).collect();
 
-    // The visits of a stage stand in a row that starts here.
+    // The vertices of a stage are consecutive and start at this index.
     let starts: Vec<usize> = std::iter::once(0)
         .chain((0..stages.len()).scan(0, |end, stage| {
             *end += rounds_of(stage) as usize;
             Some(*end)
         }))
         .collect();
-    let place = |visit: Visit| starts[visit.stage] + visit.round as usize;
+    let index = |vertex: Vertex| starts[vertex.stage] + vertex.round as usize;
 
-    let mut states = vec![State::New; starts[stages.len()]];
-    let mut told = vec![false; stages.len()];
-    let mut open: Vec<(Visit, usize)> = Vec::new();
-    let visits = (0..stages.len()).flat_map(|stage| (0..rounds_of(stage)).map(move |round| Visit { stage, round }));
-    for visit in visits {
-        if states[place(visit)] == State::New {
-            states[place(visit)] = State::Open;
-            open.push((visit, 0));
+    let mut states = vec![State::Unvisited; starts[stages.len()]];
+    let mut reported = vec![false; stages.len()];
+    let mut path: Vec<(Vertex, usize)> = Vec::new();
+    let vertices = (0..stages.len()).flat_map(|stage| (0..rounds_of(stage)).map(move |round| Vertex { stage, round }));
+    for vertex in vertices {
+        if states[index(vertex)] == State::Unvisited {
+            states[index(vertex)] = State::OnPath;
+            path.push((vertex, 0));
         }
-        while let Some((visit, next)) = open.last_mut() {
-            let Some(feed) = feeds[visit.stage].get(*next) else {
-                states[place(*visit)] = State::Done;
-                open.pop();
+        while let Some((vertex, next)) = path.last_mut() {
+            let Some(feed) = feeds[vertex.stage].get(*next) else {
+                states[index(*vertex)] = State::Done;
+                path.pop();
                 continue;
             };
             *next += 1;
-            let Some(source) = read(feed, visit.round, rounds) else { continue };
-            match states[place(source)] {
+            let Some(source) = source_of(feed, vertex.round, rounds) else { continue };
+            match states[index(source)] {
                 State::Done => {}
-                State::New => {
-                    states[place(source)] = State::Open;
-                    open.push((source, 0));
+                State::Unvisited => {
+                    states[index(source)] = State::OnPath;
+                    path.push((source, 0));
                 }
-                State::Open => {
-                    let start = open.iter().rposition(|(visit, _)| *visit == source).expect("open visits are stacked");
-                    let ring: Vec<Visit> = open[start..].iter().rev().map(|(visit, _)| *visit).collect();
-                    let is_told = ring.iter().any(|visit| told[visit.stage]);
-                    ring.iter().for_each(|visit| told[visit.stage] = true);
-                    if !is_told {
-                        problems.push(describe(stages, &ring));
+                State::OnPath => {
+                    let start = path
+                        .iter()
+                        .rposition(|(vertex, _)| *vertex == source)
+                        .expect("a vertex in this state is on the path");
+                    let cycle: Vec<Vertex> = path[start..].iter().rev().map(|(vertex, _)| *vertex).collect();
+                    let is_reported = cycle.iter().any(|vertex| reported[vertex.stage]);
+                    cycle.iter().for_each(|vertex| reported[vertex.stage] = true);
+                    if !is_reported {
+                        problems.push(describe(stages, &cycle));
                     }
                 }
             }
@@ -76,45 +86,48 @@ pub(super) fn check(stages: &[RawStage<'_>], wires: &[Vec<Wire>], rounds: usize,
     }
 }
 
-fn feeds(wires: &[Wire]) -> Vec<&[Reference]> {
-    wires.iter().flat_map(|wire| wire.feeds.iter().map(Vec::as_slice)).collect()
+fn feeds(connections: &[Connection]) -> Vec<&[Reference]> {
+    connections.iter().flat_map(|connection| connection.feeds.iter().map(Vec::as_slice)).collect()
 }
 
-/// The first of `alternatives` that exists, seen from `round`.
-fn read(alternatives: &[Reference], round: u32, rounds: u32) -> Option<Visit> {
+/// The vertex that the first existing one of `alternatives` refers to, for a reader in `round`.
+fn source_of(alternatives: &[Reference], round: u32, rounds: u32) -> Option<Vertex> {
     alternatives.iter().find_map(|reference| {
-        reference.when.seen_from(round, rounds).map(|round| Visit { stage: reference.stage, round })
+        reference.when.seen_from(round, rounds).map(|round| Vertex { stage: reference.stage, round })
     })
 }
 
-/// `ring` in the order in which artifacts flow.
-fn describe(stages: &[RawStage<'_>], ring: &[Visit]) -> Diagnostic {
-    let earliest = (0..ring.len()).min_by_key(|&index| (ring[index].stage, ring[index].round)).unwrap_or(0);
-    let ring: Vec<Visit> = ring[earliest..].iter().chain(&ring[..=earliest]).copied().collect();
+/// Describes `cycle`, which is in the order in which artifacts flow.
+fn describe(stages: &[RawStage<'_>], cycle: &[Vertex]) -> Diagnostic {
+    let earliest = (0..cycle.len()).min_by_key(|&index| (cycle[index].stage, cycle[index].round)).unwrap_or(0);
+    let cycle: Vec<Vertex> = cycle[earliest..].iter().chain(&cycle[..=earliest]).copied().collect();
 
-    let is_one_round = ring.iter().all(|visit| visit.round == ring[0].round);
-    let name = |visit: &Visit| match stages[visit.stage].name.get_ref() {
-        name if is_one_round || *stages[visit.stage].per.get_ref() == Per::Once => name.to_string(),
-        name => format!("{name}@{}", visit.round),
+    let is_one_round = cycle.iter().all(|vertex| vertex.round == cycle[0].round);
+    let name = |vertex: &Vertex| match stages[vertex.stage].name.get_ref() {
+        name if is_one_round || *stages[vertex.stage].per.get_ref() == Per::Once => name.to_string(),
+        name => format!("{name}@{}", vertex.round),
     };
-    let mut names: Vec<String> = ring.iter().map(name).collect();
+    let mut names: Vec<String> = cycle.iter().map(name).collect();
     if names.len() > MAX_NAMED {
         let middle = names.len() - MAX_NAMED;
         names.splice(MAX_NAMED / 2..MAX_NAMED / 2 + middle, [format!("… {middle} more …")]);
     }
-    let first = &stages[ring[0].stage];
-    let before = stages[ring[ring.len() - 2].stage].name.get_ref();
-    let title = format!("`{}` waits for itself: {}", first.name.get_ref(), names.join(" → "));
+    let first = &stages[cycle[0].stage];
+    let before = stages[cycle[cycle.len() - 2].stage].name.get_ref();
+    let title = format!("`{}` depends on itself: {}", first.name.get_ref(), names.join(" → "));
     let problem = Diagnostic::at(span_of_feed(first, before), title);
-    let has_rounds = ring.iter().any(|visit| *stages[visit.stage].per.get_ref() != Per::Once);
-    let hint = || format!("One of them must read what the round before it gave, as in `{before}@previous`.");
-    problem.hint(has_rounds.then(hint))
+    let has_rounds = cycle.iter().any(|vertex| *stages[vertex.stage].per.get_ref() != Per::Once);
+    problem.hint(if has_rounds {
+        format!("Read the previous round in one of these stages, as in `{before}@previous`.")
+    } else {
+        "Remove one of these inputs.".to_owned()
+    })
 }
 
-/// The line under `in` by which `reader` reads the stage called `source`.
+/// The span of the entry in `in` through which `reader` reads from the stage `source`.
 fn span_of_feed(reader: &RawStage<'_>, source: &str) -> Span {
     let names_it =
-        |text: &str| reference::parse(text).is_ok_and(|written| written.iter().any(|written| written.stage == source));
+        |text: &str| reference::parse(text).is_ok_and(|parsed| parsed.iter().any(|parsed| parsed.stage == source));
     let input = reader.inputs.iter().find(|input| input.references.iter().any(|text| names_it(text.get_ref())));
     input.map_or_else(|| reader.name.span(), |input| input.span.clone())
 }

@@ -1,13 +1,19 @@
-//! What a stage reads, writes and can be told, as text for people: `dnc-run stages STAGE`. Parameters are written as a
-//! manifest has them, each with its default and what it is for. All of it comes from the stage's JSON Schema.
+//! The reference page of a stage, as text: `dnc-run stages STAGE`. Ports come from the stage, columns from the schemas of its
+//! tables, and parameters with their types, defaults and meanings from its JSON Schema.
 
-use dnc_stages::stage::{Arity, StageKind};
+use std::fmt::Write as _;
+
+use dnc_stages::api::{Arity, Columns, Input, Output, StageKind};
+use dnc_stages::tables::facets::logical_type;
 use schemars::SchemaGenerator;
 use serde_json::{Map, Value};
 
 use super::resolved::push_value;
 
-/// The JSON Schema of a stage's parameters, whole: with the definitions that it refers to.
+/// One level of indentation.
+const INDENT: &str = "    ";
+
+/// The JSON Schema of a stage's parameters, including the definitions that it refers to.
 pub fn schema_of(stage: &StageKind) -> Value {
     let mut generator = SchemaGenerator::default();
     let schema = stage.schema(&mut generator).to_value();
@@ -26,144 +32,199 @@ pub fn schema_of(stage: &StageKind) -> Value {
 pub fn describe(stage: &StageKind) -> String {
     let schema = schema_of(stage);
     let none = Map::new();
-    let writer = Writer { definitions: schema["$defs"].as_object().unwrap_or(&none) };
-    let mut text = format!("{}: {}\n", stage.name, stage.summary);
-    // A stage's ports may follow from its parameters; those that must be given are made up.
-    if let Ok(job) = stage.parse(writer.sample(&schema)) {
+    let types = Types { definitions: schema["$defs"].as_object().unwrap_or(&none) };
+    let mut page = Page { text: format!("{}: {}\n", stage.name, stage.summary), types };
+    // Ports may depend on parameters, so required ones get sample values.
+    if let Ok(job) = stage.parse(types.sample(&schema)) {
         let ports = job.ports();
-        let inputs = ports.inputs.iter().map(|input| {
+        page.inputs(&ports.inputs);
+        page.outputs(&ports.outputs);
+    } else {
+        page.text += "\nInputs and outputs depend on the parameters.\n";
+    }
+    page.text += "\nParameters\n";
+    page.parameters(&schema, 1);
+    page.text += "\nEvery stage also has the keys `kind`, `per`, `in`, `retain` and `resources`; `dnc-run schema` describes them.\n";
+    page.text
+}
+
+/// A page that is being written.
+struct Page<'a> {
+    text: String,
+    types: Types<'a>,
+}
+
+impl<'a> Page<'a> {
+    fn line(&mut self, depth: usize, line: impl AsRef<str>) {
+        self.text += &INDENT.repeat(depth);
+        self.text += line.as_ref();
+        self.text.push('\n');
+    }
+
+    fn inputs(&mut self, inputs: &[Input]) {
+        if !inputs.is_empty() {
+            self.text += "\nInputs (set in `in`)\n";
+        }
+        for input in inputs {
+            let name = if input.is_rest() { "any other name" } else { &input.name };
             let count = match input.arity {
-                Arity::One => "",
-                Arity::Optional => ", optional",
-                Arity::Many => ", of all learners",
+                Arity::One => "required",
+                Arity::Optional => "optional",
+                Arity::Many if input.is_rest() => "one or more",
+                Arity::Many => "one or more; from a stage with `per = \"learner\"`, one per learner",
             };
-            (input.name.as_str(), format!("{}{count}", input.kind.name()))
-        });
-        push_ports(&mut text, "reads, under `in`", inputs);
-        let outputs = ports.outputs.iter().map(|output| (output.name.as_str(), output.kind.name().to_owned()));
-        push_ports(&mut text, "writes", outputs);
+            self.line(1, format!("{name}: artifact of kind {}, {count}", input.kind));
+            match &input.columns {
+                Columns::All => self.line(2, "reads everything"),
+                Columns::Named(columns) => self.line(2, format!("reads only the columns {}", columns.join(", "))),
+            }
+        }
     }
-    text += "\nparameters\n";
-    writer.properties(&mut text, &schema, 1);
-    text
-}
 
-fn push_ports<'a>(text: &mut String, head: &str, ports: impl Iterator<Item = (&'a str, String)>) {
-    let mut ports = ports.peekable();
-    if ports.peek().is_some() {
-        *text += &format!("\n{head}\n");
+    fn outputs(&mut self, outputs: &[Output]) {
+        if !outputs.is_empty() {
+            self.text += "\nOutputs (columns with their type, unit and meaning)\n";
+        }
+        for output in outputs {
+            self.line(1, format!("{}: artifact of kind {}", output.name, output.kind));
+            for table in output.kind.tables() {
+                for field in table.columns.fields() {
+                    let column = table.facet(field.name());
+                    let values = logical_type(field.data_type()).unwrap_or_else(|| field.data_type().to_string());
+                    let metadata = |key: &str| field.metadata().get(key).map_or("", |text| text.as_ref());
+                    let unit = match metadata("unit") {
+                        "" | "none" => String::new(),
+                        unit => format!(", {unit}"),
+                    };
+                    let null = if field.is_nullable() { ", may be null" } else { "" };
+                    self.line(2, format!("{column} ({values}{unit}{null}): {}", metadata("meaning")));
+                }
+            }
+        }
     }
-    for (name, what) in ports {
-        *text += &format!("    {name:12} {what}\n");
-    }
-}
 
-struct Writer<'a> {
-    definitions: &'a Map<String, Value>,
-}
-
-impl<'a> Writer<'a> {
-    /// The parameters of a table, those that must be given first.
-    fn properties(&self, text: &mut String, table: &'a Value, depth: usize) {
+    /// The parameters of a table, required ones first.
+    fn parameters(&mut self, table: &'a Value, depth: usize) {
         let required = |name: &str| entries(&table["required"]).any(|required| required == name);
         let mut properties: Vec<_> = table["properties"].as_object().into_iter().flatten().collect();
         properties.sort_by_key(|(name, _)| !required(name));
         for (name, property) in properties.into_iter().filter(|(_, property)| property.get("const").is_none()) {
-            let (schema, can_be_absent) = self.present(property);
-            let indent = "    ".repeat(depth);
-            *text += &format!("{indent}{name}");
+            let (schema, can_be_absent) = self.types.resolve(property);
+            let mut line = format!("{name}: {}", self.types.name(schema));
             match property.get("default").filter(|default| !default.is_null()) {
                 Some(default) => {
-                    *text += " = ";
-                    push_value(text, default);
+                    line += ", default ";
+                    push_value(&mut line, default);
                 }
-                None => {
-                    let need = if required(name) && !can_be_absent { "required" } else { "optional" };
-                    *text += &format!(": {}, {need}", self.kind(schema));
-                }
+                None if required(name) && !can_be_absent => line += ", required",
+                None => line += ", optional",
             }
-            text.push('\n');
-            // What the parameter is for comes before what its type is.
-            if let Some(told) = description(property).or_else(|| description(schema)) {
-                *text += &format!("{indent}    {told}\n");
-            }
-            self.choices(text, schema, depth + 1);
+            self.line(depth, line);
+            // The meaning of the parameter is more specific than the meaning of its type.
+            let meaning = description(property);
+            let meaning = if meaning.is_empty() { description(schema) } else { meaning };
+            meaning.iter().for_each(|line| self.line(depth + 1, line));
+            self.choices(schema, depth + 1);
         }
     }
 
-    /// What a value may be, where there is a choice, and what it consists of.
-    fn choices(&self, text: &mut String, schema: &'a Value, depth: usize) {
-        let indent = "    ".repeat(depth);
+    /// The values that a parameter may have, where there is a choice, and the parameters of tables among them.
+    fn choices(&mut self, schema: &'a Value, depth: usize) {
         for choice in entries(&schema["oneOf"]) {
-            let name = match (choice.get("const"), choice["properties"]["kind"].get("const")) {
+            let mut line = match (choice.get("const"), kind_of(choice)) {
                 (Some(value), _) => format!("{value}"),
                 (None, Some(kind)) => format!("kind = {kind}"),
-                (None, None) => self.kind(choice),
+                (None, None) => self.types.name(choice),
             };
-            let told = description(choice).map(|told| format!(": {told}")).unwrap_or_default();
-            *text += &format!("{indent}{name}{told}\n");
-            self.properties(text, choice, depth + 1);
+            if let Some((first, rest)) = description(choice).split_first() {
+                write!(line, ": {first}").expect("writing to a string cannot fail");
+                self.line(depth, line);
+                rest.iter().for_each(|line| self.line(depth + 1, line));
+            } else {
+                self.line(depth, line);
+            }
+            self.parameters(choice, depth + 1);
         }
         for choice in entries(&schema["anyOf"]) {
-            self.choices(text, self.present(choice).0, depth);
+            self.choices(self.types.resolve(choice).0, depth);
         }
         if let Some(values) = schema.get("enum") {
             let names: Vec<String> = entries(values).map(ToString::to_string).collect();
-            *text += &format!("{indent}{}\n", names.join(", "));
+            self.line(depth, names.join(", "));
         }
         for below in [&schema["items"], &schema["additionalProperties"]] {
             if below.is_object() {
-                self.choices(text, self.present(below).0, depth);
+                self.choices(self.types.resolve(below).0, depth);
             }
         }
-        self.properties(text, schema, depth);
+        self.parameters(schema, depth);
     }
+}
 
-    /// The schema that a reference leads to, without `null`; whether that was among its types.
-    fn present(&self, schema: &'a Value) -> (&'a Value, bool) {
+/// The types of a stage's parameters.
+#[derive(Clone, Copy)]
+struct Types<'a> {
+    definitions: &'a Map<String, Value>,
+}
+
+impl<'a> Types<'a> {
+    /// Follows references and removes `null` from the alternatives. Returns the schema and whether `null` was allowed.
+    fn resolve(&self, schema: &'a Value) -> (&'a Value, bool) {
         if let Some(target) = name_of_reference(schema).and_then(|name| self.definitions.get(name)) {
-            return self.present(target);
+            return self.resolve(target);
         }
         let is_null = |schema: &Value| schema["type"] == "null";
         let mut choices = entries(&schema["anyOf"]).filter(|choice| !is_null(choice));
         match (choices.next(), choices.next()) {
-            (Some(only), None) => (self.present(only).0, true),
+            (Some(only), None) => (self.resolve(only).0, true),
             _ => (schema, entries(&schema["type"]).any(|name| name == "null")),
         }
     }
 
-    /// The type in a word or two.
-    fn kind(&self, schema: &'a Value) -> String {
-        let (schema, _) = self.present(schema);
-        let mut choices = entries(&schema["anyOf"]).map(|choice| self.kind(choice)).peekable();
+    /// The name of a type, in a few words.
+    fn name(&self, schema: &'a Value) -> String {
+        let (schema, _) = self.resolve(schema);
+        let mut choices = entries(&schema["anyOf"]).map(|choice| self.name(choice)).peekable();
         if choices.peek().is_some() {
             return choices.collect::<Vec<_>>().join(" or ");
         }
+        let choices = || entries(&schema["oneOf"]).chain(entries(&schema["enum"]));
+        if choices().next().is_some() {
+            let mut forms = entries(&schema["oneOf"]);
+            return match forms.next() {
+                Some(form) if kind_of(form).is_some() => "table of one of these kinds".to_owned(),
+                Some(form) if form["type"] == "object" => "table of one of these forms".to_owned(),
+                _ => "one of these values".to_owned(),
+            };
+        }
         let types = entries(&schema["type"]).chain(Some(&schema["type"])).filter_map(Value::as_str);
         match types.into_iter().find(|&name| name != "null") {
-            Some("integer") => "a whole number".to_owned(),
-            Some("number") => "a number".to_owned(),
-            Some("boolean") => "true or false".to_owned(),
-            Some("string") => "a text".to_owned(),
-            Some("array") => match schema["minItems"].as_u64() {
-                Some(count) if schema["minItems"] == schema["maxItems"] => format!("a list of {count} values"),
-                _ => "a list".to_owned(),
+            Some("integer") => match schema["minimum"].as_f64() {
+                Some(minimum) if minimum >= 1.0 => "positive integer".to_owned(),
+                Some(_) => "non-negative integer".to_owned(),
+                None => "integer".to_owned(),
+            },
+            Some("array") => match (schema["minItems"].as_u64(), schema["items"].is_object()) {
+                (Some(count), _) if schema["minItems"] == schema["maxItems"] => format!("list of {count} values"),
+                (_, true) => format!("list, each item: {}", self.name(&schema["items"])),
+                _ => "list".to_owned(),
             },
             Some("object") => match schema["properties"].as_object().and_then(|properties| properties.keys().next()) {
                 Some(name) if schema["required"].is_array() => format!("{{ {name} = … }}"),
-                _ => "a table".to_owned(),
+                _ => "table".to_owned(),
             },
-            _ => "one of these".to_owned(),
+            Some(name) => name.to_owned(),
+            None => "any value".to_owned(),
         }
     }
 
-    /// A value that fits the schema and says as little as it may.
+    /// A value that matches the schema, with as few keys as possible.
     fn sample(&self, schema: &'a Value) -> Value {
-        let (schema, _) = self.present(schema);
+        let (schema, _) = self.resolve(schema);
         if let Some(value) = schema.get("const").or_else(|| entries(&schema["enum"]).next()) {
             return value.clone();
         }
-        // A table says more than a text does.
+        // Of several alternatives, a table comes last and is the most specific.
         if let Some(choice) = entries(&schema["oneOf"]).next().or_else(|| entries(&schema["anyOf"]).last()) {
             return self.sample(choice);
         }
@@ -184,59 +245,47 @@ fn entries(list: &Value) -> std::slice::Iter<'_, Value> {
     list.as_array().map_or_else(Default::default, |list| list.iter())
 }
 
+/// The `kind` of a table that is one of several alternatives.
+fn kind_of(choice: &Value) -> Option<&Value> {
+    choice["properties"]["kind"].get("const")
+}
+
 fn name_of_reference(schema: &Value) -> Option<&str> {
     schema["$ref"].as_str()?.rsplit('/').next()
 }
 
-/// On one line: terminals break lines as wide as they are.
-fn description(schema: &Value) -> Option<String> {
-    Some(schema.get("description")?.as_str()?.replace('\n', " "))
+/// The description, one line per paragraph or list item. The terminal wraps lines at its own width.
+fn description(schema: &Value) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut starts_new = true;
+    for line in schema["description"].as_str().unwrap_or_default().lines() {
+        match lines.last_mut().filter(|_| !starts_new && !line.starts_with("- ")) {
+            Some(last) if !line.is_empty() => {
+                write!(last, " {}", line.trim()).expect("writing to a string cannot fail")
+            }
+            _ if line.is_empty() => {}
+            _ => lines.push(line.trim().to_owned()),
+        }
+        starts_new = line.is_empty();
+    }
+    lines
 }
 
 #[cfg(test)]
 mod tests {
-    use dnc_stages::stage::STAGES;
+    use dnc_stages::STAGES;
 
     use super::*;
 
     #[test]
-    fn a_page_is_written_as_a_manifest_is() {
-        insta::assert_snapshot!(describe(StageKind::find("merge").unwrap()), @r"
-        merge: Merges the learners of a round into one model
-
-        reads, under `in`
-            learners     model, of all learners
-            model        model, optional
-
-        writes
-            model        model
-
-        parameters
-            outer_lr: a number, optional
-                The share of the way from the model that all learners began with (`model`) to their mean that is gone: 1 is the mean.
-        ");
-        let page = describe(StageKind::find("train").unwrap());
-        for lines in [
-            "    epochs = 2\n        Epochs, each as many batches",
-            "        kind = \"triplet\": Positives nearer than negatives.\n            margin = 0.2\n",
-            "    miner: one of these, optional\n",
-            "                \"hard\": The nearest.\n",
-        ] {
-            assert!(page.contains(lines), "{lines} in\n{page}");
-        }
-    }
-
-    #[test]
-    fn every_parameter_of_every_stage_is_told() {
+    fn every_parameter_of_every_stage_is_described() {
         for stage in STAGES {
             let page = describe(stage);
             for name in schema_of(stage)["properties"].as_object().into_iter().flatten().map(|(name, _)| name) {
-                let is_told = |line: &str| {
-                    line.starts_with(&format!("    {name} =")) || line.starts_with(&format!("    {name}:"))
-                };
-                assert!(page.lines().any(is_told), "{name} in\n{page}");
+                let is_described = |line: &str| line.starts_with(&format!("    {name}: "));
+                assert!(page.lines().any(is_described), "{name} in\n{page}");
             }
-            assert!(stage.name == "command" || page.contains("\nwrites\n"), "{page}");
+            assert!(stage.name == "command" || page.contains("\nOutputs "), "{page}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What is wrong with a manifest, told with the line underlined.
+//! Problems in a manifest, shown with the line underlined.
 //!
-//! A manifest and the `--set` arguments laid over it are several texts. They are laid end to end in [`Texts`], so that
-//! one [`Span`] says both which text and where in it.
+//! A manifest and the `--set` arguments that change it are several texts. [`Texts`] concatenates them, so that one [`Span`]
+//! identifies both the text and the position in it.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -12,10 +12,10 @@ use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Render
 /// Byte offsets into [`Texts`].
 pub type Span = Range<usize>;
 
-/// Beyond this many problems the rest are only counted: nobody reads ten thousand of them.
+/// Further problems are only counted: nobody reads ten thousand of them.
 const MAX_SHOWN: usize = 50;
 
-/// The texts of one reading, laid end to end.
+/// A manifest and the arguments that change it, concatenated.
 #[derive(Clone, Debug, Default)]
 pub struct Texts {
     texts: Vec<Text>,
@@ -26,36 +26,36 @@ struct Text {
     name: String,
     text: String,
     start: usize,
-    numbered: bool,
+    has_line_numbers: bool,
 }
 
 impl Texts {
-    /// Lays the text of a file at the end; its lines are numbered.
+    /// Appends the text of a file, whose lines are shown with numbers.
     pub fn push_file(&mut self, name: impl Into<String>, text: String) {
         self.push(name.into(), text, true);
     }
 
-    /// Lays an argument of the command line at the end.
+    /// Appends an argument of the command line.
     pub fn push_argument(&mut self, flag: &str, text: String) {
         self.push(flag.to_owned(), text, false);
     }
 
-    /// The `index`th text and the offset where it starts.
+    /// The text with this index, and its offset.
     pub fn get(&self, index: usize) -> (&str, usize) {
         let text = &self.texts[index];
         (&text.text, text.start)
     }
 
-    /// What stands at `span`; empty where it lies in no text.
+    /// The text at `span`; empty if it lies outside all texts.
     pub fn slice(&self, span: &Span) -> &str {
         let found = self.find(span).and_then(|text| text.text.get(span.start - text.start..span.end - text.start));
         found.unwrap_or_default()
     }
 
-    fn push(&mut self, name: String, text: String, numbered: bool) {
-        // One byte of distance keeps an empty span at the end of one text from lying at the start of the next.
+    fn push(&mut self, name: String, text: String, has_line_numbers: bool) {
+        // With a gap of one byte, an empty span at the end of one text differs from one at the start of the next.
         let start = self.texts.last().map_or(0, |last| last.start + last.text.len() + 1);
-        self.texts.push(Text { name, text, start, numbered });
+        self.texts.push(Text { name, text, start, has_line_numbers });
     }
 
     fn find(&self, span: &Span) -> Option<&Text> {
@@ -67,67 +67,67 @@ impl Texts {
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// What is wrong, as a sentence without its full stop.
+    /// The problem, as a sentence without a full stop.
     pub title: String,
-    /// Where, if anywhere.
+    /// Its position, unless it concerns the whole manifest.
     pub at: Option<Span>,
-    /// What stands under the underlined text.
+    /// The label under the underlined text.
     pub label: Option<String>,
-    /// Other places that belong to the problem, each with what stands under it.
+    /// Other positions that belong to the problem, each with a label.
     pub also: Vec<(Span, String)>,
-    /// What to do about it.
+    /// How to solve it.
     pub hint: Option<String>,
 }
 
 impl Diagnostic {
-    /// A problem with the text at `span`.
+    /// A problem at `span`.
     pub fn at(span: Span, title: impl Into<String>) -> Self {
-        Self { at: Some(span), ..Self::whole(title) }
+        Self { at: Some(span), ..Self::general(title) }
     }
 
-    /// A problem with the manifest as a whole.
-    pub fn whole(title: impl Into<String>) -> Self {
+    /// A problem of the whole manifest.
+    pub fn general(title: impl Into<String>) -> Self {
         Self { title: title.into(), at: None, label: None, also: Vec::new(), hint: None }
     }
 
-    /// The same problem with words under the underlined text.
+    /// Adds a label under the underlined text.
     #[must_use]
     pub fn label(self, label: impl Into<String>) -> Self {
         Self { label: Some(label.into()), ..self }
     }
 
-    /// The same problem with another place shown.
+    /// Adds another position with a label.
     #[must_use]
     pub fn also(mut self, span: Span, label: impl Into<String>) -> Self {
         self.also.push((span, label.into()));
         self
     }
 
-    /// The same problem with advice, where there is any.
+    /// Adds a hint, if there is one.
     #[must_use]
     pub fn hint(self, hint: impl Into<Option<String>>) -> Self {
         Self { hint: hint.into().or(self.hint), ..self }
     }
 }
 
-/// Everything that is wrong with a manifest, in the order of the text.
+/// All problems of a manifest, in the order of the text.
 #[derive(Clone)]
 pub struct Diagnostics {
     texts: Texts,
     problems: Vec<Diagnostic>,
 }
 
-/// How [`Diagnostics`] are shown.
+/// Whether [`Diagnostics`] are shown in colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
-    /// As text.
+    /// Plain text.
     Plain,
-    /// With the terminal's colours.
+    /// The terminal's colours.
     Coloured,
 }
 
 impl Paint {
-    /// Colours where stderr is a terminal and `NO_COLOR` is not set.
+    /// Colours if standard error is a terminal and `NO_COLOR` is not set.
     pub fn of_stderr() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         if std::io::stderr().is_terminal() && !refused { Paint::Coloured } else { Paint::Plain }
@@ -135,7 +135,7 @@ impl Paint {
 }
 
 impl Diagnostics {
-    /// The `problems` found in `texts`, which are sorted here.
+    /// Sorts the `problems` found in `texts`.
     pub fn new(texts: Texts, mut problems: Vec<Diagnostic>) -> Self {
         problems.sort_by_key(|problem| problem.at.as_ref().map_or((0, 0), |at| (at.start, at.end)));
         problems.dedup();
@@ -147,7 +147,7 @@ impl Diagnostics {
         &self.problems
     }
 
-    /// All of them as text, an empty line between two.
+    /// The problems as text, separated by empty lines.
     pub fn render(&self, paint: Paint) -> String {
         let renderer = match paint {
             Paint::Plain => Renderer::plain(),
@@ -156,7 +156,7 @@ impl Diagnostics {
         let shown = self.problems.iter().take(MAX_SHOWN).map(|problem| renderer.render(&[self.group(problem)]));
         let mut parts: Vec<String> = shown.collect();
         if self.problems.len() > MAX_SHOWN {
-            parts.push(format!("… and {} problems more", self.problems.len() - MAX_SHOWN));
+            parts.push(format!("… and {} more problems", self.problems.len() - MAX_SHOWN));
         }
         parts.join("\n\n")
     }
@@ -181,10 +181,10 @@ impl Diagnostics {
     }
 }
 
-/// A place to underline, how, and what stands under it.
+/// A span to underline, how, and its label.
 type Mark<'a> = (AnnotationKind, &'a Span, Option<&'a str>);
 
-/// What of `problem` lies in `text`; `None` where nothing does.
+/// The marks of `problem` that lie in `text`; `None` if there are none.
 fn marks<'a>(text: &Text, problem: &'a Diagnostic) -> Option<Vec<Mark<'a>>> {
     let inside = |span: &Span| span.start >= text.start && span.start <= text.start + text.text.len();
     let primary = problem.at.iter().map(|at| (AnnotationKind::Primary, at, problem.label.as_deref()));
@@ -193,7 +193,7 @@ fn marks<'a>(text: &Text, problem: &'a Diagnostic) -> Option<Vec<Mark<'a>>> {
     (!marks.is_empty()).then_some(marks)
 }
 
-/// The lines of `text` that have `marks`. The rest is cut away first: the renderer walks all that it is given.
+/// The lines of `text` that have `marks`. The others are cut off first, because the renderer scans its whole input.
 fn snippet<'a>(text: &'a Text, marks: Vec<Mark<'a>>) -> Snippet<'a, Annotation<'a>> {
     let starts = || marks.iter().map(|(_, span, _)| span.start - text.start);
     let (first, last) = (starts().min().unwrap_or(0), starts().max().unwrap_or(0));
@@ -201,10 +201,11 @@ fn snippet<'a>(text: &'a Text, marks: Vec<Mark<'a>>) -> Snippet<'a, Annotation<'
     let to = text.text[last..].find('\n').map_or(text.text.len(), |newline| last + newline);
     let line = text.text[..from].bytes().filter(|&byte| byte == b'\n').count() + 1;
 
-    let snippet = Snippet::source(&text.text[from..to]).path(&text.name).line_start(line).line_numbering(text.numbered);
+    let snippet =
+        Snippet::source(&text.text[from..to]).path(&text.name).line_start(line).line_numbering(text.has_line_numbers);
     snippet.annotations(marks.into_iter().map(|(kind, span, label)| {
         let start = span.start - text.start;
-        // A value of many lines is underlined on its first one.
+        // Of a value that spans several lines only the first is underlined.
         let end = (span.end - text.start).min(text.text.len());
         let end = text.text[start..end].find('\n').map_or(end, |newline| start + newline);
         kind.span(start - from..end - from).label(label)

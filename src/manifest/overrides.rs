@@ -1,7 +1,7 @@
-//! `--set KEY=VALUE`, which lays a value over the manifest, and `--vary KEY=A,B,C`, which makes one run a value.
+//! `--set KEY=VALUE`, which replaces a value of the manifest, and `--vary KEY=A,B,C`, which makes one run per value.
 //!
-//! The key is dotted as in TOML, `stage.train.loss.margin`. The value is TOML too, but a bare word is a string:
-//! `stage.decode.root=/data/sop` needs no quotes. What is wrong with one of them is underlined in the argument.
+//! The key is a dotted TOML key, such as `stage.train.loss.margin`. The value is TOML as well, but strings need no quotes:
+//! `stage.decode.root=/data/sop`. Problems are underlined in the argument.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,10 +11,10 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, Diagnostics, Texts};
-use super::raw::Word;
 use super::suggest;
+use super::value::{Word, with_article};
 
-/// A value to lay over the manifest.
+/// A value that replaces a value of the manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Override {
     flag: &'static str,
@@ -23,50 +23,50 @@ pub struct Override {
     value: Range<usize>,
 }
 
-/// One run of several that `--vary` asks for.
+/// One of the runs that `--vary` requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Variation {
-    /// What it is told apart by: `seed=1 train.loss.margin=0.2`. Empty where nothing varies.
+    /// The values that distinguish it: `seed=1 train.loss.margin=0.2`. Empty if nothing varies.
     pub label: String,
-    /// What to lay over the manifest.
+    /// The values that it sets.
     pub overrides: Vec<Override>,
 }
 
 impl Override {
-    /// Reads the argument of `--set`.
+    /// Parses the argument of `--set`.
     ///
     /// # Errors
-    /// It is not `KEY=VALUE`.
+    /// The argument is not of the form `KEY=VALUE`.
     pub fn set(argument: &str) -> Result<Self, Diagnostics> {
         let (key, value) = split("--set", argument)?;
         Ok(Self { flag: "--set", argument: argument.to_owned(), key, value })
     }
 
-    /// Lays the argument at the end of `texts`.
-    pub(super) fn lay(&self, texts: &mut Texts) {
+    /// Appends the argument to `texts`.
+    pub(super) fn push_text(&self, texts: &mut Texts) {
         texts.push_argument(self.flag, self.argument.clone());
     }
 
-    /// Its key and value as TOML; the argument starts at `start` of all the texts.
-    fn read<'t>(&self, text: &'t str, start: usize) -> Result<(Vec<Word<'t>>, Spanned<DeValue<'t>>), Diagnostic> {
-        let key = path(&text[self.key.clone()], start + self.key.start)?;
-        let value = value(&text[self.value.clone()], start + self.value.start)?;
+    /// Parses key and value as TOML. `start` is the offset of the argument in all texts.
+    fn parse<'t>(&self, text: &'t str, start: usize) -> Result<(Vec<Word<'t>>, Spanned<DeValue<'t>>), Diagnostic> {
+        let key = parse_key(&text[self.key.clone()], start + self.key.start)?;
+        let value = parse_value(&text[self.value.clone()], start + self.value.start)?;
         Ok((key, value))
     }
 }
 
-/// As `--set` takes it.
+/// Formats it as an argument of `--set`.
 impl fmt::Display for Override {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}={}", &self.argument[self.key.clone()], &self.argument[self.value.clone()])
     }
 }
 
-/// The runs that the arguments of `--vary` ask for: every combination, the last argument varying fastest. One run that
-/// changes nothing where there are no arguments.
+/// The runs that the arguments of `--vary` request: every combination of values, the last argument varying fastest.
+/// Without arguments, a single run that changes nothing.
 ///
 /// # Errors
-/// An argument is not `KEY=VALUE,…`.
+/// An argument is not of the form `KEY=VALUE,…`.
 pub fn vary(arguments: &[impl AsRef<str>]) -> Result<Vec<Variation>, Diagnostics> {
     let mut variations = vec![Variation::default()];
     for argument in arguments {
@@ -92,7 +92,7 @@ pub fn vary(arguments: &[impl AsRef<str>]) -> Result<Vec<Variation>, Diagnostics
     Ok(variations)
 }
 
-/// Lays `overrides`, which are the texts from the second on, over `table`.
+/// Applies `overrides` to `table`. Their texts are those from the second on.
 pub(super) fn apply<'t>(
     table: DeTable<'t>,
     overrides: &[Override],
@@ -102,28 +102,28 @@ pub(super) fn apply<'t>(
     let mut root = Spanned::new(0..0, DeValue::Table(table));
     for (index, change) in overrides.iter().enumerate() {
         let (text, start) = texts.get(index + 1);
-        let laid = change.read(text, start).and_then(|(key, value)| lay_over(&mut root, key, value));
-        problems.extend(laid.err());
+        let set = change.parse(text, start).and_then(|(key, value)| set_value(&mut root, key, value));
+        problems.extend(set.err());
     }
     match root.into_inner() {
         DeValue::Table(table) => table,
-        _ => unreachable!("the root is only ever descended into"),
+        _ => unreachable!("only values below the root are replaced"),
     }
 }
 
-/// Puts `value` at `path` below `root`, with tables made on the way, but no stage: its name was misspelt.
-fn lay_over<'t>(
+/// Sets `value` at `path` below `root`. Missing tables are created, except for a stage, whose name must then be misspelt.
+fn set_value<'t>(
     root: &mut Spanned<DeValue<'t>>,
     path: Vec<Word<'t>>,
     value: Spanned<DeValue<'t>>,
 ) -> Result<(), Diagnostic> {
     let in_stage = path.first().is_some_and(|first| first.get_ref() == "stage") && path.len() > 2;
-    let mut here = root;
+    let mut current = root;
     let mut value = Some(value);
     let last = path.len() - 1;
     for (depth, word) in path.into_iter().enumerate() {
-        let (span, place) = (word.span(), here.span());
-        match here.get_mut() {
+        let (span, parent_span) = (word.span(), current.span());
+        match current.get_mut() {
             DeValue::Table(table) => {
                 if depth == last {
                     let (key, _) = table.remove_entry(word.get_ref().as_ref()).unwrap_or((word, empty()));
@@ -132,26 +132,26 @@ fn lay_over<'t>(
                 }
                 if in_stage && depth == 1 && !table.contains_key(word.get_ref().as_ref()) {
                     let names = table.keys().map(|name| name.get_ref().as_ref());
-                    return Err(Diagnostic::at(span, format!("There is no stage `{}`", word.get_ref()))
+                    return Err(Diagnostic::at(span, format!("Unknown stage `{}`", word.get_ref()))
                         .hint(suggest::did_you_mean(word.get_ref(), names)));
                 }
-                here = table.entry(word).or_insert_with(empty);
+                current = table.entry(word).or_insert_with(empty);
             }
             DeValue::Array(items) => {
                 let count = items.len();
                 let index = word.get_ref().parse().ok();
-                here = index.and_then(|index: usize| items.get_mut(index)).ok_or_else(|| {
-                    Diagnostic::at(span, format!("`{}` is none of the array's {count} items", word.get_ref()))
-                        .hint("Items are counted from 0.".to_owned())
+                current = index.and_then(|index: usize| items.get_mut(index)).ok_or_else(|| {
+                    let title = format!("`{}` is not an index of an array of {count} items", word.get_ref());
+                    Diagnostic::at(span, title).hint("Indices start at 0.".to_owned())
                 })?;
                 if depth == last {
-                    *here = value.take().expect("the last word comes once");
+                    *current = value.take().expect("the last word comes once");
                     return Ok(());
                 }
             }
             other => {
-                let title = format!("There is nothing below {}", super::raw::with_article(other.type_str()));
-                return Err(Diagnostic::at(span, title).also(place, "this stands there"));
+                let title = format!("Cannot set a key inside {}", with_article(other.type_str()));
+                return Err(Diagnostic::at(span, title).also(parent_span, "not a table"));
             }
         }
     }
@@ -162,18 +162,25 @@ fn empty<'t>() -> Spanned<DeValue<'t>> {
     Spanned::new(0..0, DeValue::Table(DeTable::new()))
 }
 
-/// Cuts `argument` at the first `=` outside quotes.
+/// Splits `argument` at the first `=` outside quotes.
 fn split(flag: &'static str, argument: &str) -> Result<(Range<usize>, Range<usize>), Diagnostics> {
     let equals = top_level(argument, b'=').next();
     match equals {
         Some(equals) if !argument[..equals].trim().is_empty() && !argument[equals + 1..].trim().is_empty() => {
             Ok((0..equals, equals + 1..argument.len()))
         }
-        _ => Err(wrong(flag, argument, 0..argument.len(), &format!("`{flag}` takes a key and a value, `KEY=VALUE`"))),
+        _ => {
+            let (form, example) = match flag {
+                "--vary" => ("KEY=VALUE,VALUE,…", "seed=0,1,2"),
+                _ => ("KEY=VALUE", "stage.train.epochs=3"),
+            };
+            let problem = Diagnostic::at(0..argument.len(), format!("`{flag}` expects `{form}`"));
+            Err(invalid(flag, argument, problem.hint(format!("For example, `{flag} {example}`."))))
+        }
     }
 }
 
-/// Cuts the `values` in `argument` at the commas that are in no quotes or brackets.
+/// Splits the `values` in `argument` at the commas outside quotes and brackets.
 fn split_values(argument: &str, values: Range<usize>) -> Result<Vec<Range<usize>>, Diagnostics> {
     let text = &argument[values.clone()];
     let mut ranges = Vec::new();
@@ -181,7 +188,8 @@ fn split_values(argument: &str, values: Range<usize>) -> Result<Vec<Range<usize>
     for end in top_level(text, b',').chain([text.len()]) {
         let range = values.start + start..values.start + end;
         if argument[range.clone()].trim().is_empty() {
-            return Err(wrong("--vary", argument, range, "A value is empty"));
+            let problem = Diagnostic::at(range, "Empty value");
+            return Err(invalid("--vary", argument, problem.hint("Write one value between two commas.".to_owned())));
         }
         ranges.push(range);
         start = end + 1;
@@ -189,7 +197,7 @@ fn split_values(argument: &str, values: Range<usize>) -> Result<Vec<Range<usize>
     Ok(ranges)
 }
 
-/// Where `wanted` stands in `text` outside quotes and brackets.
+/// The offsets of `wanted` in `text` outside quotes and brackets.
 fn top_level(text: &str, wanted: u8) -> impl Iterator<Item = usize> {
     let (mut depth, mut quote, mut is_escaped) = (0_usize, None, false);
     text.bytes().enumerate().filter_map(move |(index, byte)| {
@@ -208,16 +216,19 @@ fn top_level(text: &str, wanted: u8) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The dotted key `text`, which starts at `start`.
-fn path(text: &str, start: usize) -> Result<Vec<Word<'_>>, Diagnostic> {
-    // A key followed by a value is a document, so TOML's own rules on keys hold.
+/// Parses the dotted key `text`, which starts at offset `start`.
+fn parse_key(text: &str, start: usize) -> Result<Vec<Word<'_>>, Diagnostic> {
+    // With a value behind it the key is a document, so that TOML's own rules for keys apply.
     let document = format!("{text} = 0");
-    let wrong = || Diagnostic::at(start..start + text.len(), format!("`{}` is no key", text.trim()));
-    let table = DeTable::parse(&document).map_err(|_| wrong())?;
+    let invalid = || {
+        Diagnostic::at(start..start + text.len(), format!("Invalid key `{}`", text.trim()))
+            .hint("Separate its parts with single dots, as in `stage.train.epochs`.".to_owned())
+    };
+    let table = DeTable::parse(&document).map_err(|_| invalid())?;
     let mut value = DeValue::Table(table.into_inner());
     let mut words = Vec::new();
     while let DeValue::Table(table) = value {
-        let (word, below) = table.into_iter().next().ok_or_else(wrong)?;
+        let (word, below) = table.into_iter().next().ok_or_else(invalid)?;
         let span = start + word.span().start..start + word.span().end;
         words.push(Spanned::new(span, Cow::Owned(word.into_inner().into_owned())));
         value = below.into_inner();
@@ -225,8 +236,8 @@ fn path(text: &str, start: usize) -> Result<Vec<Word<'_>>, Diagnostic> {
     Ok(words)
 }
 
-/// The value `text`, which starts at `start`.
-fn value(text: &str, start: usize) -> Result<Spanned<DeValue<'_>>, Diagnostic> {
+/// Parses the value `text`, which starts at offset `start`.
+fn parse_value(text: &str, start: usize) -> Result<Spanned<DeValue<'_>>, Diagnostic> {
     let start = start + (text.len() - text.trim_start().len());
     let text = text.trim();
     let is_bare = !text.starts_with(['"', '\'', '[', '{']) && !text.contains('\n');
@@ -234,13 +245,13 @@ fn value(text: &str, start: usize) -> Result<Spanned<DeValue<'_>>, Diagnostic> {
         Ok(value) if !(is_bare && value.get_ref().is_datetime()) => Ok(shift(value, start)),
         Err(error) if !is_bare => {
             let span = error.span().unwrap_or(0..text.len());
-            Err(Diagnostic::at(start + span.start..start + span.end, "The value is no TOML").label(error.message()))
+            Err(Diagnostic::at(start + span.start..start + span.end, "Invalid TOML value").label(error.message()))
         }
         _ => Ok(Spanned::new(start..start + text.len(), DeValue::String(Cow::Borrowed(text)))),
     }
 }
 
-/// The same value, its places counted from the start of all the texts.
+/// The same value, with its spans moved by `by` bytes.
 fn shift<'t>(value: Spanned<DeValue<'t>>, by: usize) -> Spanned<DeValue<'t>> {
     let span = value.span().start + by..value.span().end + by;
     let value = match value.into_inner() {
@@ -257,8 +268,8 @@ fn shift<'t>(value: Spanned<DeValue<'t>>, by: usize) -> Spanned<DeValue<'t>> {
     Spanned::new(span, value)
 }
 
-fn wrong(flag: &str, argument: &str, range: Range<usize>, title: &str) -> Diagnostics {
+fn invalid(flag: &str, argument: &str, problem: Diagnostic) -> Diagnostics {
     let mut texts = Texts::default();
     texts.push_argument(flag, argument.to_owned());
-    Diagnostics::new(texts, vec![Diagnostic::at(range, title)])
+    Diagnostics::new(texts, vec![problem])
 }

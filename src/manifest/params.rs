@@ -1,35 +1,40 @@
-//! A stage's parameters: handed over as JSON, and what the stage refuses told where it is written.
+//! The parameters of a stage: passed to the stage as JSON; what it refuses is reported at its line in the manifest.
 //!
-//! A stage stops at the first parameter that it refuses. To tell all that is wrong in one go the refused one is left out and
-//! the rest tried again; a stage that reads in the end, though from less than was written, still shows its ports.
+//! A stage stops at the first parameter that it refuses. To report all problems at once, the refused parameter is removed and
+//! the rest is parsed again. If that succeeds, the ports of the stage are known and its inputs can be checked as well.
 
-use dnc_stages::stage::{Job, ParamError, StageKind};
+use dnc_stages::api::{Job, ParamError, StageKind};
 use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, Span};
-use super::raw::{RESERVED_KEYS, RawStage, wrong_type};
+use super::raw::{RESERVED_KEYS, RawStage};
 use super::refusal::Refusal;
 use super::suggest;
+use super::value::wrong_type;
 
-/// Reads the parameters of `stage`, which is of the kind `kind`; `None` where what is right of them does not make one.
+/// Values that older manifests may contain but that no longer exist, each with a hint.
+const REPLACED_VALUES: [(&str, &str); 1] =
+    [("fixed_mask", "Use `slice`, which gives the same result, or `random_mask` for random disjoint masks.")];
+
+/// Parses the parameters of `stage`, which is of kind `kind`; `None` if the valid ones alone are not enough.
 pub(super) fn read(kind: &StageKind, stage: &RawStage<'_>, problems: &mut Vec<Diagnostic>) -> Option<Box<dyn Job>> {
     let params = json_table(&stage.params, problems);
-    kind.parse(params).map_or_else(|error| read_what_can_be(kind, stage, error, problems), Some)
+    kind.parse(params).map_or_else(|error| read_without_invalid(kind, stage, error, problems), Some)
 }
 
-/// What is wrong with a parameter that could be read.
-pub(super) fn refused(stage: &RawStage<'_>, error: &ParamError) -> Diagnostic {
-    describe(stage, error, Refusal::Other).1
+/// Describes an `error` of a parameter that has the right type.
+pub(super) fn refused(kind: &StageKind, stage: &RawStage<'_>, error: &ParamError) -> Diagnostic {
+    describe(kind, stage, error, Refusal::Other).1
 }
 
-/// Where the parameter called `key` (dotted) is written, or the table nearest above it.
+/// The span of the parameter `key` (dotted), or of the nearest table that contains it.
 pub(super) fn span_of(stage: &RawStage<'_>, key: &str) -> Span {
     locate(stage, &segments(key)).map_or_else(|| stage.name.span(), |(_, value)| value.span())
 }
 
-/// The value at `key`, dotted as in [`Source::param`](dnc_stages::stage::Source).
+/// The value at `key`, dotted as in [`Source::param`](dnc_stages::api::Source).
 pub(crate) fn value_at<'v>(params: &'v mut Value, key: &str) -> Option<&'v mut Value> {
     key.split('.').try_fold(params, |value, part| match value {
         Value::Object(map) => map.get_mut(part),
@@ -38,7 +43,8 @@ pub(crate) fn value_at<'v>(params: &'v mut Value, key: &str) -> Option<&'v mut V
     })
 }
 
-fn read_what_can_be(
+/// Removes one refused parameter after another until the rest can be parsed.
+fn read_without_invalid(
     kind: &StageKind,
     stage: &RawStage<'_>,
     mut error: ParamError,
@@ -47,35 +53,40 @@ fn read_what_can_be(
     let mut params = json_table(&stage.params, &mut Vec::new());
     let mut is_wiring_known = true;
     loop {
-        let refusal = Refusal::read(&error.message);
+        let refusal = Refusal::parse(&error.message);
         if let Refusal::UnknownKey { name, known } = &refusal {
             let near = suggest::nearest(name, known.iter().copied().chain(RESERVED_KEYS));
             is_wiring_known &= !near.is_some_and(|near| RESERVED_KEYS.contains(&near));
         }
-        // What is missing because it was left out here is no new problem.
+        // A parameter that is missing because it was removed here is not another problem.
         if matches!(refusal, Refusal::Missing { .. }) && !problems.is_empty() {
             return None;
         }
-        let (path, problem) = describe(stage, &error, refusal);
+        let (path, problem) = describe(kind, stage, &error, refusal);
         problems.push(problem);
         if !remove(&mut params, &path) {
             return None;
         }
         match kind.parse(params.clone()) {
-            // Where `per` or `in` is misspelt the wiring would be checked against what was not meant.
+            // If `per` or `in` is misspelt, the inputs would be checked against the wrong defaults.
             Ok(job) => return is_wiring_known.then_some(job),
             Err(next) => error = next,
         }
     }
 }
 
-/// The path of the parameter to leave out, and what is wrong with it.
-fn describe(stage: &RawStage<'_>, error: &ParamError, refusal: Refusal<'_>) -> (Vec<String>, Diagnostic) {
+/// The path of the parameter to remove, and a description of the problem.
+fn describe(
+    kind: &StageKind,
+    stage: &RawStage<'_>,
+    error: &ParamError,
+    refusal: Refusal<'_>,
+) -> (Vec<String>, Diagnostic) {
     let mut path = segments(&error.key);
     let owner = stage.name.get_ref();
     let problem = match refusal {
         Refusal::UnknownKey { name, known } => {
-            // Inside an enum told by its `kind` serde knows the enum's place but not the key's.
+            // For an enum tagged by its `kind`, serde reports the path of the enum but not of the key.
             if path.last().map(String::as_str) != Some(name) {
                 path.push(name.to_owned());
             }
@@ -83,10 +94,10 @@ fn describe(stage: &RawStage<'_>, error: &ParamError, refusal: Refusal<'_>) -> (
             let reserved = RESERVED_KEYS.iter().copied().filter(|_| parent.is_empty());
             let near = suggest::did_you_mean(name, known.iter().copied().chain(reserved));
             let all = match (known.is_empty(), parent.is_empty()) {
-                (true, true) => format!("`{owner}` takes no parameters."),
-                (true, false) => format!("`{parent}` takes no keys."),
-                (false, true) => format!("`{owner}` takes {}.", suggest::all_of(known)),
-                (false, false) => format!("`{parent}` takes {}.", suggest::all_of(known)),
+                (true, true) => format!("`{owner}` has no parameters."),
+                (true, false) => format!("`{parent}` has no keys."),
+                (false, true) => format!("Parameters of `{owner}` are {}.", suggest::all_of(known)),
+                (false, false) => format!("Keys of `{parent}` are {}.", suggest::all_of(known)),
             };
             let span = locate(stage, &path).map_or_else(|| stage.name.span(), |(key, _)| key);
             Diagnostic::at(span, format!("Unknown parameter `{}` of `{owner}`", path.join(".")))
@@ -94,16 +105,19 @@ fn describe(stage: &RawStage<'_>, error: &ParamError, refusal: Refusal<'_>) -> (
         }
         Refusal::Missing { name } => {
             let key = path.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(".");
-            let span = locate(stage, &path).map_or_else(|| stage.name.span(), |(_, value)| value.span());
-            Diagnostic::at(span, format!("`{owner}` lacks the parameter `{key}`"))
+            let table = if path.is_empty() { format!("[stage.{owner}]") } else { path.join(".") };
+            Diagnostic::at(value_span(stage, &path), format!("Missing parameter `{key}` of `{owner}`"))
+                .hint(format!("Add `{name} = …` to `{table}`. `dnc-run stages {}` describes it.", kind.name))
         }
         Refusal::UnknownName { name, known } => {
             if let Some(child) = child_that(stage, &path, |value| value.as_str() == Some(name)) {
                 path.push(child);
             }
-            let one_of = format!("Expected {}.", suggest::one_of(known.iter().copied()));
-            Diagnostic::at(value_span(stage, &path), format!("`{}` of `{owner}` cannot be `{name}`", path.join(".")))
-                .hint(suggest::did_you_mean(name, known.iter().copied()).unwrap_or(one_of))
+            let one_of = || format!("Use {}.", suggest::one_of(known.iter().copied()));
+            let replaced = REPLACED_VALUES.iter().find(|(old, _)| *old == name).map(|(_, hint)| (*hint).to_owned());
+            let hint = replaced.or_else(|| suggest::did_you_mean(name, known.iter().copied())).unwrap_or_else(one_of);
+            let title = format!("Invalid value `{name}` for `{}` of `{owner}`", path.join("."));
+            Diagnostic::at(value_span(stage, &path), title).hint(hint)
         }
         Refusal::WrongType { found, expected } => {
             if let Some(child) = child_that(stage, &path, |value| found.describes(value)) {
@@ -111,7 +125,10 @@ fn describe(stage: &RawStage<'_>, error: &ParamError, refusal: Refusal<'_>) -> (
             }
             match locate(stage, &path) {
                 Some((_, value)) => wrong_type(&path.join("."), &expected, value),
-                None => Diagnostic::at(stage.name.span(), format!("`{owner}` cannot be read: {}", error.message)),
+                None => Diagnostic::at(
+                    stage.name.span(),
+                    format!("Cannot read the parameters of `{owner}`: {}", error.message),
+                ),
             }
         }
         Refusal::Other => Diagnostic::at(value_span(stage, &path), error.message.clone()),
@@ -124,15 +141,15 @@ fn value_span(stage: &RawStage<'_>, path: &[String]) -> Span {
     locate(stage, path).map_or_else(|| stage.name.span(), |(_, value)| value.span())
 }
 
-/// The key of the one entry of the table at `path` whose value `is_meant`.
-fn child_that(stage: &RawStage<'_>, path: &[String], is_meant: impl Fn(&DeValue<'_>) -> bool) -> Option<String> {
+/// The key of the only entry in the table at `path` whose value is `wanted`.
+fn child_that(stage: &RawStage<'_>, path: &[String], wanted: impl Fn(&DeValue<'_>) -> bool) -> Option<String> {
     let (_, value) = locate(stage, path)?;
-    let mut meant = value.get_ref().as_table()?.iter().filter(|(_, value)| is_meant(value.get_ref()));
-    let (key, _) = meant.next()?;
-    meant.next().is_none().then(|| key.get_ref().to_string())
+    let mut found = value.get_ref().as_table()?.iter().filter(|(_, value)| wanted(value.get_ref()));
+    let (key, _) = found.next()?;
+    found.next().is_none().then(|| key.get_ref().to_string())
 }
 
-/// The places of key and value of the deepest part of `path` that is written.
+/// The span of the key, and the value, of the deepest part of `path` that exists.
 fn locate<'s, 't>(stage: &'s RawStage<'t>, path: &[String]) -> Option<(Span, &'s Spanned<DeValue<'t>>)> {
     let (first, rest) = path.split_first()?;
     let (key, value) = stage.params.get_key_value(first.as_str())?;
@@ -153,12 +170,12 @@ fn locate<'s, 't>(stage: &'s RawStage<'t>, path: &[String]) -> Option<(Span, &'s
     Some(found)
 }
 
-/// `loss.margin` and `script[0]`, cut into their parts.
+/// Splits a path such as `loss.margin` or `script[0]` into its segments.
 fn segments(key: &str) -> Vec<String> {
     key.split(['.', '[', ']']).filter(|segment| !segment.is_empty()).map(str::to_owned).collect()
 }
 
-/// Takes out what stands at `path`, an array whole if it is one of its items; false where nothing stands there.
+/// Removes the value at `path`, or the whole array if it is an item of one. Returns whether there was such a value.
 fn remove(params: &mut Value, path: &[String]) -> bool {
     let Some((last, parents)) = path.split_last() else { return false };
     let pointer: String = parents.iter().map(|segment| format!("/{segment}")).collect();
@@ -170,7 +187,7 @@ fn remove(params: &mut Value, path: &[String]) -> bool {
 
 fn json_table(table: &DeTable<'_>, problems: &mut Vec<Diagnostic>) -> Value {
     let entries = table.iter().map(|(key, value)| (key.get_ref().clone().into_owned(), json(value, problems)));
-    // Only what cannot be written in JSON is null, and that was told.
+    // Only values without a JSON form are null, and those have been reported.
     Value::Object(entries.filter(|(_, value)| !value.is_null()).collect::<Map<_, _>>())
 }
 
@@ -184,17 +201,17 @@ fn json(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Diagnostic>) -> Value {
             let (digits, radix) = (integer.as_str(), integer.radix());
             let unsigned = u64::from_str_radix(digits, radix).ok().map(Number::from);
             let number = unsigned.or_else(|| i64::from_str_radix(digits, radix).ok().map(Number::from));
-            number.ok_or("The number is too large")
+            number.ok_or(("The integer does not fit into 64 bits", "Use a smaller number."))
         }
         DeValue::Float(float) => {
             let number = float.as_str().parse().ok().and_then(Number::from_f64);
-            number.ok_or("A parameter must be a finite number")
+            number.ok_or(("Parameters must be finite numbers", "`nan` and `inf` are not allowed."))
         }
-        DeValue::Datetime(_) => Err("A date is no parameter; put it in quotes"),
+        DeValue::Datetime(_) => Err(("Parameters cannot be dates", "Put quotes around it to make it a string.")),
     };
     number.map_or_else(
-        |title| {
-            problems.push(Diagnostic::at(value.span(), title));
+        |(title, hint)| {
+            problems.push(Diagnostic::at(value.span(), title).hint(hint.to_owned()));
             Value::Null
         },
         Value::Number,

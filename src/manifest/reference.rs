@@ -1,60 +1,62 @@
-//! What stands under `in`: which artifact of which stage, of which round.
+//! References, as written in `in`: which output of which stage, and of which round.
 //!
 //! ```text
-//! decode                    the output of `decode` that the port takes
-//! train.history             an output by its name
-//! merge@previous            the last round's
-//! merge@0                   round 0's
-//! merge@last                the last round's of all
-//! merge@previous or init    the first of these that exists: in round 0 there is no previous round
+//! decode                    the output of `decode` whose kind matches the port
+//! train.history             an output by name
+//! merge@previous            from the previous round
+//! merge@0                   from round 0
+//! merge@last                from the last round
+//! merge@previous or init    the first alternative that exists: round 0 has no previous round
 //! ```
 //!
-//! Where nothing is said a stage that is done each round reads the same round's, and one that is done once reads the last
-//! round's. A per-learner stage reads its own learner's artifact of another one; every other stage reads all learners'.
+//! Without a round, a stage that runs in every round reads from the same round, and a stage that runs once reads from the
+//! last round. A per-learner stage reads the artifact of its own learner from another per-learner stage; a port that takes
+//! many artifacts reads those of all learners.
 
 use std::ops::Range;
 
-/// An artifact that a port is fed, its stage and output known.
+/// A reference whose stage and output are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reference {
     /// Index in [`Manifest::stages`](super::Manifest::stages).
     pub stage: usize,
     /// Index in the stage's `ports.outputs`.
     pub output: usize,
-    /// Of which round.
+    /// The round that it reads from.
     pub when: When,
-    /// Of which learner.
+    /// The learner that it reads from.
     pub which: Which,
 }
 
-/// Of which round an artifact is meant.
+/// The round that a reference reads from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// Of the stage's only time: it is done once.
+    /// None: the referenced stage runs once.
     Once,
-    /// Of the reader's own round.
+    /// The reader's own round.
     Same,
-    /// Of the round before the reader's.
+    /// The round before the reader's.
     Previous,
-    /// Of this round.
+    /// The round of this number.
     Round(u32),
-    /// Of the last round of all.
+    /// The last round of the manifest.
     Last,
 }
 
-/// Of which learner an artifact is meant.
+/// The learner that a reference reads from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// The stage is not done per learner.
+    /// None: the referenced stage does not run per learner.
     Shared,
-    /// The reader's own learner's. Where the learners doubled in between, its parent's: see [`learner_then`].
+    /// The reader's own learner, or its parent if the learners doubled in between: see [`learner_then`].
     Own,
-    /// One artifact for each learner of the round, in their order.
+    /// All learners of the round, in order.
     All,
 }
 
 impl When {
-    /// The round meant, seen from `round` of `rounds`; `None` where there is none. What is done once counts as round 0.
+    /// The number of the round that a reader in `round` of `rounds` reads from; `None` if it does not exist. A stage that runs
+    /// once counts as round 0.
     pub fn seen_from(self, round: u32, rounds: u32) -> Option<u32> {
         match self {
             When::Once => Some(0),
@@ -66,52 +68,52 @@ impl When {
     }
 }
 
-/// Which of `then` learners the `learner`th of `now` descends from; `then` divides `now`. On doubling, learner c becomes
-/// 2c and 2c + 1.
+/// The parent among `then` learners of the learner with index `learner` among `now`; `then` divides `now`. On doubling,
+/// learner c becomes learners 2c and 2c + 1.
 pub fn learner_then(learner: u32, now: u32, then: u32) -> u32 {
     (u64::from(learner) * u64::from(then) / u64::from(now)) as u32
 }
 
-/// One alternative as written.
+/// One alternative of a reference as written, before its names are looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Written<'t> {
+pub(super) struct ParsedReference<'t> {
     pub(super) stage: &'t str,
     pub(super) output: Option<&'t str>,
-    pub(super) round: Option<WrittenRound>,
-    /// Where the alternative starts in the text.
+    pub(super) round: Option<ParsedRound>,
+    /// Byte offset of the alternative in the text.
     pub(super) start: usize,
 }
 
-/// What stands after `@`.
+/// The part after `@`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WrittenRound {
+pub(super) enum ParsedRound {
     Previous,
     Last,
     Number(u32),
 }
 
-/// Why a text is no reference.
+/// Why a text is not a valid reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Malformed {
-    /// Which bytes of the text are wrong.
+    /// The invalid bytes of the text.
     pub(super) range: Range<usize>,
     pub(super) title: String,
     pub(super) hint: String,
 }
 
-impl<'t> Written<'t> {
-    /// Where the stage's name stands in the text.
+impl<'t> ParsedReference<'t> {
+    /// The byte range of the stage's name in the text.
     pub(super) fn stage_range(&self) -> Range<usize> {
         self.start..self.start + self.stage.len()
     }
 
-    /// Where the output's name stands in the text, or else the stage's.
+    /// The byte range of the output's name in the text, or of the stage's name if there is none.
     pub(super) fn output_range(&self) -> Range<usize> {
         let start = self.start + self.stage.len() + 1;
         self.output.map_or_else(|| self.stage_range(), |output| start..start + output.len())
     }
 
-    /// Where `@` and what follows stand in the text; empty where nothing is said.
+    /// The byte range of `@` and the round in the text; empty if no round is given.
     pub(super) fn round_range(&self, whole: &str) -> Range<usize> {
         let start = self.output_range().end;
         let rest = &whole[start..];
@@ -119,8 +121,8 @@ impl<'t> Written<'t> {
     }
 }
 
-/// The alternatives of `text`, in order.
-pub(super) fn parse(text: &str) -> Result<Vec<Written<'_>>, Malformed> {
+/// Parses the alternatives of `text`, in order.
+pub(super) fn parse(text: &str) -> Result<Vec<ParsedReference<'_>>, Malformed> {
     let mut alternatives = Vec::with_capacity(1);
     let mut start = 0;
     loop {
@@ -134,7 +136,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Written<'_>>, Malformed> {
     }
 }
 
-fn parse_one(text: &str, start: usize) -> Result<Written<'_>, Malformed> {
+fn parse_one(text: &str, start: usize) -> Result<ParsedReference<'_>, Malformed> {
     let start = start + (text.len() - text.trim_start().len());
     let text = text.trim();
     let malformed = |range: Range<usize>, title: String, hint: &str| {
@@ -149,29 +151,29 @@ fn parse_one(text: &str, start: usize) -> Result<Written<'_>, Malformed> {
         None => (path, None),
     };
     if !is_name(stage) || output.is_some_and(|output| !is_name(output)) {
-        let hint = "Write a stage, `decode`; one of its outputs, `train.history`; or a round of it, `merge@previous`.";
-        let title =
-            if text.is_empty() { "A reference is empty".to_owned() } else { format!("`{text}` is no reference") };
+        let hint =
+            "Write a stage (`decode`), one of its outputs (`train.history`) or one of its rounds (`merge@previous`).";
+        let title = if text.is_empty() { "Empty reference".to_owned() } else { format!("Invalid reference `{text}`") };
         return malformed(0..text.len(), title, hint);
     }
     let round = match round {
         None => None,
-        Some("previous") => Some(WrittenRound::Previous),
-        Some("last") => Some(WrittenRound::Last),
-        Some(number) if number.parse::<u32>().is_ok() => number.parse().ok().map(WrittenRound::Number),
+        Some("previous") => Some(ParsedRound::Previous),
+        Some("last") => Some(ParsedRound::Last),
+        Some(number) if number.parse::<u32>().is_ok() => number.parse().ok().map(ParsedRound::Number),
         Some(other) => {
             let range = path.len() + 1..text.len();
             let hint = match other.split_once('.') {
-                Some((round, output)) => format!("The output stands before the round: `{path}.{output}@{round}`."),
-                None => "Write `@previous`, `@last` or the number of a round, from 0.".to_owned(),
+                Some((round, output)) => format!("Write the output before the round: `{path}.{output}@{round}`."),
+                None => "Write `@previous`, `@last` or the number of a round, starting at `@0`.".to_owned(),
             };
-            return malformed(range, format!("`{other}` is no round"), &hint);
+            return malformed(range, format!("Invalid round `{other}`"), &hint);
         }
     };
-    Ok(Written { stage, output, round, start })
+    Ok(ParsedReference { stage, output, round, start })
 }
 
-/// Whether `name` can stand in a reference and in the name of a node.
+/// Whether `name` is valid in references and as part of a node's name.
 pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
@@ -181,23 +183,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_are_read() {
-        let written = |stage, output, round, start| Written { stage, output, round, start };
+    fn references_are_parsed() {
+        let parsed = |stage, output, round, start| ParsedReference { stage, output, round, start };
         for (text, expected) in [
-            ("decode", vec![written("decode", None, None, 0)]),
-            ("train.history", vec![written("train", Some("history"), None, 0)]),
+            ("decode", vec![parsed("decode", None, None, 0)]),
+            ("train.history", vec![parsed("train", Some("history"), None, 0)]),
             (
                 "merge@previous or init",
                 vec![
-                    written("merge", None, Some(WrittenRound::Previous), 0),
-                    written("init", None, None, "merge@previous or ".len()),
+                    parsed("merge", None, Some(ParsedRound::Previous), 0),
+                    parsed("init", None, None, "merge@previous or ".len()),
                 ],
             ),
             (
                 " a.b@12  or  c@last",
                 vec![
-                    written("a", Some("b"), Some(WrittenRound::Number(12)), 1),
-                    written("c", None, Some(WrittenRound::Last), 13),
+                    parsed("a", Some("b"), Some(ParsedRound::Number(12)), 1),
+                    parsed("c", None, Some(ParsedRound::Last), 13),
                 ],
             ),
         ] {
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wrong_part_is_named() {
+    fn the_invalid_part_is_located() {
         for (text, wrong) in [
             ("", ""),
             ("a or ", ""),
@@ -223,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_are_seen_from_where_one_stands() {
+    fn rounds_are_relative_to_the_reader() {
         for (when, round, expected) in [
             (When::Once, 2, Some(0)),
             (When::Same, 2, Some(2)),
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_learner_descends_from_the_one_that_was_split() {
+    fn a_learners_parent_is_the_one_that_was_split() {
         for (learner, now, then, expected) in [(5, 8, 4, 2), (4, 8, 4, 2), (7, 8, 1, 0), (3, 4, 4, 3)] {
             assert_eq!(learner_then(learner, now, then), expected, "{learner} of {now} then {then}");
         }

@@ -1,32 +1,32 @@
-//! Why serde refused a value, read back from its message.
+//! Parses serde's error messages, so that errors can be reported in a manifest writer's terms.
 //!
-//! serde tells an error as English for programmers (`invalid type: string "x", expected u32`), and its message is all that
-//! there is. A message of another form is shown as it is, so nothing is lost where a library words one anew.
+//! serde gives no structured error, only a message for programmers (`invalid type: string "x", expected u32`). A message that
+//! is not recognised is shown unchanged, so nothing is lost if a library rewords one.
 
 use toml::de::DeValue;
 
-/// A refusal by a derived `Deserialize`.
+/// Why a derived `Deserialize` refused a value.
 #[derive(Debug, PartialEq)]
 pub(super) enum Refusal<'m> {
     /// A key that the struct does not have.
     UnknownKey { name: &'m str, known: Vec<&'m str> },
     /// A key that the struct must have.
     Missing { name: &'m str },
-    /// A string that is none of an enum's names.
+    /// A string that is not a variant of the enum.
     UnknownName { name: &'m str, known: Vec<&'m str> },
-    /// A value of another type or out of range; `expected` is in a manifest writer's words.
-    WrongType { found: Found<'m>, expected: String },
+    /// A value of the wrong type or out of range; `expected` is in a manifest writer's terms.
+    WrongType { found: FoundValue<'m>, expected: String },
     /// Anything else.
     Other,
 }
 
-/// The value that serde found, in its own words: `string "x"`, `integer `3``, `a sequence`.
+/// The value that serde found, as its message describes it: `string "x"`, `integer `3``, `a sequence`.
 #[derive(Debug, PartialEq)]
-pub(super) struct Found<'m>(&'m str);
+pub(super) struct FoundValue<'m>(&'m str);
 
 impl<'m> Refusal<'m> {
-    /// Reads serde's `message`.
-    pub(super) fn read(message: &'m str) -> Self {
+    /// Parses serde's `message`.
+    pub(super) fn parse(message: &'m str) -> Self {
         let message = message.trim();
         if let Some(rest) = message.strip_prefix("unknown field ") {
             if let [name, known @ ..] = quoted(rest).as_slice() {
@@ -44,14 +44,14 @@ impl<'m> Refusal<'m> {
             message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "))
             && let Some((found, expected)) = rest.rsplit_once(", expected ")
         {
-            return Refusal::WrongType { found: Found(found), expected: plain(expected) };
+            return Refusal::WrongType { found: FoundValue(found), expected: in_plain_words(expected) };
         }
         Refusal::Other
     }
 }
 
-impl Found<'_> {
-    /// Whether `value` is the value that serde speaks of.
+impl FoundValue<'_> {
+    /// Whether serde's message is about `value`.
     pub(super) fn describes(&self, value: &DeValue<'_>) -> bool {
         match value {
             DeValue::String(text) => self.0 == format!("string {text:?}"),
@@ -67,22 +67,22 @@ impl Found<'_> {
     }
 }
 
-/// What stands in backticks.
+/// The texts in backticks.
 fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
-/// A type in the words of someone who writes a manifest.
-fn plain(expected: &str) -> String {
+/// serde's name of a type, in a manifest writer's terms.
+fn in_plain_words(expected: &str) -> String {
     let plain = match expected {
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
-        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a non-negative integer",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "an integer",
         "f32" | "f64" => "a number",
         "a boolean" => "`true` or `false`",
         "a sequence" => "an array",
         "a map" => "a table",
         "a string or map" | "string or map" => "a name or a table",
-        _ if expected.starts_with("a nonzero u") => "a whole number, 1 or more",
+        _ if expected.starts_with("a nonzero u") => "a positive integer",
         _ if expected.starts_with("struct ") || expected.starts_with("internally tagged enum ") => "a table",
         _ if expected.starts_with("enum ") => "a name",
         _ => expected,
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_are_read() {
+    fn messages_are_parsed() {
         for (message, expected) in [
             ("unknown field `x`, there are no fields", Refusal::UnknownKey { name: "x", known: vec![] }),
             ("unknown field `x`, expected `a` or `b`", Refusal::UnknownKey { name: "x", known: vec!["a", "b"] }),
@@ -107,13 +107,13 @@ mod tests {
             (
                 "invalid type: string \"x, expected y\", expected u32",
                 Refusal::WrongType {
-                    found: Found("string \"x, expected y\""),
-                    expected: "a whole number, 0 or more".to_owned(),
+                    found: FoundValue("string \"x, expected y\""),
+                    expected: "a non-negative integer".to_owned(),
                 },
             ),
             ("the sky is falling", Refusal::Other),
         ] {
-            assert_eq!(Refusal::read(message), expected, "{message}");
+            assert_eq!(Refusal::parse(message), expected, "{message}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A manifest back to TOML, as resolved: every default and every override written out.
+//! Writes a checked manifest as TOML, with every default and every override written out.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -6,26 +6,26 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::checked::{Manifest, ResourceOverride, Retain, StageNode};
 use super::params::value_at;
-use super::reference::is_name;
-use super::{Manifest, Reference, ResourceOverride, Retain, StageNode, When};
+use super::reference::{Reference, When, is_name};
 
-/// Room for a stage of a few parameters.
-const BYTES_A_STAGE: usize = 256;
+/// Initial capacity for a stage with a few parameters.
+const BYTES_PER_STAGE: usize = 256;
 
 impl Manifest {
-    /// The manifest as it is meant; read again from the same folder it gives the same one.
+    /// The manifest as TOML. Read again from the same folder, it gives the same manifest.
     pub fn to_toml(&self) -> String {
-        self.written(false)
+        self.write_toml(false)
     }
 
-    /// As [`Manifest::to_toml`], but with absolute paths, so that it means the same in any folder.
+    /// Like [`Manifest::to_toml`], but with absolute paths, so that it can be read from any folder.
     pub fn to_toml_for_any_folder(&self) -> String {
-        self.written(true)
+        self.write_toml(true)
     }
 
-    fn written(&self, is_absolute: bool) -> String {
-        let mut toml = String::with_capacity(BYTES_A_STAGE * (self.stages.len() + 1));
+    fn write_toml(&self, is_absolute: bool) -> String {
+        let mut toml = String::with_capacity(BYTES_PER_STAGE * (self.stages.len() + 1));
         toml += "name = ";
         push_string(&mut toml, &self.name);
         push(&mut toml, format_args!("\nseed = {}\n", self.seed));
@@ -43,13 +43,14 @@ impl Manifest {
 
     fn push_stage(&self, toml: &mut String, stage: &StageNode, is_absolute: bool) {
         push(toml, format_args!("kind = \"{}\"\nper = \"{}\"\n", stage.kind.name, stage.per.name()));
-        let fed = || stage.ports.inputs.iter().zip(&stage.inputs).filter(|(_, wire)| !wire.feeds.is_empty());
-        if fed().next().is_some() {
+        let connected =
+            || stage.ports.inputs.iter().zip(&stage.inputs).filter(|(_, connection)| !connection.feeds.is_empty());
+        if connected().next().is_some() {
             *toml += "in = { ";
-            push_joined(toml, fed(), |toml, (port, wire)| {
+            push_joined(toml, connected(), |toml, (port, connection)| {
                 push_key(toml, &port.name);
                 *toml += " = ";
-                match wire.feeds.as_slice() {
+                match connection.feeds.as_slice() {
                     [feed] => self.push_feed(toml, feed),
                     feeds => {
                         *toml += "[";
@@ -77,12 +78,12 @@ impl Manifest {
         }
     }
 
-    /// The parameters, in which every path that is relative to the manifest's folder is absolute.
+    /// The parameters, with paths relative to the manifest's folder made absolute.
     fn with_absolute_paths<'s>(&self, stage: &'s StageNode) -> Cow<'s, Value> {
         let mut params = Cow::Borrowed(&stage.params);
         for source in stage.job.sources().iter().filter(|source| source.path.is_relative() && !source.is_on_path()) {
             let absolute = std::path::absolute(self.folder.join(&source.path)).ok();
-            // Text came in, so text goes out; what has no parameter of its own is no path of the manifest.
+            // The path came from TOML, so it is valid UTF-8. A source that is not a parameter is not in the manifest.
             if let Some(path) = absolute.as_deref().and_then(Path::to_str)
                 && let Some(value) = value_at(params.to_mut(), &source.param)
             {
@@ -92,7 +93,7 @@ impl Manifest {
         params
     }
 
-    /// A reference as a manifest writes it, the output always named.
+    /// A reference in the manifest's notation, with the output always named.
     fn push_feed(&self, toml: &mut String, alternatives: &[Reference]) {
         for (index, reference) in alternatives.iter().enumerate() {
             let stage = &self.stages[reference.stage];
@@ -112,11 +113,11 @@ impl Manifest {
 
 pub(super) fn push_value(toml: &mut String, value: &Value) {
     match value {
-        // A value that is not there is not written; in a list none can be missing.
+        // TOML has no null. Absent values are omitted by the caller, and lists have none.
         Value::Null => {}
         Value::Bool(boolean) => *toml += if *boolean { "true" } else { "false" },
         Value::Number(number) => match number.as_f64() {
-            // Written so, a float reads back the same and is seen to be one.
+            // Debug formatting keeps the decimal point, so that the value is read back as the same float.
             Some(float) if number.is_f64() => push(toml, format_args!("{float:?}")),
             _ => push(toml, format_args!("{number}")),
         },
@@ -152,7 +153,7 @@ fn push_key(toml: &mut String, name: &str) {
     if is_name(name) { *toml += name } else { push_string(toml, name) }
 }
 
-/// A basic string.
+/// A TOML basic string.
 fn push_string(toml: &mut String, text: &str) {
     toml.push('"');
     for symbol in text.chars() {

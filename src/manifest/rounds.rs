@@ -1,8 +1,8 @@
-//! `[rounds]`: how many learners each round has.
+//! `[rounds]`: the number of learners in each round.
 //!
 //! Either a list, `learners = [1, 2, 4, 4]`, or its shorthand, `learners = { double_to = 32, hold = 74 }`: one round each
-//! at 1, 2, 4 … 32 learners, then 74 rounds more at 32. `first = 8` starts at 8, and `conquer = 50` ends with 50 rounds of a
-//! single learner, which trains the whole embedding on all images.
+//! with 1, 2, 4 … 32 learners, then 74 more rounds with 32. `first = 8` starts with 8 learners, and `conquer = 50` ends with
+//! 50 rounds of a single learner, which trains the whole embedding on all images.
 //!
 //! Source: Sanakoyeu et al., "Improving Deep Metric Learning by Divide and Conquer", TPAMI 2021, §3.5 (K doubles).
 
@@ -10,12 +10,12 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, Span};
-use super::raw::{at_least_one, keep, table, unknown_key, whole, wrong_type};
+use super::value::{keep, non_negative, positive, table, unknown_key, wrong_type};
 
-/// No published schedule comes near; more is a slip of the finger, and each round is a node or more.
+/// Far more than any published schedule has. A larger number is most likely a typing error, and each round adds nodes.
 const MAX_ROUNDS: usize = 10_000;
 
-/// The learners of each round, each with the place that says so.
+/// Reads the number of learners in each round, each with its span.
 pub(super) fn read(value: Spanned<DeValue<'_>>, problems: &mut Vec<Diagnostic>) -> Vec<Spanned<u32>> {
     let span = value.span();
     let Some(table) = keep(table("rounds", value), problems) else { return Vec::new() };
@@ -23,12 +23,12 @@ pub(super) fn read(value: Spanned<DeValue<'_>>, problems: &mut Vec<Diagnostic>) 
     for (key, value) in table {
         match key.get_ref().as_ref() {
             "learners" => learners = Some(read_learners(value, problems)),
-            _ => problems.push(unknown_key(&key, "under `rounds`", &["learners"])),
+            _ => problems.push(unknown_key(&key, "in `rounds`", &["learners"])),
         }
     }
     learners.unwrap_or_else(|| {
-        let hint = "Say how many learners each round has: `learners = [1, 2, 4]`.".to_owned();
-        problems.push(Diagnostic::at(span, "`rounds` says nothing about `learners`").hint(hint));
+        let hint = "List the number of learners in each round: `learners = [1, 2, 4]`.".to_owned();
+        problems.push(Diagnostic::at(span, "`rounds` has no `learners`").hint(hint));
         Vec::new()
     })
 }
@@ -37,17 +37,16 @@ fn read_learners(value: Spanned<DeValue<'_>>, problems: &mut Vec<Diagnostic>) ->
     let span = value.span();
     match value.into_inner() {
         DeValue::Array(array) if array.is_empty() => {
-            let hint = "Write one number a round: `learners = [1]` is a single round with a single learner.".to_owned();
+            let hint = "Write one number per round: `learners = [1]` is one round with a single learner.".to_owned();
             problems.push(Diagnostic::at(span, "`learners` is empty").hint(hint));
             Vec::new()
         }
         DeValue::Array(array) => {
-            let read = |item: &Spanned<DeValue<'_>>| {
-                at_least_one("learners", item).map(|count| Spanned::new(item.span(), count))
-            };
+            let read =
+                |item: &Spanned<DeValue<'_>>| positive("learners", item).map(|count| Spanned::new(item.span(), count));
             let learners: Vec<_> = array.iter().filter_map(|item| keep(read(item), problems)).collect();
             if learners.len() == array.len() {
-                check_steps(&learners, problems);
+                check_transitions(&learners, problems);
             }
             learners
         }
@@ -63,39 +62,43 @@ fn read_learners(value: Spanned<DeValue<'_>>, problems: &mut Vec<Diagnostic>) ->
     }
 }
 
-/// The list that the shorthand stands for; `None` where something is wrong with it.
+/// Expands the shorthand to a list; `None` if it is invalid.
 fn expand(shorthand: &DeTable<'_>, span: &Span, problems: &mut Vec<Diagnostic>) -> Option<Vec<u32>> {
     let before = problems.len();
     let (mut first, mut double_to, mut hold, mut conquer) = (1, None, 0, 0);
     for (key, value) in shorthand {
         match key.get_ref().as_ref() {
-            "first" => first = keep(at_least_one("first", value), problems)?,
-            "double_to" => {
-                double_to = Some(Spanned::new(value.span(), keep(at_least_one("double_to", value), problems)?))
-            }
-            "hold" => hold = keep(whole("hold", value), problems)?,
-            "conquer" => conquer = keep(whole("conquer", value), problems)?,
-            _ => problems.push(unknown_key(key, "under `learners`", &["first", "double_to", "hold", "conquer"])),
+            "first" => first = keep(positive("first", value), problems)?,
+            "double_to" => double_to = Some(Spanned::new(value.span(), keep(positive("double_to", value), problems)?)),
+            "hold" => hold = keep(non_negative("hold", value), problems)?,
+            "conquer" => conquer = keep(non_negative("conquer", value), problems)?,
+            _ => problems.push(unknown_key(key, "in `learners`", &["first", "double_to", "hold", "conquer"])),
         }
     }
     if problems.len() > before {
         return None;
     }
     let Some(double_to) = double_to else {
-        let hint = "`{ double_to = 32, hold = 74 }` doubles from 1 to 32 and then stays for 74 rounds.".to_owned();
-        problems.push(Diagnostic::at(span.clone(), "`learners` does not say what to `double_to`").hint(hint));
+        let hint =
+            "`{ double_to = 32, hold = 74 }` doubles from 1 to 32 learners, then stays at 32 for 74 more rounds.";
+        problems.push(Diagnostic::at(span.clone(), "`learners` has no `double_to`").hint(hint.to_owned()));
         return None;
     };
     let last = *double_to.get_ref();
     let mut learners: Vec<u32> =
         std::iter::successors(Some(first), |count| count.checked_mul(2)).take_while(|&count| count <= last).collect();
     if learners.last() != Some(&last) {
-        problems.push(Diagnostic::at(double_to.span(), format!("Doubling {first} never gives {last}")));
+        let hint = match learners.last() {
+            Some(&below) => format!("Use {below} or {}.", u64::from(below) * 2),
+            None => format!("Use {first} or more."),
+        };
+        let title = format!("`double_to` must be reachable by doubling from {first}");
+        problems.push(Diagnostic::at(double_to.span(), title).hint(hint));
         return None;
     }
     let rounds = hold.saturating_add(conquer).saturating_add(learners.len() as u64);
     if rounds > MAX_ROUNDS as u64 {
-        problems.push(Diagnostic::at(span.clone(), format!("`learners` gives more than {MAX_ROUNDS} rounds")));
+        problems.push(too_many_rounds(span.clone(), rounds));
         return None;
     }
     learners.resize(learners.len() + hold as usize, last);
@@ -103,11 +106,11 @@ fn expand(shorthand: &DeTable<'_>, span: &Span, problems: &mut Vec<Diagnostic>) 
     Some(learners)
 }
 
-/// From round to round the learners stay, double, or start again at 1 or where they began.
-fn check_steps(learners: &[Spanned<u32>], problems: &mut Vec<Diagnostic>) {
+/// Checks that from one round to the next the number of learners stays, doubles, or restarts at 1 or the first number.
+fn check_transitions(learners: &[Spanned<u32>], problems: &mut Vec<Diagnostic>) {
     if learners.len() > MAX_ROUNDS {
         let span = learners[MAX_ROUNDS].span();
-        problems.push(Diagnostic::at(span, format!("`learners` gives more than {MAX_ROUNDS} rounds")));
+        problems.push(too_many_rounds(span, learners.len() as u64));
     }
     let first = learners.first().map_or(1, |count| *count.get_ref());
     for pair in learners.windows(2) {
@@ -115,11 +118,15 @@ fn check_steps(learners: &[Spanned<u32>], problems: &mut Vec<Diagnostic>) {
         if after == before || Some(after) == before.checked_mul(2) || after == 1 || after == first {
             continue;
         }
-        let again = if first == 1 { "1".to_owned() } else { format!("1 or {first}") };
+        let restart = if first == 1 { "1".to_owned() } else { format!("1 or {first}") };
         let doubled = u64::from(before) * 2;
         let hint =
-            format!("{before} stays or becomes {doubled}: each cluster is split in two. Or start again at {again}.");
+            format!("Stay at {before}, double to {doubled} (each cluster is split in two) or restart at {restart}.");
         let problem = Diagnostic::at(pair[1].span(), format!("`learners` cannot go from {before} to {after}"));
-        problems.push(problem.also(pair[0].span(), "the round before").hint(hint));
+        problems.push(problem.also(pair[0].span(), "the previous round").hint(hint));
     }
+}
+
+fn too_many_rounds(span: Span, rounds: u64) -> Diagnostic {
+    Diagnostic::at(span, format!("`learners` defines {rounds} rounds; the maximum is {MAX_ROUNDS}"))
 }

@@ -1,16 +1,17 @@
 //! The JSON Schema of manifests, for editors: `dnc-run schema > manifest.schema.json`.
 //!
-//! A table under `stage` that is called as a kind is of that kind unless it says otherwise; every other one says its
-//! `kind`. Draft 7 is what TOML editors know best. An editor that skips `if` still finds every key: they complete from
-//! `additionalProperties`, which lists all kinds.
+//! A stage whose name is also the name of a kind is of that kind by default; any other stage must set `kind`. The schema uses
+//! draft 7, which TOML editors support best. Editors that ignore `if` still complete every key, from `additionalProperties`,
+//! which lists all kinds.
 
-use dnc_stages::stage::{STAGES, StageKind};
+use dnc_stages::STAGES;
+use dnc_stages::api::StageKind;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::{Per, Retain};
+use super::checked::{Per, Retain};
 
-/// The schema of manifests with the stages that there are.
+/// The JSON Schema of manifests.
 pub fn schema() -> Value {
     schema_of(STAGES)
 }
@@ -19,7 +20,7 @@ fn schema_of(kinds: &[StageKind]) -> Value {
     let mut generator = SchemaSettings::draft07().into_generator();
     let stages: Vec<(&str, Value)> = kinds.iter().map(|kind| (kind.name, stage(kind, &mut generator))).collect();
     let any = json!({
-        "description": "A stage; `kind` says what it does.",
+        "description": "A stage, whose kind is set by `kind`.",
         "type": "object",
         "required": ["kind"],
         "anyOf": stages.iter().map(|(name, _)| reference(name)).collect::<Vec<_>>(),
@@ -27,19 +28,19 @@ fn schema_of(kinds: &[StageKind]) -> Value {
     let named: Map<String, Value> = stages
         .iter()
         .map(|(name, _)| {
-            let is_meant = json!({ "properties": { "kind": { "const": name } } });
-            ((*name).to_owned(), json!({ "if": is_meant, "then": reference(name), "else": reference("any") }))
+            let is_own_kind = json!({ "properties": { "kind": { "const": name } } });
+            ((*name).to_owned(), json!({ "if": is_own_kind, "then": reference(name), "else": reference("any") }))
         })
         .collect();
-    // What a stage's parameters are made of comes first, so that no stage is called as one of these.
+    // The types of parameters are inserted first, so that a stage of the same name replaces one, and not the reverse.
     let mut definitions = generator.take_definitions(true);
     definitions.extend(stages.into_iter().map(|(name, schema)| (name.to_owned(), schema)));
     definitions.insert("any".to_owned(), any);
     definitions.insert("reference".to_owned(), reference_text());
 
-    let mut properties = top();
+    let mut properties = top_level();
     properties["stage"] = json!({
-        "description": "The stages, each under its name.",
+        "description": "The stages, by name.",
         "type": "object",
         "properties": named,
         "additionalProperties": reference("any"),
@@ -56,38 +57,38 @@ fn schema_of(kinds: &[StageKind]) -> Value {
     })
 }
 
-/// The keys at the top but `stage`.
-fn top() -> Value {
+/// The keys at the top level, except `stage`.
+fn top_level() -> Value {
     json!({
         "name": {
-            "description": "The runs lie in the folder of this name.",
+            "description": "Name of the manifest. Runs are stored in a folder of this name.",
             "type": "string",
             "pattern": "^[A-Za-z0-9_-]+$",
         },
-        "seed": { "description": "The root of all random streams.", "type": "integer", "minimum": 0, "default": 0 },
+        "seed": { "description": "Seed from which all random streams are derived.", "type": "integer", "minimum": 0, "default": 0 },
         "rounds": {
-            "description": "What is done in rounds.",
+            "description": "The rounds of divide and conquer.",
             "type": "object",
             "required": ["learners"],
             "additionalProperties": false,
             "properties": { "learners": { "anyOf": [
                 {
-                    "description": "How many learners each round has: from round to round they stay, double or start again.",
+                    "description": "Number of learners in each round. From one round to the next it stays the same, doubles or restarts.",
                     "type": "array",
                     "items": { "type": "integer", "minimum": 1 },
                     "minItems": 1,
                 },
                 {
-                    "description": "Doubles to a number of learners and then holds for some rounds.",
+                    "description": "Doubles the number of learners each round, then holds it for further rounds.",
                     "type": "object",
                     "required": ["double_to"],
                     "additionalProperties": false,
                     "properties": {
-                        "first": { "description": "Where doubling starts.", "type": "integer", "minimum": 1, "default": 1 },
-                        "double_to": { "description": "Where doubling ends.", "type": "integer", "minimum": 1 },
-                        "hold": { "description": "How many rounds more.", "type": "integer", "minimum": 0, "default": 0 },
+                        "first": { "description": "Number of learners in the first round.", "type": "integer", "minimum": 1, "default": 1 },
+                        "double_to": { "description": "Number of learners at which doubling ends.", "type": "integer", "minimum": 1 },
+                        "hold": { "description": "Number of further rounds with as many learners.", "type": "integer", "minimum": 0, "default": 0 },
                         "conquer": {
-                            "description": "How many rounds of a single learner come last.",
+                            "description": "Number of rounds with a single learner at the end.",
                             "type": "integer",
                             "minimum": 0,
                             "default": 0,
@@ -99,43 +100,42 @@ fn top() -> Value {
     })
 }
 
-/// A stage's parameters, and the keys that every stage has besides.
+/// The parameters of a stage, and the keys that every stage has.
 fn stage(kind: &StageKind, generator: &mut SchemaGenerator) -> Value {
     let mut schema = Value::from(kind.schema(generator));
-    // The generator sets a type aside and refers to it, but keys can only be added to the type itself.
+    // The generator returns a reference to a definition, but the keys must be added to the definition itself.
     if let Some(name) = schema["$ref"].as_str().and_then(|path| path.strip_prefix("#/definitions/")) {
         schema = generator.definitions_mut().remove(name).unwrap_or_default();
     }
     schema["description"] = kind.summary.into();
     let properties = &mut schema["properties"];
-    properties["kind"] =
-        json!({ "description": "What kind of stage it is; the table's name unless said.", "const": kind.name });
+    properties["kind"] = json!({ "description": "Kind of stage. Default: the name of the stage.", "const": kind.name });
     properties["per"] = json!({
-        "description": "How often it is done.",
+        "description": "How often it runs: once, once per round, or once per learner of each round.",
         "enum": Per::ALL.map(|(_, name)| name),
         "default": Per::default().name(),
     });
     let ports = kind.parse(json!({})).map(|job| job.ports().inputs).unwrap_or_default();
     let ports = ports.into_iter().filter(|port| !port.is_rest());
     properties["in"] = json!({
-        "description": "What is fed to each port.",
+        "description": "The artifact that each input reads.",
         "type": "object",
         "properties": ports.map(|port| (port.name, reference("reference"))).collect::<Map<_, _>>(),
         "additionalProperties": reference("reference"),
     });
     properties["retain"] = json!({
-        "description": "Whether models and embeddings of all rounds stay in the store, or of the last one only.",
+        "description": "Keep the models and embeddings of all rounds in the store, or of the last round only.",
         "enum": Retain::ALL.map(|(_, name)| name),
         "default": Retain::default().name(),
     });
     properties["resources"] = json!({
-        "description": "What running it takes, in place of what the stage says itself.",
+        "description": "Resources that replace the defaults of the stage.",
         "type": "object",
         "additionalProperties": false,
         "properties": {
-            "threads": { "description": "At most so many threads.", "type": "integer", "minimum": 1 },
-            "memory": { "description": "Memory that it may need: bytes, or a size such as `2GB`.", "type": ["integer", "string"] },
-            "gpu": { "description": "Whether it wants the run's device to itself.", "type": "boolean" },
+            "threads": { "description": "Maximum number of threads.", "type": "integer", "minimum": 1 },
+            "memory": { "description": "Memory that it may need, in bytes or as a size such as `2GB`.", "type": ["integer", "string"] },
+            "gpu": { "description": "Whether it needs a GPU for itself.", "type": "boolean" },
         },
     });
     schema
@@ -144,11 +144,11 @@ fn stage(kind: &StageKind, generator: &mut SchemaGenerator) -> Value {
 fn reference_text() -> Value {
     let one = r"\s*[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?(@(previous|last|[0-9]+))?\s*";
     let text = json!({
-        "description": "A stage, `decode`; one of its outputs, `train.history`; of a round, `merge@previous or init`.",
+        "description": "A stage (`decode`), one of its outputs (`train.history`) or one of its rounds (`merge@previous`), with alternatives separated by ` or `.",
         "type": "string",
         "pattern": format!("^{one}( or {one})*$"),
     });
-    json!({ "anyOf": [text, { "description": "Several artifacts.", "type": "array", "items": text }] })
+    json!({ "anyOf": [text, { "description": "A list of artifacts.", "type": "array", "items": text }] })
 }
 
 fn reference(definition: &str) -> Value {
@@ -164,11 +164,11 @@ mod tests {
     use super::super::tests::{KINDS, PIPELINE};
     use super::*;
 
-    /// Whether `value` is what `schema` says, for the keywords that tell a right manifest from a wrong one.
+    /// Validates `value` against `schema`, for the keywords that the schema of manifests uses.
     fn conforms(root: &Value, schema: &Value, value: &Value) -> Result<(), String> {
         let check = |schema: &Value, value: &Value| conforms(root, schema, value);
         if let Some(path) = schema["$ref"].as_str() {
-            let target = root.pointer(path.trim_start_matches('#')).ok_or_else(|| format!("{path} leads nowhere"))?;
+            let target = root.pointer(path.trim_start_matches('#')).ok_or_else(|| format!("{path} does not exist"))?;
             return check(target, value);
         }
         if schema == &Value::Bool(false) {
@@ -184,13 +184,13 @@ mod tests {
             if let Some(options) = schema[keyword].as_array()
                 && !options.iter().any(|option| check(option, value).is_ok())
             {
-                return Err(format!("{value} is none of {}", schema[keyword]));
+                return Err(format!("{value} matches none of {}", schema[keyword]));
             }
         }
         if schema.get("const").is_some_and(|constant| constant != value)
             || schema["enum"].as_array().is_some_and(|names| !names.contains(value))
         {
-            return Err(format!("{value} is not the constant of {schema}"));
+            return Err(format!("{value} is not a constant of {schema}"));
         }
         let is = |name: &str| match name {
             "object" => value.is_object(),
@@ -207,7 +207,7 @@ mod tests {
             _ => true,
         };
         if !has_type || schema["minimum"].as_f64() > value.as_f64().or(schema["minimum"].as_f64()) {
-            return Err(format!("{value} is not {schema}"));
+            return Err(format!("{value} does not match {schema}"));
         }
         for item in value.as_array().into_iter().flatten().filter(|_| schema["items"].is_object()) {
             check(&schema["items"], item)?;
@@ -228,16 +228,16 @@ mod tests {
     }
 
     fn check(schema: &Value, manifest: &str) -> Result<(), String> {
-        let manifest: toml::Table = toml::from_str(manifest).expect("the manifest is TOML");
-        conforms(schema, schema, &serde_json::to_value(manifest).expect("the manifest has no dates"))
+        let manifest: toml::Table = toml::from_str(manifest).expect("the manifest is valid TOML");
+        conforms(schema, schema, &serde_json::to_value(manifest).expect("TOML values have a JSON form"))
     }
 
     #[test]
-    fn a_right_manifest_conforms_and_a_wrong_one_does_not() {
+    fn a_valid_manifest_conforms_and_an_invalid_one_does_not() {
         let schema = schema_of(KINDS);
-        check(&schema, PIPELINE).expect("the pipeline is right");
+        check(&schema, PIPELINE).expect("the pipeline is valid");
         let other_kind = "[stage.decode]\nkind = \"command\"\nprogram = [\"sh\"]\n";
-        check(&schema, &format!("name = \"x\"\n{other_kind}")).expect("a table may be called as another kind");
+        check(&schema, &format!("name = \"x\"\n{other_kind}")).expect("a stage may have the name of another kind");
         for (before, after) in [
             (r#"name = "emoji""#, "name = 3"),
             (r#"name = "emoji""#, ""),
@@ -250,7 +250,7 @@ mod tests {
             (r#"in = { learners = "train" }"#, "in = { learners = 3 }"),
             ("[stage.evaluate]", "[stage.score]"),
         ] {
-            assert_eq!(PIPELINE.matches(before).count(), 1, "`{before}` stands once in the pipeline");
+            assert_eq!(PIPELINE.matches(before).count(), 1, "`{before}` occurs once in the pipeline");
             check(&schema, &PIPELINE.replace(before, after)).expect_err(after);
         }
     }
@@ -259,7 +259,7 @@ mod tests {
     fn every_manifest_of_the_project_conforms() {
         let schema = schema();
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
-        for entry in fs::read_dir(folder).expect("the folder is there") {
+        for entry in fs::read_dir(folder).expect("the folder exists") {
             let path = entry.expect("the folder can be read").path();
             if path.extension().is_some_and(|extension| extension == "toml") {
                 let text = fs::read_to_string(&path).expect("the manifest can be read");
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn no_stage_has_a_parameter_of_a_reserved_name() {
+    fn no_stage_has_a_parameter_with_a_reserved_name() {
         for kind in STAGES {
             let mut generator = SchemaSettings::draft07().into_generator();
             let schema = Value::from(kind.schema(&mut generator));

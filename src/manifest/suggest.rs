@@ -1,27 +1,27 @@
-//! The name that was probably meant.
+//! Suggests the valid name that is nearest to a misspelt one, and formats lists of names.
 
-/// Names less alike than this (Jaro-Winkler, 0 to 1) are not offered. `clap` draws the line at 0.7, where `score` is taken
-/// for `decode`.
-const MIN_LIKENESS: f64 = 0.8;
+/// Names less similar than this (Jaro-Winkler, 0 to 1) are not suggested. `clap` uses 0.7, with which `score` would suggest
+/// `decode`.
+const MIN_SIMILARITY: f64 = 0.8;
 
-/// Two letters in the other's place: as like as this, however short the names.
-const ONE_SLIP: f64 = 0.9;
+/// Similarity of two names that differ by one edit (a letter inserted, removed, replaced or swapped), however short.
+const ONE_EDIT: f64 = 0.9;
 
-/// The candidate most like `name`, where one is like it at all. The first of equals wins.
+/// The candidate most similar to `name`, if any is similar enough. The first of equals wins.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = name.to_lowercase();
     let mut best = None;
-    let mut best_likeness = MIN_LIKENESS;
+    let mut best_similarity = MIN_SIMILARITY;
     for candidate in candidates {
-        let likeness = likeness(&folded, &candidate.to_lowercase());
-        if likeness > best_likeness {
-            (best, best_likeness) = (Some(candidate), likeness);
+        let similarity = similarity(&folded, &candidate.to_lowercase());
+        if similarity > best_similarity {
+            (best, best_similarity) = (Some(candidate), similarity);
         }
     }
     best
 }
 
-/// ``Did you mean `nearest`?``, where something is near.
+/// ``Did you mean `nearest`?``, if a candidate is similar enough.
 pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     nearest(name, candidates).map(|nearest| format!("Did you mean `{nearest}`?"))
 }
@@ -45,10 +45,10 @@ fn joined<'a>(names: impl IntoIterator<Item = &'a str>, word: &str) -> String {
     }
 }
 
-fn likeness(name: &str, candidate: &str) -> f64 {
-    let alike = strsim::jaro_winkler(name, candidate);
-    let is_slip = name.len() > 2 && strsim::osa_distance(name, candidate) == 1;
-    if is_slip { alike.max(ONE_SLIP) } else { alike }
+fn similarity(name: &str, candidate: &str) -> f64 {
+    let similarity = strsim::jaro_winkler(name, candidate);
+    let is_one_edit = name.len() > 2 && strsim::osa_distance(name, candidate) == 1;
+    if is_one_edit { similarity.max(ONE_EDIT) } else { similarity }
 }
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_name_is_the_one_meant() {
+    fn the_nearest_name_is_suggested() {
         for (name, expected) in [
             ("mergin", Some("margin")),
             ("Margin", Some("margin")),

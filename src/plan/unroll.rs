@@ -1,23 +1,21 @@
-//! From stages to nodes: a stage that is done once is one node, one that is done per round a node a round, one that is
-//! done per learner a node a learner of each round.
+//! From stages to nodes: a stage that runs `once` becomes one node, `per = "round"` one node per round, and
+//! `per = "learner"` one node per learner of each round.
 //!
-//! A single learner has nothing to be divided from: in its rounds, ports that can do without a division stay empty, and
-//! what would have been done for that division alone is not in the plan.
+//! With a single learner there is nothing to divide: in such rounds, optional ports that take a division stay empty, and
+//! nodes that exist only for that division are left out of the plan.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use dnc_stages::Kind;
-use dnc_stages::stage::Arity;
+use dnc_stages::api::Arity;
 
-use super::{Feed, Node, Wire};
+use super::node::{Feed, Node, NodeIndex, Wire};
 use crate::manifest::{Manifest, Per, Reference, StageNode, When, Which, learner_then};
-use crate::schedule::NodeIndex;
 
-/// All nodes, each after those that it reads.
+/// All nodes in topological order.
 pub(super) fn unroll(manifest: &Manifest) -> Vec<Node> {
-    let places = Places::new(manifest);
-    let mut nodes = Vec::with_capacity(places.count);
+    let positions = Positions::new(manifest);
+    let mut nodes = Vec::with_capacity(positions.count);
     for (stage, planned) in manifest.stages.iter().enumerate().filter(|(_, planned)| planned.per == Per::Once) {
         nodes.push(node(manifest, stage, planned, None, None));
     }
@@ -34,20 +32,20 @@ pub(super) fn unroll(manifest: &Manifest) -> Vec<Node> {
         }
     }
     for node in &mut nodes {
-        node.inputs = wires(manifest, &places, node);
+        node.inputs = wires(manifest, &positions, node);
     }
-    let wanted = without_needless_divisions(manifest, &mut nodes);
+    let wanted = drop_needless_divisions(manifest, &mut nodes);
     sorted(nodes, &wanted)
 }
 
-/// Where the nodes of each stage lie.
-struct Places {
-    /// Per stage and round (only round 0 for what is done once), the index of the first node.
+/// Positions of the nodes of each stage.
+struct Positions {
+    /// Per stage and round (only round 0 for stages that run once), the index of the first node.
     first: Vec<Vec<NodeIndex>>,
     count: usize,
 }
 
-impl Places {
+impl Positions {
     fn new(manifest: &Manifest) -> Self {
         let mut first = vec![Vec::new(); manifest.stages.len()];
         let mut count = 0;
@@ -85,7 +83,7 @@ fn node(manifest: &Manifest, stage: usize, planned: &StageNode, round: Option<u3
     }
 }
 
-fn wires(manifest: &Manifest, places: &Places, reader: &Node) -> Vec<Wire> {
+fn wires(manifest: &Manifest, positions: &Positions, reader: &Node) -> Vec<Wire> {
     let planned = &manifest.stages[reader.stage];
     let ports = planned.ports.inputs.iter().zip(&planned.inputs);
     let wires = ports.map(|(port, wire)| Wire {
@@ -94,18 +92,18 @@ fn wires(manifest: &Manifest, places: &Places, reader: &Node) -> Vec<Wire> {
         feeds: wire
             .feeds
             .iter()
-            .flat_map(|alternatives| first_that_exists(manifest, places, reader, alternatives))
+            .flat_map(|alternatives| first_existing(manifest, positions, reader, alternatives))
             .collect(),
     });
     wires.filter(|wire| !wire.feeds.is_empty()).collect()
 }
 
-fn first_that_exists(manifest: &Manifest, places: &Places, reader: &Node, alternatives: &[Reference]) -> Vec<Feed> {
+fn first_existing(manifest: &Manifest, positions: &Positions, reader: &Node, alternatives: &[Reference]) -> Vec<Feed> {
     let exists =
         |reference: &&Reference| reference.when.seen_from(reader.round.unwrap_or(0), manifest.rounds()).is_some();
     let Some(reference) = alternatives.iter().find(exists) else { return Vec::new() };
     let round = reference.when.seen_from(reader.round.unwrap_or(0), manifest.rounds()).unwrap_or(0);
-    let first = places.first[reference.stage][round as usize];
+    let first = positions.first[reference.stage][round as usize];
     let nodes = match reference.which {
         Which::Shared => first..first + 1,
         Which::All => first..first + manifest.learners[round as usize] as usize,
@@ -116,13 +114,13 @@ fn first_that_exists(manifest: &Manifest, places: &Places, reader: &Node, altern
         }
     };
     let output = &manifest.stages[reference.stage].ports.outputs[reference.output];
-    debug_assert!(reference.when != When::Once || round == 0, "what is done once has one place");
+    debug_assert!(reference.when != When::Once || round == 0, "a stage that runs once has one node");
     nodes.map(|node| Feed { node, output: output.name.clone(), kind: output.kind }).collect()
 }
 
-/// Empties the ports that would be fed the division of a single learner and can do without; says which nodes are still
-/// wanted by anyone.
-fn without_needless_divisions(manifest: &Manifest, nodes: &mut [Node]) -> Vec<bool> {
+/// Empties the optional ports that would be fed the division of a single learner. Returns, for each node, whether
+/// anything still reads it or asks for it.
+fn drop_needless_divisions(manifest: &Manifest, nodes: &mut [Node]) -> Vec<bool> {
     let needless: Vec<bool> = nodes.iter().map(|node| node.learners == Some(1)).collect();
     if !needless.contains(&true) {
         return vec![true; nodes.len()];
@@ -134,7 +132,7 @@ fn without_needless_divisions(manifest: &Manifest, nodes: &mut [Node]) -> Vec<bo
         node.inputs.retain(|wire| {
             let is_optional = ports.iter().any(|port| port.name == wire.port && port.arity == Arity::Optional);
             let is_needless =
-                is_optional && wire.feeds.iter().all(|feed| feed.kind == Kind::Assignments && needless[feed.node]);
+                is_optional && wire.feeds.iter().all(|feed| feed.kind.is_division() && needless[feed.node]);
             for feed in &wire.feeds {
                 match is_needless {
                     true => unread.push(feed.node),
@@ -147,7 +145,7 @@ fn without_needless_divisions(manifest: &Manifest, nodes: &mut [Node]) -> Vec<bo
     let mut wanted = vec![true; nodes.len()];
     while let Some(node) = unread.pop() {
         if readers[node] == 0 && std::mem::replace(&mut wanted[node], false) {
-            for feed in nodes[node].inputs.iter().flat_map(|wire| &wire.feeds) {
+            for feed in nodes[node].feeds() {
                 readers[feed.node] -= 1;
                 unread.push(feed.node);
             }
@@ -156,7 +154,7 @@ fn without_needless_divisions(manifest: &Manifest, nodes: &mut [Node]) -> Vec<bo
     wanted
 }
 
-/// The wanted ones of the nodes, each after those that it reads and otherwise in the order in which they were.
+/// The wanted nodes in topological order; ties keep their order.
 fn sorted(nodes: Vec<Node>, wanted: &[bool]) -> Vec<Node> {
     let mut missing: Vec<usize> = Vec::with_capacity(nodes.len());
     let mut downstream = vec![Vec::new(); nodes.len()];
@@ -181,15 +179,15 @@ fn sorted(nodes: Vec<Node>, wanted: &[bool]) -> Vec<Node> {
     }
     let count = wanted.iter().filter(|&&wanted| wanted).count();
     assert_eq!(order.len(), count, "a checked manifest has no cycle");
-    let mut place = vec![0; nodes.len()];
+    let mut position = vec![0; nodes.len()];
     for (new, &old) in order.iter().enumerate() {
-        place[old] = new;
+        position[old] = new;
     }
     let mut nodes: Vec<Option<Node>> = nodes.into_iter().map(Some).collect();
     let mut moved: Vec<Node> =
-        order.iter().map(|&old| nodes[old].take().expect("each node stands in the order once")).collect();
+        order.iter().map(|&old| nodes[old].take().expect("each node is in the order once")).collect();
     for feed in moved.iter_mut().flat_map(|node| &mut node.inputs).flat_map(|wire| &mut wire.feeds) {
-        feed.node = place[feed.node];
+        feed.node = position[feed.node];
     }
     moved
 }
@@ -198,12 +196,12 @@ fn sorted(nodes: Vec<Node>, wanted: &[bool]) -> Vec<Node> {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use crate::manifest::{Manifest, Override, Reading};
+    use crate::manifest::{Manifest, Override, ReadOptions};
     use crate::plan::Plan;
 
     fn plan(path: &Path, sets: &[&str]) -> Plan {
         let overrides: Vec<Override> = sets.iter().map(|set| Override::set(set).expect("it is right")).collect();
-        let reading = Reading { check_sources: false, overrides: &overrides, ..Reading::default() };
+        let reading = ReadOptions { check_sources: false, overrides: &overrides, ..ReadOptions::default() };
         Plan::new(Manifest::load(path, reading).unwrap_or_else(|problems| panic!("{problems:?}")))
     }
 

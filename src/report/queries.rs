@@ -1,41 +1,46 @@
-//! What each query of a run found, as the paired tests read it from the run's `queries.parquet`.
+//! Results of each query of a run, read from its `queries.parquet`: what the paired tests over queries need.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 
-use anyhow::{Context as _, anyhow};
-use arrow::array::types::{Float64Type, UInt32Type};
-use arrow::array::{Array, AsArray, RecordBatch};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use arrow::array::Array;
 
-use super::metrics::texts;
+use super::error::ReportError;
+use super::run_table::visit_batches;
 
-/// The columns that are read; neighbours and their distances are most of the table and not among them.
+/// The columns that are read. The neighbours and their distances, which are most of the table, are not among them.
 const COLUMNS: [&str; 7] = ["node", "split", "id", "label", "first_hit", "r_precision", "average_precision"];
 
-/// The queries of a run, by node and split.
-pub type Queries = BTreeMap<(String, String), Vec<Query>>;
+/// The queries of a run by node and split.
+pub type Queries = BTreeMap<NodeSplit, Vec<Query>>;
 
-/// What a query found.
+/// A node and the split that it evaluated.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeSplit {
+    /// Name of the node.
+    pub node: String,
+    /// Name of the split.
+    pub split: String,
+}
+
+/// The result of one query.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Query {
-    /// The image that was searched for.
+    /// Id of the query image.
     pub id: u32,
-    /// Its class.
+    /// Class of the query image.
     pub label: u32,
-    /// Rank from 1 of the nearest of the same class, if one was found.
+    /// Rank from 1 of the nearest image of the same class, if one was found.
     pub first_hit: Option<u32>,
-    /// Its share of the R-precision.
+    /// R-precision of this query.
     pub r_precision: f64,
-    /// Its share of MAP@R or mAP.
+    /// Average precision of this query: its term of MAP@R or mAP.
     pub average_precision: f64,
 }
 
 impl Query {
-    /// Its share of a metric that is a mean over queries; `None` for any other metric.
-    pub fn share(&self, metric: &str, k: Option<i32>) -> Option<f64> {
+    /// The value of a metric for this query alone; `None` for a metric that is not a mean over queries.
+    pub fn score(&self, metric: &str, k: Option<i32>) -> Option<f64> {
         match (metric, k) {
             ("recall" | "cmc", Some(k)) => {
                 Some(f64::from(self.first_hit.is_some_and(|rank| i64::from(rank) <= k.into())))
@@ -47,48 +52,26 @@ impl Query {
     }
 }
 
-/// Reads the queries in a run's folder; none where it has no such table.
+/// Reads the queries in a run folder. Without `queries.parquet` there are none.
 ///
 /// # Errors
-/// The file is not such a table.
-pub fn read(run: &Path) -> anyhow::Result<Queries> {
-    let path = run.join("queries.parquet");
-    if !path.exists() {
-        return Ok(Queries::new());
-    }
-    let read = || -> anyhow::Result<Queries> {
-        let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&path)?)?;
-        let wanted = ProjectionMask::columns(reader.parquet_schema(), COLUMNS);
-        let mut queries = Queries::new();
-        for batch in reader.with_projection(wanted).build()? {
-            push(&batch?, &mut queries)?;
+/// The file cannot be read as such a table.
+pub fn read(run: &Path) -> Result<Queries, ReportError> {
+    let mut queries = Queries::new();
+    visit_batches(&run.join("queries.parquet"), &COLUMNS, |columns| {
+        let (nodes, splits) = (columns.texts("node")?, columns.texts("split")?);
+        let (ids, labels, first_hits) = (columns.u32s("id")?, columns.u32s("label")?, columns.u32s("first_hit")?);
+        let (r_precisions, average_precisions) = (columns.f64s("r_precision")?, columns.f64s("average_precision")?);
+        for (row, (node, split)) in nodes.into_iter().zip(splits).enumerate() {
+            queries.entry(NodeSplit { node, split }).or_default().push(Query {
+                id: ids.value(row),
+                label: labels.value(row),
+                first_hit: first_hits.is_valid(row).then(|| first_hits.value(row)),
+                r_precision: r_precisions.value(row),
+                average_precision: average_precisions.value(row),
+            });
         }
-        Ok(queries)
-    };
-    read().with_context(|| format!("Cannot read `{}`", path.display()))
-}
-
-fn push(batch: &RecordBatch, queries: &mut Queries) -> anyhow::Result<()> {
-    let column = |name: &str| batch.column_by_name(name).ok_or_else(|| anyhow!("It has no column `{name}`"));
-    let u32s = |name: &str| {
-        let column = column(name)?.as_primitive_opt::<UInt32Type>();
-        column.ok_or_else(|| anyhow!("Its column `{name}` is not of type u32"))
-    };
-    let f64s = |name: &str| {
-        let column = column(name)?.as_primitive_opt::<Float64Type>();
-        column.ok_or_else(|| anyhow!("Its column `{name}` is not of type f64"))
-    };
-    let (nodes, splits) = (texts(column("node")?)?, texts(column("split")?)?);
-    let (ids, labels, first_hits) = (u32s("id")?, u32s("label")?, u32s("first_hit")?);
-    let (r_precisions, average_precisions) = (f64s("r_precision")?, f64s("average_precision")?);
-    for (row, place) in nodes.into_iter().zip(splits).enumerate() {
-        queries.entry(place).or_default().push(Query {
-            id: ids.value(row),
-            label: labels.value(row),
-            first_hit: first_hits.is_valid(row).then(|| first_hits.value(row)),
-            r_precision: r_precisions.value(row),
-            average_precision: average_precisions.value(row),
-        });
-    }
-    Ok(())
+        Ok(())
+    })?;
+    Ok(queries)
 }

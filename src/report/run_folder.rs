@@ -1,5 +1,5 @@
-//! The folder of a run: `runs/<name>/<n>/` with the manifest as resolved, what became of each node, and the metric and
-//! query tables of all nodes together. It never holds what the store holds.
+//! The folder of a run, `runs/<name>/<n>/`: the resolved manifest, `run.json` with the outcome of each node, logs, and the
+//! metric and query tables of all nodes. Artifacts are in the store only.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -8,32 +8,28 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dnc_cache::{Digest, Key};
-use dnc_stages::Kind;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::execute::{NodeResult, Outcome};
-use crate::plan::Plan;
-
-/// The kinds of artifact that the run's own tables are made of.
-pub const HELD: [Kind; 2] = [Kind::Metrics, Kind::Queries];
+use crate::plan::{NodeIndex, Plan};
 
 /// The folder of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunFolder {
-    /// Where it is.
+    /// The folder.
     pub path: PathBuf,
-    /// The manifest's name.
+    /// Name of the run: the `name` in its manifest.
     pub name: String,
-    /// Its number among the runs of that name, from 1.
+    /// Number of the run among those of the same name, from 1.
     pub number: u32,
 }
 
 impl RunFolder {
-    /// Makes the next folder for a run of `name`.
+    /// Creates the folder of the next run called `name`.
     ///
     /// # Errors
-    /// The folder cannot be made.
+    /// The folder cannot be created.
     pub fn create(runs: &Path, name: &str) -> io::Result<Self> {
         let parent = runs.join(name);
         fs::create_dir_all(&parent)?;
@@ -43,17 +39,17 @@ impl RunFolder {
             let path = parent.join(number.to_string());
             match fs::create_dir(&path) {
                 Ok(()) => return Ok(Self { path, name: name.to_owned(), number }),
-                // Another run took this number between the look and the making.
+                // Another process has just taken this number.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// The run that `text` names: `<name>/<n>`, or `<name>` for its last.
+    /// Finds a run: `<name>/<n>`, or `<name>` for the last run of that name.
     ///
     /// # Errors
-    /// There is no such run; the message lists those that there are.
+    /// There is no such run. The message lists some runs that exist.
     pub fn find(runs: &Path, text: &str) -> Result<Self, String> {
         let text = text.trim_end_matches('/');
         let (name, number) = match text.rsplit_once('/') {
@@ -69,33 +65,40 @@ impl RunFolder {
         found.cloned().ok_or_else(|| {
             let all = Self::all(runs).unwrap_or_default();
             let known: Vec<_> = all.iter().rev().take(10).map(Self::id).collect();
-            let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
-            format!("There is no run `{text}` in `{}`; the latest are: {known}", runs.display())
+            let hint = match all.len() {
+                0 => "it contains no runs".to_owned(),
+                1..=10 => format!("it contains {}", known.join(", ")),
+                _ => format!("it contains {} and others", known.join(", ")),
+            };
+            format!("Cannot find run `{text}` in `{}`; {hint}", runs.display())
         })
     }
 
-    /// The runs that `text` names: as [`RunFolder::find`], or `<name>/<n>-<m>` for all from one number to another.
+    /// Finds one run as [`RunFolder::find`] does, or a range of runs: `<name>/<first>-<last>`.
     ///
     /// # Errors
-    /// As [`RunFolder::find`]; numbers between the ends may be missing.
+    /// There is no such run, or the first or the last run of the range is missing. Numbers between them may be missing.
     pub fn find_all(runs: &Path, text: &str) -> Result<Vec<Self>, String> {
-        let span = text.rsplit_once('/').and_then(|(name, numbers)| {
+        let range = text.rsplit_once('/').and_then(|(name, numbers)| {
             let (first, last) = numbers.split_once('-')?;
             Some((name, first.parse::<u32>().ok()?, last.parse::<u32>().ok()?))
         });
-        let Some((name, first, last)) = span else { return Self::find(runs, text).map(|run| vec![run]) };
+        let Some((name, first, last)) = range else { return Self::find(runs, text).map(|run| vec![run]) };
+        if first > last {
+            return Err(format!("In the range of runs `{text}`, the first number must not be greater than the last"));
+        }
         for end in [first, last] {
             Self::find(runs, &format!("{name}/{end}"))?;
         }
-        let mut span = Self::all(runs).unwrap_or_default();
-        span.retain(|run| run.name == name && (first..=last).contains(&run.number));
-        if span.is_empty() { Err(format!("`{text}` must go from low to high")) } else { Ok(span) }
+        let mut found = Self::all(runs).unwrap_or_default();
+        found.retain(|run| run.name == name && (first..=last).contains(&run.number));
+        Ok(found)
     }
 
     /// All runs, sorted by name and number.
     ///
     /// # Errors
-    /// The folder of runs cannot be read; one that is not there holds no runs.
+    /// The folder of runs cannot be read. If it does not exist, there are no runs.
     pub fn all(runs: &Path) -> io::Result<Vec<Self>> {
         let mut all = Vec::new();
         for name in sorted_folders(runs)? {
@@ -107,7 +110,7 @@ impl RunFolder {
         Ok(all)
     }
 
-    /// The runs of `name` before this one, the last first.
+    /// Earlier runs of the same name, the latest first.
     pub fn before(&self) -> Vec<Self> {
         let parent = self.path.parent().unwrap_or(&self.path);
         let numbers = numbers_in(parent).unwrap_or_default();
@@ -123,7 +126,7 @@ impl RunFolder {
     /// Reads `run.json`.
     ///
     /// # Errors
-    /// It is not there or not readable.
+    /// The file does not exist or is not valid.
     pub fn read(&self) -> io::Result<RunJson> {
         let path = self.path.join("run.json");
         let bytes = fs::read(&path)?;
@@ -134,7 +137,7 @@ impl RunFolder {
     /// Writes `run.json`.
     ///
     /// # Errors
-    /// The folder cannot be written to.
+    /// The file cannot be written.
     pub fn write(&self, json: &RunJson) -> io::Result<()> {
         self.replace("run.json", |file| {
             let mut writer = BufWriter::new(file);
@@ -144,84 +147,86 @@ impl RunFolder {
         })
     }
 
-    /// Writes the file called `name` whole or not at all.
+    /// Writes the file called `name` under a temporary name, then renames it, so that readers never see a part of it.
     ///
     /// # Errors
-    /// The folder cannot be written to.
+    /// The file cannot be written.
     pub fn replace(&self, name: &str, write: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
-        let unfinished = self.path.join(format!(".{name}"));
-        let file = File::create(&unfinished)?;
+        let temporary = self.path.join(format!(".{name}"));
+        let file = File::create(&temporary)?;
         write(&file)?;
-        fs::rename(unfinished, self.path.join(name))
+        fs::rename(temporary, self.path.join(name))
     }
 }
 
-/// `run.json`: what became of each node, with everything that is not deterministic and so is in no artifact.
+/// `run.json`: the outcome of each node, and everything about a run that is not deterministic and so is in no artifact.
+///
+/// A field that is added needs a default, so that older files can be read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunJson {
     /// `<name>/<n>`.
     pub run: String,
-    /// Whether it still goes on, or was killed: the nodes are those that had ended when this was written.
+    /// Whether the run is still going on or was killed. `nodes` is then the state when the file was last written.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unfinished: bool,
-    /// The manifest that was given, as an absolute path.
+    /// Absolute path of the manifest as given.
     pub manifest: PathBuf,
-    /// The store that holds the artifacts.
+    /// Absolute path of the store.
     pub store: PathBuf,
-    /// When it began, in seconds since 1970.
+    /// Start of the run, in seconds since 1970.
     pub started: u64,
-    /// How long it took, in seconds.
+    /// Duration in seconds.
     pub seconds: f64,
-    /// The version of `dnc-run`.
+    /// Version of `dnc-run`.
     pub version: String,
-    /// The device that was asked for.
+    /// Requested device.
     pub device: String,
-    /// The instruction set or GPU.
+    /// Arithmetic of that device: its instruction set, or the GPU and its libraries.
     pub arithmetic: String,
-    /// Threads of all nodes together.
+    /// Limit of threads of all nodes together.
     pub threads: usize,
-    /// Nodes at once.
+    /// Limit of nodes that run at the same time.
     pub jobs: usize,
-    /// The overrides of `--set` and `--vary`.
+    /// Arguments of `--set` and `--vary`.
     pub overrides: Vec<String>,
-    /// The nodes in the plan's order.
+    /// The nodes in the order of the plan.
     pub nodes: Vec<NodeJson>,
 }
 
 /// A node in `run.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeJson {
-    /// Its name.
+    /// Name of the node.
     pub node: String,
-    /// Its stage.
+    /// Kind of its stage.
     pub stage: String,
     /// How it ended.
     pub outcome: Outcome,
-    /// Its key, where that became known.
+    /// Its key, if its inputs became known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,
-    /// Why it ran.
+    /// Why it ran, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Value>,
-    /// Why it failed.
+    /// Why it failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// How long it ran.
+    /// Run time in seconds.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub seconds: f64,
-    /// What it measured.
+    /// Measurements that are not deterministic, such as images per second.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub measured: BTreeMap<String, f64>,
-    /// The digests of its outputs.
+    /// The digest of each output.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, Digest>,
 }
 
 impl NodeJson {
-    /// The entries of all nodes that were asked for.
-    pub fn all(plan: &Plan, results: &[NodeResult], wanted: impl Fn(usize) -> bool) -> Vec<Self> {
-        let named = plan.nodes.iter().zip(results).enumerate().filter(|(index, _)| wanted(*index));
-        named.map(|(_, (node, result))| Self::new(&node.name, plan.stage(node).kind.name, result)).collect()
+    /// The entries of the nodes that the run includes.
+    pub fn all(plan: &Plan, results: &[NodeResult], included: impl Fn(NodeIndex) -> bool) -> Vec<Self> {
+        let nodes = plan.nodes.iter().zip(results).enumerate().filter(|(index, _)| included(*index));
+        nodes.map(|(_, (node, result))| Self::new(&node.name, plan.stage(node).kind.name, result)).collect()
     }
 
     fn new(node: &str, stage: &str, result: &NodeResult) -> Self {
@@ -239,13 +244,13 @@ impl NodeJson {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(seconds: &f64) -> bool {
     *seconds == 0.0
 }
 
-/// Seconds since 1970: for `run.json` and for nothing that is hashed.
-#[expect(clippy::disallowed_methods, reason = "a run is dated; nothing that is hashed is")]
+/// Current time in seconds since 1970, for `run.json` and ages. Never for anything that is hashed.
+#[expect(clippy::disallowed_methods, reason = "the start of a run is recorded, and is not hashed")]
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }
@@ -280,25 +285,51 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_are_numbered_and_found() {
-        let runs = tempfile::tempdir().expect("a temp folder can be made");
+    fn runs_are_numbered_and_found_by_name_number_and_range() {
+        let runs = tempfile::tempdir().expect("a temporary folder can be created");
         let path = runs.path();
-        assert!(RunFolder::all(path).expect("it is there").is_empty());
+        assert!(RunFolder::all(path).expect("the folder exists").is_empty());
+        assert!(RunFolder::find(path, "sop").is_err_and(|message| message.ends_with("it contains no runs")));
         for expected in ["sop/1", "sop/2", "cub/1"] {
-            let name = expected.split('/').next().expect("it has a slash");
-            assert_eq!(RunFolder::create(path, name).expect("it can be made").id(), expected);
+            let name = expected.split('/').next().expect("the text contains a slash");
+            assert_eq!(RunFolder::create(path, name).expect("the folder is writable").id(), expected);
         }
         let id = |text| RunFolder::find(path, text).map(|run| run.id());
         assert_eq!(id("sop"), Ok("sop/2".to_owned()));
         assert_eq!(id("sop/1"), Ok("sop/1".to_owned()));
         assert!(id("sop/3").is_err_and(|message| message.contains("sop/2, sop/1, cub/1")));
-        let span =
+        let range =
             |text| RunFolder::find_all(path, text).map(|runs| runs.iter().map(RunFolder::id).collect::<Vec<_>>());
-        assert_eq!(span("sop/1-2"), Ok(vec!["sop/1".to_owned(), "sop/2".to_owned()]));
-        assert_eq!(span("sop"), Ok(vec!["sop/2".to_owned()]));
-        assert!(span("sop/1-3").is_err_and(|message| message.contains("`sop/3`")));
-        assert_eq!(span("sop/2-1"), Err("`sop/2-1` must go from low to high".to_owned()));
-        let last = RunFolder::find(path, "sop").expect("made above");
+        assert_eq!(range("sop/1-2"), Ok(vec!["sop/1".to_owned(), "sop/2".to_owned()]));
+        assert_eq!(range("sop"), Ok(vec!["sop/2".to_owned()]));
+        assert!(range("sop/1-3").is_err_and(|message| message.contains("`sop/3`")));
+        let backwards = "In the range of runs `sop/2-1`, the first number must not be greater than the last";
+        assert_eq!(range("sop/2-1"), Err(backwards.to_owned()));
+        let last = RunFolder::find(path, "sop").expect("it was created above");
         assert_eq!(last.before().iter().map(RunFolder::id).collect::<Vec<_>>(), ["sop/1"]);
+    }
+
+    /// One file with every field, and one with only the fields that have no default.
+    #[test]
+    fn the_form_of_run_json_is_stable() {
+        let header = concat!(
+            r#""manifest":"/p/sop.toml","store":"/p/.dnc/store","started":1795676386,"seconds":46.5,"version":"0.1.0","#,
+            r#""device":"cpu","arithmetic":"cpu/avx512","threads":2,"jobs":4,"#,
+        );
+        let key = "fc2967b47213cf6f9f04de2bbb3588d0215fbfbde727963f819374d3de875c72";
+        let node = format!(
+            concat!(
+                r#"{{"node":"train@0","stage":"train","outcome":"ran","key":"{key}","reason":{{"reason":"new"}},"#,
+                r#""error":"no","seconds":14.25,"measured":{{"images per second":1782.5}},"outputs":{{"model":"{key}"}}}}"#,
+            ),
+            key = key,
+        );
+        let full = format!(r#"{{"run":"sop/1","unfinished":true,{header}"overrides":["seed=1"],"nodes":[{node}]}}"#);
+        let node = r#"{"node":"merge@0","stage":"merge","outcome":"skipped"}"#;
+        let minimal = format!(r#"{{"run":"sop/1",{header}"overrides":[],"nodes":[{node}]}}"#);
+        for text in [full, minimal] {
+            let json: RunJson = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+            assert_eq!(serde_json::to_string(&json).expect("every field can be written"), text);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! A contact sheet: pictures in rows, each with lines of text below it.
+//! Contact sheet: rows of pictures, each with lines of text below it.
 
 use std::convert::Infallible;
 
@@ -11,27 +11,28 @@ use embedded_graphics::pixelcolor::{Rgb888, RgbColor};
 use embedded_graphics::text::{Baseline, Text};
 use image::{Rgb, RgbImage, imageops};
 
-/// Pixels between cells, and round the sheet.
+/// Pixels between cells and around the sheet.
 const GAP: u32 = 8;
-/// Pixels of a line of text, and of its characters' width.
+/// Height of a line of text in pixels.
 const LINE: u32 = 11;
+/// Width of a character in pixels.
 const CHARACTER: u32 = 6;
-/// What lies behind a picture, so that a white one is seen to end.
-const BEHIND: Rgb<u8> = Rgb([232, 232, 236]);
+/// Background of a picture, so that the edges of a white one are visible.
+const BACKGROUND: Rgb<u8> = Rgb([232, 232, 236]);
 const INK: Rgb888 = Rgb888::new(24, 24, 28);
 const PALE_INK: Rgb888 = Rgb888::new(112, 112, 120);
 
-/// A picture with its text.
+/// A picture with the text below it.
 pub struct Cell {
-    /// At most as large as the cell.
+    /// The picture, no larger than the cell.
     pub picture: RgbImage,
-    /// The upper line.
+    /// The first line.
     pub title: String,
-    /// The lower, paler lines.
+    /// Further lines, in a paler colour.
     pub notes: Vec<String>,
 }
 
-/// The sheet of these rows, whose cells hold pictures of `side` × `side` pixels.
+/// Draws a sheet of these rows. Its cells hold pictures of up to `side` × `side` pixels.
 pub fn draw(rows: &[Vec<Cell>], side: u32) -> RgbImage {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0) as u32;
     let notes = rows.iter().flatten().map(|cell| cell.notes.len()).max().unwrap_or(0) as u32;
@@ -46,13 +47,13 @@ pub fn draw(rows: &[Vec<Cell>], side: u32) -> RgbImage {
     sheet.0
 }
 
-/// An image of height × width that can be written on.
+/// An image on which text can be drawn.
 struct Canvas(RgbImage);
 
 impl Canvas {
     fn place(&mut self, cell: &Cell, left: u32, top: u32, side: u32) {
         let (width, height) = cell.picture.dimensions();
-        imageops::replace(&mut self.0, &RgbImage::from_pixel(side, side, BEHIND), left.into(), top.into());
+        imageops::replace(&mut self.0, &RgbImage::from_pixel(side, side, BACKGROUND), left.into(), top.into());
         let (x, y) = (left + side.saturating_sub(width) / 2, top + side.saturating_sub(height) / 2);
         imageops::replace(&mut self.0, &cell.picture, x.into(), y.into());
         for (line, text) in (0..).zip(std::iter::once(&cell.title).chain(&cell.notes)) {
@@ -89,13 +90,13 @@ impl DrawTarget for Canvas {
     }
 }
 
-/// At most `most` characters; two dots stand for what is left out in the middle, since ends tell names apart.
-fn shortened(text: &str, most: usize) -> String {
+/// Shortens `text` to at most `max` characters. The middle is replaced by two dots, since names often differ at their ends.
+fn shortened(text: &str, max: usize) -> String {
     let characters: Vec<char> = text.chars().collect();
-    if characters.len() <= most {
+    if characters.len() <= max {
         return text.to_owned();
     }
-    let kept = most.saturating_sub(2);
+    let kept = max.saturating_sub(2);
     let (head, tail) = (kept.div_ceil(2), kept / 2);
     characters[..head].iter().chain(['.', '.'].iter()).chain(&characters[characters.len() - tail..]).collect()
 }
@@ -105,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pictures_lie_in_the_middle_of_their_cells_above_their_text() {
+    fn pictures_are_centred_in_their_cells_above_their_text() {
         let red = || Cell {
             picture: RgbImage::from_pixel(10, 4, Rgb([255, 0, 0])),
             title: "I".into(),
@@ -114,9 +115,9 @@ mod tests {
         let sheet = draw(&[vec![red(), red()], vec![red()]], 20);
         assert_eq!(sheet.dimensions(), (8 + 2 * 28, 8 + 2 * 50));
         let at = |x, y| sheet.get_pixel(x, y).0;
-        assert_eq!((at(0, 0), at(8, 8)), ([255; 3], BEHIND.0));
+        assert_eq!((at(0, 0), at(8, 8)), ([255; 3], BACKGROUND.0));
         for (x, y) in [(8 + 5, 8 + 8), (36 + 5, 8 + 8), (8 + 5, 58 + 8)] {
-            assert_eq!((at(x, y), at(x + 9, y + 3), at(x + 10, y)), ([255, 0, 0], [255, 0, 0], BEHIND.0));
+            assert_eq!((at(x, y), at(x + 9, y + 3), at(x + 10, y)), ([255, 0, 0], [255, 0, 0], BACKGROUND.0));
         }
         let inked =
             |top: u32| (top..top + 10).flat_map(|y| (8..28).map(move |x| (x, y))).any(|(x, y)| at(x, y)[0] == 24);
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_lose_their_middle() {
+    fn long_texts_are_shortened_in_the_middle() {
         assert_eq!(shortened("abcdefgh", 8), "abcdefgh");
         assert_eq!(shortened("abcdefghi", 8), "abc..ghi");
         assert_eq!(shortened("äöüäöü", 5), "äö..ü");

@@ -1,9 +1,9 @@
-//! How fast images are decoded and augmented: JPEG bytes to normalised batches, as `bench_torch.py` measures PyTorch's
-//! DataLoader; and a batch of views of decoded images, as training asks the loader for.
+//! Benchmark of image decoding and augmentation: JPEG bytes to normalised batches, as `bench_torch.py` measures PyTorch's
+//! DataLoader, and batches of augmented views of decoded images, as training loads them.
 //!
 //! usage: `bench_data [PATTERN] [--jpegs FOLDER] [--threads N] [--reps N] [--cpu] [--memory]`
 //!
-//! Without a folder of JPEG files the 256 pictures are made here: 500 × 500, noise with structure, quality 90.
+//! Without a folder of JPEG files, 256 images are generated: 500 × 500 pixels of structured noise, JPEG quality 90.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -12,10 +12,10 @@ use std::{hint, mem};
 
 use dnc_bench::{Bench, Work};
 use dnc_learn::backbones::Preprocessing;
-use dnc_stages::decode::picture::{Limits, decode};
-use dnc_stages::tables::images::Picture;
+use dnc_stages::tables::pictures::Picture;
+use dnc_stages::tables::pictures::{Limits, decode};
+use dnc_stages::tables::pictures::{apply, resize};
 use dnc_stages::tables::views::{Colour, Region, View};
-use dnc_stages::views::{apply, resize};
 use image::imageops::{FilterType, resize as enlarge};
 use image::{Rgb, RgbImage};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
@@ -24,7 +24,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 #[global_allocator]
-static ALLOCATOR: dnc_kernels::LargeBlocks = dnc_kernels::LargeBlocks::new();
+static ALLOCATOR: dnc_kernels::CachingAllocator = dnc_kernels::CachingAllocator::new();
 
 const IMAGES: usize = 256;
 const BATCH: usize = 64;
@@ -53,20 +53,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Makes all batches of normalised values; `show` writes what is seen of a picture.
-fn measure(bench: &Bench, name: &str, jpegs: &[Vec<u8>], show: impl Fn(Picture<'_>, usize, &mut [u8]) + Sync) {
-    let shown = SIDE * SIDE * 3;
+/// Measures decoding and normalising all batches; `render` writes the pixels of a view of a picture.
+fn measure(bench: &Bench, name: &str, jpegs: &[Vec<u8>], render: impl Fn(Picture<'_>, usize, &mut [u8]) + Sync) {
+    let values_per_image = SIDE * SIDE * 3;
     let work = Work::new(jpegs.len(), "images");
     let Ok(()) = bench.row::<(), Infallible>(name, work, || {
         for (number, batch) in jpegs.chunks(BATCH).enumerate() {
-            let mut values = vec![0.0; batch.len() * shown];
-            let spare = || (Vec::new(), vec![0; shown]);
-            values.par_chunks_exact_mut(shown).zip(batch).enumerate().for_each_init(
-                spare,
-                |(raster, pixels), (place, (values, jpeg))| {
+            let mut values = vec![0.0; batch.len() * values_per_image];
+            let buffers = || (Vec::new(), vec![0; values_per_image]);
+            values.par_chunks_exact_mut(values_per_image).zip(batch).enumerate().for_each_init(
+                buffers,
+                |(raster, pixels), (index, (values, jpeg))| {
                     let decoded = decode(jpeg, [255; 3], Limits::default(), mem::take(raster));
-                    let decoded = decoded.expect("the pictures are whole");
-                    show(decoded.as_picture(), number * BATCH + place, pixels);
+                    let decoded = decoded.expect("the JPEG files are valid");
+                    render(decoded.as_picture(), number * BATCH + index, pixels);
                     Preprocessing::IMAGENET.normalise(pixels, values);
                     *raster = decoded.pixels;
                 },
@@ -77,12 +77,12 @@ fn measure(bench: &Bench, name: &str, jpegs: &[Vec<u8>], show: impl Fn(Picture<'
     });
 }
 
-/// A training batch as the loader makes it of decoded images, to be held against `train_step/efficientnet_lite0/96/b80`.
+/// Measures loading one training batch of decoded images, for comparison with `train_step/efficientnet_lite0/96/b80`.
 fn loader(bench: &Bench) {
     const BATCH: usize = 80;
     const SIDE: usize = 96;
-    let shown = SIDE * SIDE * 3;
-    let grain: Vec<u8> = (0..shown).map(|place| (place * place % 251) as u8).collect();
+    let values_per_image = SIDE * SIDE * 3;
+    let grain: Vec<u8> = (0..values_per_image).map(|index| (index * index % 251) as u8).collect();
     let picture = Picture { height: SIDE, width: SIDE, pixels: &grain };
     let crop = Region { top: 7, left: 5, height: 80, width: 74 };
     let standard = View { flip: true, ..View::of(crop) };
@@ -96,9 +96,9 @@ fn loader(bench: &Bench) {
     };
     for (name, view) in [("standard", standard), ("geometric-colour", everything)] {
         let Ok(()) = bench.row::<_, Infallible>(&format!("loader/{name}/96/b80"), Work::new(BATCH, "images"), || {
-            let mut values = vec![0.0; BATCH * shown];
-            values.par_chunks_exact_mut(shown).for_each_init(
-                || vec![0; shown],
+            let mut values = vec![0.0; BATCH * values_per_image];
+            values.par_chunks_exact_mut(values_per_image).for_each_init(
+                || vec![0; values_per_image],
                 |pixels, values| {
                     apply(picture, &view, [0; 3], SIDE, pixels);
                     Preprocessing::IMAGENET.normalise(pixels, values);
@@ -116,25 +116,25 @@ fn read(folder: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
     Ok(paths.iter().map(std::fs::read).collect::<Result<_, _>>()?)
 }
 
-/// A picture like those of `bench_torch.py`.
+/// A JPEG file like those that `bench_torch.py` generates.
 fn jpeg(number: u64) -> Vec<u8> {
     let mut rng = ChaCha8Rng::seed_from_u64(number);
     let small = RgbImage::from_fn(32, 32, |_, _| Rgb(rng.random()));
     let mut large = enlarge(&small, 500, 500, FilterType::CatmullRom);
     for value in large.iter_mut() {
-        // The sum of twelve uniform numbers is near normal; its deviation is 1.
+        // The sum of twelve uniform numbers is approximately normal with standard deviation 1.
         let noise: f32 = (0..12).map(|_| rng.random::<f32>()).sum::<f32>() - 6.0;
         *value = (f32::from(*value) + 6.0 * noise) as u8;
     }
     let mut bytes = Vec::new();
     let mut encoder = Encoder::new(&mut bytes, 90);
-    // As cameras and Pillow do; the `image` crate does not halve the colours.
+    // Chroma subsampling as cameras and Pillow do; the encoder of the `image` crate does none.
     encoder.set_sampling_factor(SamplingFactor::F_2_2);
-    encoder.encode(&large, 500, 500, ColorType::Rgb).expect("a picture can be encoded into memory");
+    encoder.encode(&large, 500, 500, ColorType::Rgb).expect("encoding to memory cannot fail");
     bytes
 }
 
-/// A random resized crop of 500 × 500 as torchvision draws it, and a flip.
+/// A random resized crop of 500 × 500 pixels, drawn as torchvision draws it, and a random flip.
 fn view(number: u64) -> View {
     let mut rng = ChaCha8Rng::seed_from_u64(1000 + number);
     loop {

@@ -1,5 +1,6 @@
-//! The `evaluate` stage on embeddings of the size of Stanford Online Products (60,502 images of 11,316 classes, d = 512), from table
-//! to tables: Recall@1, 10, 100, 1000, R-precision, MAP@R, NMI and AMI. And the paired tests over as many queries.
+//! Benchmark of the `evaluate` stage on embeddings of the size of Stanford Online Products (60,502 images of 11,316 classes,
+//! d = 512), from table to tables: Recall@1, 10, 100 and 1000, R-precision, MAP@R, NMI and AMI. Also of the paired tests over as
+//! many queries.
 //!
 //! usage: `bench_evaluate [PATTERN] [--threads N] [--reps N] [--cpu] [--memory]`; the evaluation is measured once.
 
@@ -12,11 +13,12 @@ use std::time::Instant;
 use dnc_bench::{Bench, Work};
 use dnc_learn::statistics::{paired_bootstrap, sign_flip_test};
 use dnc_learn::streams::Streams;
-use dnc_stages::Kind;
-use dnc_stages::context::{AmbientValues, Context, InputArtifact, InputFile, MakeFolder, Observer, Surroundings};
-use dnc_stages::device::DeviceChoice;
+use dnc_stages::ArtifactKind;
+use dnc_stages::api::{
+    AmbientValues, Context, DeviceChoice, Devices, Environment, InputArtifact, InputFile, MakeFolder, Observer,
+};
+use dnc_stages::api::{Columns, Stage};
 use dnc_stages::evaluate::Evaluate;
-use dnc_stages::stage::{Columns, Stage};
 use dnc_stages::tables::Split;
 use dnc_stages::tables::embeddings::{self, EmbeddingRows};
 use dnc_stages::tables::metrics;
@@ -26,7 +28,7 @@ const IMAGES: usize = 60_502;
 const CLASSES: u32 = 11_316;
 const DIM: usize = 512;
 const DRAWS: usize = 10_000;
-/// Metrics that are means over queries: four recalls, MAP@R and R-precision.
+/// Number of metrics that are means over queries: four values of Recall@k, MAP@R and R-precision.
 const METRICS: usize = 6;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -39,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     .map_err(|error| error as Box<dyn Error>)
 }
 
-/// The whole stage, once and not a median, as it takes a minute.
+/// Measures the whole stage, once instead of as a median, since it takes a minute.
 fn evaluate(bench: &Bench) -> Result<(), Box<dyn Error + Send + Sync>> {
     if !bench.wants("evaluate/sop") {
         return Ok(());
@@ -49,11 +51,12 @@ fn evaluate(bench: &Bench) -> Result<(), Box<dyn Error + Send + Sync>> {
     let table = write_embeddings(&make_folder)?;
     let stage = Evaluate { recall: vec![1, 10, 100, 1000], nmi: true, ..Evaluate::default() };
     let start = Instant::now();
-    let not_cancelled = AtomicBool::new(false);
-    let mut context = context(&make_folder, [("embeddings".to_owned(), vec![table])].into(), &not_cancelled);
+    let (devices, not_cancelled) = (Devices::default(), AtomicBool::new(false));
+    let mut context =
+        context(&make_folder, [("embeddings".to_owned(), vec![table])].into(), (&devices, &not_cancelled));
     stage.run(&mut context)?;
     bench.print("evaluate/sop", start.elapsed().as_secs_f64(), Work::new(IMAGES, "images"));
-    for row in metrics::read(&context.output("metrics")?.join("metrics.parquet"))? {
+    for row in metrics::read(&context.output("metrics")?.folder.join("metrics.parquet"))? {
         let k = row.k.map(|k| format!("@{k}")).unwrap_or_default();
         eprintln!("{}{k} {:.4}", row.metric, row.value);
     }
@@ -77,33 +80,34 @@ fn statistics(bench: &Bench) -> Result<(), Box<dyn Error + Send + Sync>> {
     Ok(())
 }
 
-/// Writes the table and gives it as the stage will see it.
+/// Writes the table of embeddings and returns it as an input artifact.
 fn write_embeddings(folder: MakeFolder<'_>) -> Result<InputArtifact, Box<dyn Error + Send + Sync>> {
     let labels: Vec<u32> = (0..IMAGES as u32).map(|image| image % CLASSES).collect();
     let ids: Vec<u32> = (0..IMAGES as u32).collect();
     let (vectors, splits) = (vectors(&labels), vec![Split::Test; IMAGES]);
-    let not_cancelled = AtomicBool::new(false);
-    let mut context = context(folder, BTreeMap::new(), &not_cancelled);
+    let (devices, not_cancelled) = (Devices::default(), AtomicBool::new(false));
+    let mut context = context(folder, BTreeMap::new(), (&devices, &not_cancelled));
     let rows = EmbeddingRows { ids: &ids, labels: &labels, splits: &splits, vectors: &vectors, dim: DIM };
-    embeddings::write(&mut context, "embeddings", rows)?;
+    embeddings::write(context.output("embeddings")?, rows)?;
     let mut files = Vec::new();
-    for entry in fs::read_dir(context.output("embeddings")?)? {
+    for entry in fs::read_dir(&context.output("embeddings")?.folder)? {
         let path = entry?.path();
         files.push(InputFile { name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(), path });
     }
-    Ok(InputArtifact { node: "embed".to_owned(), kind: Kind::Embeddings, files, columns: Columns::All })
+    Ok(InputArtifact { node: "embed".to_owned(), kind: ArtifactKind::Embeddings, files, columns: Columns::All })
 }
 
 fn context<'run>(
     folder: MakeFolder<'run>,
     inputs: BTreeMap<String, Vec<InputArtifact>>,
-    cancelled: &'run AtomicBool,
+    (devices, cancelled): (&'run Devices, &'run AtomicBool),
 ) -> Context<'run> {
-    Context::new(Surroundings {
+    Context::new(Environment {
         inputs,
         sources: BTreeMap::new(),
         ambient: AmbientValues { seed: Some(0), round: Some(0), learners: Some(1), ..AmbientValues::default() },
         device: DeviceChoice::Cpu,
+        devices,
         output: folder,
         folder,
         scratch: folder,
@@ -114,7 +118,7 @@ fn context<'run>(
     })
 }
 
-/// Nobody listens.
+/// Observer that ignores everything.
 struct Silent;
 
 impl Observer for Silent {
@@ -123,11 +127,11 @@ impl Observer for Silent {
     fn measured(&self, _: &str, _: f64) {}
 }
 
-/// Normalised rows around the centres of their classes, about as far apart as a trained model has them.
+/// Normalised rows around the centres of their classes, at about the distances of a trained model.
 fn vectors(labels: &[u32]) -> Vec<f32> {
     let row = |seed: Streams| {
         let mut rng = seed.rng();
-        // A sum of four uniform numbers is near enough to a normal one.
+        // The sum of four uniform numbers is approximately normal.
         let normal = move |_| (0..4).map(|_| rng.random::<f32>() - 0.5).sum::<f32>() * 3.0f32.sqrt();
         (0..DIM).map(normal).collect::<Vec<f32>>()
     };

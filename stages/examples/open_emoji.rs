@@ -1,10 +1,10 @@
-//! Makes the open-emoji data set: the emoji of seven artists, each drawn at 96 × 96 over white, as Parquet.
+//! Builds the open-emoji data set: the emoji of seven artists, each rendered at 96 × 96 pixels on white, as Parquet.
 //!
-//! usage: `open_emoji NODE_MODULES OUT.parquet`, where the folder holds the packages of [`DRAWN`] and [`RENDERED`].
+//! usage: `open_emoji NODE_MODULES OUT.parquet`, where the folder holds the packages of [`SVG_SETS`] and [`PNG_SET`].
 //!
-//! A class is what an emoji means: its code points without fe0f (as a picture) and 200d (joined). Emoji of a skin tone are
-//! left out, as are drawings that an artist uses again for another emoji, and classes with fewer than two images. The
-//! first half of the sorted classes is for training. Columns: class, source, split and image, the bytes of a PNG.
+//! A class is an emoji by its meaning: its code points without fe0f (emoji presentation) and 200d (joiner). Left out are emoji
+//! with a skin tone, drawings that an artist uses again for another emoji, and classes with fewer than two images. The first
+//! half of the sorted classes is the training split. Columns: class, source, split, and image, the bytes of a PNG file.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::error::Error;
@@ -14,18 +14,18 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, DictionaryArray, RecordBatch};
 use arrow::datatypes::Int32Type;
-use dnc_stages::decode::picture::{Limits, Raster, decode};
-use dnc_stages::decode::svg;
-use dnc_stages::views::resize;
+use dnc_stages::tables::pictures::resize;
+use dnc_stages::tables::pictures::svg;
+use dnc_stages::tables::pictures::{Limits, Raster, decode};
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use parquet::arrow::ArrowWriter;
 use rayon::prelude::*;
 use serde::Deserialize;
 
-/// Artists whose emoji are SVG, and the package of each. The first three say in `chars.json` what each drawing means; the
-/// others only have names, which mean what they mean with those before.
-const DRAWN: [(&str, &str); 6] = [
+/// Artists whose emoji are SVG, and the package of each. The first three give each drawing's code points in `chars.json`; the
+/// others have only names, which are looked up among the names of those before.
+const SVG_SETS: [(&str, &str); 6] = [
     ("noto", "@iconify-json/noto"),
     ("twemoji", "@iconify-json/twemoji"),
     ("openmoji", "@iconify-json/openmoji"),
@@ -33,13 +33,14 @@ const DRAWN: [(&str, &str); 6] = [
     ("emojione", "@iconify-json/emojione"),
     ("emojionev1", "@iconify-json/emojione-v1"),
 ];
-/// The artist whose emoji are files called by their code points.
-const RENDERED: (&str, &str) = ("fluent3d", "@lobehub/fluent-emoji-3d/assets");
+/// The artist whose emoji are image files, named by their code points.
+const PNG_SET: (&str, &str) = ("fluent3d", "@lobehub/fluent-emoji-3d/assets");
 
 const SIDE: usize = 96;
 const WHITE: [u8; 3] = [255; 3];
 const SKIN_TONES: [&str; 5] = ["1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff"];
-const UNSPOKEN: [&str; 2] = ["fe0f", "200d"];
+/// Code points that do not change the meaning.
+const IGNORED_POINTS: [&str; 2] = ["fe0f", "200d"];
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -65,7 +66,7 @@ struct Alias {
     parent: String,
 }
 
-/// One emoji by one artist: its PNG.
+/// PNG of an emoji by one artist.
 struct Image {
     class: String,
     source: &'static str,
@@ -77,26 +78,30 @@ fn main() -> Result<(), Failure> {
     let [packages, out] = words.as_slice() else { return Err("usage: open_emoji NODE_MODULES OUT.parquet".into()) };
     let packages = Path::new(packages);
     let mut images = Vec::new();
-    let mut meanings = HashMap::new();
-    for (source, package) in DRAWN {
-        images.extend(drawn(source, &packages.join(package), &mut meanings)?);
+    let mut classes_by_name = HashMap::new();
+    for (source, package) in SVG_SETS {
+        images.extend(svg_images(source, &packages.join(package), &mut classes_by_name)?);
     }
-    images.extend(rendered(RENDERED.0, &packages.join(RENDERED.1))?);
-    let images = fit(images);
+    images.extend(png_images(PNG_SET.0, &packages.join(PNG_SET.1))?);
+    let images = select(images);
     write(&images, Path::new(out))?;
     let classes: BTreeSet<&str> = images.iter().map(|image| image.class.as_str()).collect();
-    println!("{} images of {} classes in `{out}`", images.len(), classes.len());
+    println!("Wrote {} images of {} classes to `{out}`", images.len(), classes.len());
     Ok(())
 }
 
-/// The emoji of an artist who draws. `meanings` are the classes of names so far.
-fn drawn(source: &'static str, package: &Path, meanings: &mut HashMap<String, String>) -> Result<Vec<Image>, Failure> {
+/// The emoji of an SVG package. `classes_by_name` collects the classes of names over all packages.
+fn svg_images(
+    source: &'static str,
+    package: &Path,
+    classes_by_name: &mut HashMap<String, String>,
+) -> Result<Vec<Image>, Failure> {
     let Icons { icons, aliases, width, height } = serde_json::from_slice(&fs::read(package.join("icons.json"))?)?;
     let chars: BTreeMap<String, String> = serde_json::from_slice(&fs::read(package.join("chars.json"))?)?;
     let mut names = BTreeMap::<String, &str>::new();
     for (points, name) in &chars {
         let Some(class) = class_of(points) else { continue };
-        meanings.entry(name.clone()).or_insert_with(|| class.clone());
+        classes_by_name.entry(name.clone()).or_insert_with(|| class.clone());
         if let Some((name, _)) = icons.get_key_value(name) {
             names.entry(class).or_insert(name);
         }
@@ -104,13 +109,13 @@ fn drawn(source: &'static str, package: &Path, meanings: &mut HashMap<String, St
     if chars.is_empty() {
         for name in icons.keys() {
             let other_names = aliases.iter().filter(|(_, alias)| alias.parent == *name).map(|(other, _)| other);
-            if let Some(class) = std::iter::once(name).chain(other_names).find_map(|name| meanings.get(name)) {
+            if let Some(class) = std::iter::once(name).chain(other_names).find_map(|name| classes_by_name.get(name)) {
                 names.entry(class.clone()).or_insert(name);
             }
         }
     }
     let mut seen = HashSet::new();
-    let chosen: Vec<(String, &Icon)> = names
+    let distinct: Vec<(String, &Icon)> = names
         .into_iter()
         .map(|(class, name)| (class, &icons[name]))
         .filter(|(_, icon)| seen.insert(&icon.body))
@@ -125,11 +130,11 @@ fn drawn(source: &'static str, package: &Path, meanings: &mut HashMap<String, St
         let raster = raster.map_err(|problem| format!("The emoji {class} of {source} {problem}"))?;
         Ok(Image { class, source, png: png(&raster)? })
     };
-    chosen.into_par_iter().map(draw).collect()
+    distinct.into_par_iter().map(draw).collect()
 }
 
-/// The emoji of an artist who gives pictures.
-fn rendered(source: &'static str, folder: &Path) -> Result<Vec<Image>, Failure> {
+/// The emoji of a folder of image files.
+fn png_images(source: &'static str, folder: &Path) -> Result<Vec<Image>, Failure> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -137,31 +142,31 @@ fn rendered(source: &'static str, folder: &Path) -> Result<Vec<Image>, Failure> 
             files.entry(class).or_insert_with(BTreeSet::new).insert(path);
         }
     }
-    let show = |(class, paths): (String, BTreeSet<std::path::PathBuf>)| {
-        let path = paths.first().expect("a class has a file");
+    let convert = |(class, paths): (String, BTreeSet<std::path::PathBuf>)| {
+        let path = paths.first().expect("a class is only made with a file");
         let raster = decode(&fs::read(path)?, WHITE, Limits::default(), Vec::new());
         let raster = raster.map_err(|problem| format!("The file `{}` {problem}", path.display()))?;
         Ok(Image { class, source, png: png(&raster)? })
     };
     let files: Vec<_> = files.into_iter().collect();
-    files.into_par_iter().map(show).collect()
+    files.into_par_iter().map(convert).collect()
 }
 
-/// The code points of an emoji that say what it means; `None` for one of a skin tone.
+/// The class of an emoji, from its code points; `None` if it has a skin tone.
 fn class_of(points: &str) -> Option<String> {
-    let points: Vec<&str> = points.split('-').filter(|point| !UNSPOKEN.contains(point)).collect();
-    let spoken = !points.is_empty() && !points.iter().any(|point| SKIN_TONES.contains(point));
-    spoken.then(|| points.join("-"))
+    let points: Vec<&str> = points.split('-').filter(|point| !IGNORED_POINTS.contains(point)).collect();
+    let has_class = !points.is_empty() && !points.iter().any(|point| SKIN_TONES.contains(point));
+    has_class.then(|| points.join("-"))
 }
 
-/// The picture in the middle of a white square of [`SIDE`] pixels.
+/// PNG of the picture, centred on a white square of [`SIDE`] pixels.
 fn png(raster: &Raster) -> Result<Vec<u8>, Failure> {
     let longest = raster.height.max(raster.width);
     let [height, width] = [raster.height, raster.width].map(|length| (length * SIDE / longest).max(1));
-    let shown = resize::resized(raster.as_picture(), height, width);
+    let resized = resize::resized(raster.as_picture(), height, width);
     let mut square = vec![u8::MAX; SIDE * SIDE * 3];
     let (top, left) = ((SIDE - height) / 2, (SIDE - width) / 2);
-    for (y, row) in shown.chunks_exact(width * 3).enumerate() {
+    for (y, row) in resized.chunks_exact(width * 3).enumerate() {
         square[((top + y) * SIDE + left) * 3..][..width * 3].copy_from_slice(row);
     }
     let mut png = Vec::new();
@@ -169,8 +174,8 @@ fn png(raster: &Raster) -> Result<Vec<u8>, Failure> {
     Ok(png)
 }
 
-/// What stays: each picture of an artist once, classes with at least two images, sorted by class and artist.
-fn fit(mut images: Vec<Image>) -> Vec<Image> {
+/// Keeps each picture of an artist once and classes with at least two images; sorts by class and artist.
+fn select(mut images: Vec<Image>) -> Vec<Image> {
     images.sort_by(|a, b| (&a.class, a.source).cmp(&(&b.class, b.source)));
     let mut seen = HashSet::new();
     images.retain(|image| seen.insert((image.source, image.png.clone())));

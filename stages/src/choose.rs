@@ -1,32 +1,31 @@
-//! `choose`: the best model so far, by a metric on validation classes.
+//! `choose`: keeps the best model so far, by a metric on validation classes.
 //!
-//! Done once a round it compares the round's model with the best of the rounds before, so that no more than two models are
-//! ever needed. Of equals the earlier stays. What it gives is for evaluation and export: optimiser moments are left behind.
-//! Source: Musgrave et al. 2020, arXiv 2003.08505, §3.2: a model is chosen on classes held out of the training classes,
+//! Run once per round, it compares the round's model with the best model of the earlier rounds, so that at most two models
+//! have to be stored. On a tie the earlier model stays. Its output is meant for evaluation and export and has no optimiser
+//! moments.
+//!
+//! **Source** Musgrave et al. 2020, arXiv 2003.08505, §3.2: models are selected on classes held out of the training classes,
 //! never on test classes.
 
 use std::collections::BTreeSet;
 
+use dnc_tables::Split;
+use dnc_tables::metrics::{self, MetricRow};
+use dnc_tables::model::{self, Model};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::context::Context;
-use crate::error::StageError;
-use crate::kind::Kind;
-use crate::stage::{Input, Output, Ports, Stage};
-use crate::tables::Split;
-use crate::tables::metrics::{self, MetricRow};
-use crate::tables::model::{self, Model};
+use crate::api::{ArtifactKind, Context, Input, Output, Ports, Stage, StageError};
 
-/// Keeps the better of this round's model and the best so far.
+/// Keeps the better of this round's model and the best model so far.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Choose {
-    /// The split whose metric decides.
+    /// Split whose metric is compared.
     pub split: Split,
-    /// The metric that decides; more is better.
+    /// Metric that is compared; the higher value wins.
     pub metric: String,
-    /// Which of them, where the metric has several, as `recall` has.
+    /// Value of k, for metrics that have one, such as `recall`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub k: Option<u32>,
 }
@@ -39,59 +38,53 @@ impl Default for Choose {
 
 impl Stage for Choose {
     const NAME: &'static str = "choose";
-    const VERSION: u32 = 1;
-    const SUMMARY: &'static str = "Keeps the best model so far, by a metric on validation classes";
+    const VERSION: u32 = 2;
+    const SUMMARY: &'static str = "Keep the best model so far, by a metric on validation classes";
 
     fn ports(&self) -> Ports {
-        let model = |port: &str| Input::new(port, Kind::Model, &[model::PARAMETERS, model::STEP]);
+        let model = |port: &str| Input::new(port, ArtifactKind::Model, &[model::PARAMETERS, model::STEP]);
         Ports {
             inputs: vec![
                 model("model"),
-                Input::whole("metrics", Kind::Metrics),
+                Input::whole("metrics", ArtifactKind::Metrics),
                 model("best").optional(),
-                Input::whole("best_metrics", Kind::Metrics).optional(),
+                Input::whole("best_metrics", ArtifactKind::Metrics).optional(),
             ],
-            outputs: vec![Output::new("model", Kind::Model), Output::new("metrics", Kind::Metrics)],
+            outputs: vec![Output::new("model", ArtifactKind::Model), Output::new("metrics", ArtifactKind::Metrics)],
         }
     }
 
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
-        let new = self.deciding(&metrics::open(context.input("metrics")?)?)?;
-        let standing = context.input_if_any("best_metrics").map(metrics::open).transpose()?;
-        let standing = standing.map(|rows| self.deciding(&rows)).transpose()?;
-        if standing.is_some() != context.input_if_any("best").is_some() {
-            return Err(StageError::input("`best` and `best_metrics` belong together, and one of them is empty"));
+        let new = self.compared_row(&metrics::open(context.input("metrics")?)?)?;
+        let best = context.input_if_any("best_metrics").map(metrics::open).transpose()?;
+        let best = best.map(|rows| self.compared_row(&rows)).transpose()?;
+        if best.is_some() != context.input_if_any("best").is_some() {
+            return Err(StageError::UnpairedInput { first: "best", second: "best_metrics" });
         }
-        let (port, row) = match standing {
-            Some(standing) if standing.value >= new.value => ("best", standing),
+        let (port, row) = match best {
+            Some(best) if best.value >= new.value => ("best", best),
             _ => ("model", new),
         };
         let model = Model::open(context.input(port)?)?;
-        context.log(format!("Round {} is the best so far: {} {}", row.round, row.metric, row.value));
-        metrics::write(context, "metrics", vec![row])?;
-        model::write(context, "model", &Model { moments: Vec::new(), ..model })
+        context
+            .log(format!("The best model so far is that of round {}, with {} = {}", row.round, row.metric, row.value));
+        metrics::write(context.output("metrics")?, vec![row])?;
+        Ok(model::write(context.output("model")?, &Model { moments: Vec::new(), ..model })?)
     }
 }
 
 impl Choose {
-    /// The row that decides.
-    fn deciding(&self, rows: &[MetricRow]) -> Result<MetricRow, StageError> {
+    /// The row of the metric that is compared.
+    fn compared_row(&self, rows: &[MetricRow]) -> Result<MetricRow, StageError> {
         let of_split = || rows.iter().filter(|row| row.split == self.split);
         let k = self.k.map(|k| k as i32);
         if let Some(row) = of_split().find(|row| row.metric == self.metric && row.k == k) {
             return Ok(row.clone());
         }
-        let wanted = k.map_or_else(|| self.metric.clone(), |k| format!("{}@{k}", self.metric));
-        let names: BTreeSet<String> =
-            of_split().map(|row| row.k.map_or_else(|| row.metric.clone(), |k| format!("{}@{k}", row.metric))).collect();
-        let there = match names.is_empty() {
-            true => "nothing: hold classes out for it where images are decoded".to_owned(),
-            false => names.into_iter().collect::<Vec<_>>().join(", "),
-        };
-        Err(StageError::input(format!(
-            "There is no `{wanted}` to choose by: of the split {} there is {there}",
-            self.split
-        )))
+        let with_k = |metric: &str, k: Option<i32>| k.map_or_else(|| metric.to_owned(), |k| format!("{metric}@{k}"));
+        let available: BTreeSet<String> = of_split().map(|row| with_k(&row.metric, row.k)).collect();
+        let (metric, split) = (with_k(&self.metric, k), self.split);
+        Err(StageError::MetricNotFound { metric, split, available: available.into_iter().collect() })
     }
 }
 
@@ -102,7 +95,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::context::InputArtifact;
+    use crate::api::InputArtifact;
     use crate::testing::{Workshop, artifact, digest};
 
     fn model(step: u64) -> Model {
@@ -121,13 +114,13 @@ mod tests {
     }
 
     fn tables(shop: &Workshop, step: u64, rows: &[MetricRow]) -> [InputArtifact; 2] {
-        let model = shop.write(Kind::Model, "model", |context| model::write(context, "model", &model(step)));
-        let metrics = shop.write(Kind::Metrics, "metrics", |context| metrics::write(context, "metrics", rows.to_vec()));
+        let model = shop.write(ArtifactKind::Model, |output| model::write(output, &model(step)));
+        let metrics = shop.write(ArtifactKind::Metrics, |output| metrics::write(output, rows.to_vec()));
         [model.unwrap().0, metrics.unwrap().0]
     }
 
     #[test]
-    fn the_best_on_validation_classes_stays_whatever_the_test_says() {
+    fn the_best_model_on_validation_classes_is_kept_whatever_the_test_metrics() {
         let shop = Workshop::new();
         let mut best: Option<[InputArtifact; 2]> = None;
         for (round, validation, chosen) in [(0, 0.3, 0), (1, 0.5, 1), (2, 0.5, 1), (3, 0.4, 1), (4, 0.6, 4)] {
@@ -138,38 +131,38 @@ mod tests {
                 inputs.extend([("best", model), ("best_metrics", metrics)]);
             }
             let outputs = shop.run(&Choose::default(), &inputs).unwrap();
-            let of = |kind: Kind, output: &str| artifact(kind, &outputs[output].folder);
-            let [model_after, metrics_after] = [of(Kind::Model, "model"), of(Kind::Metrics, "metrics")];
+            let of = |kind: ArtifactKind, output: &str| artifact(kind, &outputs[output].folder);
+            let [model_after, metrics_after] = [of(ArtifactKind::Model, "model"), of(ArtifactKind::Metrics, "metrics")];
             let expected = Model { moments: Vec::new(), ..model(10 + chosen) };
             assert_eq!(Model::open(&model_after).unwrap(), expected, "round {round}");
-            let standing = metrics::open(&metrics_after).unwrap();
-            assert_eq!(standing.iter().map(|row| row.round).collect::<Vec<_>>(), [chosen as i32]);
+            let best_rows = metrics::open(&metrics_after).unwrap();
+            assert_eq!(best_rows.iter().map(|row| row.round).collect::<Vec<_>>(), [chosen as i32]);
             best = Some([model_after, metrics_after]);
         }
     }
 
     #[test]
-    fn without_what_decides_nothing_is_chosen() {
+    fn missing_metrics_and_unpaired_inputs_are_errors() {
         let shop = Workshop::new();
         let check = |choose: &Choose, rows: &[MetricRow]| {
             let [model, metrics] = tables(&shop, 0, rows);
             shop.run(choose, &[("model", &model), ("metrics", &metrics)]).err().unwrap().to_string()
         };
         let test = [row(0, Split::Test, 0.5)];
-        insta::assert_snapshot!(check(&Choose::default(), &test), @"There is no `map_at_r` to choose by: of the split validation there is nothing: hold classes out for it where images are decoded");
+        insta::assert_snapshot!(check(&Choose::default(), &test), @"The metrics have no `map_at_r` for the split `validation`; it has none: reserve classes for it in `decode`, and let `evaluate` include it");
         let recall = Choose { split: Split::Test, metric: "recall".into(), k: Some(1) };
-        insta::assert_snapshot!(check(&recall, &test), @"There is no `recall@1` to choose by: of the split test there is map_at_r");
+        insta::assert_snapshot!(check(&recall, &test), @"The metrics have no `recall@1` for the split `test`; it has map_at_r");
         let [model, metrics] = tables(&shop, 0, &[row(0, Split::Validation, 0.5)]);
         let inputs = [("model", &model), ("metrics", &metrics), ("best", &model)];
-        insta::assert_snapshot!(shop.run(&Choose::default(), &inputs).err().unwrap(), @"`best` and `best_metrics` belong together, and one of them is empty");
+        insta::assert_snapshot!(shop.run(&Choose::default(), &inputs).err().unwrap(), @"The inputs `best` and `best_metrics` belong together, but only one of them is connected");
     }
 
-    /// Law 3: whoever changes these bytes raises [`Choose::VERSION`] in the same commit, and then this digest.
+    /// Law 3: a commit that changes these bytes also raises [`Choose::VERSION`], and updates the digest.
     #[test]
-    fn the_version_stands_for_these_bytes() {
+    fn the_version_matches_the_bytes() {
         let shop = Workshop::new();
         let [model, metrics] = tables(&shop, 7, &[row(3, Split::Validation, 0.5), row(3, Split::Test, 0.25)]);
         let outputs = shop.run(&Choose::default(), &[("model", &model), ("metrics", &metrics)]).unwrap();
-        assert_eq!((Choose::VERSION, digest(&outputs).as_str()), (1, "f730a6ee86b97772"));
+        assert_eq!((Choose::VERSION, digest(&outputs).as_str()), (2, "3e73773cebce900f"));
     }
 }

@@ -1,4 +1,4 @@
-//! `embed`: a vector for each image.
+//! `embed`: computes an embedding vector for each image.
 
 use std::time::Instant;
 
@@ -7,33 +7,32 @@ use dnc_learn::model::{Architecture, Model};
 use dnc_learn::parameters::{Group, Parameters};
 use dnc_learn::subspaces::{MASKS, Merged};
 use dnc_learn::weights::NamedTensor;
+use dnc_tables::embeddings::{self, EmbeddingRows};
+use dnc_tables::images::Images;
+use dnc_tables::pictures::nuisance::Changes;
+use dnc_tables::{Split, model};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::context::Context;
-use crate::error::StageError;
-use crate::kind::Kind;
-use crate::loader::{Loader, Look, Request};
-use crate::stage::{Ambient, Input, Output, ParamError, Ports, Resources, Stage, Threads};
-use crate::tables::embeddings::{self, EmbeddingRows};
-use crate::tables::images::Images;
-use crate::tables::{Split, model};
-use crate::views::nuisance::Changes;
+use crate::api::{
+    Ambient, Arithmetic, ArtifactKind, Context, Input, Output, ParamError, Ports, Resources, Stage, StageError, Threads,
+};
+use crate::loader::{ImageVariant, Loader, Request};
 
-/// Computes a vector for each image.
+/// Computes an embedding vector for each image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Embed {
-    /// Which vector.
+    /// Which vector to compute.
     pub vector: Vector,
-    /// How the learners' parts become one embedding.
+    /// How the learners' subspaces are combined into one embedding.
     pub merged: Merged,
-    /// The splits whose images are embedded; without it, all.
+    /// Splits to embed. Without it, all splits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub splits: Option<Vec<Split>>,
-    /// Images that are computed at a time.
+    /// Batch size. It does not affect the vectors.
     pub batch: usize,
-    /// The numbers that the network computes with.
+    /// Floating-point type that the network computes with.
     pub dtype: Precision,
 }
 
@@ -43,51 +42,51 @@ impl Default for Embed {
     }
 }
 
-/// Which vector of an image.
+/// Vector of an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Vector {
-    /// The embedding, which is what is compared.
+    /// The embedding that images are compared by, L2-normalised.
     #[default]
     Embedding,
-    /// The backbone's features before it, which is what DC19 and DC21 cluster.
+    /// The backbone's pooled features before the embedding layer, L2-normalised. The divide-and-conquer papers cluster these.
     Features,
 }
 
-/// The numbers that a network computes with.
+/// Floating-point type that a network computes with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
-    /// 32 bits.
+    /// 32-bit floats.
     #[default]
     F32,
-    /// 16 bits with the range of 32, on a GPU only.
+    /// bfloat16: 16 bits with the range of 32-bit floats. GPU only.
     Bf16,
 }
 
 impl Stage for Embed {
     const NAME: &'static str = "embed";
-    const VERSION: u32 = 1;
-    const SUMMARY: &'static str = "Computes a vector for each image";
+    const VERSION: u32 = 2;
+    const SUMMARY: &'static str = "Compute an embedding vector for each image";
 
     fn ports(&self) -> Ports {
         let columns = ["id", "label", "split", "height", "width", "pixels"];
         Ports {
             inputs: vec![
-                Input::new("images", Kind::Images, &columns),
-                Input::new("model", Kind::Model, &[model::PARAMETERS]),
+                Input::new("images", ArtifactKind::Images, &columns),
+                Input::new("model", ArtifactKind::Model, &[model::PARAMETERS]),
             ],
-            outputs: vec![Output::new("embeddings", Kind::Embeddings)],
+            outputs: vec![Output::new("embeddings", ArtifactKind::Embeddings)],
         }
     }
 
     fn ambient(&self) -> Ambient {
-        Ambient { arithmetic: true, ..Ambient::default() }
+        Ambient { arithmetic: Arithmetic::Device, ..Ambient::default() }
     }
 
     fn check(&self) -> Result<(), ParamError> {
         if self.batch == 0 {
-            return Err(ParamError::new("batch", "A batch has at least one image"));
+            return Err(ParamError::new("batch", "`batch` must be at least 1"));
         }
         Ok(())
     }
@@ -98,15 +97,16 @@ impl Stage for Embed {
 
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
         let images = Images::open(context.input("images")?)?;
-        let (ids, labels, splits) = self.chosen(&images)?;
+        let (ids, labels, splits) = self.selected(&images)?;
         let (vectors, dim) = self.vectors(context, &images, &ids, None)?;
         let rows = EmbeddingRows { ids: &ids, labels: &labels, splits: &splits, vectors: &vectors, dim };
-        embeddings::write(context, "embeddings", rows)
+        Ok(embeddings::write(context.output("embeddings")?, rows)?)
     }
 }
 
 impl Embed {
-    /// The vectors of these images, changed if so asked, by the model of the port `model`, `[ids, dim]`, and their dim.
+    /// Vectors of these images by the model on the input `model`, `[ids, dim]`, and their dimension. With `changes`, the
+    /// images are modified first.
     pub(crate) fn vectors(
         &self,
         context: &Context<'_>,
@@ -122,7 +122,8 @@ impl Embed {
         let start = Instant::now();
         let mut vectors: Vec<f32> = Vec::with_capacity(ids.len() * dim);
         let mut done = 0;
-        let requests = ids.chunks(self.batch).map(|ids| Request { ids: ids.to_vec(), look: Look::Evaluation });
+        let requests =
+            ids.chunks(self.batch).map(|ids| Request { ids: ids.to_vec(), variant: ImageVariant::Evaluation });
         loader.each(requests, &device, |request, images| {
             context.check_cancelled()?;
             vectors
@@ -135,17 +136,17 @@ impl Embed {
         Ok((vectors, dim))
     }
 
-    /// Ids, labels and splits of the images that are embedded, in the table's order.
-    fn chosen(&self, images: &Images) -> Result<(Vec<u32>, Vec<u32>, Vec<Split>), StageError> {
+    /// Ids, labels and splits of the images to embed, in the table's order.
+    fn selected(&self, images: &Images) -> Result<(Vec<u32>, Vec<u32>, Vec<Split>), StageError> {
         let rows = images.ids()?.into_iter().zip(images.labels()?).zip(images.splits()?);
-        let chosen = rows.filter(|(_, split)| self.splits.as_ref().is_none_or(|splits| splits.contains(split)));
-        let (pairs, splits): (Vec<_>, Vec<_>) = chosen.unzip();
+        let selected = rows.filter(|(_, split)| self.splits.as_ref().is_none_or(|splits| splits.contains(split)));
+        let (pairs, splits): (Vec<_>, Vec<_>) = selected.unzip();
         let (ids, labels) = pairs.into_iter().unzip();
         Ok((ids, labels, splits))
     }
 }
 
-/// A model that is ready to embed.
+/// Model in inference mode.
 struct Network {
     model: Model,
     parameters: Parameters,
@@ -154,16 +155,16 @@ struct Network {
 }
 
 impl Network {
-    /// The model of the port `model`, its batch-norms folded away.
+    /// Loads the model on the input `model` and folds its batch-norms into the convolutions.
     fn open(context: &Context<'_>, device: &Device, stage: &Embed) -> Result<Self, StageError> {
         let stored = model::Model::open(context.input("model")?)?;
         let architecture: Architecture = serde_json::from_value(stored.architecture)
-            .map_err(|source| StageError::compute("read what the model is", source))?;
+            .map_err(|source| StageError::compute("read the model's architecture", source))?;
         let dtype = match stage.dtype {
             Precision::F32 => DType::F32,
             Precision::Bf16 if device.is_cuda() => DType::BF16,
             Precision::Bf16 => {
-                return Err(StageError::input("`dtype = \"bf16\"` is for GPUs; on this device embed with \"f32\""));
+                return Err(StageError::DtypeNeedsGpu { dtype: "bf16" });
             }
         };
         let failed = |source| StageError::compute("load the model", source);
@@ -178,12 +179,12 @@ impl Network {
         let masks = others.iter().find(|tensor| tensor.name == MASKS).map(|masks| masks.to_tensor(device));
         let masks = masks.transpose().map_err(failed)?;
         if masks.is_none() && stage.merged != Merged::Plain && stage.vector == Vector::Embedding {
-            return Err(StageError::input("The model has no masks that its embedding could be weighted with"));
+            return Err(StageError::NoMasks);
         }
         Ok(Self { model, parameters, masks, dtype })
     }
 
-    /// Coordinates of a vector.
+    /// Dimension of a vector.
     fn width(&self, vector: Vector) -> usize {
         match vector {
             Vector::Embedding => self.model.dimension,
@@ -191,7 +192,7 @@ impl Network {
         }
     }
 
-    /// L2-normalised vectors of `images`, row by row.
+    /// L2-normalised vectors of `images`, `[batch, dim]`, row by row.
     fn vectors(&self, images: &Tensor, stage: &Embed) -> dnc_learn::error::Result<Vec<f32>> {
         let features = self.model.features(&self.parameters, &images.to_dtype(self.dtype)?, None)?;
         let vectors = match stage.vector {
@@ -213,20 +214,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::context::InputArtifact;
+    use crate::api::InputArtifact;
     use crate::init::Init;
-    use crate::tables::images::{ImageRow, ImagesWriter};
     use crate::testing::{Workshop, artifact, check_known_bytes, digest, on_threads};
+    use dnc_tables::images::{ImageRow, ImagesWriter};
 
-    /// Ten images of noise, of two sizes, and a model.
+    /// Ten noise images of two sizes, and a model.
     fn inputs(workshop: &Workshop) -> (InputArtifact, InputArtifact) {
         let (images, _) = workshop
-            .write(Kind::Images, "images", |context| {
-                let mut writer = ImagesWriter::create(context, "images")?;
+            .write(ArtifactKind::Images, |output| {
+                let mut writer = ImagesWriter::new(output);
                 for index in 0..10_u32 {
                     let (height, width) = if index % 3 == 0 { (40, 36) } else { (32, 32) };
-                    let noise = |place: u32| (place.wrapping_mul(2_654_435_761).wrapping_add(index * 97) >> 13) as u8;
-                    let pixels: Vec<u8> = (0..height * width * 3).map(|place| noise(u32::from(place))).collect();
+                    let noise = |at: u32| (at.wrapping_mul(2_654_435_761).wrapping_add(index * 97) >> 13) as u8;
+                    let pixels: Vec<u8> = (0..height * width * 3).map(|at| noise(u32::from(at))).collect();
                     let split = if index < 6 { Split::Train } else { Split::Test };
                     let row = ImageRow {
                         label: index / 2,
@@ -240,13 +241,13 @@ mod tests {
                     };
                     writer.push(&row)?;
                 }
-                writer.finish(context)
+                writer.finish(output)
             })
             .unwrap();
         let init: Init =
             serde_json::from_value(json!({ "backbone": "small", "dimension": 6, "crop": 32, "resize": 32 })).unwrap();
         let outputs = workshop.run(&init, &[]).unwrap();
-        (images, artifact(Kind::Model, &outputs["model"].folder))
+        (images, artifact(ArtifactKind::Model, &outputs["model"].folder))
     }
 
     fn embed(
@@ -259,11 +260,12 @@ mod tests {
     }
 
     #[test]
-    fn vectors_are_normalised_and_depend_on_their_image_alone() {
+    fn vectors_are_normalised_and_independent_of_batch_and_threads() {
         let workshop = Workshop::new();
         let (images, model) = inputs(&workshop);
         let whole = embed(&workshop, &Embed::default(), &images, &model);
-        let table = embeddings::Embeddings::open(&artifact(Kind::Embeddings, &whole["embeddings"].folder)).unwrap();
+        let table =
+            embeddings::Embeddings::open(&artifact(ArtifactKind::Embeddings, &whole["embeddings"].folder)).unwrap();
         assert_eq!((table.len(), table.dim().unwrap()), (10, 6));
         assert_eq!(table.labels().unwrap(), [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]);
         for vector in table.vectors().unwrap().chunks_exact(6) {
@@ -271,22 +273,23 @@ mod tests {
         }
         let small_batches = Embed { batch: 3, ..Embed::default() };
         let again = on_threads(3, || digest(&embed(&workshop, &small_batches, &images, &model)));
-        assert_eq!(again, digest(&whole), "neither batch nor threads change a bit");
+        assert_eq!(again, digest(&whole), "neither the batch size nor the thread count changes a bit");
     }
 
     #[test]
-    fn features_of_one_split() {
+    fn features_of_one_split_are_computed() {
         let workshop = Workshop::new();
         let (images, model) = inputs(&workshop);
         let stage = Embed { vector: Vector::Features, splits: Some(vec![Split::Test]), ..Embed::default() };
         let outputs = embed(&workshop, &stage, &images, &model);
-        let table = embeddings::Embeddings::open(&artifact(Kind::Embeddings, &outputs["embeddings"].folder)).unwrap();
+        let table =
+            embeddings::Embeddings::open(&artifact(ArtifactKind::Embeddings, &outputs["embeddings"].folder)).unwrap();
         assert_eq!(table.ids().unwrap(), [6, 7, 8, 9]);
         assert!(table.dim().unwrap() > 6);
     }
 
     #[test]
-    fn what_cannot_be_done_is_said() {
+    fn unsupported_combinations_are_errors() {
         let workshop = Workshop::new();
         let (images, model) = inputs(&workshop);
         let check = |stage: Embed, expected: &str| {
@@ -295,20 +298,20 @@ mod tests {
         };
         check(
             Embed { dtype: Precision::Bf16, ..Embed::default() },
-            "`dtype = \"bf16\"` is for GPUs; on this device embed with \"f32\"",
+            "`dtype = \"bf16\"` needs a GPU; on the CPU use \"f32\"",
         );
         check(
             Embed { merged: Merged::Masks, ..Embed::default() },
-            "The model has no masks that its embedding could be weighted with",
+            "The model has no masks, which `merged = \"masks\"` and `merged = \"normalised_masks\"` need",
         );
     }
 
-    /// Law 3: whoever changes these bytes raises [`Embed::VERSION`] in the same commit, and then this digest.
+    /// Law 3: a commit that changes these bytes also raises [`Embed::VERSION`], and updates the digest.
     #[test]
-    fn the_version_stands_for_these_bytes() {
+    fn the_version_matches_the_bytes() {
         let workshop = Workshop::new();
         let (images, model) = inputs(&workshop);
         let outputs = embed(&workshop, &Embed::default(), &images, &model);
-        check_known_bytes((Embed::VERSION, &outputs), (1, "98367c288b83c0e7"));
+        check_known_bytes((Embed::VERSION, &outputs), (2, &[("cpu/avx512/gnu", "ba3f26f9df8eff9d")]));
     }
 }

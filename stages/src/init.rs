@@ -1,9 +1,11 @@
-//! `init`: a new model, from published weights where there are some.
+//! `init`: creates a model, optionally from pretrained weights.
 //!
-//! Fed with images, it centres the embedding on them: the bias becomes b − mean(W f + b) over the first training images.
-//! Features after a ReLU are all positive, so that without it every embedding of a new network points the same way, and
-//! distances between normalised embeddings tell little. Source: data-dependent initialisation, Krähenbühl et al. 2016,
-//! arXiv 1511.06856, of which this is the bias of the last layer.
+//! With the input `images`, it centres the embedding on them: the bias becomes b − mean(W f + b) over the first training
+//! images. Features after a ReLU are never negative, so without centring all embeddings of a new network point in about the
+//! same direction, and distances between normalised embeddings carry little information.
+//!
+//! **Source** Krähenbühl et al. 2016, arXiv 1511.06856 (data-dependent initialisation), applied to the bias of the last layer
+//! only.
 
 use std::path::PathBuf;
 
@@ -11,94 +13,99 @@ use dnc_learn::backbones::{BACKBONES, Pooling};
 use dnc_learn::model::{Architecture, Model};
 use dnc_learn::parameters::Parameters;
 use dnc_learn::weights::import;
+use dnc_tables::images::Images;
+use dnc_tables::{Split, model};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::context::Context;
-use crate::error::StageError;
-use crate::kind::Kind;
-use crate::loader::{Loader, Look, Request};
-use crate::stage::{Ambient, Input, Output, ParamError, Ports, Resources, Source, Stage, Threads};
-use crate::tables::images::Images;
-use crate::tables::{Split, model};
+use crate::api::{
+    Ambient, Arithmetic, ArtifactKind, Context, Input, Output, ParamError, Ports, Resources, Source, Stage, StageError,
+    Threads,
+};
+use crate::loader::{ImageVariant, Loader, Request};
 
-/// Training images that the embedding is centred on.
-const CENTRED_ON: usize = 512;
-/// Of which so many are computed at a time.
+/// Number of training images whose mean embedding is subtracted.
+const CENTRING_IMAGES: usize = 512;
+/// Batch size while their embeddings are computed.
 const BATCH: usize = 64;
 
-/// Makes a new model.
+/// Creates a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Init {
-    /// The network that turns images into features.
+    /// Network that computes features from images.
     #[schemars(extend("enum" = BACKBONES.map(|(name, _)| name)))]
     pub backbone: String,
-    /// Number of coordinates of an embedding.
+    /// Embedding dimension.
     pub dimension: usize,
-    /// How the backbone's map of features becomes one vector; without it, as the backbone was published.
+    /// Pooling of the backbone's feature map into one vector. Without it, the backbone's published pooling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pooling: Option<Pooling>,
-    /// Share of the features that is dropped while training.
+    /// Dropout probability of the features during training.
     #[serde(default = "default_dropout")]
     pub dropout: f64,
-    /// Share of the images for which the network's last residual blocks are skipped while training; without it, as the
-    /// backbone was published.
+    /// Stochastic depth: during training, residual block l of L is skipped for an image with probability
+    /// stochastic_depth · l / L. Without it, the backbone's published value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stochastic_depth: Option<f64>,
-    /// Side in pixels of the images that the network sees; without it, as the backbone was published.
+    /// Side in pixels of the square images that the network takes. Without it, the backbone's published size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop: Option<usize>,
-    /// Length in pixels of an image's shorter side before its middle is cut out; without it, in the backbone's published
-    /// proportion to the crop.
+    /// Length in pixels that an image's shorter side is resized to before the centre crop. Without it, the backbone's
+    /// published ratio to `crop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resize: Option<usize>,
-    /// Weights to begin with: safetensors, or a `state_dict` saved by PyTorch, relative to the manifest. Tensors that it
-    /// does not hold outside the backbone, and without it all, are drawn from the seed.
+    /// File with pretrained weights, relative to the manifest's folder: safetensors, or a `state_dict` saved by PyTorch. It
+    /// must hold all tensors of the backbone; the embedding layer is drawn from the seed if the file does not hold it.
+    /// Without it, all tensors are drawn from the seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
 }
 
-/// DC21's.
+/// Value of DC21.
 fn default_dropout() -> f64 {
     0.01
 }
 
 impl Stage for Init {
     const NAME: &'static str = "init";
-    const VERSION: u32 = 1;
-    const SUMMARY: &'static str = "Makes a new model, from published weights where there are some";
+    const VERSION: u32 = 2;
+    const SUMMARY: &'static str = "Create a model, optionally from pretrained weights";
 
     fn ports(&self) -> Ports {
-        let images = Input::new("images", Kind::Images, &["id", "split", "height", "width", "pixels"]).optional();
-        Ports { inputs: vec![images], outputs: vec![Output::new("model", Kind::Model)] }
+        let images =
+            Input::new("images", ArtifactKind::Images, &["id", "split", "height", "width", "pixels"]).optional();
+        Ports { inputs: vec![images], outputs: vec![Output::new("model", ArtifactKind::Model)] }
     }
 
     fn ambient(&self) -> Ambient {
-        Ambient { seed: true, arithmetic: true, ..Ambient::default() }
+        Ambient { seed: true, arithmetic: Arithmetic::Cpu, ..Ambient::default() }
     }
 
     fn check(&self) -> Result<(), ParamError> {
         if self.dimension == 0 {
-            return Err(ParamError::new("dimension", "An embedding has at least one coordinate"));
+            return Err(ParamError::new("dimension", "`dimension` must be at least 1"));
         }
         if !(0.0..1.0).contains(&self.dropout) {
-            return Err(ParamError::new("dropout", "The share of features that is dropped is at least 0 and below 1"));
+            return Err(ParamError::new("dropout", "`dropout` must be at least 0 and below 1"));
         }
         if self.stochastic_depth.is_some_and(|rate| !(0.0..1.0).contains(&rate)) {
-            let message = "The share of images that skip a block is at least 0 and below 1";
+            let message = "`stochastic_depth` must be at least 0 and below 1";
             return Err(ParamError::new("stochastic_depth", message));
         }
         if !BACKBONES.iter().any(|(name, _)| *name == self.backbone) {
-            let message = format!("There is no backbone `{}`", self.backbone);
+            let message = format!("Unknown backbone `{}`", self.backbone);
             let known = BACKBONES.map(|(name, _)| format!("`{name}`")).join(", ");
-            return Err(ParamError::new("backbone", message).hint(format!("there are {known}")));
+            return Err(ParamError::new("backbone", message).hint(format!("the backbones are {known}")));
         }
         let model =
             Model::build(&self.architecture()).map_err(|error| ParamError::new("backbone", error.to_string()))?;
         let (crop, resize) = (model.preprocessing.crop, model.preprocessing.resize);
         if crop == 0 || resize < crop {
-            return Err(ParamError::new("crop", format!("{crop} pixels cannot be cut out of {resize}")));
+            return Err(ParamError::new(
+                "crop",
+                format!("`crop` must be between 1 and `resize`, but `crop` is {crop} and `resize` is {resize}"),
+            ));
         }
         Ok(())
     }
@@ -108,7 +115,7 @@ impl Stage for Init {
     }
 
     fn resources(&self) -> Resources {
-        Resources { threads: Threads::Many, device: true, ..Resources::default() }
+        Resources { threads: Threads::Many, ..Resources::default() }
     }
 
     fn embedding_dimension(&self) -> Option<usize> {
@@ -116,7 +123,7 @@ impl Stage for Init {
     }
 
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
-        let failed = |source| StageError::compute("make the model", source);
+        let failed = |source| StageError::compute("create the model", source);
         let architecture = self.architecture();
         let network = Model::build(&architecture).map_err(failed)?;
         let specs = network.specs();
@@ -126,17 +133,18 @@ impl Stage for Init {
             self.load(&mut parameters, context)?;
         }
         let architecture = serde_json::to_value(&architecture)
-            .map_err(|source| StageError::compute("write down what the model is", source))?;
+            .map_err(|source| StageError::compute("write the model's architecture", source))?;
         if context.input_if_any("images").is_some() {
             centre(&network, &mut parameters, context)?;
         }
-        let parameters = parameters.rows().map_err(failed)?;
-        model::write(context, "model", &model::Model { architecture, parameters, moments: Vec::new(), step: 0 })
+        let parameters = parameters.named_tensors().map_err(failed)?;
+        let model = model::Model { architecture, parameters, moments: Vec::new(), step: 0 };
+        Ok(model::write(context.output("model")?, &model)?)
     }
 }
 
 impl Init {
-    /// What is written beside the tensors.
+    /// The architecture, which is stored with the tensors.
     fn architecture(&self) -> Architecture {
         Architecture {
             backbone: self.backbone.clone(),
@@ -154,28 +162,30 @@ impl Init {
         let failed = |source| StageError::compute("load the weights", source);
         let fit = parameters.load(&import(path).map_err(failed)?).map_err(failed)?;
         if !fit.is_complete() {
-            let (path, backbone) = (path.display(), &self.backbone);
-            return Err(StageError::input(format!("The weights file `{path}` does not fit `{backbone}`: {fit}")));
+            let (path, backbone) = (path.to_path_buf(), self.backbone.clone());
+            return Err(StageError::WeightsMismatch { path, backbone, fit: Box::new(fit) });
         }
         if !fit.is_exact() {
-            context.log(format!("The weights file `{}` holds more than the model: {fit}", path.display()));
+            context
+                .log(format!("The weights file `{}` has tensors that the model does not use: {fit}", path.display()));
         }
         Ok(())
     }
 }
 
-/// Moves the embedding's bias so that the embeddings of the first training images have the mean 0.
+/// Shifts the bias of the embedding layer so that the embeddings of the first training images have mean 0.
 fn centre(network: &Model, parameters: &mut Parameters, context: &Context<'_>) -> Result<(), StageError> {
     let failed = |source| StageError::compute("centre the embedding", source);
     let images = Images::open(context.input("images")?)?;
     let rows = images.ids()?.into_iter().zip(images.splits()?);
-    let ids: Vec<u32> = rows.filter(|(_, split)| *split == Split::Train).map(|(id, _)| id).take(CENTRED_ON).collect();
+    let ids: Vec<u32> =
+        rows.filter(|(_, split)| *split == Split::Train).map(|(id, _)| id).take(CENTRING_IMAGES).collect();
     if ids.is_empty() {
-        return Err(StageError::input("There are no training images that the embedding could be centred on"));
+        return Err(StageError::NoTrainingImages { purpose: "centre the embedding on" });
     }
     let loader = Loader::new(&images, None, network.preprocessing)?;
     let mut sums = vec![0.0_f64; network.dimension];
-    let requests = ids.chunks(BATCH).map(|ids| Request { ids: ids.to_vec(), look: Look::Evaluation });
+    let requests = ids.chunks(BATCH).map(|ids| Request { ids: ids.to_vec(), variant: ImageVariant::Evaluation });
     loader.each(requests, &candle_core::Device::Cpu, |_, images| {
         context.check_cancelled()?;
         let features = network.features(parameters, &images, None).map_err(failed)?;
@@ -186,8 +196,11 @@ fn centre(network: &Model, parameters: &mut Parameters, context: &Context<'_>) -
         }
         Ok(())
     })?;
-    let mut rows = parameters.rows().map_err(failed)?;
-    let bias = rows.iter_mut().find(|tensor| tensor.name == "embedding.bias").expect("every model has an embedding");
+    let mut rows = parameters.named_tensors().map_err(failed)?;
+    let bias = rows
+        .iter_mut()
+        .find(|tensor| tensor.name == "embedding.bias")
+        .expect("every model has an embedding layer with a bias");
     for (bytes, sum) in bias.bytes.chunks_exact_mut(4).zip(sums) {
         let value = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         let centred = f64::from(value) - sum / ids.len() as f64;
@@ -202,7 +215,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::stage::StageKind;
+    use crate::api::StageKind;
     use crate::testing::{Workshop, artifact, check_known_bytes, digest};
 
     fn init(params: serde_json::Value) -> Init {
@@ -211,11 +224,11 @@ mod tests {
 
     fn tensors(workshop: &Workshop, stage: &Init) -> Vec<NamedTensor> {
         let outputs = workshop.run(stage, &[]).unwrap();
-        model::Model::open(&artifact(Kind::Model, &outputs["model"].folder)).unwrap().parameters
+        model::Model::open(&artifact(ArtifactKind::Model, &outputs["model"].folder)).unwrap().parameters
     }
 
     #[test]
-    fn a_model_is_a_function_of_the_seed() {
+    fn the_seed_determines_the_model() {
         let mut workshop = Workshop::new();
         let stage = init(json!({ "backbone": "small", "dimension": 8 }));
         let first = workshop.run(&stage, &[]).unwrap();
@@ -225,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_fill_the_backbone_and_leave_the_embedding() {
+    fn weights_replace_the_backbone_and_not_the_embedding() {
         let workshop = Workshop::new();
         let stage = init(json!({ "backbone": "small", "dimension": 8 }));
         let drawn = tensors(&workshop, &stage);
@@ -242,35 +255,41 @@ mod tests {
                 if drawn.name.starts_with("embedding.") { drawn.bytes.clone() } else { vec![0; drawn.bytes.len()] };
             assert_eq!(loaded.bytes, expected, "`{}`", drawn.name);
         }
-        assert!(workshop.log.0.lock().unwrap()[0].ends_with("holds more than the model: 1 superfluous (`fc.bias`)"));
+        assert!(
+            workshop.log.0.lock().unwrap()[0]
+                .ends_with("has tensors that the model does not use: 1 unexpected (`fc.bias`)")
+        );
         export(&workshop.path().join("w.safetensors"), &file[1..]).unwrap();
         let error = workshop.run(&loading, &[]).err().unwrap().to_string();
         assert!(error.contains("does not fit `small`: 1 missing ("), "{error}");
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused() {
+    fn invalid_values_are_refused() {
         let check = |params: serde_json::Value, expected: &str| {
             let error = StageKind::of::<Init>().parse(params).err().unwrap();
             assert_eq!(format!("{}: {error}", error.key), expected);
         };
-        check(json!({ "backbone": "resnet", "dimension": 8 }), "backbone: There is no backbone `resnet`");
-        check(json!({ "backbone": "small", "dimension": 0 }), "dimension: An embedding has at least one coordinate");
+        check(json!({ "backbone": "resnet", "dimension": 8 }), "backbone: Unknown backbone `resnet`");
+        check(json!({ "backbone": "small", "dimension": 0 }), "dimension: `dimension` must be at least 1");
         check(
             json!({ "backbone": "small", "dimension": 8, "crop": 96, "resize": 64 }),
-            "crop: 96 pixels cannot be cut out of 64",
+            "crop: `crop` must be between 1 and `resize`, but `crop` is 96 and `resize` is 64",
         );
         check(
             json!({ "backbone": "small", "dimension": 8, "dropout": 1.0 }),
-            "dropout: The share of features that is dropped is at least 0 and below 1",
+            "dropout: `dropout` must be at least 0 and below 1",
         );
     }
 
-    /// Law 3: whoever changes these bytes raises [`Init::VERSION`] in the same commit, and then this digest.
+    /// Law 3: a commit that changes these bytes also raises [`Init::VERSION`], and updates the digest.
     #[test]
-    fn the_version_stands_for_these_bytes() {
+    fn the_version_matches_the_bytes() {
         let workshop = Workshop::new();
         let stage = init(json!({ "backbone": "small", "dimension": 8 }));
-        check_known_bytes((Init::VERSION, &workshop.run(&stage, &[]).unwrap()), (1, "1ea22c23ad46e905"));
+        check_known_bytes(
+            (Init::VERSION, &workshop.run(&stage, &[]).unwrap()),
+            (2, &[("cpu/avx512/gnu", "fd126a2972c6defc")]),
+        );
     }
 }

@@ -1,9 +1,12 @@
-//! Models out to PyTorch, and its weights in: what `dnc-run export` and `dnc-run import-weights` do.
+//! Exchange with PyTorch: `dnc-run export` and `dnc-run import-weights`.
 //!
-//! An exported folder holds `model.safetensors` under the names of the network's published code, with the embedding as its
-//! last linear layer, so that `load_state_dict` takes it as it stands; `model.json`, what to do with an image before and with
-//! the output after; a README with the lines of Python; and, where the model has them, masks and what the loss learned in
-//! `learners.safetensors`, for which no published code has a place.
+//! An exported folder holds
+//! - `model.safetensors`: the tensors under the names of the network's published code, with the embedding as its last linear
+//!   layer, so that `load_state_dict` accepts the file unchanged;
+//! - `model.json`: preprocessing of images and postprocessing of the output;
+//! - `README.md`: Python code that loads the model;
+//! - `learners.safetensors`, if the model has any: masks and the loss's learned parameters, which the published code does not
+//!   have.
 
 use std::fs;
 use std::path::Path;
@@ -12,44 +15,44 @@ use dnc_learn::backbones::{ChannelOrder, InPython, Pooling};
 use dnc_learn::model::{Architecture, Model};
 use dnc_learn::parameters::Group;
 use dnc_learn::weights::{self, Fit, NamedTensor, fitting, import};
+use dnc_tables::model;
 use serde::Serialize;
 
-use crate::error::StageError;
-use crate::tables::model;
+use crate::api::StageError;
 
-/// `model.json`: all that the tensors do not say.
+/// Contents of `model.json`: everything needed to use the model besides its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Card {
-    /// The network.
+    /// Name of the network.
     pub backbone: String,
-    /// Coordinates of an embedding.
+    /// Embedding dimension.
     pub dimension: usize,
-    /// How the network's map of features becomes one vector.
+    /// Pooling of the feature map into one vector.
     pub pooling: Pooling,
-    /// The linear layer that is the embedding; its output is to be L2-normalised.
+    /// Name of the linear layer that computes the embedding. Its output must be L2-normalised.
     pub embedding: &'static str,
-    /// Length in pixels that an image's shorter side is scaled to.
+    /// Length in pixels that an image's shorter side is resized to.
     pub resize: usize,
-    /// Side in pixels of the square that is cut from its middle.
+    /// Side in pixels of the centre crop.
     pub crop: usize,
-    /// The order of the colours of a pixel.
+    /// Order of the colour channels: `rgb` or `bgr`.
     pub channels: &'static str,
-    /// Subtracted from each colour, 0 … 255.
+    /// Mean of each channel, on the scale 0 to 255; it is subtracted.
     pub mean: [f32; 3],
-    /// By which each colour is then divided.
+    /// Standard deviation of each channel, on the same scale; the difference is divided by it.
     pub std: [f32; 3],
-    /// Steps that the optimiser has taken.
+    /// Number of optimiser steps taken.
     pub step: u64,
 }
 
-/// Writes a model into `folder`, which is made if it is not there.
+/// Exports a model to `folder`, which is created if necessary.
 ///
 /// # Errors
-/// The model is of another version of the program, or a file cannot be written.
+/// The model's architecture is unknown, as one of another version of the program may be, or a file cannot be written.
 pub fn export(model: &model::Model, folder: &Path) -> Result<Card, StageError> {
     let failed = |source| StageError::compute("export the model", source);
     let architecture: Architecture = serde_json::from_value(model.architecture.clone())
-        .map_err(|source| StageError::compute("read what the model is", source))?;
+        .map_err(|source| StageError::compute("read the model's architecture", source))?;
     let network = Model::build(&architecture).map_err(failed)?;
     let python = network.backbone.in_python();
     fs::create_dir_all(folder).map_err(|source| StageError::file("create", folder, source))?;
@@ -89,7 +92,8 @@ pub fn export(model: &model::Model, folder: &Path) -> Result<Card, StageError> {
         std: preprocessing.std,
         step: model.step,
     };
-    let json = serde_json::to_string_pretty(&card).map_err(|source| StageError::compute("write the card", source))?;
+    let json =
+        serde_json::to_string_pretty(&card).map_err(|source| StageError::compute("write `model.json`", source))?;
     for (name, text) in [("model.json", json + "\n"), ("README.md", readme(&card, python, !learners.is_empty()))] {
         let path = folder.join(name);
         fs::write(&path, text).map_err(|source| StageError::file("write", &path, source))?;
@@ -97,22 +101,22 @@ pub fn export(model: &model::Model, folder: &Path) -> Result<Card, StageError> {
     Ok(card)
 }
 
-/// How to use the folder.
+/// Text of `README.md`: how to use the exported folder.
 fn readme(card: &Card, python: InPython, learners: bool) -> String {
     let Card { backbone, dimension, embedding, resize, crop, channels, mean, std, .. } = card;
     let mut text = format!(
-        "# A model of `dnc-run`: {backbone}, {dimension} coordinates\n\n\
-         `model.safetensors` has the names of the network's published code; its layer `{embedding}` is the embedding.\n"
+        "# Model exported by `dnc-run`: {backbone}, embedding dimension {dimension}\n\n\
+         `model.safetensors` uses the tensor names of the network's published code. Its layer `{embedding}` computes the embedding.\n"
     );
     if learners {
-        text += "`learners.safetensors` has the masks of the learners and what the loss learned; the embedding does not need them.\n";
+        text += "`learners.safetensors` holds the learners' masks and the loss's learned parameters. They are not needed to compute embeddings.\n";
     }
     text += &format!(
-        "\nAn image: its shorter side scaled to {resize} pixels, {crop} × {crop} cut from the middle, colours 0 … 255 in the order \
-         {channels}, minus {mean:?}, divided by {std:?}.\n"
+        "\nPreprocessing: resize the shorter side to {resize} pixels, crop the central {crop} × {crop} pixels, order the channels as \
+         {channels} with values from 0 to 255, subtract {mean:?} and divide by {std:?}.\n"
     );
     let Some(build) = python.build else {
-        return text + "No published code has this network; the names are those of `dnc-run`.\n";
+        return text + "There is no published code for this network; the tensor names are those of `dnc-run`.\n";
     };
     let module = build.split('.').next().unwrap_or(build);
     let (short, layer) = match card.pooling {
@@ -124,7 +128,7 @@ fn readme(card: &Card, python: InPython, learners: bool) -> String {
         .replace("{dimension}", &dimension.to_string())
         .replace("{crop}", &crop.to_string())
         .replace("{pooling}", short);
-    // Said of an average as well: not every published pooling is one over whatever size the map has.
+    // Set for average pooling too: some published networks pool over a fixed window instead of the whole map.
     let pooling = python.pool.map(|pool| format!("model.{pool} = torch.nn.{layer}(1)\n")).unwrap_or_default();
     text + &format!(
         "\n```python\nimport torch, {module}\nfrom safetensors.torch import load_file\n\nmodel = {build}\n{pooling}\
@@ -133,22 +137,23 @@ fn readme(card: &Card, python: InPython, learners: bool) -> String {
     )
 }
 
-/// What [`import_weights`] found.
+/// Result of [`import_weights`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {
-    /// How many tensors the file holds.
+    /// Number of tensors in the file.
     pub tensors: usize,
-    /// How many of them were written.
+    /// Number of tensors written.
     pub written: usize,
-    /// How they fit the backbone, if one was named.
+    /// How they fit the backbone, if one was given.
     pub fit: Option<Fit>,
 }
 
 /// Reads the weights file `from` (safetensors, or a `state_dict` saved by PyTorch) and writes it to `to` as safetensors. With a
-/// backbone only its tensors are written, under its names, and none at all if one is missing or misshapen.
+/// backbone, writes only the backbone's tensors, under the backbone's names; if one is missing or has another shape, writes
+/// nothing.
 ///
 /// # Errors
-/// There is no such backbone, or a file cannot be read or written.
+/// The backbone is unknown, or a file cannot be read or written.
 pub fn import_weights(from: &Path, to: &Path, backbone: Option<&str>) -> Result<Imported, StageError> {
     let failed = |source| StageError::compute(format!("import the weights of `{}`", from.display()), source);
     let network = backbone.map(dnc_learn::backbones::backbone).transpose().map_err(failed)?;
@@ -172,19 +177,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::ArtifactKind;
     use crate::init::Init;
-    use crate::kind::Kind;
     use crate::testing::{Workshop, artifact};
 
     fn drawn(params: serde_json::Value) -> model::Model {
         let workshop = Workshop::new();
         let stage: Init = serde_json::from_value(params).unwrap();
         let outputs = workshop.run(&stage, &[]).unwrap();
-        model::Model::open(&artifact(Kind::Model, &outputs["model"].folder)).unwrap()
+        model::Model::open(&artifact(ArtifactKind::Model, &outputs["model"].folder)).unwrap()
     }
 
     #[test]
-    fn a_model_leaves_under_its_published_names() {
+    fn a_model_is_exported_under_its_published_names() {
         let mut model = drawn(json!({ "backbone": "efficientnet_lite0", "dimension": 4, "crop": 96 }));
         let mask = NamedTensor { name: "masks".into(), shape: vec![1, 4], ..model.parameters[0].clone() };
         model.parameters.push(NamedTensor { bytes: vec![0; 16], ..mask });
@@ -203,11 +208,11 @@ mod tests {
         }
         assert_eq!(import(&folder.path().join("learners.safetensors")).unwrap()[0].name, "masks");
         let readme = fs::read_to_string(folder.path().join("README.md")).unwrap();
-        assert!(readme.contains("num_classes=4, image_size=96)") && readme.contains("minus [127.0"), "{readme}");
+        assert!(readme.contains("num_classes=4, image_size=96)") && readme.contains("subtract [127.0"), "{readme}");
     }
 
     #[test]
-    fn the_readme_pools_as_the_model_does_and_positions_are_those_of_its_images() {
+    fn the_readme_has_the_models_pooling_and_the_file_its_position_embeddings() {
         let lines = |params: serde_json::Value| {
             let folder = tempfile::tempdir().unwrap();
             export(&drawn(params), folder.path()).unwrap();
@@ -236,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_come_in_for_a_backbone_or_as_they_are() {
+    fn weights_are_imported_for_a_backbone_or_unchanged() {
         let model = drawn(json!({ "backbone": "plain", "dimension": 4 }));
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
@@ -250,7 +255,7 @@ mod tests {
 
         let plain = import_weights(&path("wrapped"), &path("plain"), Some("plain")).unwrap();
         assert_eq!(plain.written, tensors.len() - 2);
-        assert_eq!(plain.fit.unwrap().superfluous, ["module.embedding.bias", "module.embedding.weight"]);
+        assert_eq!(plain.fit.unwrap().unexpected, ["module.embedding.bias", "module.embedding.weight"]);
         assert!(import(&path("plain")).unwrap().iter().all(|tensor| !tensor.name.starts_with("module.")));
 
         let other = import_weights(&path("wrapped"), &path("other"), Some("resnet18")).unwrap();

@@ -1,4 +1,4 @@
-//! Runs compared by `dnc-run diff`: nodes of one run over their queries, groups of seeds over the seeds, in every form.
+//! `dnc-run diff`: comparisons over seeds and over queries, in every output format.
 
 use std::fs::File;
 
@@ -30,7 +30,7 @@ kind = "evaluate"
 in = { images = "decode", model = "init" }
 "#;
 
-/// Two seeds of a network of 64 coordinates, then two of one with 2.
+/// Runs 1 and 2 have 64 dimensions and the seeds 1 and 2; runs 3 and 4 have 2 dimensions and the same seeds.
 fn project() -> Project {
     let project = Project::new();
     project.write("compared.toml", MANIFEST.replace("HERE", env!("CARGO_MANIFEST_DIR")));
@@ -39,50 +39,94 @@ fn project() -> Project {
     project
 }
 
-/// The comparison of a node's Recall@1 in the second group with that in the first, and the whole line.
+/// The comparison of a node's Recall@1 in the second group with that in the first, and the whole JSON object of the metric.
 fn recall(project: &Project, arguments: &[&str], node: &str) -> (Value, Value) {
     let json = project.run(&[&["diff", "--format", "json"], arguments].concat()).stdout;
-    let lines: Value = serde_json::from_str(&json).expect("it is JSON");
-    let is_it = |line: &&Value| line["node"] == node && line["metric"] == "recall" && line["k"] == 1;
-    let line = lines.as_array().expect("a list").iter().find(is_it).expect("Recall@1 was measured").clone();
-    (line["groups"][1]["comparison"].clone(), line)
+    let metrics: Value = serde_json::from_str(&json).expect("the output is JSON");
+    let is_it = |metric: &&Value| metric["node"] == node && metric["metric"] == "recall" && metric["k"] == 1;
+    let metric = metrics.as_array().expect("a list").iter().find(is_it).expect("Recall@1 was measured").clone();
+    (metric["groups"][1]["comparison"].clone(), metric)
 }
 
 #[test]
-fn runs_are_compared_over_seeds_or_queries_and_told_in_every_form() {
+fn runs_are_compared_over_seeds_or_queries_in_every_format() {
     let project = project();
 
-    let (seeds, line) = recall(&project, &["compared/1-2", "compared/3-4"], "untrained");
-    assert_eq!((&seeds["over"], &seeds["verdict"]), (&"paired seeds".into(), &"worse".into()), "{line}");
-    assert_eq!(line["groups"][0]["values"].as_array().map(Vec::len), Some(2), "{line}");
-    assert_eq!(line["groups"][0]["seeds"], serde_json::json!([1, 2]), "{line}");
-    assert!(line["groups"][0]["half_width"].as_f64().is_some_and(|half| half > 0.0), "{line}");
-    let (same, line) = recall(&project, &["compared/1-2", "compared/3-4"], "pixels");
-    assert_eq!((&same["difference"], &same["verdict"]), (&0.0.into(), &"not distinguishable".into()), "{line}");
+    let (seeds, metric) = recall(&project, &["compared/1-2", "compared/3-4"], "untrained");
+    assert_eq!((&seeds["over"], &seeds["verdict"]), (&"paired seeds".into(), &"worse".into()), "{metric}");
+    assert_eq!(metric["groups"][0]["values"].as_array().map(Vec::len), Some(2), "{metric}");
+    assert_eq!(metric["groups"][0]["seeds"], serde_json::json!([1, 2]), "{metric}");
+    assert!(metric["groups"][0]["half_width"].as_f64().is_some_and(|half| half > 0.0), "{metric}");
+    let (same, metric) = recall(&project, &["compared/1-2", "compared/3-4"], "pixels");
+    assert_eq!((&same["difference"], &same["verdict"]), (&0.0.into(), &"not distinguishable".into()), "{metric}");
 
-    let (queries, line) = recall(&project, &["compared/1", "compared/3"], "untrained");
-    assert_eq!((&queries["over"], &queries["verdict"]), (&"queries".into(), &"worse".into()), "{line}");
-    assert!(queries["p"].as_f64().is_some_and(|p| p < 0.01), "{line}");
-    assert!(queries["p_sign_flip"].as_f64().is_some_and(|p| p < 0.01), "{line}");
-    let (nodes, line) = recall(&project, &["compared/3:untrained", "compared/3:pixels"], "");
-    assert_eq!((&nodes["over"], &nodes["verdict"]), (&"queries".into(), &"better".into()), "{line}");
+    let (queries, metric) = recall(&project, &["compared/1", "compared/3"], "untrained");
+    assert_eq!((&queries["over"], &queries["verdict"]), (&"queries".into(), &"worse".into()), "{metric}");
+    assert!(queries["p"].as_f64().is_some_and(|p| p < 0.01), "{metric}");
+    assert!(queries["p_sign_flip"].as_f64().is_some_and(|p| p < 0.01), "{metric}");
+    let (nodes, metric) = recall(&project, &["compared/3:untrained", "compared/3:pixels"], "");
+    assert_eq!((&nodes["over"], &nodes["verdict"]), (&"queries".into(), &"better".into()), "{metric}");
 
     let table = ["diff", "compared/1", "compared/3"];
-    let told = project.run(&table).stdout;
-    assert!(told.contains("95 % interval") && told.contains("not distinguishable"), "{told}");
-    assert_eq!(project.run(&table).stdout, told, "draws are seeded");
+    let text = project.run(&table).stdout;
+    assert!(text.contains("95 % interval") && text.contains("not distinguishable"), "{text}");
+    assert!(text.contains(" compared/3 − compared/1 "), "{text}");
+    assert_eq!(project.run(&table).stdout, text, "draws are seeded");
     assert!(project.run(&["diff", "compared/1-2"]).stdout.contains(" ± "));
     let markdown = project.run(&["diff", "compared/1-2", "compared/3-4", "--format", "md"]).stdout;
-    assert!(markdown.starts_with("| node | split | metric | compared/1-2 | compared/3-4 | difference |"), "{markdown}");
+    let headings =
+        "| node | split | metric | compared/1-2 | compared/3-4 | compared/3-4 − compared/1-2 | 95 % interval |";
+    assert!(markdown.starts_with(headings), "{markdown}");
 
     project.run(&[&table[..], &["--format", "parquet", "--output", "diff.parquet"]].concat());
-    let file = File::open(project.path().join("diff.parquet")).expect("it was written");
-    let reader = SerializedFileReader::new(file).expect("it is Parquet");
+    let file = File::open(project.path().join("diff.parquet")).expect("the file was written");
+    let reader = SerializedFileReader::new(file).expect("the file is Parquet");
     let metadata = reader.metadata().file_metadata();
     // Two nodes, four metrics each, two runs.
     assert_eq!(metadata.num_rows(), 2 * 4 * 2);
     assert!(metadata.schema_descr().columns().iter().any(|column| column.name() == "verdict"));
 
     let unknown = project.call(&["diff", "compared/1:nothing"]);
-    assert!(unknown.stderr.contains("The run `compared/1` has no metrics of a node `nothing`"), "{}", unknown.stderr);
+    assert!(unknown.stderr.contains("Run `compared/1` has no metrics of node `nothing`"), "{}", unknown.stderr);
+}
+
+#[test]
+fn values_and_differences_are_listed_by_seed() {
+    let project = project();
+    let arguments = ["diff", "compared/1-2:untrained", "compared/3-4:untrained", "--by-seed"];
+    let call = |more: &[&str]| project.call(&[&arguments[..], more].concat());
+
+    let markdown = call(&["--format", "md"]).stdout;
+    let headings = "| split | metric | seed | compared/1-2 | compared/3-4 | compared/3-4 − compared/1-2 |\n";
+    assert!(markdown.starts_with(headings), "{markdown}");
+    let labels: Vec<String> = markdown
+        .lines()
+        .skip(2)
+        .map(|row| row.split(" | ").skip(1).take(2).collect::<Vec<_>>().join(" "))
+        .filter(|label| label.starts_with("recall@1 "))
+        .collect();
+    let expected = ["1", "2", "mean", "95 % interval", "p", "verdict"].map(|row| format!("recall@1 {row}"));
+    assert_eq!(labels, expected, "{markdown}");
+    assert!(markdown.contains("| map_at_r | 1 |") && !markdown.contains("r_precision"), "{markdown}");
+    assert!(markdown.contains("worse, paired over seeds") && markdown.contains("| **-0."), "{markdown}");
+    assert!(!markdown.contains("images per second"), "no node was trained: {markdown}");
+
+    let json: Value = serde_json::from_str(&call(&["--format", "json", "--metric", "r_precision"]).stdout)
+        .expect("the output is JSON");
+    assert_eq!(json["metrics"].as_array().map(Vec::len), Some(1), "{json}");
+    let row = &json["metrics"][0]["by_seed"][1];
+    let number = |value: &Value| value.as_f64().expect("a number");
+    assert_eq!(row["seed"], 2, "{json}");
+    assert!(
+        (number(&row["differences"][1]) - (number(&row["values"][1]) - number(&row["values"][0]))).abs() < 1e-12,
+        "{json}"
+    );
+
+    let check_refused = |more: &[&str], expected: &str| {
+        let refused = call(more);
+        assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+        assert!(refused.stderr.contains(expected), "{}", refused.stderr);
+    };
+    check_refused(&["--metric", "recall@1,ami"], "None of the runs has metric `ami`; they have ");
+    check_refused(&["--format", "parquet"], "`--by-seed` cannot be written as Parquet");
 }

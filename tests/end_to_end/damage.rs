@@ -112,18 +112,18 @@ fn pictures_that_are_none() {
         ),
         ("a folder called as an image", &pictures(|project| drop(project.write("pictures/test/a/2.bmp/3.txt", "")))),
     ]);
-    insta::assert_snapshot!(table, @r#"
+    insta::assert_snapshot!(table, @"
     truncated: 1 The image `HERE/pictures/test/a/2.bmp` cannot be decoded as BMP: failed to fill whole buffer
     only a header: 1 The image `HERE/pictures/test/a/2.bmp` cannot be decoded as BMP: failed to fill whole buffer
-    empty: 1 The image `HERE/pictures/test/a/2.bmp` is no JPEG, PNG, WebP, GIF, BMP or TIFF image
-    a text: 1 The image `HERE/pictures/test/a/2.bmp` is no JPEG, PNG, WebP, GIF, BMP or TIFF image
+    empty: 1 The image `HERE/pictures/test/a/2.bmp` is not a JPEG, PNG, WebP, GIF, BMP or TIFF image
+    a text: 1 The image `HERE/pictures/test/a/2.bmp` is not a JPEG, PNG, WebP, GIF, BMP or TIFF image
     beyond the limits: 1 The image `HERE/pictures/test/a/2.bmp` cannot be decoded as BMP: Format error decoding Bmp: Image too large (one of (2139062143, 2139062143) > soft limit of 65535)
     a truncated JPEG: 1 The image `HERE/pictures/test/a/2.bmp` cannot be decoded as JPEG: I/O errors Not enough bytes, expected 2 but found 0
     a truncated PNG: 1 The image `HERE/pictures/test/a/2.bmp` cannot be decoded as PNG: unexpected end of file
-    a link to nothing: 1 Cannot hash the `root` of the stage `it`: Could not read `HERE/pictures/test/a/2.bmp`: No such file or directory (os error 2)
-    a link to itself: 1 Cannot hash the `root` of the stage `it`: The link `HERE/pictures/test/a/up` leads back to a folder that holds it
-    a folder called as an image: 1 The class folder `HERE/pictures/test/a/2.bmp` holds no image
-    "#);
+    a link to nothing: 1 Cannot hash `root` of the stage `it`: Could not read `HERE/pictures/test/a/2.bmp`: No such file or directory (os error 2)
+    a link to itself: 1 Cannot hash `root` of the stage `it`: The link `HERE/pictures/test/a/up` points to a folder that contains it
+    a folder called as an image: 1 The class folder `HERE/pictures/test/a/2.bmp` contains no images
+    ");
 }
 
 #[test]
@@ -146,13 +146,13 @@ fn folders_without_pictures() {
             }),
         ),
     ]);
-    insta::assert_snapshot!(table, @r#"
-    no folder: 2 `root` of `it` is not there: `pictures`
+    insta::assert_snapshot!(table, @"
+    no folder: 2 `root` of `it` does not exist: `pictures`
     a file: 1 Cannot read the folder `HERE/pictures`: Not a directory (os error 20)
-    zero images: 1 There is no image in `HERE/pictures`
-    an empty class: 1 The class folder `HERE/pictures/test/a` holds no image
-    no such split: 1 The folder `HERE/pictures` cannot be read by split: `elsewhere` is no split; it must be `train`, `validation`, `test`, `query` or `gallery`
-    "#);
+    zero images: 1 There are no images in `HERE/pictures`
+    an empty class: 1 The class folder `HERE/pictures/test/a` contains no images
+    no such split: 1 The folder `HERE/pictures` cannot be read with `by_split = true`, which needs a folder for each split: Unknown split `elsewhere`; it must be `train`, `validation`, `test`, `query` or `gallery`
+    ");
 }
 
 #[test]
@@ -192,16 +192,16 @@ fn arrays_that_do_not_fit() {
         ("an axis beyond any memory", &idx("t10k-images-idx3-ubyte", |_| [&[0, 0, 8, 3][..], &[255; 12]].concat())),
         ("gzip cut short", &idx("t10k-images-idx3-ubyte", |_| vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1, 2])),
     ]);
-    insta::assert_snapshot!(table, @r#"
+    insta::assert_snapshot!(table, @"
     a file is missing: 1 Cannot read `HERE/arrays/t10k-labels-idx1-ubyte`: No such file or directory (os error 2)
-    cut in its head: 1 `HERE/arrays/train-images-idx3-ubyte` is cut short
-    fewer pixels than it claims: 1 `HERE/arrays/train-images-idx3-ubyte` claims 3 × 2 × 2 bytes but holds 4
-    more images than labels: 1 `HERE/arrays` has 3 images but 1 labels for train
+    cut in its head: 1 `HERE/arrays/train-images-idx3-ubyte` is truncated
+    fewer pixels than it claims: 1 `HERE/arrays/train-images-idx3-ubyte` should contain 3 × 2 × 2 bytes but contains 4
+    more images than labels: 1 `HERE/arrays` has 3 images but 1 labels in the split train
     an array of another type: 1 `HERE/arrays/t10k-labels-idx1-ubyte` is not an IDX file of bytes with 1 axes
-    test images of another size: 1 The images for training and test in `HERE/arrays` differ in size
-    an axis beyond any memory: 1 `HERE/arrays/t10k-images-idx3-ubyte` claims 4294967295 × 4294967295 × 4294967295 bytes but holds 0
-    gzip cut short: 1 Cannot unpack `HERE/arrays/t10k-images-idx3-ubyte`: incomplete deflate stream
-    "#);
+    test images of another size: 1 `HERE/arrays` has training and test images of different sizes
+    an axis beyond any memory: 1 `HERE/arrays/t10k-images-idx3-ubyte` should contain 4294967295 × 4294967295 × 4294967295 bytes but contains 0
+    gzip cut short: 1 Cannot decompress `HERE/arrays/t10k-images-idx3-ubyte`: incomplete deflate stream
+    ");
 }
 
 #[test]
@@ -237,15 +237,15 @@ fn tables_that_are_damaged() {
         }),
     ]);
     insta::assert_snapshot!(table, @r#"
-    a text: 1 The file `HERE/images.parquet` is neither Arrow nor Parquet
-    empty: 1 The file `HERE/images.parquet` is neither Arrow nor Parquet
+    a text: 1 The file `HERE/images.parquet` is neither an Arrow nor a Parquet file
+    empty: 1 The file `HERE/images.parquet` is neither an Arrow nor a Parquet file
     cut short: 1 Cannot read `HERE/images.parquet`: Parquet error: Invalid Parquet file. Corrupt footer
     its foot is overwritten: 1 Cannot read `HERE/images.parquet`: External: invalid utf-8 sequence of 1 bytes from index 362
     a page is overwritten: 1 Cannot read `HERE/images.parquet`: Parquet argument error: EOF: eof decoding byte array
-    no such column of classes: 1 `HERE/images.parquet` has no column `label` of classes
+    no such column of classes: 1 `HERE/images.parquet` has no column `label` with the classes
     no such column of images: 1 Cannot read `HERE/images.parquet`: Schema error: Unable to get field named "picture". Valid fields: ["class", "source", "split", "image"]
-    text for images: 1 `HERE/images.parquet` has no column `class` of images' bytes
-    a folder without tables: 1 There is no Parquet file in `HERE/images`
+    text for images: 1 `HERE/images.parquet` has no column `class` with the bytes of image files
+    a folder without tables: 1 `HERE/images` contains no file `*.parquet`
     "#);
 }
 
@@ -284,16 +284,16 @@ fn weights_that_do_not_fit() {
             one("kind = \"init\"\nbackbone = \"small\"\ndimension = 8\nweights = \"nowhere.pth\"")
         }),
     ]);
-    insta::assert_snapshot!(table, @r#"
-    a text: 1 Cannot load the weights: Could not understand the weights file `HERE/model.safetensors`: it is neither safetensors nor a `state_dict` saved by PyTorch
-    empty: 1 Cannot load the weights: Could not understand the weights file `HERE/model.safetensors`: it is neither safetensors nor a `state_dict` saved by PyTorch
-    cut in its head: 1 Cannot load the weights: Could not understand the weights file `HERE/model.safetensors`: invalid header length
-    cut in its values: 1 Cannot load the weights: Could not understand the weights file `HERE/model.safetensors`: incomplete metadata, file not fully covered
-    another shape: 1 The weights file `HERE/model.safetensors` does not fit `resnet18`: 99 missing (`bn1.bias`, `bn1.running_mean`, `bn1.running_var`, `bn1.weight`, `layer1.0.bn1.bias`, `layer1.0.bn1.running_mean`, `layer1.0.bn1.running_var`, `layer1.0.bn1.weight`, …); 1 misshapen (`conv1.weight` is [2] instead of [64, 3, 7, 7])
-    none of its tensors: 1 The weights file `HERE/model.safetensors` does not fit `resnet18`: 100 missing (`bn1.bias`, `bn1.running_mean`, `bn1.running_var`, `bn1.weight`, `conv1.weight`, `layer1.0.bn1.bias`, `layer1.0.bn1.running_mean`, `layer1.0.bn1.running_var`, …); 1 superfluous (`x`)
-    a zip without a model: 1 Cannot load the weights: Could not understand the weights file `HERE/model.safetensors`: it is neither safetensors nor a `state_dict` saved by PyTorch
-    a file that is not there: 2 `weights` of `it` is not there: `nowhere.pth`
-    "#);
+    insta::assert_snapshot!(table, @"
+    a text: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: it is neither safetensors nor a `state_dict` saved by PyTorch
+    empty: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: it is neither safetensors nor a `state_dict` saved by PyTorch
+    cut in its head: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: invalid header length
+    cut in its values: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: incomplete metadata, file not fully covered
+    another shape: 1 The weights file `HERE/model.safetensors` does not fit `resnet18`: 99 missing (`bn1.bias`, `bn1.running_mean`, `bn1.running_var`, `bn1.weight`, `layer1.0.bn1.bias`, `layer1.0.bn1.running_mean`, `layer1.0.bn1.running_var`, `layer1.0.bn1.weight`, …); 1 of another shape (`conv1.weight` is [2] instead of [64, 3, 7, 7])
+    none of its tensors: 1 The weights file `HERE/model.safetensors` does not fit `resnet18`: 100 missing (`bn1.bias`, `bn1.running_mean`, `bn1.running_var`, `bn1.weight`, `conv1.weight`, `layer1.0.bn1.bias`, `layer1.0.bn1.running_mean`, `layer1.0.bn1.running_var`, …); 1 unexpected (`x`)
+    a zip without a model: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: it is neither safetensors nor a `state_dict` saved by PyTorch
+    a file that is not there: 2 `weights` of `it` does not exist: `nowhere.pth`
+    ");
 }
 
 #[test]
@@ -325,22 +325,22 @@ fn programs_that_fail() {
             &command("'cat {file.0} > {out.x}/x'", "outputs = { x = \"files\" }\nfiles = [\"nowhere\"]"),
         ),
     ]);
-    insta::assert_snapshot!(table, @r#"
-    is not there: 2 No program `no-such-program` is on the PATH
-    is not where it should be: 2 `run.0` of `it` is not there: `./no-such-program`
+    insta::assert_snapshot!(table, @"
+    is not there: 2 Program `no-such-program` is not on the PATH
+    is not where it should be: 2 `run.0` of `it` does not exist: `./no-such-program`
     is no program: 1 Cannot run `HERE/not-a-program`: Permission denied (os error 13)
-    ends badly: 1 `sh` ended with exit code 3: oh
-    is killed: 1 `sh` was killed by signal 9 and said nothing
-    names no input: 2 `{in.y}` stands for nothing here
-    takes too long: 1 It was stopped at its time limit of 0.05 s
-    writes nothing: 1 `sh` wrote nothing to its output `x`
-    writes no table: 1 `sh` wrote nothing to its output `x`
-    writes a text for a table: 1 The file `HERE/.dnc/store/tmp/TASK/metrics.parquet` is neither Arrow nor Parquet
-    writes a table of another name: 1 There is no file `metrics.arrow` or `metrics.parquet` in `HERE/.dnc/store/tmp/TASK`, which is to hold metrics
+    ends badly: 1 `sh` exited with code 3: oh
+    is killed: 1 `sh` was killed by signal 9 and wrote no output
+    names no input: 2 The placeholder `{in.y}` has no value here
+    takes too long: 1 `sh` was killed after its `time_limit` of 0.05 s
+    writes nothing: 1 `sh` wrote no file to its output `x`, the folder `{out.x}`
+    writes no table: 1 `sh` wrote no file to its output `x`, the folder `{out.x}`
+    writes a text for a table: 1 The file `HERE/.dnc/store/tmp/TASK/metrics.parquet` is neither an Arrow nor a Parquet file
+    writes a table of another name: 1 The output folder `HERE/.dnc/store/tmp/TASK` has kind metrics and so must contain `metrics.arrow` or `metrics.parquet`
     writes a link: 1 `HERE/.dnc/store/tmp/TASK/x` is neither a file nor a folder
     writes a pipe: 1 `HERE/.dnc/store/tmp/TASK/x` is neither a file nor a folder
-    reads a file that is not there: 2 `files.0` of `it` is not there: `nowhere`
-    "#);
+    reads a file that is not there: 2 `files.0` of `it` does not exist: `nowhere`
+    ");
 }
 
 #[test]
@@ -362,13 +362,13 @@ fn stores_that_cannot_be_used() {
         ("runs is a file", place(|project| drop(project.write("runs", "x")))),
         ("the runs of this name are a file", place(|project| drop(project.write("runs/damaged", "x")))),
     ];
-    insta::assert_snapshot!(lines.map(|(name, told)| format!("{name}: {told}\n")).concat(), @r#"
+    insta::assert_snapshot!(lines.map(|(name, told)| format!("{name}: {told}\n")).concat(), @"
     the store is a file: 1 The store `HERE/.dnc/store` is not a folder
     the store is something else: 1 The folder `HERE/.dnc/store` is not a store and is not empty
     the store is of another version: 1 The store `HERE/.dnc/store` has format `dnc-store 99`, but this version reads `dnc-store 3`
-    runs is a file: 1 Cannot make a run folder in `HERE/runs`: Not a directory (os error 20)
-    the runs of this name are a file: 1 Cannot make a run folder in `HERE/runs`: File exists (os error 17)
-    "#);
+    runs is a file: 1 Cannot create a run folder in `HERE/runs`: Not a directory (os error 20)
+    the runs of this name are a file: 1 Cannot create a run folder in `HERE/runs`: File exists (os error 17)
+    ");
 }
 
 /// Runs a project whose `closed` has these permissions, as somebody whom permissions bind: root becomes another user.
@@ -410,10 +410,10 @@ fn what_may_not_be_read_or_written() {
         ("a store that is read-only", told_to_nobody(&store, ".dnc/store/tmp", 0o555)),
         ("a picture that may not be read", told_to_nobody(&pictures, "pictures/test/a/1.bmp", 0o000)),
     ];
-    insta::assert_snapshot!(table.map(|(name, told)| format!("{name}: {told}\n")).concat(), @r#"
+    insta::assert_snapshot!(table.map(|(name, told)| format!("{name}: {told}\n")).concat(), @"
     a store that is read-only: 1 The store `HERE/.dnc/store` is read-only; name a folder that can be written to: Permission denied (os error 13)
-    a picture that may not be read: 1 Cannot hash the `root` of the stage `it`: Could not open `HERE/pictures/test/a/1.bmp`: Permission denied (os error 13)
-    "#);
+    a picture that may not be read: 1 Cannot hash `root` of the stage `it`: Could not open `HERE/pictures/test/a/1.bmp`: Permission denied (os error 13)
+    ");
     assert_clean(&store);
 }
 
@@ -436,7 +436,7 @@ fn a_record_that_names_a_missing_blob() {
     }
     let verified = project.call(&["cache", "verify"]);
     assert_eq!(verified.code, Some(1));
-    assert!(verified.stdout.contains("named 1 blobs that are gone; its node runs again"), "{}", verified.stdout);
+    assert!(verified.stdout.contains("referenced 1 missing blobs; its node will run again"), "{}", verified.stdout);
     project.run(&["it.toml"]);
     assert_eq!(project.nodes("damaged", "ran"), ["it", "below"]);
     assert_clean(&project);
@@ -453,7 +453,7 @@ fn a_program_that_writes_to_its_input() {
         project.write("it.toml", sound.replace("wc -c < {in.x} > {out.y}/y", &spoils));
         let called = project.call(&["it.toml", "--quiet"]);
         insta::allow_duplicates! {
-            insta::assert_snapshot!(message(&project, &called), @"1 Its input `x` was written to while it ran; inputs are the store's own files and must only be read. What was damaged is in quarantine, and the next run makes it again");
+            insta::assert_snapshot!(message(&project, &called), @"1 Its input `x` was modified while the node ran; inputs are the store's own files and must only be read. The damaged file was moved to quarantine; the next run restores it");
         }
         project.write("it.toml", sound);
         project.run(&["it.toml"]);

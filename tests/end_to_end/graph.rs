@@ -1,8 +1,8 @@
-//! Graphs of more nodes than a person would write.
+//! Large generated graphs, drawings of a plan, and progress output.
 
 use crate::project::Project;
 
-#[expect(dead_code, reason = "what is written for ninja is for the benchmark of the executor")]
+#[expect(dead_code, reason = "the ninja file is only for the benchmark of the executor")]
 #[path = "../../examples/graph/mod.rs"]
 mod generated;
 
@@ -17,7 +17,7 @@ fn ran(project: &Project) -> Vec<usize> {
 }
 
 #[test]
-fn after_a_change_exactly_the_nodes_below_it_run() {
+fn after_a_change_exactly_the_downstream_nodes_run() {
     let project = Project::new();
     let run = |graph: Graph| {
         project.write("graph.toml", graph.manifest());
@@ -28,7 +28,7 @@ fn after_a_change_exactly_the_nodes_below_it_run() {
     assert_eq!(run(graph), (0..120).collect::<Vec<_>>());
     assert!(run(graph).is_empty());
     assert_eq!(run(Graph { version: 1, ..graph }), (CHANGING..CHANGING + BELOW).collect::<Vec<_>>());
-    assert!(run(graph).is_empty(), "the old results are still there");
+    assert!(run(graph).is_empty(), "the old results are still in the store");
 }
 
 const SMALL: &str = r#"
@@ -46,12 +46,12 @@ outputs = { text = "files" }
 kind = "command"
 per = "round"
 in = { text = "left", before = "right@previous or left" }
-run = "echo {round} > {out.told}/told"
-outputs = { told = "files" }
+run = "echo {round} > {out.number}/number"
+outputs = { number = "files" }
 "#;
 
 #[test]
-fn graphs_are_drawn_in_three_languages() {
+fn graphs_are_drawn_in_three_formats() {
     let project = Project::new();
     project.write("small.toml", SMALL);
     let drawn = |format| project.run(&["graph", "small.toml", "--format", format]).stdout;
@@ -96,17 +96,18 @@ fn graphs_are_drawn_in_three_languages() {
 }
 
 #[test]
-fn events_are_json_for_programs() {
+fn progress_can_be_printed_as_json_events() {
     let project = Project::new();
     project.write("small.toml", SMALL);
-    let told = |arguments: &[&str]| {
+    let events_of = |arguments: &[&str]| {
         let stderr = project.call(arguments).stderr;
-        let events = stderr.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("it is JSON"));
+        let events =
+            stderr.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("each line is JSON"));
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         events.map(|event| [&event["event"], &event["node"], &event["outcome"]].map(text).join(" ")).collect::<Vec<_>>()
     };
     let one_by_one = ["small.toml", "--progress", "json", "--jobs", "1"];
-    insta::assert_debug_snapshot!(told(&one_by_one), @r#"
+    insta::assert_debug_snapshot!(events_of(&one_by_one), @r#"
     [
         "run_started  ",
         "node_started left ",
@@ -118,12 +119,12 @@ fn events_are_json_for_programs() {
         "run_finished  ",
     ]
     "#);
-    let again = told(&one_by_one);
+    let again = events_of(&one_by_one);
     assert_eq!(again.iter().filter(|event| event.ends_with(" hit")).count(), 3, "{again:?}");
 }
 
 #[test]
-fn bars_leave_the_summary_and_what_failed() {
+fn progress_bars_leave_the_summary_behind() {
     let project = Project::new();
     project.write("small.toml", SMALL.replace("echo {round}", "echo no >&2; exit 3; echo {round}"));
     let called = project.call(&["small.toml", "--progress", "bar"]);
@@ -132,19 +133,19 @@ fn bars_leave_the_summary_and_what_failed() {
 }
 
 #[test]
-fn the_last_lines_of_a_program_that_failed_are_told() {
+fn the_last_lines_of_a_failed_program_are_shown() {
     let project = Project::new();
     project.write("small.toml", SMALL.replace("echo one", "seq 20; exit 3; echo one"));
-    let told = project.call(&["small.toml"]).stderr;
-    assert!(told.contains("`sh` ended with exit code 3; it said last:\n    11\n    12\n"), "{told}");
+    let stderr = project.call(&["small.toml"]).stderr;
+    assert!(stderr.contains("`sh` exited with code 3; the last lines of its output:\n    11\n    12\n"), "{stderr}");
     assert_eq!(project.read("runs/small/1/logs/left.log").lines().next(), Some("1"));
 }
 
 #[test]
-fn gpus_are_for_a_gpu() {
+fn a_list_of_gpus_needs_a_gpu_device() {
     let project = Project::new();
     project.write("small.toml", SMALL);
     let refused = project.call(&["small.toml", "--device", "cpu", "--gpus", "0,1"]);
     assert_eq!(refused.code, Some(2));
-    insta::assert_snapshot!(refused.stderr, @"error: `--gpus` hands out GPUs, but the device is the CPU; say `--device cuda`");
+    insta::assert_snapshot!(refused.stderr, @"error: `--gpus` needs a GPU, but the device is the CPU; add `--device cuda`");
 }

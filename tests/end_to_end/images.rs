@@ -1,4 +1,4 @@
-//! A folder of pictures that changes, and what is seen of it.
+//! A folder of images that changes: incremental decoding, contact sheets, and which nodes rerun.
 
 use std::fs::{self, File};
 use std::iter;
@@ -28,7 +28,7 @@ views = 3
 
 fn picture(project: &Project, name: &str, shade: u8) {
     let path = project.path().join("images").join(name);
-    fs::create_dir_all(path.parent().expect("it has a class")).expect("the folder can be made");
+    fs::create_dir_all(path.parent().expect("the path has a class folder")).expect("the folder can be created");
     RgbImage::from_pixel(20, 16, Rgb([shade; 3])).save(path).expect("the picture can be written");
 }
 
@@ -43,21 +43,21 @@ fn pictures() -> Project {
 }
 
 #[test]
-fn only_what_is_new_is_decoded() {
+fn only_new_images_are_decoded() {
     let project = pictures();
     picture(&project, "bird/9.png", 9);
     project.run(&["pictures.toml"]);
     let log = project.read("runs/pictures/2/logs/decode.log");
-    assert!(log.contains("6 images were known, 1 decoded"), "{log}");
+    assert!(log.contains("6 images reused from an earlier run, 1 decoded"), "{log}");
     let incremental = project.digests("pictures");
-    // The same bytes as from scratch.
+    // The bytes are the same as when decoding everything.
     project.run(&["pictures.toml", "--store", "other"]);
     assert_eq!(project.digests("pictures"), incremental);
-    assert!(!project.read("runs/pictures/3/logs/decode.log").contains("known"));
+    assert!(!project.read("runs/pictures/3/logs/decode.log").contains("reused"));
 }
 
 #[test]
-fn parts_that_stay_are_kept() {
+fn unchanged_parts_are_kept() {
     let project = pictures();
     for number in 0..200 {
         picture(&project, &format!("many/{number:03}.png"), number);
@@ -70,7 +70,7 @@ fn parts_that_stay_are_kept() {
     picture(&project, "many/100a.png", 250);
     let incremental = large("one");
     let log = project.read("runs/pictures/3/logs/decode.log");
-    assert!(log.contains("206 images were known, 1 decoded") && !log.contains("; 0 parts"), "{log}");
+    assert!(log.contains("206 images reused from an earlier run, 1 decoded") && !log.contains("; 0 parts"), "{log}");
     assert_eq!(large("two"), incremental);
 }
 
@@ -83,7 +83,7 @@ fn materialised_views_are_shown() {
     project.run(&["made.toml"]);
     let called = project.run(&["show", "made.toml", "augment", "-o", "made.png"]);
     let sheet = image::open(project.path().join(called.stdout.trim())).unwrap().into_rgb8();
-    // 32 pixels grow to 96 of the 120 of a cell, in its middle; all of a picture has one shade.
+    // 32 pixels are scaled to 96 and centred in a cell of 120. Each picture has a single shade.
     assert_eq!((sheet.get_pixel(136 + 60, 8 + 60).0, sheet.get_pixel(136 + 60, 169 + 60).0), ([0; 3], [2; 3]));
 }
 
@@ -96,18 +96,18 @@ fn a_moved_folder_is_a_hit() {
 }
 
 #[test]
-fn sheets_show_images_and_their_views() {
+fn contact_sheets_show_images_and_their_views() {
     let project = pictures();
     let sheet = |arguments: &[&str]| {
         let called = project.run(arguments);
         let path = project.path().join(called.stdout.trim());
-        image::open(path).expect("the sheet is a picture").into_rgb8()
+        image::open(path).expect("the sheet is an image").into_rgb8()
     };
-    // Six cells of 120 pixels in one row; then three rows of an image with three views.
+    // Six cells of 120 pixels in one row; then three rows, each an image with three views.
     assert_eq!(sheet(&["show", "pictures.toml", "decode"]).dimensions(), (8 + 6 * 128, 8 + 150));
     let views = sheet(&["show", "pictures.toml", "augment", "--count", "6", "-o", "views.png"]);
     assert_eq!(views.dimensions(), (8 + 4 * 128, 8 + 3 * 161));
-    // The second image in the middle of its cell, and a view of it that fills its own.
+    // The second image is centred in its cell, and a view of it fills the next cell.
     assert_eq!((views.get_pixel(8 + 60, 169 + 60).0, views.get_pixel(136 + 60, 169 + 1).0), ([4; 3], [4; 3]));
 
     let refused = project.call(&["show", "pictures.toml", "decode", "--set", "stage.decode.resize.shorter=9"]);
@@ -127,24 +127,24 @@ in = { images = "decode", model = "init" }
 "#;
 
 #[test]
-fn a_renamed_class_is_not_embedded_again() {
+fn a_renamed_class_does_not_rerun_embed() {
     let project = pictures();
     project.write("pictures.toml", [MANIFEST, EMBED].concat());
     project.run(&["pictures.toml"]);
-    fs::rename(project.path().join("images/cat"), project.path().join("images/cheetah")).expect("the class is there");
+    fs::rename(project.path().join("images/cat"), project.path().join("images/cheetah")).expect("the class exists");
     project.run(&["pictures.toml"]);
     assert_eq!(project.nodes("pictures", "ran"), ["decode"]);
 }
 
-/// The images of another program, first as `decode` writes them, then with a column more.
+/// Images written by another program, first with the columns of `decode`, then with an additional one.
 #[test]
-fn a_column_more_is_not_embedded_again() {
+fn an_additional_column_does_not_rerun_embed() {
     let project = pictures();
     let run = project.last_run("pictures");
-    let key = run["nodes"][0]["key"].as_str().expect("decode has a key").parse().expect("it is one");
-    let store = Store::open(project.path().join(".dnc/store")).expect("it is there");
-    let outputs = store.outputs(&key).expect("it can be read").expect("decode has a record");
-    store.materialise(&outputs["images"], &project.path().join("given")).expect("its files are there");
+    let key = run["nodes"][0]["key"].as_str().expect("decode has a key").parse().expect("it is a key");
+    let store = Store::open(project.path().join(".dnc/store")).expect("the run made a store");
+    let outputs = store.outputs(&key).expect("the store can be read").expect("decode has a record");
+    store.materialise(&outputs["images"], &project.path().join("given")).expect("its files are in the store");
 
     let given = r#"
 name = "given"
@@ -160,16 +160,19 @@ outputs = { images = "images" }
     assert_eq!(project.nodes("given", "ran"), ["decode", "init", "embed"]);
 
     let path = project.path().join("given/images.arrow");
-    let table = File::open(&path).map(|file| FileReader::try_new(file, None).expect("it is Arrow"));
-    let rows = table.expect("it is there").next().expect("it has rows").expect("they can be read");
+    let table = File::open(&path).map(|file| FileReader::try_new(file, None).expect("the table is Arrow"));
+    let rows = table.expect("the table exists").next().expect("the table has rows").expect("the rows can be read");
     let field = Arc::new(Field::new("mood", DataType::Utf8, false));
     let mood: ArrayRef = Arc::new(StringArray::from(vec!["calm"; rows.num_rows()]));
     let schema = Schema::new(rows.schema().fields().iter().cloned().chain([field]).collect::<Vec<_>>());
     let columns = rows.columns().iter().cloned().chain(iter::once(mood)).collect();
-    fs::remove_file(&path).expect("it is read-only, but ours");
-    let mut writer = FileWriter::try_new(File::create(&path).expect("it is gone"), &schema).expect("it is a schema");
-    writer.write(&RecordBatch::try_new(Arc::new(schema), columns).expect("as many rows")).expect("there is room");
-    writer.finish().expect("there is room");
+    fs::remove_file(&path).expect("the folder is writable");
+    let mut writer = FileWriter::try_new(File::create(&path).expect("the folder is writable"), &schema)
+        .expect("the schema is valid");
+    writer
+        .write(&RecordBatch::try_new(Arc::new(schema), columns).expect("the columns have the same length"))
+        .expect("the file can be written");
+    writer.finish().expect("the file can be written");
     project.run(&["given.toml"]);
     assert_eq!(project.nodes("given", "ran"), ["decode"]);
 }

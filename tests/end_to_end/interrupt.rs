@@ -200,8 +200,8 @@ fn two_runs_at_once_do_each_node_once() {
     begun(&project);
     let mut second = start(&project, &["gate.toml"]);
     let mut told = BufReader::new(second.stderr.take().expect("it is piped")).lines().map_while(Result::ok);
-    let waits = told.find(|line| line.starts_with("gated: waits for"));
-    assert_eq!(waits, Some(format!("gated: waits for process {}", first.id())));
+    let waits = told.find(|line| line.starts_with("gated: waiting for"));
+    assert_eq!(waits, Some(format!("gated: waiting for process {}", first.id())));
     open_gate(&project);
     assert_eq!(end(first).code, Some(0));
     let rest: Vec<String> = told.collect();
@@ -233,10 +233,10 @@ outputs = { text = "files" }
     begun(&project);
     let mut second = start(&project, &["more.toml", "--jobs", "1"]);
     let told = BufReader::new(second.stderr.take().expect("it is piped")).lines().map_while(Result::ok);
-    let mut told = told.skip_while(|line| !line.starts_with("gated: waits for"));
+    let mut told = told.skip_while(|line| !line.starts_with("gated: waiting for"));
     assert!(told.any(|line| line.contains("other: done")));
     open_gate(&project);
-    assert_eq!(told.filter(|line| line.contains("gated: waits for")).count(), 0, "it is told once");
+    assert_eq!(told.filter(|line| line.contains("gated: waiting for")).count(), 0, "it is reported once");
     assert_eq!((end(first).code, end(second).code), (Some(0), Some(0)));
     assert_eq!(count(&project), "before gated after");
 }

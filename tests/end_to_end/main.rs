@@ -2,11 +2,15 @@
 
 mod compare;
 mod damage;
+mod doc_links;
+mod docs;
+mod executors;
 mod graph;
 mod images;
 mod interrupt;
 mod pipeline;
-mod place;
 mod project;
+mod project_root;
 mod rerun;
 mod retain;
+mod transfer;

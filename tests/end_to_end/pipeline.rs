@@ -19,13 +19,16 @@ fn run(project: &Project, store: &str, more: &[&str]) {
 }
 
 #[test]
-fn threads_jobs_and_stores_do_not_change_a_byte() {
+fn threads_jobs_stores_and_executors_do_not_change_a_byte() {
     let project = Project::new();
     run(&project, "one", &["--threads", "1", "--jobs", "1"]);
     let alone = project.digests("quickstart");
     assert!(alone.len() > 15 && alone.contains_key("train@1[1].model"), "{alone:?}");
     run(&project, "two", &["--threads", "3", "--jobs", "4"]);
     assert_eq!(project.digests("quickstart"), alone);
+
+    run(&project, "three", &["--executor", "process"]);
+    assert_eq!(project.digests("quickstart"), alone, "every node ran in a process of its own");
 
     run(&project, "two", &[]);
     assert_eq!(project.nodes("quickstart", "ran"), [""; 0]);

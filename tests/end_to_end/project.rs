@@ -46,7 +46,7 @@ impl Project {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dnc-run"));
         command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
-        for name in ["DNC_STORE", "DNC_RUNS", "NO_COLOR"] {
+        for name in ["DNC_REMOTE", "DNC_STORE", "DNC_RUNS", "NO_COLOR"] {
             command.env_remove(name);
         }
         command

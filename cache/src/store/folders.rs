@@ -1,25 +1,25 @@
-//! Folders for a task: one that goes with the task, one that stays until the task has succeeded.
+//! Folders for tasks: temporary ones that are removed with the task, and scratch folders that stay until it has succeeded.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Store;
-use crate::backend::Disk;
+use super::handle::Store;
 use crate::digest::Key;
+use crate::disk::Disk;
 use crate::error::{CacheError, Result};
-use crate::session::Purpose;
+use crate::session::FolderPurpose;
 
-/// A private, empty folder on the store's file system. It goes with the value; after a kill, gc removes it.
+/// A private folder on the store's file system, empty at first. It is removed when the value is dropped, or by gc after a kill.
 #[derive(Debug)]
 pub struct TaskFolder {
     path: PathBuf,
-    purpose: Purpose,
+    purpose: FolderPurpose,
     disk: Arc<Disk>,
 }
 
 impl TaskFolder {
-    /// The folder.
+    /// The folder's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -27,31 +27,31 @@ impl TaskFolder {
 
 impl Drop for TaskFolder {
     fn drop(&mut self) {
-        // What cannot be removed now goes with the session, or with gc.
-        let _ = self.disk.session().give_back(&self.path, self.purpose);
+        // What cannot be removed now is removed when the session ends, or by gc.
+        let _ = self.disk.session().return_folder(&self.path, self.purpose);
     }
 }
 
 impl Store {
-    /// A folder for a task's outputs, from which [`Store::ingest`] can move files without copying them. A task may have
-    /// several. Those that are given back without folders in them cost next to nothing.
+    /// A folder for a task's outputs, from which [`Store::ingest`] can move files without copying. A task may have several.
+    /// Folders are reused and therefore cheap, unless they contain folders when they are dropped.
     pub fn task_folder(&self) -> Result<TaskFolder> {
-        self.folder(Purpose::Output)
+        self.folder(FolderPurpose::Output)
     }
 
-    /// A folder for a program to work in. What the program left running may write there for as long as it likes: no
-    /// task's outputs ever lie in it.
+    /// A working folder for a program. It is never reused for a task's outputs, since processes that outlive the program may
+    /// still write to it.
     pub fn work_folder(&self) -> Result<TaskFolder> {
-        self.folder(Purpose::Work)
+        self.folder(FolderPurpose::Work)
     }
 
-    fn folder(&self, purpose: Purpose) -> Result<TaskFolder> {
-        let path = self.inner.disk.session().folder(purpose)?;
-        Ok(TaskFolder { path, purpose, disk: Arc::clone(&self.inner.disk) })
+    fn folder(&self, purpose: FolderPurpose) -> Result<TaskFolder> {
+        let path = self.state.disk.session().folder(purpose)?;
+        Ok(TaskFolder { path, purpose, disk: Arc::clone(&self.state.disk) })
     }
 
-    /// The folder in which the task `key` keeps what it needs to go on after a kill. It is removed when the key's record is
-    /// durable. Only the holder of the key's claim may use it.
+    /// The folder in which the task `key` keeps its checkpoints, so that it can continue after a kill. It is removed once the
+    /// key's record is durable. Only the holder of the key's claim may use it.
     pub fn scratch(&self, key: &Key) -> Result<PathBuf> {
         let path = self.root().join("scratch").join(key.to_string());
         fs::create_dir_all(&path).map_err(CacheError::io("create", &path))?;

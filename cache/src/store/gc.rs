@@ -1,8 +1,8 @@
-//! `cache gc`: takes away what no kept run names.
+//! Garbage collection (mark and sweep), for `cache gc`.
 //!
-//! Marked are the records that the caller keeps, that the policy does not condemn, or that a living process may have used;
-//! swept are the other records, and then all blobs that no record names any more. While it sweeps nothing can be added
-//! (`lock`), so no record ever names a blob that was swept. A process that looked up a condemned record in the same instant
+//! Records are kept if the caller names them, if the policy does not select them for removal, or if a living process may have
+//! used them. All other records are removed, and then all blobs that no remaining record names. Nothing can be added
+//! meanwhile (`lock`), so no record ever names a removed blob. A process that looked up a record just before it was removed
 //! finds its blobs missing and computes them again.
 
 use std::collections::{HashMap, HashSet};
@@ -10,99 +10,99 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::lookup::USE_IS_NOTED_EVERY;
+use super::handle::Store;
+use super::lookup::USE_NOTE_INTERVAL;
 use super::ls::RecordEntry;
-use super::{Inner, Store};
-use crate::backend::{Backend, Object, ObjectName};
+use super::state::StoreState;
 use crate::clock;
 use crate::digest::{Digest, Key};
 use crate::error::{CacheError, Result, found};
 use crate::lock::LockFile;
+use crate::object::{Object, ObjectName};
 use crate::record::Record;
-use crate::session::{self, Found};
+use crate::session::{self, FoundSession};
 
-/// A scratch folder without a record is what a killed task goes on from. If nobody has come back to it for a week, nobody
-/// will.
-const SCRATCH_IS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long the scratch folder of an unfinished task is kept after its last change. A killed task continues from it.
+const SCRATCH_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// What is to be removed. With neither an age nor a size, everything that is not kept is.
+/// What to remove. Without an age and a size, everything that is not kept is removed.
 #[derive(Clone, Debug, Default)]
 pub struct GcPolicy {
-    /// Records that stay, with all their blobs.
+    /// Keys whose records are kept with all their blobs.
     pub keep: HashSet<Key>,
-    /// Blobs that stay even if no record names them.
-    pub keep_blobs: HashSet<Digest>,
-    /// Of the other records, remove those that were last used longer ago than this.
+    /// Remove those other records whose last use is longer ago than this.
     pub older_than: Option<Duration>,
-    /// Of the other records, remove the least recently used until the blobs take at most so many bytes.
+    /// Remove the least recently used of the other records until the blobs take at most this many bytes.
     pub max_size: Option<u64>,
-    /// Empty the quarantine as well.
+    /// Also empty the quarantine.
     pub quarantine: bool,
-    /// Remove nothing, only report.
+    /// Only report, remove nothing.
     pub dry_run: bool,
 }
 
-/// What was removed, or with `dry_run` would be.
+/// What was removed, or would be removed without `dry_run`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GcReport {
-    /// The keys whose records were removed, least recently used first.
+    /// Keys of the removed records, least recently used first.
     pub records: Vec<Key>,
-    /// How many blobs were removed.
+    /// Number of removed blobs.
     pub blobs: u64,
-    /// Their bytes.
+    /// Total size of the removed blobs in bytes.
     pub bytes: u64,
-    /// How many records remain.
+    /// Number of remaining records.
     pub kept_records: u64,
-    /// How many bytes of blobs remain.
+    /// Total size of the remaining blobs in bytes.
     pub kept_bytes: u64,
-    /// Temporary files and folders of dead processes.
+    /// Number of removed temporary files and folders of dead processes.
     pub temporary: u64,
-    /// Scratch folders of tasks that succeeded, or that nobody went on with.
+    /// Number of removed scratch folders of tasks that have succeeded or were abandoned.
     pub scratch: u64,
-    /// Objects removed from quarantine.
+    /// Number of objects removed from quarantine.
     pub quarantine: u64,
 }
 
 impl Store {
-    /// Removes what the policy condemns.
+    /// Removes what the policy selects.
     ///
-    /// Never removed are records and blobs that were made or used since the oldest living process opened this store (this
-    /// one included), and what such a process has under way.
+    /// Records and blobs that were created or used since the oldest living process opened this store (this process included)
+    /// are never removed, nor are temporary files of living processes.
     ///
     /// # Errors
-    /// The store cannot be read or written. What a dead process left and cannot be removed is told when all else is done.
+    /// The store cannot be read or written to. If a dead process's files cannot be removed, that error is returned after
+    /// everything else has been done.
     pub fn gc(&self, policy: &GcPolicy) -> Result<GcReport> {
         self.flush()?;
         let entries = self.record_entries()?;
-        // No rayon from here: a thread that waits for others may pick up work that needs this very lock.
-        let _lock = if policy.dry_run { self.inner.adding()? } else { self.inner.taking()? };
-        let entries = self.as_of_now(entries)?;
-        let mut sweep = Sweep { inner: &self.inner, policy, report: GcReport::default(), failed: None };
+        // No rayon from here on: a thread that waits for others may run a job that needs this lock.
+        let _lock = if policy.dry_run { self.state.lock_for_adding()? } else { self.state.lock_for_removing()? };
+        let entries = self.refreshed(entries)?;
+        let mut sweep = Sweep { store: &self.state, policy, report: GcReport::default(), first_error: None };
         let sessions = session::sessions(&self.root().join("tmp"))?;
-        let spare = sweep.spare(&sessions);
-        let (condemned, kept) = judge(entries, policy, &spare);
-        sweep.records(&condemned)?;
-        sweep.blobs(&kept, spare.blobs)?;
-        // After the blobs: a blob that loses a further name in a dead process's folder has changed.
-        sweep.temporary(&sessions);
-        sweep.scratch(&kept)?;
-        sweep.claims()?;
-        sweep.quarantine()?;
+        let protected = sweep.protected_since(&sessions);
+        let (removed, kept) = partition(entries, policy, &protected);
+        sweep.remove_records(&removed)?;
+        sweep.remove_blobs(&kept, protected.blobs)?;
+        // After the blobs: removing a hard link to a blob from a dead process's folder updates the blob's change time.
+        sweep.remove_temporary(&sessions);
+        sweep.remove_scratch(&kept)?;
+        sweep.remove_claims()?;
+        sweep.empty_quarantine()?;
         if !policy.dry_run {
             self.index().gc()?;
         }
-        sweep.failed.map_or(Ok(sweep.report), Err)
+        sweep.first_error.map_or(Ok(sweep.report), Err)
     }
 
-    /// The records that are there now, and when they were last used, given those that were there a moment ago.
-    fn as_of_now(&self, entries: Vec<RecordEntry>) -> Result<Vec<RecordEntry>> {
-        let mut known: HashMap<Key, RecordEntry> = entries.into_iter().map(|entry| (entry.record.key, entry)).collect();
+    /// The current records and their last uses, given the records that were read before the lock was taken.
+    fn refreshed(&self, entries: Vec<RecordEntry>) -> Result<Vec<RecordEntry>> {
+        let mut before: HashMap<Key, RecordEntry> =
+            entries.into_iter().map(|entry| (entry.record.key, entry)).collect();
         let mut entries = Vec::new();
-        for (key, used) in self.inner.pack.keys()? {
-            entries.extend(match known.remove(&key) {
+        for (key, used) in self.state.pack.keys()? {
+            entries.extend(match before.remove(&key) {
                 Some(entry) => Some(RecordEntry { used, ..entry }),
                 None => {
-                    let added = self.inner.pack.get(&key, |bytes| Record::decode(&key, bytes))?;
+                    let added = self.state.pack.get(&key, |bytes| Record::decode(&key, bytes))?;
                     added.and_then(|(record, used)| Some(RecordEntry::new(record?, used)))
                 }
             });
@@ -111,107 +111,110 @@ impl Store {
     }
 }
 
-/// Since when things are spared because a living process may rest on them.
-struct Spare {
-    /// Records used since then.
+/// The times since when records and blobs are protected, because a living process may depend on them.
+struct ProtectedSince {
+    /// Records used since then are kept.
     records: SystemTime,
-    /// Blobs made or sealed since then.
+    /// Blobs created or sealed since then are kept.
     blobs: SystemTime,
 }
 
-/// Parts the records into those that go, least recently used first, and those that stay.
-fn judge(mut entries: Vec<RecordEntry>, policy: &GcPolicy, spare: &Spare) -> (Vec<RecordEntry>, Vec<RecordEntry>) {
+/// Splits the records into those to remove, least recently used first, and those to keep.
+fn partition(
+    mut entries: Vec<RecordEntry>,
+    policy: &GcPolicy,
+    protected: &ProtectedSince,
+) -> (Vec<RecordEntry>, Vec<RecordEntry>) {
     entries.sort_by_key(|entry| (entry.used, entry.record.key));
     let oldest = policy.older_than.map(clock::ago);
-    let anything_goes = oldest.is_none() && policy.max_size.is_none();
-    let mut size = Size::of(&entries);
+    let remove_all = oldest.is_none() && policy.max_size.is_none();
+    let mut size = TotalSize::of(&entries);
     entries.into_iter().partition(|entry| {
-        if policy.keep.contains(&entry.record.key) || entry.used >= spare.records {
+        if policy.keep.contains(&entry.record.key) || entry.used >= protected.records {
             return false;
         }
         let old = oldest.is_some_and(|oldest| entry.used < oldest);
-        let too_much = policy.max_size.is_some_and(|most| size.bytes > most);
-        let goes = anything_goes || old || too_much;
-        if goes {
-            size.take_away(entry);
+        let too_much = policy.max_size.is_some_and(|limit| size.bytes > limit);
+        let remove = remove_all || old || too_much;
+        if remove {
+            size.subtract(entry);
         }
-        goes
+        remove
     })
 }
 
-/// The bytes of the blobs that a set of records names, each blob once.
-struct Size {
+/// Total size of the blobs that a set of records names, counting each blob once.
+struct TotalSize {
     bytes: u64,
-    names: HashMap<Digest, u32>,
+    references: HashMap<Digest, u32>,
 }
 
-impl Size {
+impl TotalSize {
     fn of(entries: &[RecordEntry]) -> Self {
-        let mut size = Self { bytes: 0, names: HashMap::new() };
+        let mut size = Self { bytes: 0, references: HashMap::new() };
         for file in entries.iter().flat_map(|entry| entry.record.files()) {
-            let names = size.names.entry(file.digest).or_default();
-            *names += 1;
-            size.bytes += if *names == 1 { file.size } else { 0 };
+            let references = size.references.entry(file.digest).or_default();
+            *references += 1;
+            size.bytes += if *references == 1 { file.size } else { 0 };
         }
         size
     }
 
-    fn take_away(&mut self, entry: &RecordEntry) {
+    fn subtract(&mut self, entry: &RecordEntry) {
         for file in entry.record.files() {
-            let names = self.names.get_mut(&file.digest).expect("the record was counted");
-            *names -= 1;
-            self.bytes -= if *names == 0 { file.size } else { 0 };
+            let references = self.references.get_mut(&file.digest).expect("the record was counted");
+            *references -= 1;
+            self.bytes -= if *references == 0 { file.size } else { 0 };
         }
     }
 }
 
 struct Sweep<'a> {
-    inner: &'a Inner,
+    store: &'a StoreState,
     policy: &'a GcPolicy,
     report: GcReport,
-    /// Why the first of the paths that could not be removed could not.
-    failed: Option<CacheError>,
+    /// The first error of removing a file of another process.
+    first_error: Option<CacheError>,
 }
 
 impl Sweep<'_> {
-    /// Since when the living live.
-    fn spare(&self, sessions: &[Found]) -> Spare {
+    /// Protects everything since the oldest living process began.
+    fn protected_since(&self, sessions: &[FoundSession]) -> ProtectedSince {
         let now = clock::now();
-        let mut spare = Spare { records: now, blobs: now };
+        let mut protected = ProtectedSince { records: now, blobs: now };
         for session in sessions {
-            if let Found::Alive { name, since } = session {
-                // We ourselves look nothing up; the use that others make is noted with this lag.
-                let lag = if name == self.inner.disk.session().name() { Duration::ZERO } else { USE_IS_NOTED_EVERY };
-                spare.records = spare.records.min(clock::earlier(*since, lag));
-                spare.blobs = spare.blobs.min(*since);
+            if let FoundSession::Alive { name, since } = session {
+                // Other processes note the use of a record with this lag; we ourselves look nothing up.
+                let lag = if name == self.store.disk.session().name() { Duration::ZERO } else { USE_NOTE_INTERVAL };
+                protected.records = protected.records.min(clock::earlier(*since, lag));
+                protected.blobs = protected.blobs.min(*since);
             }
         }
-        spare
+        protected
     }
 
-    /// Removes what dead processes left.
-    fn temporary(&mut self, sessions: &[Found]) {
+    /// Removes the temporary files of dead processes.
+    fn remove_temporary(&mut self, sessions: &[FoundSession]) {
         for session in sessions {
-            if let Found::Dead { rest, .. } = session {
-                self.report.temporary += rest.iter().filter(|path| self.remove_path(path)).count() as u64;
+            if let FoundSession::Dead { leftovers, .. } = session {
+                self.report.temporary += leftovers.iter().filter(|path| self.remove_path(path)).count() as u64;
             }
         }
     }
 
-    fn records(&mut self, condemned: &[RecordEntry]) -> Result<()> {
-        self.report.records.extend(condemned.iter().map(|entry| entry.record.key));
-        let condemned: HashSet<Key> = self.report.records.iter().copied().collect();
-        if self.policy.dry_run { Ok(()) } else { self.inner.take_away(|key| condemned.contains(key)) }
+    fn remove_records(&mut self, removed: &[RecordEntry]) -> Result<()> {
+        self.report.records.extend(removed.iter().map(|entry| entry.record.key));
+        let removed: HashSet<Key> = self.report.records.iter().copied().collect();
+        if self.policy.dry_run { Ok(()) } else { self.store.remove_records(|key| removed.contains(key)) }
     }
 
-    fn blobs(&mut self, kept: &[RecordEntry], since: SystemTime) -> Result<()> {
+    fn remove_blobs(&mut self, kept: &[RecordEntry], since: SystemTime) -> Result<()> {
         self.report.kept_records = kept.len() as u64;
         let named: HashSet<Digest> =
             kept.iter().flat_map(|entry| entry.record.files()).map(|file| file.digest).collect();
-        for Object { name, size } in self.inner.disk.list("blobs/")? {
-            let stays =
-                name.digest().is_some_and(|digest| named.contains(&digest) || self.policy.keep_blobs.contains(&digest));
-            if stays || self.changed_since(&self.inner.disk.path(&name), since)? {
+        for Object { name, size } in self.store.disk.list("blobs")? {
+            let is_named = name.digest().is_some_and(|digest| named.contains(&digest));
+            if is_named || self.changed_since(&self.store.disk.path(&name), since)? {
                 self.report.kept_bytes += size;
                 continue;
             }
@@ -219,7 +222,7 @@ impl Sweep<'_> {
             self.report.blobs += 1;
             self.report.bytes += size;
         }
-        for Object { name, .. } in self.inner.disk.list("dropped/")? {
+        for Object { name, .. } in self.store.disk.list("dropped")? {
             if name.dropped_digest().is_none_or(|digest| !named.contains(&digest)) {
                 self.remove_object(&name)?;
             }
@@ -227,15 +230,15 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    fn scratch(&mut self, kept: &[RecordEntry]) -> Result<()> {
+    fn remove_scratch(&mut self, kept: &[RecordEntry]) -> Result<()> {
         let committed: HashSet<Key> = kept.iter().map(|entry| entry.record.key).collect();
-        let age = self.policy.older_than.unwrap_or(SCRATCH_IS_KEPT);
+        let age = self.policy.older_than.unwrap_or(SCRATCH_RETENTION);
         let since = clock::ago(age);
         for folder in self.entries("scratch")? {
             let key = folder.file_name().and_then(|name| name.to_str()?.parse::<Key>().ok());
             let Some(key) = key else { continue };
-            // Whoever computes the key holds its claim.
-            let claim = self.inner.disk.root().join("claims").join(key.to_string());
+            // A process that computes the key holds its claim.
+            let claim = self.store.disk.root().join("claims").join(key.to_string());
             let claim = LockFile::try_acquire(&claim).map_err(CacheError::io("lock", &claim))?;
             if claim.is_some() && (committed.contains(&key) || !self.changed_since(&folder, since)?) {
                 self.report.scratch += u64::from(self.remove_path(&folder));
@@ -244,17 +247,17 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Claims of dead processes: taking one over and letting go of it removes its file.
-    fn claims(&self) -> Result<()> {
+    /// Removes the claims of dead processes: acquiring a lock file and releasing it removes the file.
+    fn remove_claims(&self) -> Result<()> {
         for claim in self.entries("claims")? {
             drop(LockFile::try_acquire(&claim).map_err(CacheError::io("lock", &claim))?);
         }
         Ok(())
     }
 
-    fn quarantine(&mut self) -> Result<()> {
+    fn empty_quarantine(&mut self) -> Result<()> {
         if self.policy.quarantine {
-            for Object { name, .. } in self.inner.disk.list("quarantine/")? {
+            for Object { name, .. } in self.store.disk.list("quarantine")? {
                 self.remove_object(&name)?;
                 self.report.quarantine += 1;
             }
@@ -263,27 +266,27 @@ impl Sweep<'_> {
     }
 
     fn remove_object(&self, name: &ObjectName) -> Result<()> {
-        if self.policy.dry_run { Ok(()) } else { self.inner.disk.remove(name).map(drop) }
+        if self.policy.dry_run { Ok(()) } else { self.store.disk.remove(name).map(drop) }
     }
 
-    /// Removes a file or folder of another process. One that cannot be removed, such as another user's, does not keep the
-    /// rest from being.
+    /// Removes a file or folder of another process and returns whether that succeeded. A failure, as with another user's file,
+    /// does not stop the collection.
     fn remove_path(&mut self, path: &Path) -> bool {
         let removed = if self.policy.dry_run { Ok(()) } else { session::remove(path) };
-        let failed = removed.map_err(CacheError::io("remove", path)).err();
-        let is_removed = failed.is_none();
-        self.failed = self.failed.take().or(failed);
+        let error = removed.map_err(CacheError::io("remove", path)).err();
+        let is_removed = error.is_none();
+        self.first_error = self.first_error.take().or(error);
         is_removed
     }
 
     fn entries(&self, folder: &str) -> Result<Vec<PathBuf>> {
-        let folder = self.inner.disk.root().join(folder);
+        let folder = self.store.disk.root().join(folder);
         let entries =
             fs::read_dir(&folder).and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect());
         entries.map_err(CacheError::io("list", folder))
     }
 
-    /// Whether the file was made, moved or sealed since then: no program can set this time.
+    /// Whether the file was created, moved or sealed since then, judging by its change time, which programs cannot set.
     fn changed_since(&self, path: &Path, since: SystemTime) -> Result<bool> {
         let Some(metadata) = found(fs::metadata(path)).map_err(CacheError::io("read", path))? else { return Ok(false) };
         Ok(clock::changed(&metadata) >= since)

@@ -1,47 +1,47 @@
-//! Roots: folders outside the store whose files name keys, so that gc knows of everybody who shares the store.
+//! Garbage-collection roots: folders outside the store whose files name keys, one for each project that shares the store.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::Store;
-use crate::backend::{Backend, ObjectName};
+use super::handle::Store;
 use crate::digest::Digest;
 use crate::error::{CacheError, Result};
+use crate::object::ObjectName;
 
 impl Store {
-    /// Notes a folder whose files name keys; once for all.
+    /// Records a folder as a root. Does nothing if it is one already.
     ///
     /// # Errors
-    /// The store cannot be written.
+    /// The store cannot be written to.
     pub fn add_root(&self, folder: &Path) -> Result<()> {
         let folder = fs::canonicalize(folder).map_err(CacheError::io("find", folder))?;
         let bytes = folder.as_os_str().as_bytes();
         let name = ObjectName::root(&Digest::of(bytes));
-        if self.inner.disk.size(&name)?.is_none() {
-            self.inner.disk.put(&name, bytes)?;
+        if self.state.disk.size(&name)?.is_none() {
+            self.state.disk.put(&name, bytes)?;
         }
         Ok(())
     }
 
-    /// Forgets a folder that was noted.
+    /// Removes a folder from the roots.
     ///
     /// # Errors
-    /// The store cannot be written.
+    /// The store cannot be written to.
     pub fn remove_root(&self, folder: &Path) -> Result<()> {
         let name = ObjectName::root(&Digest::of(folder.as_os_str().as_bytes()));
-        self.inner.disk.remove(&name).map(drop)
+        self.state.disk.remove(&name).map(drop)
     }
 
-    /// The folders that were noted, whether or not they are there.
+    /// All roots, including folders that no longer exist.
     ///
     /// # Errors
     /// The store cannot be read.
     pub fn roots(&self) -> Result<Vec<PathBuf>> {
         let mut roots = Vec::new();
-        for object in self.inner.disk.list("roots/")? {
-            roots.extend(self.inner.disk.get(&object.name)?.map(|bytes| PathBuf::from(OsStr::from_bytes(&bytes))));
+        for object in self.state.disk.list("roots")? {
+            roots.extend(self.state.disk.get(&object.name)?.map(|bytes| PathBuf::from(OsStr::from_bytes(&bytes))));
         }
         Ok(roots)
     }

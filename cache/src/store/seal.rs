@@ -1,12 +1,12 @@
-//! The seal: how a blob shows at a glance that nobody has written to it since it was hashed.
+//! Seal: shows with one `stat` that a blob has not been written to since it was hashed.
 //!
-//! The microseconds of a blob's modification time are set to a number that follows from its digest. Writing to the file, or
-//! putting another in its place, sets another time and so breaks the seal; looking at it costs one `stat`. The last bit
-//! tells whether the bytes had been made durable as well.
+//! The microseconds of a blob's modification time are set to a number derived from its digest. Writing to the file or
+//! replacing it sets another time and so breaks the seal. The last bit of the number says whether the bytes were also made
+//! durable.
 //!
-//! A seal says that nobody *wrote*; it cannot see a disk that rots. Therefore it only answers whether a blob is there, and
-//! bytes that are read are hashed regardless. Where a file system does not keep microseconds no seal holds, and blobs are
-//! hashed once per process instead: slower, not wrong.
+//! A seal shows that nobody *wrote* to the file, but it cannot detect bit rot. It is therefore only used to decide whether a
+//! blob is present; bytes that are read are always hashed. On file systems that do not store microseconds every seal is
+//! broken, and blobs are hashed once per process instead, which is slower but not wrong.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -15,17 +15,17 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, futimens, utimensat};
 
-use crate::backend::make_read_only;
 use crate::digest::Digest;
+use crate::disk::make_read_only;
 
-/// What a blob's modification time tells. The later, the more.
+/// What a blob's modification time says about its bytes. Later variants are stronger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Seal {
-    /// Somebody has written to the file, or the seal was never set.
+    /// The file was written to, or was never sealed.
     Broken,
-    /// The bytes had this digest and nobody has written since.
+    /// The bytes matched the digest, and the file has not been written to since.
     Verified,
-    /// Moreover they are on stable storage.
+    /// Like `Verified`, and the bytes are durable.
     Durable,
 }
 
@@ -39,16 +39,16 @@ impl Seal {
             .unwrap_or(Self::Broken)
     }
 
-    /// Sets this seal on the file at `path`, which was seen as `metadata`. A file of another user cannot be sealed, which
-    /// is no failure: it will be hashed instead.
+    /// Sets this seal on the file at `path`, whose metadata is given. Not being permitted to seal another user's file is not an
+    /// error: the blob is hashed instead.
     pub(super) fn set(self, path: &Path, metadata: &Metadata, digest: &Digest) -> io::Result<()> {
-        unless_denied(utimensat(CWD, path, &self.times(metadata, digest), AtFlags::empty()))
+        ignore_denied(utimensat(CWD, path, &self.times(metadata, digest), AtFlags::empty()))
     }
 
     fn times(self, metadata: &Metadata, digest: &Digest) -> Timestamps {
         Timestamps {
             last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-            // The seconds stay true: outputs that are hard links keep their date.
+            // The seconds keep their meaning, so that outputs that are hard links keep their date.
             last_modification: Timespec { tv_sec: metadata.mtime(), tv_nsec: self.nanoseconds(digest).into() },
         }
     }
@@ -60,26 +60,26 @@ impl Seal {
     }
 }
 
-fn unless_denied(result: rustix::io::Result<()>) -> io::Result<()> {
+fn ignore_denied(result: rustix::io::Result<()>) -> io::Result<()> {
     match result {
         Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => Ok(()),
         other => Ok(other?),
     }
 }
 
-/// Makes a file read-only and sets [`Seal::Verified`]: its bytes were just found to have this digest.
+/// Makes a file read-only and sets [`Seal::Verified`]. The caller has just verified that its bytes match the digest.
 pub(super) fn protect(file: &File, digest: &Digest) -> io::Result<Stamp> {
     make_read_only(file)?;
-    unless_denied(futimens(file, &Seal::Verified.times(&file.metadata()?, digest)))?;
+    ignore_denied(futimens(file, &Seal::Verified.times(&file.metadata()?, digest)))?;
     Ok(Stamp::of(&file.metadata()?))
 }
 
-/// A file as it was seen: while its stamp is unchanged, so are its bytes.
+/// Metadata that identify a file's contents: while the stamp is the same, so are the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     size: u64,
     inode: u64,
-    /// In units of two microseconds, so that a blob keeps its stamp when it becomes durable.
+    /// Seconds and units of two microseconds, so that a blob keeps its stamp when it is sealed as durable.
     modified: (i64, i64),
 }
 

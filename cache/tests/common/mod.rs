@@ -1,4 +1,4 @@
-//! What the tests of a store share.
+//! Helpers for the tests of a store.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use dnc_cache::{Artifact, Claim, Digest, Key, ObjectName, Record, Store};
 use serde_json::json;
 
-/// Does what an executor does for a task that writes these files, but for waiting until it is durable.
+/// Does what an executor does for a task that writes these files. The record is not yet durable.
 pub(crate) fn compute(store: &Store, task: &str, files: &[(&str, &[u8])]) -> dnc_cache::Result<Record> {
     let claim = store.claim(&Key::of(task), &|| false, &mut |_| ())?;
     compute_claimed(store, claim, task, files)
 }
 
-/// As [`compute`], with the claim in hand.
+/// Like [`compute`], with a claim that the caller already holds.
 pub(crate) fn compute_claimed(
     store: &Store,
     claim: Claim,
@@ -29,12 +29,12 @@ pub(crate) fn compute_claimed(
     Ok(record)
 }
 
-/// Takes these files into the store, without a record.
+/// Ingests these files without committing a record.
 pub(crate) fn ingest(store: &Store, task: &str, files: &[(&str, &[u8])]) -> dnc_cache::Result<Artifact> {
     let folder = store.task_folder()?;
     for (name, bytes) in files {
         let path = folder.path().join(name);
-        fs::create_dir_all(path.parent().expect("it lies in a folder")).expect("the folder is private");
+        fs::create_dir_all(path.parent().expect("it is below a folder")).expect("the folder is private");
         fs::write(path, bytes).expect("the folder is private");
     }
     store.ingest(folder.path(), BTreeMap::from([("facet".to_owned(), Digest::of(task.as_bytes()))]))
@@ -44,7 +44,7 @@ pub(crate) fn blob_path(store: &Store, bytes: &[u8]) -> PathBuf {
     store.root().join(ObjectName::blob(&Digest::of(bytes)).as_str())
 }
 
-/// Writes other bytes into a read-only object; as rot does, if the time of writing is not to show.
+/// Overwrites a read-only object. If `unnoticed`, its modification time is kept, as with bit rot.
 pub(crate) fn overwrite(path: &Path, bytes: &[u8], unnoticed: bool) -> io::Result<()> {
     let modified = fs::metadata(path)?.modified()?;
     let mut permissions = fs::metadata(path)?.permissions();

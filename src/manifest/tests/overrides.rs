@@ -7,11 +7,11 @@ use super::{PIPELINE, read};
 use crate::manifest::{Override, vary};
 
 fn refused(set: &str) -> String {
-    read(PIPELINE, &[set]).err().expect("the override is wrong").to_string()
+    read(PIPELINE, &[set]).err().expect("the override is invalid").to_string()
 }
 
 #[test]
-fn a_value_is_laid_over_the_manifest() {
+fn set_replaces_a_value_of_the_manifest() {
     for (set, stage, key, expected) in [
         ("stage.train.loss.margin=0.1", 4, "/loss/margin", json!(0.1)),
         ("stage.train.loss.margin = 1", 4, "/loss/margin", json!(1.0)),
@@ -37,7 +37,7 @@ fn a_value_is_laid_over_the_manifest() {
 }
 
 #[test]
-fn what_is_wrong_is_underlined_in_the_argument() {
+fn problems_are_underlined_in_the_argument() {
     assert_snapshot!(refused("stage.train.loss.mragin=0.1"), @r"
         error: Unknown parameter `loss.mragin` of `train`
         --> --set:1:18
@@ -48,7 +48,7 @@ fn what_is_wrong_is_underlined_in_the_argument() {
          = hint: Did you mean `margin`?
         ");
     assert_snapshot!(refused("stage.tarin.loss.margin=0.1"), @r"
-        error: There is no stage `tarin`
+        error: Unknown stage `tarin`
         --> --set:1:7
          |
          | stage.tarin.loss.margin=0.1
@@ -64,7 +64,7 @@ fn what_is_wrong_is_underlined_in_the_argument() {
          |                         ^^^^ found a string
         ");
     assert_snapshot!(refused("stage.train.loss.margin.x=1"), @r#"
-        error: There is nothing below a float
+        error: Cannot set a key inside a float
           --> --set:1:25
            |
            | stage.train.loss.margin.x=1
@@ -73,16 +73,16 @@ fn what_is_wrong_is_underlined_in_the_argument() {
           ::: m.toml:24:36
            |
         24 | loss = { kind = "margin", margin = 0.3 }
-           |                                    --- this stands there
+           |                                    --- not a table
         "#);
     assert_snapshot!(refused("stage.evaluate.recall.2=1"), @r"
-        error: `2` is none of the array's 2 items
+        error: `2` is not an index of an array of 2 items
         --> --set:1:23
          |
          | stage.evaluate.recall.2=1
          |                       ^
          |
-         = hint: Items are counted from 0.
+         = hint: Indices start at 0.
         ");
     assert_snapshot!(refused("stage.evaluate.in.model=train.histroy"), @r"
         error: `train` has no output `histroy`
@@ -100,11 +100,11 @@ fn what_is_wrong_is_underlined_in_the_argument() {
          | rounds.learners=[1, 3]
          |                  -  ^
          |                  |
-         |                  the round before
+         |                  the previous round
          |
-         = hint: 1 stays or becomes 2: each cluster is split in two. Or start again at 1.
+         = hint: Stay at 1, double to 2 (each cluster is split in two) or restart at 1.
 
-        error: 3 learners cannot share an embedding of 64 dimensions
+        error: Cannot divide an embedding of 64 dimensions among 3 learners
           --> --set:1:21
            |
            | rounds.learners=[1, 3]
@@ -113,49 +113,59 @@ fn what_is_wrong_is_underlined_in_the_argument() {
           ::: m.toml:10:8
            |
         10 | [stage.init]
-           |        ---- makes embeddings of 64 dimensions
+           |        ---- has an embedding of 64 dimensions
+           |
+           = hint: Make the dimension a multiple of every number of learners.
         ");
     assert_snapshot!(refused("stage.decode.root=\"unclosed"), @r#"
-        error: The value is no TOML
+        error: Invalid TOML value
         --> --set:1:28
          |
          | stage.decode.root="unclosed
          |                            ^ invalid basic string, expected `"`
         "#);
     assert_snapshot!(refused("stage..root=x"), @r"
-        error: `stage..root` is no key
+        error: Invalid key `stage..root`
         --> --set:1:1
          |
          | stage..root=x
          | ^^^^^^^^^^^
+         |
+         = hint: Separate its parts with single dots, as in `stage.train.epochs`.
         ");
     assert_snapshot!(refused("seed"), @r"
-        error: `--set` takes a key and a value, `KEY=VALUE`
+        error: `--set` expects `KEY=VALUE`
         --> --set:1:1
          |
          | seed
          | ^^^^
+         |
+         = hint: For example, `--set stage.train.epochs=3`.
         ");
     assert_snapshot!(refused("=3"), @r"
-        error: `--set` takes a key and a value, `KEY=VALUE`
+        error: `--set` expects `KEY=VALUE`
         --> --set:1:1
          |
          | =3
          | ^^
+         |
+         = hint: For example, `--set stage.train.epochs=3`.
         ");
     assert_snapshot!(refused("seed="), @r"
-        error: `--set` takes a key and a value, `KEY=VALUE`
+        error: `--set` expects `KEY=VALUE`
         --> --set:1:1
          |
          | seed=
          | ^^^^^
+         |
+         = hint: For example, `--set stage.train.epochs=3`.
         ");
 }
 
 #[test]
-fn every_combination_is_a_run() {
+fn every_combination_of_values_is_a_run() {
     let labels = |arguments: &[&str]| {
-        let variations = vary(arguments).expect("the arguments are right");
+        let variations = vary(arguments).expect("the arguments are valid");
         variations.into_iter().map(|variation| variation.label).collect::<Vec<_>>()
     };
     assert_eq!(labels(&[]), [""]);
@@ -177,22 +187,24 @@ fn every_combination_is_a_run() {
 }
 
 #[test]
-fn a_variation_is_read_like_a_set() {
-    let variations = vary(&["seed=3,4"]).expect("the argument is right");
+fn values_of_vary_are_parsed_like_those_of_set() {
+    let variations = vary(&["seed=3,4"]).expect("the argument is valid");
     let seeds = variations.iter().map(|variation| read_with(&variation.overrides));
     assert_eq!(seeds.collect::<Vec<_>>(), [3, 4]);
     assert_snapshot!(vary(&["seed=1,,2"]).expect_err("a value is empty"), @r"
-        error: A value is empty
+        error: Empty value
         --> --vary:1:8
          |
          | seed=1,,2
          |        ^
+         |
+         = hint: Write one value between two commas.
         ");
     let wrong = vary(&["seed=1,two"]).expect("the argument is well-formed");
-    let reading = super::reading(&wrong[1].overrides);
-    let refused = super::Manifest::parse("m.toml", PIPELINE.to_owned(), "".into(), reading).err();
-    assert_snapshot!(refused.expect("`two` is no seed"), @r"
-        error: `seed` must be a whole number, 0 or more
+    let options = super::options(&wrong[1].overrides);
+    let refused = super::Manifest::parse("m.toml", PIPELINE.to_owned(), "".into(), options).err();
+    assert_snapshot!(refused.expect("`two` is not a seed"), @r"
+        error: `seed` must be a non-negative integer
         --> --vary:1:8
          |
          | seed=1,two
@@ -201,6 +213,6 @@ fn a_variation_is_read_like_a_set() {
 }
 
 fn read_with(overrides: &[Override]) -> u64 {
-    let manifest = super::Manifest::parse("m.toml", PIPELINE.to_owned(), "".into(), super::reading(overrides));
-    manifest.expect("the override is right").seed
+    let manifest = super::Manifest::parse("m.toml", PIPELINE.to_owned(), "".into(), super::options(overrides));
+    manifest.expect("the override is valid").seed
 }

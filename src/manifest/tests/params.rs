@@ -1,16 +1,16 @@
-//! What is said of stages of no kind, of parameters that a stage refuses, and of files that are not there.
+//! Messages about unknown kinds of stage, invalid parameters and missing files.
 
 use std::path::PathBuf;
 
 use insta::assert_snapshot;
 
-use super::super::{Manifest, Reading};
+use super::super::{Manifest, ReadOptions};
 use super::{changed, refused_file};
 
 #[test]
-fn kinds() {
+fn unknown_kinds() {
     assert_snapshot!(changed("[stage.evaluate]", "[stage.evaluat]"), @r"
-        error: There is no kind of stage called `evaluat`
+        error: Unknown kind of stage `evaluat`
           --> m.toml:30:8
            |
         30 | [stage.evaluat]
@@ -19,16 +19,16 @@ fn kinds() {
            = hint: Did you mean `evaluate`?
         ");
     assert_snapshot!(changed("[stage.evaluate]", "[stage.score]"), @r#"
-        error: There is no kind of stage called `score`
+        error: Unknown kind of stage `score`
           --> m.toml:30:8
            |
         30 | [stage.score]
            |        ^^^^^
            |
-           = hint: Say what kind of stage it is, `kind = "…"`: `decode`, `init`, `embed`, `cluster`, `train`, `merge`, `evaluate` or `command`.
+           = hint: Set its `kind` to `decode`, `init`, `embed`, `cluster`, `train`, `merge`, `evaluate` or `command`.
         "#);
     assert_snapshot!(changed("recall = [1, 10]", "kind = \"evaluation\""), @r#"
-        error: There is no kind of stage called `evaluation`
+        error: Unknown kind of stage `evaluation`
           --> m.toml:32:8
            |
         32 | kind = "evaluation"
@@ -46,7 +46,7 @@ fn kinds() {
 }
 
 #[test]
-fn keys_that_a_stage_does_not_have() {
+fn unknown_parameters() {
     assert_snapshot!(changed("dimension = 64", "dimensions = 64"), @r"
         error: Unknown parameter `dimensions` of `init`
           --> m.toml:11:1
@@ -63,7 +63,7 @@ fn keys_that_a_stage_does_not_have() {
         11 | width = 64
            | ^^^^^
            |
-           = hint: `init` takes `dimension` and `backbone`.
+           = hint: Parameters of `init` are `dimension` and `backbone`.
         ");
     assert_snapshot!(changed(r#"per = "learner""#, r#"pre = "learner""#), @r#"
         error: Unknown parameter `pre` of `train`
@@ -90,28 +90,28 @@ fn keys_that_a_stage_does_not_have() {
         29 | weights = 3
            | ^^^^^^^
            |
-           = hint: `merge` takes no parameters.
+           = hint: `merge` has no parameters.
         ");
 }
 
 #[test]
-fn values_of_another_type() {
+fn values_of_the_wrong_type() {
     assert_snapshot!(changed("dimension = 64", r#"dimension = "64""#), @r#"
-        error: `dimension` must be a whole number, 0 or more
+        error: `dimension` must be a non-negative integer
           --> m.toml:11:13
            |
         11 | dimension = "64"
            |             ^^^^ found a string
         "#);
     assert_snapshot!(changed("dimension = 64", "dimension = -64"), @r"
-        error: `dimension` must be a whole number, 0 or more
+        error: `dimension` must be a non-negative integer
           --> m.toml:11:13
            |
         11 | dimension = -64
            |             ^^^ found `-64`
         ");
     assert_snapshot!(changed("dimension = 64", "dimension = 6.4"), @r"
-        error: `dimension` must be a whole number, 0 or more
+        error: `dimension` must be a non-negative integer
           --> m.toml:11:13
            |
         11 | dimension = 6.4
@@ -125,7 +125,7 @@ fn values_of_another_type() {
            |          ^ found `1`
         ");
     assert_snapshot!(changed("recall = [1, 10]", "recall = [1, \"ten\"]"), @r#"
-        error: `recall.1` must be a whole number, 0 or more
+        error: `recall.1` must be a non-negative integer
           --> m.toml:32:14
            |
         32 | recall = [1, "ten"]
@@ -148,9 +148,9 @@ fn values_of_another_type() {
 }
 
 #[test]
-fn values_that_cannot_be_meant() {
+fn invalid_values() {
     assert_snapshot!(changed("dimension = 64", r#"backbone = "resnet-50""#), @r#"
-        error: `backbone` of `init` cannot be `resnet-50`
+        error: Invalid value `resnet-50` for `backbone` of `init`
           --> m.toml:11:12
            |
         11 | backbone = "resnet-50"
@@ -159,16 +159,16 @@ fn values_that_cannot_be_meant() {
            = hint: Did you mean `resnet50`?
         "#);
     assert_snapshot!(changed("dimension = 64", r#"backbone = "vgg""#), @r#"
-        error: `backbone` of `init` cannot be `vgg`
+        error: Invalid value `vgg` for `backbone` of `init`
           --> m.toml:11:12
            |
         11 | backbone = "vgg"
            |            ^^^^^
            |
-           = hint: Expected `resnet18` or `resnet50`.
+           = hint: Use `resnet18` or `resnet50`.
         "#);
     assert_snapshot!(changed(r#"kind = "margin","#, r#"kind = "magrin","#), @r#"
-        error: `loss.kind` of `train` cannot be `magrin`
+        error: Invalid value `magrin` for `loss.kind` of `train`
           --> m.toml:24:17
            |
         24 | loss = { kind = "magrin", margin = 0.3 }
@@ -186,48 +186,58 @@ fn values_that_cannot_be_meant() {
            = hint: Write 1 or more.
         ");
     assert_snapshot!(changed("margin = 0.3", "margin = nan"), @r#"
-        error: A parameter must be a finite number
+        error: Parameters must be finite numbers
           --> m.toml:24:36
            |
         24 | loss = { kind = "margin", margin = nan }
            |                                    ^^^
+           |
+           = hint: `nan` and `inf` are not allowed.
         "#);
     assert_snapshot!(changed("margin = 0.3", "margin = 2019-06-16"), @r#"
-        error: A date is no parameter; put it in quotes
+        error: Parameters cannot be dates
           --> m.toml:24:36
            |
         24 | loss = { kind = "margin", margin = 2019-06-16 }
            |                                    ^^^^^^^^^^
+           |
+           = hint: Put quotes around it to make it a string.
         "#);
     assert_snapshot!(changed("dimension = 64", "dimension = 99999999999999999999"), @r"
-        error: The number is too large
+        error: The integer does not fit into 64 bits
           --> m.toml:11:13
            |
         11 | dimension = 99999999999999999999
            |             ^^^^^^^^^^^^^^^^^^^^
+           |
+           = hint: Use a smaller number.
         ");
 }
 
 #[test]
-fn what_a_stage_lacks() {
+fn missing_parameters() {
     assert_snapshot!(changed(r#"root = "images""#, ""), @r"
-        error: `decode` lacks the parameter `root`
+        error: Missing parameter `root` of `decode`
          --> m.toml:7:8
           |
         7 | [stage.decode]
           |        ^^^^^^
+          |
+          = hint: Add `root = …` to `[stage.decode]`. `dnc-run stages decode` describes it.
         ");
     assert_snapshot!(changed(r#""margin", margin = 0.3"#, r#""triplet""#), @r#"
-        error: `train` lacks the parameter `loss.margin`
+        error: Missing parameter `loss.margin` of `train`
           --> m.toml:24:8
            |
         24 | loss = { kind = "triplet" }
            |        ^^^^^^^^^^^^^^^^^^^^
+           |
+           = hint: Add `margin = …` to `loss`. `dnc-run stages train` describes it.
         "#);
 }
 
 #[test]
-fn all_that_is_wrong_with_a_stage_is_told_at_once() {
+fn all_problems_of_a_stage_are_reported_together() {
     assert_snapshot!(
         changed(r#"loss = { kind = "margin", margin = 0.3 }"#, "loss = { kind = \"margin\", margin = \"a\", beat = 1 }\nepoch = 3\ndecay = true"),
         @r#"
@@ -263,9 +273,9 @@ fn all_that_is_wrong_with_a_stage_is_told_at_once() {
 }
 
 #[test]
-fn resources() {
+fn invalid_resources() {
     assert_snapshot!(changed("dimension = 64", "resources = { thread = 2 }"), @r"
-        error: Unknown key `thread` under `resources`
+        error: Unknown key `thread` in `resources`
           --> m.toml:11:15
            |
         11 | resources = { thread = 2 }
@@ -274,20 +284,20 @@ fn resources() {
            = hint: Did you mean `threads`?
         ");
     assert_snapshot!(changed("dimension = 64", "resources = { threads = 0 }"), @r"
-        error: `threads` must be a whole number, 1 or more
+        error: `threads` must be a positive integer
           --> m.toml:11:25
            |
         11 | resources = { threads = 0 }
            |                         ^ found `0`
         ");
     assert_snapshot!(changed("dimension = 64", r#"resources = { memory = "2XB" }"#), @r#"
-        error: `memory` is not a size
+        error: `memory` must be a size
           --> m.toml:11:24
            |
         11 | resources = { memory = "2XB" }
            |                        ^^^^^ expected a number and a unit
            |
-           = hint: Write bytes, or a unit of kB, MB, GB, TB, KiB, MiB, GiB or TiB: `"2GB"`.
+           = hint: Write a number of bytes, or a unit of kB, MB, GB, TB, KiB, MiB, GiB or TiB: `"2GB"`.
         "#);
     assert_snapshot!(changed("dimension = 64", "resources = { memory = true }"), @r#"
         error: `memory` must be a size such as `"2GB"`
@@ -313,9 +323,9 @@ fn resources() {
 }
 
 #[test]
-fn sources_that_are_not_there() {
+fn missing_sources() {
     assert_snapshot!(refused_file("near.toml"), @r#"
-        error: `root` of `decode` is not there: `image`
+        error: `root` of `decode` does not exist: `image`
          --> DIR/near.toml:4:8
           |
         4 | root = "image"
@@ -324,26 +334,42 @@ fn sources_that_are_not_there() {
           = hint: Did you mean `images`?
         "#);
     assert_snapshot!(refused_file("far.toml"), @r#"
-        error: `root` of `decode` is not there: `/no/such/folder`
+        error: `root` of `decode` does not exist: `/no/such/folder`
          --> DIR/far.toml:4:8
           |
         4 | root = "/no/such/folder"
           |        ^^^^^^^^^^^^^^^^^
           |
-          = hint: Nothing lies at this path.
+          = hint: Check the path, or write one relative to the manifest's folder.
         "#);
 }
 
 #[test]
-fn programs_that_are_not_on_the_path() {
+fn programs_missing_from_the_path() {
     let run = r#"run = ["no-such-program-anywhere", "{out.x}"]"#;
     let text = format!("name = \"x\"\n\n[stage.plot]\nkind = \"command\"\n{run}\noutputs = {{ x = \"files\" }}\n");
-    let read = Manifest::parse("m.toml", text, PathBuf::new(), Reading::default());
-    assert_snapshot!(read.err().expect("there is no such program").to_string(), @r#"
-        error: No program `no-such-program-anywhere` is on the PATH
+    let read = Manifest::parse("m.toml", text, PathBuf::new(), ReadOptions::default());
+    assert_snapshot!(read.err().expect("no such program exists").to_string(), @r#"
+        error: Program `no-such-program-anywhere` is not on the PATH
          --> m.toml:5:8
           |
         5 | run = ["no-such-program-anywhere", "{out.x}"]
           |        ^^^^^^^^^^^^^^^^^^^^^^^^^^
+          |
+          = hint: Install it, or write its path, as in `./no-such-program-anywhere`.
         "#);
+}
+
+#[test]
+fn replaced_values() {
+    let text = "name = \"x\"\n\n[stage.train]\nsubspaces = { kind = \"fixed_mask\" }\n";
+    let read = Manifest::parse("m.toml", text.to_owned(), PathBuf::new(), ReadOptions::default());
+    let refused = read.err().expect("the value no longer exists");
+    let problem = refused.problems().iter().find(|problem| problem.title.contains("fixed_mask"));
+    let problem = problem.expect("the value is reported");
+    assert_snapshot!(problem.title, @"Invalid value `fixed_mask` for `subspaces.kind` of `train`");
+    assert_snapshot!(
+        problem.hint.as_deref().unwrap_or_default(),
+        @"Use `slice`, which gives the same result, or `random_mask` for random disjoint masks."
+    );
 }

@@ -1,4 +1,4 @@
-//! The resolved manifest means what the manifest meant.
+//! The resolved manifest is equivalent to the original.
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use super::{Manifest, PIPELINE, read};
 
 #[test]
-fn the_pipeline_written_out() {
-    assert_snapshot!(read(PIPELINE, &["seed=3"]).expect("the pipeline is right").to_toml(), @r#"
+fn the_resolved_pipeline() {
+    assert_snapshot!(read(PIPELINE, &["seed=3"]).expect("the pipeline is valid").to_toml(), @r#"
         name = "emoji"
         seed = 3
 
@@ -56,8 +56,8 @@ fn the_pipeline_written_out() {
         "#);
 }
 
-/// What two manifests must agree on, as text.
-fn meaning(manifest: &Manifest) -> String {
+/// The parts in which two equivalent manifests must agree, as text.
+fn contents(manifest: &Manifest) -> String {
     let stages = manifest.stages.iter().map(|stage| {
         let (name, kind, per, retain) = (&stage.name, stage.kind.name, stage.per, stage.retain);
         let (ports, inputs, resources) = (&stage.ports, &stage.inputs, stage.resources);
@@ -68,15 +68,15 @@ fn meaning(manifest: &Manifest) -> String {
 }
 
 fn check(text: &str, sets: &[&str]) -> Result<(), TestCaseError> {
-    let manifest = read(text, sets).map_err(|wrong| TestCaseError::fail(wrong.to_string()))?;
-    let again = read(&manifest.to_toml(), &[]).map_err(|wrong| TestCaseError::fail(wrong.to_string()))?;
-    prop_assert_eq!(meaning(&manifest), meaning(&again));
+    let manifest = read(text, sets).map_err(|problems| TestCaseError::fail(problems.to_string()))?;
+    let again = read(&manifest.to_toml(), &[]).map_err(|problems| TestCaseError::fail(problems.to_string()))?;
+    prop_assert_eq!(contents(&manifest), contents(&again));
     prop_assert_eq!(manifest.to_toml(), again.to_toml());
     Ok(())
 }
 
 #[test]
-fn what_is_seldom_written() {
+fn rare_features() {
     for set in [
         "stage.embed.retain=\"last\"",
         "stage.embed.resources={ threads = 2, memory = \"1.5GiB\", gpu = false }",
@@ -93,7 +93,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn any_value_comes_back(
+    fn any_value_survives(
         seed: u64,
         words in proptest::collection::vec(".*", 1..4),
         environment in proptest::collection::btree_map(".*", any::<String>(), 0..4),

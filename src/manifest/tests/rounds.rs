@@ -1,4 +1,4 @@
-//! What is said of a schedule of learners that cannot be, and what a right one means.
+//! The meaning of `[rounds]`, and messages about invalid ones.
 
 use insta::assert_snapshot;
 
@@ -7,7 +7,7 @@ use super::{PIPELINE, changed, read};
 const LEARNERS: &str = "learners = [1, 2, 4, 4]";
 
 #[test]
-fn schedules_mean_what_they_say() {
+fn valid_schedules() {
     for (schedule, expected) in [
         ("[1]", vec![1]),
         ("[1, 1, 1]", vec![1, 1, 1]),
@@ -23,12 +23,12 @@ fn schedules_mean_what_they_say() {
         assert_eq!(read(&text, &[]).expect(schedule).learners, expected, "{schedule}");
     }
     let long = PIPELINE.replace(LEARNERS, "learners = { double_to = 32, hold = 74 }");
-    let learners = read(&long, &[]).expect("the published schedule is right").learners;
+    let learners = read(&long, &[]).expect("the published schedule is valid").learners;
     assert_eq!((learners.len(), &learners[..7]), (80, &[1, 2, 4, 8, 16, 32, 32][..]));
 }
 
 #[test]
-fn lists_that_cannot_be() {
+fn invalid_lists() {
     assert_snapshot!(changed(LEARNERS, "learners = []"), @r"
         error: `learners` is empty
          --> m.toml:5:12
@@ -36,7 +36,7 @@ fn lists_that_cannot_be() {
         5 | learners = []
           |            ^^
           |
-          = hint: Write one number a round: `learners = [1]` is a single round with a single learner.
+          = hint: Write one number per round: `learners = [1]` is one round with a single learner.
         ");
     assert_snapshot!(changed(LEARNERS, "learners = [1, 3]"), @r"
         error: `learners` cannot go from 1 to 3
@@ -45,18 +45,20 @@ fn lists_that_cannot_be() {
         5 | learners = [1, 3]
           |             -  ^
           |             |
-          |             the round before
+          |             the previous round
           |
-          = hint: 1 stays or becomes 2: each cluster is split in two. Or start again at 1.
+          = hint: Stay at 1, double to 2 (each cluster is split in two) or restart at 1.
 
-        error: 3 learners cannot share an embedding of 64 dimensions
+        error: Cannot divide an embedding of 64 dimensions among 3 learners
           --> m.toml:5:16
            |
          5 | learners = [1, 3]
            |                ^ does not divide 64
         ...
         10 | [stage.init]
-           |        ---- makes embeddings of 64 dimensions
+           |        ---- has an embedding of 64 dimensions
+           |
+           = hint: Make the dimension a multiple of every number of learners.
         ");
     assert_snapshot!(changed(LEARNERS, "learners = [2, 4, 16]"), @r"
         error: `learners` cannot go from 4 to 16
@@ -65,12 +67,12 @@ fn lists_that_cannot_be() {
         5 | learners = [2, 4, 16]
           |                -  ^^
           |                |
-          |                the round before
+          |                the previous round
           |
-          = hint: 4 stays or becomes 8: each cluster is split in two. Or start again at 1 or 2.
+          = hint: Stay at 4, double to 8 (each cluster is split in two) or restart at 1 or 2.
         ");
     assert_snapshot!(changed(LEARNERS, "learners = [1, 0]"), @r"
-        error: `learners` must be a whole number, 1 or more
+        error: `learners` must be a positive integer
          --> m.toml:5:16
           |
         5 | learners = [1, 0]
@@ -84,7 +86,7 @@ fn lists_that_cannot_be() {
           |            ^ found `4`
         ");
     assert_snapshot!(changed(LEARNERS, "learners = [1, \"2\"]"), @r#"
-        error: `learners` must be a whole number, 1 or more
+        error: `learners` must be a positive integer
          --> m.toml:5:16
           |
         5 | learners = [1, "2"]
@@ -93,25 +95,27 @@ fn lists_that_cannot_be() {
 }
 
 #[test]
-fn shorthands_that_cannot_be() {
+fn invalid_shorthands() {
     assert_snapshot!(changed(LEARNERS, "learners = { double_to = 12 }"), @r"
-        error: Doubling 1 never gives 12
+        error: `double_to` must be reachable by doubling from 1
          --> m.toml:5:26
           |
         5 | learners = { double_to = 12 }
           |                          ^^
+          |
+          = hint: Use 8 or 16.
         ");
     assert_snapshot!(changed(LEARNERS, "learners = { hold = 12 }"), @r"
-        error: `learners` does not say what to `double_to`
+        error: `learners` has no `double_to`
          --> m.toml:5:12
           |
         5 | learners = { hold = 12 }
           |            ^^^^^^^^^^^^^
           |
-          = hint: `{ double_to = 32, hold = 74 }` doubles from 1 to 32 and then stays for 74 rounds.
+          = hint: `{ double_to = 32, hold = 74 }` doubles from 1 to 32 learners, then stays at 32 for 74 more rounds.
         ");
     assert_snapshot!(changed(LEARNERS, "learners = { double = 32, hold = 74 }"), @r"
-        error: Unknown key `double` under `learners`
+        error: Unknown key `double` in `learners`
          --> m.toml:5:14
           |
         5 | learners = { double = 32, hold = 74 }
@@ -120,7 +124,7 @@ fn shorthands_that_cannot_be() {
           = hint: Did you mean `double_to`?
         ");
     assert_snapshot!(changed(LEARNERS, "learners = { double_to = 4, hold = 1000000000 }"), @r"
-        error: `learners` gives more than 10000 rounds
+        error: `learners` defines 1000000003 rounds; the maximum is 10000
          --> m.toml:5:12
           |
         5 | learners = { double_to = 4, hold = 1000000000 }
@@ -131,39 +135,43 @@ fn shorthands_that_cannot_be() {
 #[test]
 fn learners_that_do_not_divide_the_embedding() {
     assert_snapshot!(changed("dimension = 64", "dimension = 66"), @r"
-        error: 4 learners cannot share an embedding of 66 dimensions
+        error: Cannot divide an embedding of 66 dimensions among 4 learners
           --> m.toml:5:19
            |
          5 | learners = [1, 2, 4, 4]
            |                   ^ does not divide 66
         ...
         10 | [stage.init]
-           |        ---- makes embeddings of 66 dimensions
+           |        ---- has an embedding of 66 dimensions
+           |
+           = hint: Make the dimension a multiple of every number of learners.
         ");
     assert_snapshot!(changed(LEARNERS, "learners = { double_to = 128 }"), @r"
-        error: 128 learners cannot share an embedding of 64 dimensions
+        error: Cannot divide an embedding of 64 dimensions among 128 learners
           --> m.toml:5:12
            |
          5 | learners = { double_to = 128 }
            |            ^^^^^^^^^^^^^^^^^^^ does not divide 64
         ...
         10 | [stage.init]
-           |        ---- makes embeddings of 64 dimensions
+           |        ---- has an embedding of 64 dimensions
+           |
+           = hint: Make the dimension a multiple of every number of learners.
         ");
 }
 
 #[test]
-fn tables_that_cannot_be() {
+fn invalid_tables() {
     assert_snapshot!(changed(LEARNERS, "learner = [1, 2]"), @r"
-        error: `rounds` says nothing about `learners`
+        error: `rounds` has no `learners`
          --> m.toml:4:1
           |
         4 | [rounds]
           | ^^^^^^^^
           |
-          = hint: Say how many learners each round has: `learners = [1, 2, 4]`.
+          = hint: List the number of learners in each round: `learners = [1, 2, 4]`.
 
-        error: Unknown key `learner` under `rounds`
+        error: Unknown key `learner` in `rounds`
          --> m.toml:5:1
           |
         5 | learner = [1, 2]
@@ -172,13 +180,13 @@ fn tables_that_cannot_be() {
           = hint: Did you mean `learners`?
         ");
     assert_snapshot!(changed(LEARNERS, ""), @r"
-        error: `rounds` says nothing about `learners`
+        error: `rounds` has no `learners`
          --> m.toml:4:1
           |
         4 | [rounds]
           | ^^^^^^^^
           |
-          = hint: Say how many learners each round has: `learners = [1, 2, 4]`.
+          = hint: List the number of learners in each round: `learners = [1, 2, 4]`.
         ");
     assert_snapshot!(changed("[rounds]\nlearners = [1, 2, 4, 4]", "rounds = 3"), @r"
         error: `rounds` must be a table
@@ -188,7 +196,7 @@ fn tables_that_cannot_be() {
           |          ^ found `3`
         ");
     assert_snapshot!(changed(r#"per = "learner""#, r#"per = "learners""#), @r#"
-        error: `per` cannot be `learners`
+        error: Invalid value `learners` for `per`
           --> m.toml:22:7
            |
         22 | per = "learners"
@@ -197,7 +205,7 @@ fn tables_that_cannot_be() {
            = hint: Did you mean `learner`?
         "#);
     assert_snapshot!(changed(r#"per = "learner""#, "per = \"learner\"\nretain = \"lost\""), @r#"
-        error: `retain` cannot be `lost`
+        error: Invalid value `lost` for `retain`
           --> m.toml:23:10
            |
         23 | retain = "lost"
@@ -215,38 +223,38 @@ fn tables_that_cannot_be() {
 }
 
 #[test]
-fn stages_of_rounds_without_any() {
+fn per_round_without_rounds() {
     assert_snapshot!(changed("[rounds]\nlearners = [1, 2, 4, 4]", ""), @r#"
-        error: `embed` is done once a round, but the manifest has no rounds
+        error: `embed` runs once per round, but the manifest has no rounds
           --> m.toml:13:7
            |
         13 | per = "round"
            |       ^^^^^^^
            |
-           = hint: Add `[rounds]` with `learners = [1, 2, 4]`: one number a round.
+           = hint: Add a `[rounds]` table with one number per round, as in `learners = [1, 2, 4]`.
 
-        error: `cluster` is done once a round, but the manifest has no rounds
+        error: `cluster` runs once per round, but the manifest has no rounds
           --> m.toml:17:7
            |
         17 | per = "round"
            |       ^^^^^^^
            |
-           = hint: Add `[rounds]` with `learners = [1, 2, 4]`: one number a round.
+           = hint: Add a `[rounds]` table with one number per round, as in `learners = [1, 2, 4]`.
 
-        error: `train` is done once a learner, but the manifest has no rounds
+        error: `train` runs once per learner, but the manifest has no rounds
           --> m.toml:21:7
            |
         21 | per = "learner"
            |       ^^^^^^^^^
            |
-           = hint: Add `[rounds]` with `learners = [1, 2, 4]`: one number a round.
+           = hint: Add a `[rounds]` table with one number per round, as in `learners = [1, 2, 4]`.
 
-        error: `merge` is done once a round, but the manifest has no rounds
+        error: `merge` runs once per round, but the manifest has no rounds
           --> m.toml:26:7
            |
         26 | per = "round"
            |       ^^^^^^^
            |
-           = hint: Add `[rounds]` with `learners = [1, 2, 4]`: one number a round.
+           = hint: Add a `[rounds]` table with one number per round, as in `learners = [1, 2, 4]`.
         "#);
 }

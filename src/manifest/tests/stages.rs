@@ -1,13 +1,13 @@
-//! Small stages with the ports of the real ones, so that the manifest's tests stand when those change.
+//! Small stages with the ports of the real ones, so that the tests of manifests do not depend on the real stages.
 
 use std::collections::BTreeMap;
 
-use dnc_stages::stage::{Input, Output, ParamError, Ports, Source, Stage, StageKind};
-use dnc_stages::{Context, Kind, StageError};
+use dnc_stages::api::{Input, Output, ParamError, Ports, Source, Stage, StageKind};
+use dnc_stages::{ArtifactKind, Context, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Every kind of stage in these tests.
+/// The kinds of stage in these tests.
 pub(in crate::manifest) const KINDS: &[StageKind] = &[
     StageKind::of::<Decode>(),
     StageKind::of::<Init>(),
@@ -19,7 +19,7 @@ pub(in crate::manifest) const KINDS: &[StageKind] = &[
     StageKind::of::<Command>(),
 ];
 
-/// A stage whose parameters are `$fields`; nothing here is ever run.
+/// Defines a stage whose parameters are `$fields`. These stages are never run.
 macro_rules! stage {
     ($type:ident, $name:literal, { $($(#[$attribute:meta])* $field:ident: $of:ty,)* }, |$self:ident| {
         inputs: $inputs:expr, outputs: $outputs:expr $(, $extra:ident: $value:expr)* $(,)?
@@ -63,7 +63,7 @@ stage!(Decode, "decode", {
     max_classes: Option<u32>,
 }, |stage| {
     inputs: vec![],
-    outputs: vec![Output::new("images", Kind::Images)],
+    outputs: vec![Output::new("images", ArtifactKind::Images)],
     sources: vec![Source::file("root", &stage.root)],
 });
 
@@ -74,7 +74,7 @@ stage!(Init, "init", {
     backbone: Backbone,
 }, |stage| {
     inputs: vec![],
-    outputs: vec![Output::new("model", Kind::Model)],
+    outputs: vec![Output::new("model", ArtifactKind::Model)],
     dimension: Some(stage.dimension),
 });
 
@@ -94,8 +94,8 @@ stage!(Embed, "embed", {
     #[serde(default = "batch")]
     batch: u32,
 }, |_stage| {
-    inputs: vec![Input::new("images", Kind::Images, &["pixels"]), Input::whole("model", Kind::Model)],
-    outputs: vec![Output::new("embeddings", Kind::Embeddings)],
+    inputs: vec![Input::new("images", ArtifactKind::Images, &["pixels"]), Input::whole("model", ArtifactKind::Model)],
+    outputs: vec![Output::new("embeddings", ArtifactKind::Embeddings)],
 });
 
 fn batch() -> u32 {
@@ -104,10 +104,10 @@ fn batch() -> u32 {
 
 stage!(Cluster, "cluster", {}, |_stage| {
     inputs: vec![
-        Input::whole("embeddings", Kind::Embeddings),
-        Input::whole("previous", Kind::Assignments).optional(),
+        Input::whole("embeddings", ArtifactKind::Embeddings),
+        Input::whole("previous", ArtifactKind::Assignments).optional(),
     ],
-    outputs: vec![Output::new("assignments", Kind::Assignments)],
+    outputs: vec![Output::new("assignments", ArtifactKind::Assignments)],
 });
 
 stage!(Train, "train", {
@@ -119,11 +119,11 @@ stage!(Train, "train", {
     decay: Vec<f64>,
 }, |stage| {
     inputs: vec![
-        Input::whole("images", Kind::Images),
-        Input::whole("clusters", Kind::Assignments),
-        Input::whole("model", Kind::Model),
+        Input::whole("images", ArtifactKind::Images),
+        Input::whole("clusters", ArtifactKind::Assignments),
+        Input::whole("model", ArtifactKind::Model),
     ],
-    outputs: vec![Output::new("model", Kind::Model), Output::new("history", Kind::History)],
+    outputs: vec![Output::new("model", ArtifactKind::Model), Output::new("history", ArtifactKind::History)],
     check: match stage.epochs {
         Some(0) => Err(ParamError::new("epochs", "`epochs` is 0, so nothing would be learned").hint("Write 1 or more.")),
         _ => Ok(()),
@@ -155,24 +155,24 @@ fn one() -> f64 {
 }
 
 stage!(Merge, "merge", {}, |_stage| {
-    inputs: vec![Input::whole("learners", Kind::Model).many()],
-    outputs: vec![Output::new("model", Kind::Model)],
+    inputs: vec![Input::whole("learners", ArtifactKind::Model).many()],
+    outputs: vec![Output::new("model", ArtifactKind::Model)],
 });
 
 stage!(Evaluate, "evaluate", {
     #[serde(default)]
     recall: Vec<u32>,
 }, |_stage| {
-    inputs: vec![Input::whole("images", Kind::Images), Input::whole("model", Kind::Model)],
-    outputs: vec![Output::new("metrics", Kind::Metrics), Output::new("queries", Kind::Queries)],
+    inputs: vec![Input::whole("images", ArtifactKind::Images), Input::whole("model", ArtifactKind::Model)],
+    outputs: vec![Output::new("metrics", ArtifactKind::Metrics), Output::new("queries", ArtifactKind::Queries)],
 });
 
 stage!(Command, "command", {
     program: Vec<String>,
     #[serde(default)]
-    inputs: BTreeMap<String, Kind>,
+    inputs: BTreeMap<String, ArtifactKind>,
     #[serde(default)]
-    outputs: BTreeMap<String, Kind>,
+    outputs: BTreeMap<String, ArtifactKind>,
     #[serde(default)]
     environment: BTreeMap<String, String>,
 }, |stage| {

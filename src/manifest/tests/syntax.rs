@@ -1,30 +1,30 @@
-//! What is said of a file that cannot be read, of TOML that is none, and of the keys at the top.
+//! Messages about unreadable files, invalid TOML and top-level keys.
 
 use insta::assert_snapshot;
 
 use super::{changed, refused, refused_file};
 
 #[test]
-fn a_manifest_that_is_nearly_nothing() {
+fn nearly_empty_manifests() {
     assert_snapshot!(refused(""), @r#"
         error: The manifest is empty
         --> m.toml
-         = hint: Begin with `name = "…"` and a first `[stage.decode]`.
+         = hint: Start with `name = "…"` and a first stage such as `[stage.decode]`.
         "#);
     assert_snapshot!(refused("# to be written\n"), @r#"
         error: The manifest has no `name`
         --> m.toml
-         = hint: Begin with `name = "…"`: its runs lie in the folder of this name.
+         = hint: Start with `name = "…"`. Runs are stored in a folder of that name.
         "#);
     assert_snapshot!(refused("name = \"sop\"\n"), @r"
         error: The manifest has no stages
         --> m.toml
-         = hint: Add one: `[stage.decode]` and its parameters below. `dnc-run stages` lists the kinds.
+         = hint: Add one, such as `[stage.decode]`. `dnc-run stages` lists the available kinds.
         ");
 }
 
 #[test]
-fn toml_that_is_none() {
+fn invalid_toml() {
     assert_snapshot!(changed(r#"root = "images""#, r#"root = "images"#), @r#"
         error: Invalid basic string, expected `"`
          --> m.toml:8:15
@@ -40,11 +40,11 @@ fn toml_that_is_none() {
            |            ^
         ");
     assert_snapshot!(changed("dimension = 64", "dimension ="), @r"
-        error: A value is missing
+        error: Missing value
           --> m.toml:11:12
            |
         11 | dimension =
-           |            ^
+           |            ^ expected a value
         ");
     assert_snapshot!(changed("dimension = 64", "dimension 64"), @r"
         error: Key with no value, expected `=`
@@ -54,13 +54,13 @@ fn toml_that_is_none() {
            |           ^
         ");
     assert_snapshot!(changed(r#"root = "images""#, "root = images"), @r#"
-        error: `images` is no value
+        error: Invalid value `images`
          --> m.toml:8:8
           |
         8 | root = images
           |        ^^^^^^
           |
-          = hint: Text is written in quotes: `"images"`.
+          = hint: Write strings in quotes: `"images"`.
         "#);
     assert_snapshot!(changed("recall = [1, 10]", "recall = [1, 10"), @r"
         error: Unclosed array, expected `]`
@@ -72,47 +72,51 @@ fn toml_that_is_none() {
 }
 
 #[test]
-fn what_is_written_twice() {
+fn duplicate_keys() {
     assert_snapshot!(changed("dimension = 64", "dimension = 64\nbackbone = \"resnet50\"\ndimension = 128"), @r#"
-        error: `dimension` is written twice
+        error: Duplicate key `dimension`
           --> m.toml:13:1
            |
         11 | dimension = 64
-           | --------- the first
+           | --------- first set here
         12 | backbone = "resnet50"
         13 | dimension = 128
            | ^^^^^^^^^
+           |
+           = hint: Remove one of the two.
         "#);
     assert_snapshot!(changed("[stage.evaluate]", "[stage.embed]"), @r#"
-        error: Two stages are called `embed`
+        error: Duplicate stage `embed`
           --> m.toml:30:8
            |
         13 | [stage.embed]
-           |        ----- the first
+           |        ----- first defined here
         ...
         30 | [stage.embed]
            |        ^^^^^
            |
-           = hint: Give one another name and say what it is: `kind = "embed"`.
+           = hint: Rename one of them and keep its kind: `kind = "embed"`.
         "#);
     assert_snapshot!(changed(r#"per = "learner""#, "per = \"learner\"\nloss.kind = \"margin\""), @r#"
-        error: `loss` is written twice
+        error: Duplicate key `loss`
           --> m.toml:25:1
            |
         23 | loss.kind = "margin"
-           | ---- the first
+           | ---- first set here
         24 | in = { images = "decode", clusters = "cluster", model = "merge@previous or init" }
         25 | loss = { kind = "margin", margin = 0.3 }
            | ^^^^
+           |
+           = hint: Remove one of the two.
         "#);
 }
 
 #[test]
-fn keys_at_the_top() {
+fn top_level_keys() {
     assert_snapshot!(changed(r#"name = "emoji""#, ""), @r#"
         error: The manifest has no `name`
         --> m.toml
-         = hint: Begin with `name = "…"`: its runs lie in the folder of this name.
+         = hint: Start with `name = "…"`. Runs are stored in a folder of that name.
         "#);
     assert_snapshot!(changed(r#"name = "emoji""#, "name = 3"), @r"
         error: `name` must be a string
@@ -122,30 +126,30 @@ fn keys_at_the_top() {
           |        ^ found `3`
         ");
     assert_snapshot!(changed(r#"name = "emoji""#, r#"name = "../emoji""#), @r#"
-        error: `../emoji` cannot be a name
+        error: Invalid name `../emoji`
          --> m.toml:2:8
           |
         2 | name = "../emoji"
           |        ^^^^^^^^^^
           |
-          = hint: Letters, digits, `-` and `_` make a name: its runs lie in the folder of this name.
+          = hint: Use only letters, digits, `-` and `_`: runs are stored in a folder of that name.
         "#);
     assert_snapshot!(changed(r#"name = "emoji""#, "name = \"emoji\"\nseed = -1"), @r"
-        error: `seed` must be a whole number, 0 or more
+        error: `seed` must be a non-negative integer
          --> m.toml:3:8
           |
         3 | seed = -1
           |        ^^ found `-1`
         ");
     assert_snapshot!(changed(r#"name = "emoji""#, "name = \"emoji\"\nseed = \"one\""), @r#"
-        error: `seed` must be a whole number, 0 or more
+        error: `seed` must be a non-negative integer
          --> m.toml:3:8
           |
         3 | seed = "one"
           |        ^^^^^ found a string
         "#);
     assert_snapshot!(changed(r#"name = "emoji""#, "name = \"emoji\"\nsede = 1"), @r"
-        error: Unknown key `sede` at the top of a manifest
+        error: Unknown key `sede` at the top level
          --> m.toml:3:1
           |
         3 | sede = 1
@@ -154,7 +158,7 @@ fn keys_at_the_top() {
           = hint: Did you mean `seed`?
         ");
     assert_snapshot!(changed("[stage.init]", "[stages.init]"), @r"
-        error: Unknown key `stages` at the top of a manifest
+        error: Unknown key `stages` at the top level
           --> m.toml:10:2
            |
         10 | [stages.init]
@@ -165,7 +169,7 @@ fn keys_at_the_top() {
 }
 
 #[test]
-fn stages_that_are_no_tables() {
+fn stages_that_are_not_tables() {
     assert_snapshot!(refused("name = \"x\"\nstage = 3\n"), @r"
         error: `stage` must be a table
          --> m.toml:2:9
@@ -180,7 +184,7 @@ fn stages_that_are_no_tables() {
         2 | [[stage.decode]]
           |         ^^^^^^ found an array
           |
-          = hint: Write `[stage.decode]` on a line of its own and the keys below it.
+          = hint: Write `[stage.decode]` on a line of its own, with its keys below.
         ");
     assert_snapshot!(refused("name = \"x\"\n[stage]\ndecode = true\n"), @r"
         error: `stage.decode` must be a table
@@ -189,21 +193,21 @@ fn stages_that_are_no_tables() {
         3 | decode = true
           | ^^^^^^ found a boolean
           |
-          = hint: Write `[stage.decode]` on a line of its own and the keys below it.
+          = hint: Write `[stage.decode]` on a line of its own, with its keys below.
         ");
     assert_snapshot!(refused("name = \"x\"\n[stage.\"my decode\"]\nkind = \"decode\"\nroot = \"images\"\n"), @r#"
-        error: `my decode` cannot be a name
+        error: Invalid name `my decode`
          --> m.toml:2:8
           |
         2 | [stage."my decode"]
           |        ^^^^^^^^^^^
           |
-          = hint: Letters, digits, `-` and `_` make a name: other stages refer to this one by it.
+          = hint: Use only letters, digits, `-` and `_`: other stages refer to a stage by its name.
         "#);
 }
 
 #[test]
-fn files_that_cannot_be_read() {
+fn unreadable_files() {
     assert_snapshot!(refused_file("sop.tml"), @r"
         error: Cannot read the manifest `DIR/sop.tml`: No such file or directory (os error 2)
          |
@@ -215,13 +219,19 @@ fn files_that_cannot_be_read() {
          |
          = hint: Did you mean `DIR/far.toml`?
         ");
-    assert_snapshot!(refused_file("empty"), @"error: `DIR/empty` is a folder, not a manifest");
+    assert_snapshot!(refused_file("empty"), @r"
+        error: `DIR/empty` is a folder, not a manifest
+         |
+         = hint: Name a TOML file.
+        ");
     assert_snapshot!(refused_file("sop.toml/x"), @"error: Cannot read the manifest `DIR/sop.toml/x`: Not a directory (os error 20)");
     assert_snapshot!(refused_file("latin-1.toml"), @r#"
-        error: The manifest is not UTF-8
+        error: The manifest is not valid UTF-8
          --> DIR/latin-1.toml:1:12
           |
         1 | name = "caf�"
-          |            ^ not a character
+          |            ^ invalid byte
+          |
+          = hint: Save the file as UTF-8.
         "#);
 }

@@ -1,28 +1,28 @@
-//! Runs that differ by nothing but their seed: what a mean and its spread are taken over.
+//! Groups of runs that differ only by their seed. Means and intervals are computed over the runs of a group.
 
 use std::collections::BTreeSet;
 use std::fs;
 
-use anyhow::Context as _;
-
+pub use super::group_name::GroupName;
+use crate::report::error::ReportError;
 use crate::report::metrics::{self, Metric};
-use crate::report::queries::{self, Queries};
+use crate::report::queries::{self, NodeSplit, Queries};
 use crate::report::run_folder::RunFolder;
 
-/// A run that is compared, or one node of it.
+/// A run to compare, or one node of it.
 #[derive(Clone, Debug)]
-pub struct Compared {
+pub struct ComparedRun {
     /// The run.
     pub run: RunFolder,
-    /// The node, where only one is meant.
+    /// The node, if only one is compared.
     pub node: Option<String>,
 }
 
-/// Runs of one manifest but for the seed, with what they measured.
+/// Runs whose manifests differ only by the seed, with their metrics and queries. All lists are in the order of the runs.
 #[derive(Clone, Debug, Default)]
 pub struct Group {
-    /// As the head of a column has it: `sop/3`, `sop/1-3`, `sop/1,4:evaluate@2`.
-    pub name: String,
+    /// Name of the group.
+    pub name: GroupName,
     /// The runs, as `<name>/<n>`.
     pub runs: Vec<String>,
     /// The seed of each run.
@@ -34,20 +34,24 @@ pub struct Group {
 }
 
 impl Group {
-    /// Reads what the runs measured. Where one node of each is meant it goes without its name, so that it meets another's.
+    /// Reads metrics and queries of the runs. If only one node of each is compared, its name is left empty, so that it can be
+    /// compared with a node of another name.
     ///
     /// # Errors
     /// A table cannot be read, or a run has no metrics of the node.
-    pub fn read(members: &[Compared]) -> anyhow::Result<Self> {
+    pub fn read(members: &[ComparedRun]) -> Result<Self, ReportError> {
         let mut group = Self { name: name_of(members), ..Self::default() };
-        for Compared { run, node } in members {
+        for ComparedRun { run, node } in members {
             let (mut metrics, mut queries) = (metrics::read(&run.path)?, queries::read(&run.path)?);
             if let Some(node) = node {
                 metrics.retain(|metric| metric.node == *node);
-                anyhow::ensure!(!metrics.is_empty(), "The run `{}` has no metrics of a node `{node}`", run.id());
+                if metrics.is_empty() {
+                    return Err(ReportError::NoMetrics { run: run.id(), node: node.clone() });
+                }
                 metrics.iter_mut().for_each(|metric| metric.node.clear());
-                let of_node = queries.into_iter().filter(|((found, _), _)| found == node);
-                queries = of_node.map(|((_, split), queries)| ((String::new(), split), queries)).collect();
+                let of_node = queries.into_iter().filter(|(place, _)| place.node == *node);
+                let unnamed = |place: NodeSplit| NodeSplit { node: String::new(), ..place };
+                queries = of_node.map(|(place, queries)| (unnamed(place), queries)).collect();
             }
             group.runs.push(run.id());
             group.seeds.push(manifest_and_seed(run)?.1);
@@ -58,53 +62,52 @@ impl Group {
     }
 }
 
-/// Puts runs together whose manifests differ by nothing but the seed, in the order in which they were named. A seed that a group
-/// already has begins another, so that a manifest's runs before and after a change of the code stand side by side.
+/// Groups runs whose manifests differ only by the seed, in the order in which they are given. A run whose seed is already in
+/// its group starts a new group: runs of a manifest before and after a change of the code are compared, not averaged.
 ///
 /// # Errors
 /// A run has no readable manifest.
-pub fn groups(compared: Vec<Compared>) -> anyhow::Result<Vec<Vec<Compared>>> {
-    let mut groups: Vec<(toml::Table, BTreeSet<i64>, Vec<Compared>)> = Vec::new();
-    for one in compared {
-        let (manifest, seed) = manifest_and_seed(&one.run)?;
-        let fits = |(known, seeds, members): &&mut (toml::Table, BTreeSet<i64>, Vec<Compared>)| {
-            *known == manifest && !seeds.contains(&seed) && members[0].node == one.node
+pub fn group_runs(runs: Vec<ComparedRun>) -> Result<Vec<Vec<ComparedRun>>, ReportError> {
+    struct Members {
+        manifest: toml::Table,
+        seeds: BTreeSet<i64>,
+        runs: Vec<ComparedRun>,
+    }
+    let mut groups: Vec<Members> = Vec::new();
+    for run in runs {
+        let (manifest, seed) = manifest_and_seed(&run.run)?;
+        let fits = |group: &&mut Members| {
+            group.manifest == manifest && !group.seeds.contains(&seed) && group.runs[0].node == run.node
         };
         match groups.iter_mut().find(fits) {
-            Some((_, seeds, members)) => {
-                seeds.insert(seed);
-                members.push(one);
+            Some(group) => {
+                group.seeds.insert(seed);
+                group.runs.push(run);
             }
-            None => groups.push((manifest, BTreeSet::from([seed]), vec![one])),
+            None => groups.push(Members { manifest, seeds: BTreeSet::from([seed]), runs: vec![run] }),
         }
     }
-    Ok(groups.into_iter().map(|(_, _, members)| members).collect())
+    Ok(groups.into_iter().map(|group| group.runs).collect())
 }
 
 /// The manifest without its seed, and the seed.
-fn manifest_and_seed(run: &RunFolder) -> anyhow::Result<(toml::Table, i64)> {
+fn manifest_and_seed(run: &RunFolder) -> Result<(toml::Table, i64), ReportError> {
     let path = run.path.join("manifest.toml");
-    let read = || -> anyhow::Result<_> {
-        let mut manifest: toml::Table = toml::from_str(&fs::read_to_string(&path)?)?;
-        let seed = manifest.remove("seed").and_then(|seed| seed.as_integer()).unwrap_or_default();
-        Ok((manifest, seed))
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => return Err(ReportError::ReadManifest { path, source: error.into() }),
     };
-    read().with_context(|| format!("Cannot read `{}`", path.display()))
+    let mut manifest: toml::Table = match toml::from_str(&text) {
+        Ok(manifest) => manifest,
+        Err(error) => return Err(ReportError::ReadManifest { path, source: error.into() }),
+    };
+    let seed = manifest.remove("seed").and_then(|seed| seed.as_integer()).unwrap_or_default();
+    Ok((manifest, seed))
 }
 
-/// `sop/3`, `sop/1-3`, `sop/1,4`, each with the node where one is meant.
-fn name_of(members: &[Compared]) -> String {
-    let mut numbers: Vec<u32> = members.iter().map(|member| member.run.number).collect();
-    numbers.sort_unstable();
-    let spans = numbers.chunk_by(|one, next| one + 1 == *next).map(|span| match span {
-        [one] => one.to_string(),
-        [first, .., last] => format!("{first}-{last}"),
-        [] => unreachable!("a chunk has an element"),
-    });
-    let spans: Vec<String> = spans.collect();
-    let Some(Compared { run, node }) = members.first() else { return String::new() };
-    let node = node.as_ref().map(|node| format!(":{node}")).unwrap_or_default();
-    format!("{}/{}{node}", run.name, spans.join(","))
+fn name_of(members: &[ComparedRun]) -> GroupName {
+    let Some(ComparedRun { run, node }) = members.first() else { return GroupName::default() };
+    GroupName::new(&run.name, members.iter().map(|member| member.run.number).collect(), node.as_deref())
 }
 
 #[cfg(test)]
@@ -112,12 +115,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_of_one_manifest_but_for_the_seed_are_a_group() {
-        let runs = tempfile::tempdir().expect("a temp folder can be made");
+    fn runs_that_differ_only_by_the_seed_form_a_group() {
+        let runs = tempfile::tempdir().expect("a temporary folder can be created");
         let run = |name: &str, manifest: &str| {
-            let run = RunFolder::create(runs.path(), name).expect("it can be made");
-            fs::write(run.path.join("manifest.toml"), manifest).expect("it can be written");
-            Compared { run, node: None }
+            let run = RunFolder::create(runs.path(), name).expect("the folder is writable");
+            fs::write(run.path.join("manifest.toml"), manifest).expect("the folder is writable");
+            ComparedRun { run, node: None }
         };
         let wide = |seed: u32| format!("name = \"a\"\nseed = {seed}\n[stage.init]\ndimension = 128\n");
         let narrow = |seed: u32| wide(seed).replace("128", "64");
@@ -130,9 +133,9 @@ mod tests {
             run("a", &wide(2)),
             run("b", &narrow(3).replace("\"a\"", "\"b\"")),
         ];
-        let found = groups(compared).expect("manifests can be read");
+        let found = group_runs(compared).expect("manifests can be read");
         assert_eq!(
-            found.iter().map(|members| name_of(members)).collect::<Vec<_>>(),
+            found.iter().map(|members| name_of(members).to_string()).collect::<Vec<_>>(),
             ["a/1-2,4", "a/3,5", "a/6", "b/1"]
         );
     }

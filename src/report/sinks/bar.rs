@@ -1,4 +1,4 @@
-//! `--progress bar`: one line for the whole run and one for each running node, redrawn in place.
+//! `--progress bar`: one bar for the run and one for each running node, redrawn in place.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::plain;
-use crate::execute::Outcome;
-use crate::report::event::{Event, Sink};
+use super::sink::Sink;
+use crate::execute::{Event, Outcome};
 
 const REDRAW: Duration = Duration::from_millis(200);
 
-/// The line of the whole run.
+/// Template of the bar for the run.
 const NODES: &str = "{msg} {bar:30} {pos}/{len} nodes {elapsed}";
 
 /// Draws bars on a terminal.
@@ -31,7 +31,7 @@ impl Bar {
     }
 
     fn line(&self, line: &str) {
-        // Writing above the bars fails only where standard error is gone, and then nobody reads it.
+        // Printing above the bars fails only if standard error is closed.
         drop(self.screen.println(line));
     }
 }
@@ -43,7 +43,7 @@ impl Default for Bar {
 }
 
 impl Sink for Bar {
-    fn tell(&mut self, event: &Event) {
+    fn event(&mut self, event: &Event) {
         match event {
             Event::SourceProgress { stage, param, done, total } => {
                 self.whole.set_length(*total);
@@ -65,7 +65,7 @@ impl Sink for Bar {
                 bar.enable_steady_tick(REDRAW);
                 self.nodes.insert(node.clone(), bar);
             }
-            Event::NodeWaits { node, holder } => self.line(&format!("{node}: waits for {holder}")),
+            Event::NodeWaits { node, holder } => self.line(&format!("{node}: waiting for {holder}")),
             Event::NodeProgress { node, done, total, unit } => {
                 if let Some(bar) = self.nodes.get(node) {
                     if bar.length() != Some(*total) && *total > 0 {
@@ -85,7 +85,8 @@ impl Sink for Bar {
                 }
                 self.whole.set_position(*finished as u64);
             }
-            Event::Notice { .. } => self.line(&plain::notice(event)),
+            Event::Notice { node, message } => self.line(&plain::notice(node.as_deref(), message)),
+            Event::NodeLog { .. } => {}
             Event::RunFinished { outcomes, took } => {
                 self.whole.finish_and_clear();
                 eprintln!("{}", plain::summary(*outcomes, *took));
@@ -94,7 +95,7 @@ impl Sink for Bar {
     }
 }
 
-/// The style of a bar, whose template must be a right one.
+/// A bar with this template, which must be valid.
 pub(crate) fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("templates are constants")
 }

@@ -1,12 +1,13 @@
-//! `--progress json`: an event a line, for programs that watch a run.
+//! `--progress json`: one JSON object per event, for programs that watch a run.
 
-use crate::report::event::{Event, Sink};
+use super::sink::Sink;
+use crate::execute::Event;
 
-/// Writes every event as a JSON object on its own line.
+/// Prints every event as a JSON object on a line of its own.
 pub struct Json;
 
 impl Sink for Json {
-    fn tell(&mut self, event: &Event) {
+    fn event(&mut self, event: &Event) {
         eprintln!("{}", serde_json::to_string(event).expect("events have string keys"));
     }
 }

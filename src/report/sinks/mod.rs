@@ -1,31 +1,36 @@
-//! How a run is told: bars on a terminal, plain lines elsewhere, JSON for programs, or not at all. All of it goes to
+//! How progress is shown: bars on a terminal, plain lines elsewhere, JSON for programs, or only failures. All of it goes to
 //! standard error: standard output is for results.
+//!
+//! To add a style: write its file with an `impl Sink`, and add a line to [`Progress`] and [`choose`].
 
-pub(crate) mod bar;
+pub mod bar;
 mod json;
 mod plain;
+mod quiet;
+mod sink;
 
 use std::io::IsTerminal;
 
-pub use bar::Bar;
 use clap::ValueEnum;
+
+pub use bar::Bar;
 pub use json::Json;
 pub use plain::Plain;
+pub use quiet::Quiet;
+pub use sink::Sink;
 
-use super::event::{Event, Sink};
-
-/// What `--progress` chooses.
+/// Progress style, as `--progress` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Progress {
-    /// A line an event.
+    /// One line per event.
     Plain,
-    /// Bars that are redrawn.
+    /// Bars that are redrawn in place.
     Bar,
-    /// A JSON object an event.
+    /// One JSON object per event.
     Json,
 }
 
-/// The sink that the user chose; without a choice, bars on a terminal and lines elsewhere.
+/// The sink for a progress style; by default bars on a terminal and lines elsewhere. `quiet` overrides the style.
 pub fn choose(progress: Option<Progress>, quiet: bool) -> Box<dyn Sink> {
     if quiet {
         return Box::new(Quiet);
@@ -36,18 +41,5 @@ pub fn choose(progress: Option<Progress>, quiet: bool) -> Box<dyn Sink> {
         Some(Progress::Plain) => Box::new(Plain::default()),
         None if std::io::stderr().is_terminal() => Box::new(Bar::new()),
         None => Box::new(Plain::default()),
-    }
-}
-
-/// Tells nothing but failures and notices.
-struct Quiet;
-
-impl Sink for Quiet {
-    fn tell(&mut self, event: &Event) {
-        match event {
-            Event::NodeFinished { node, error: Some(error), .. } => eprintln!("{node} failed: {error}"),
-            Event::Notice { .. } => eprintln!("{}", plain::notice(event)),
-            _ => {}
-        }
     }
 }

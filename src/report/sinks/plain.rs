@@ -1,36 +1,36 @@
-//! `--progress plain`: a line an event, readable in a log file.
+//! `--progress plain`: one line per event, readable in a log file.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use indicatif::HumanBytes;
 
-use crate::execute::Outcome;
-use crate::report::event::{Event, Outcomes, Sink};
+use super::sink::Sink;
+use crate::execute::{Event, Outcome, Outcomes};
 
-/// Writes lines. Progress is told when another tenth of a node is done, so that a log stays short.
+/// Prints lines. Progress is shown per tenth of a node, to keep logs short.
 #[derive(Default)]
 pub struct Plain {
     tenths: HashMap<String, u64>,
 }
 
 impl Plain {
-    /// Whether another tenth is done, and not yet all.
+    /// Whether another tenth is done, but not everything.
     fn is_next_tenth(&mut self, of: &str, done: u64, total: u64) -> bool {
         let tenth = (done * 10).checked_div(total).unwrap_or(0);
-        let told = self.tenths.entry(of.to_owned()).or_default();
-        let is_next = tenth > *told && done < total;
-        *told = tenth.max(*told);
+        let shown = self.tenths.entry(of.to_owned()).or_default();
+        let is_next = tenth > *shown && done < total;
+        *shown = tenth.max(*shown);
         is_next
     }
 }
 
 impl Sink for Plain {
-    fn tell(&mut self, event: &Event) {
+    fn event(&mut self, event: &Event) {
         match event {
             Event::RunStarted { run, nodes } => eprintln!("Run {run}: {nodes} nodes"),
-            Event::NodeStarted { node, why } => eprintln!("{node}: runs, {why}"),
-            Event::NodeWaits { node, holder } => eprintln!("{node}: waits for {holder}"),
+            Event::NodeStarted { node, why } => eprintln!("{node}: started ({why})"),
+            Event::NodeWaits { node, holder } => eprintln!("{node}: waiting for {holder}"),
             Event::NodeProgress { node, done, total, unit } => {
                 if self.is_next_tenth(node, *done, *total) {
                     eprintln!("{node}: {done} of {total} {unit}");
@@ -39,21 +39,21 @@ impl Sink for Plain {
             Event::SourceProgress { stage, param, done, total } => {
                 let source = format!("`{param}` of `{stage}`");
                 if self.is_next_tenth(&source, *done, *total) {
-                    eprintln!("{source}: {} of {} hashed", HumanBytes(*done), HumanBytes(*total));
+                    eprintln!("{source}: hashed {} of {}", HumanBytes(*done), HumanBytes(*total));
                 }
             }
-            Event::NodeFinished { outcome: Outcome::Hit | Outcome::Cancelled, .. } => {}
+            Event::NodeFinished { outcome: Outcome::Hit | Outcome::Cancelled, .. } | Event::NodeLog { .. } => {}
             Event::NodeFinished { node, outcome, took, error, finished, nodes } => {
                 self.tenths.remove(node);
                 eprintln!("{}", finished_line(node, *outcome, *took, error.as_deref(), *finished, *nodes));
             }
-            Event::Notice { .. } => eprintln!("{}", notice(event)),
+            Event::Notice { node, message } => eprintln!("{}", notice(node.as_deref(), message)),
             Event::RunFinished { outcomes, took } => eprintln!("{}", summary(*outcomes, *took)),
         }
     }
 }
 
-/// The line of a node that came to its end.
+/// The line for a node that finished.
 pub(super) fn finished_line(
     node: &str,
     outcome: Outcome,
@@ -70,13 +70,9 @@ pub(super) fn finished_line(
     format!("[{finished}/{nodes}] {node}: {what}")
 }
 
-/// The line of a notice.
-pub(super) fn notice(event: &Event) -> String {
-    match event {
-        Event::Notice { node: Some(node), message } => format!("note: {node}: {message}"),
-        Event::Notice { node: None, message } => format!("note: {message}"),
-        _ => String::new(),
-    }
+/// The line for a notice.
+pub(super) fn notice(node: Option<&str>, message: &str) -> String {
+    node.map_or_else(|| format!("note: {message}"), |node| format!("note: {node}: {message}"))
 }
 
 /// The last line of a run.

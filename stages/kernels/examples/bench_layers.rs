@@ -1,7 +1,7 @@
-//! Every convolution of three backbones, measured alone: where the time of `embed/…` and `train_step/…` goes.
+//! Benchmark of every convolution of three backbones on its own: the parts of `embed/…` and `train_step/…`.
 //!
-//! Prints one JSON object a line: `{"name", "seconds": median, "gflops", "work", "unit"}` for the forward pass and for forward and
-//! backward together. Equal layers are measured once; `"count"` says how often a layer occurs.
+//! Prints one JSON object per line: `{"name", "seconds": median, "gflops", "work", "unit"}`, for the forward pass and for forward and
+//! backward pass together. Equal layers are measured once; `"count"` is the number of such layers.
 //! usage: `bench_layers [PATTERN] [--threads N] [--reps N] [--cpu] [--memory]`
 
 use candle_core::{Device, Tensor, Var};
@@ -9,9 +9,9 @@ use dnc_bench::{Bench, Work};
 use dnc_kernels::{Activation, Conv2d, Padding, Result, backward, conv2d_affine, max_pool2d};
 
 #[global_allocator]
-static ALLOCATOR: dnc_kernels::LargeBlocks = dnc_kernels::LargeBlocks::new();
+static ALLOCATOR: dnc_kernels::CachingAllocator = dnc_kernels::CachingAllocator::new();
 
-/// A layer's geometry: side of the square input, channels in and out, kernel, stride, groups.
+/// Geometry of a layer: side of the square input, input and output channels, kernel, stride, groups.
 #[derive(Clone, Copy, PartialEq)]
 struct Layer {
     side: usize,
@@ -90,7 +90,7 @@ fn rows(bench: &Bench, name: &str, layer: Layer, count: usize, batch: usize) -> 
     if !bench.wants(&step_name) {
         return Ok(());
     }
-    // A pooling of one pixel is the identity: it puts x on the kernels' tape, as inside a network; the costs of both are taken off.
+    // Pooling over one pixel is the identity. It puts x on the tape, as inside a network; the time of the pools is subtracted below.
     let (x, weight) = (Var::from_tensor(&x)?, Var::from_tensor(&weight)?);
     let step = bench.median(|| {
         let y = forward(&max_pool2d(&x, 1, 1, 0)?, &weight)?;

@@ -1,9 +1,10 @@
-//! Exact neighbours and k-means at the names and sizes at which their peers are measured, one JSON object a line.
+//! Benchmark of exact nearest neighbours and k-means under the names and sizes of the peers' benchmarks. Prints one JSON object per
+//! line.
 //!
 //! usage: `bench_search [PATTERN] [--points FILE] [--seed N] [--threads N] [--reps N] [--cpu] [--memory]`
 //!
-//! k-means clusters the little-endian `f32` rows of `--points` if it is given, so that its inertia can be compared with a peer's on the
-//! same points (`scripts/kmeans_inertia.py`).
+//! `--points` names a file of little-endian `f32` rows for k-means to cluster, so that its inertia can be compared with a peer's on
+//! the same points (`scripts/kmeans_inertia.py`).
 
 use std::{error::Error, fs, ops::ControlFlow};
 
@@ -57,7 +58,7 @@ fn rows(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// Normal noise around `groups` centres, `[n, d]`.
+/// Points with normal noise around `groups` centres, `[n, d]`.
 fn clouds(n: usize, d: usize, groups: usize) -> Vec<f32> {
     let centres = normals(2, groups * d);
     let mut points = normals(3, n * d);
@@ -68,7 +69,7 @@ fn clouds(n: usize, d: usize, groups: usize) -> Vec<f32> {
     points
 }
 
-/// Standard normal numbers by Box and Muller's method from a multiplicative generator: noise, not randomness, is wanted.
+/// Standard normal numbers by the Box–Muller method from a linear congruential generator, which is good enough for a benchmark.
 fn normals(seed: u64, count: usize) -> Vec<f32> {
     let mut state = seed;
     let mut uniform = move || {

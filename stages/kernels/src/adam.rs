@@ -3,12 +3,12 @@
 //! Formula: with `g ← g + λ p` (Adam) or `p ← p − lr λ p` (AdamW, decoupled),
 //! `m ← m + (1 − β₁)(g − m)`, `v ← β₂ v + (1 − β₂) g²`,
 //! `p ← p − lr/(1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)`.
-//! Source: Kingma and Ba, arXiv 1412.6980, Algorithm 1; Loshchilov and Hutter, arXiv 1711.05101, Algorithm 2; the order of
-//! roundings is that of `torch.optim`.
+//! Source: Kingma and Ba, arXiv 1412.6980, Algorithm 1; Loshchilov and Hutter, arXiv 1711.05101, Algorithm 2; operations
+//! are rounded in the order of `torch.optim`.
 
 use rayon::prelude::*;
 
-/// The numbers of one step, the same for every element of a parameter.
+/// Hyperparameters of one step, the same for every element of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamStep {
     /// Learning rate.
@@ -17,17 +17,17 @@ pub struct AdamStep {
     pub beta1: f64,
     /// Decay of the second moment.
     pub beta2: f64,
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     pub eps: f64,
     /// Weight decay λ.
     pub weight_decay: f64,
     /// Whether the decay acts on the parameter itself (AdamW) rather than on the gradient (Adam).
     pub decoupled: bool,
-    /// Number of this step, from 1.
+    /// Number of this step, starting at 1.
     pub step: u64,
 }
 
-/// Elements a task works through: fixed, so that the split never depends on the number of threads.
+/// Elements per task: fixed, so that the split never depends on the number of threads.
 const CHUNK: usize = 1 << 15;
 
 /// One step of Adam or AdamW over `parameter` and its two moments, in place.
@@ -46,10 +46,10 @@ pub fn adam_step(parameter: &mut [f32], gradient: &[f32], first: &mut [f32], sec
         .zip(gradient.par_chunks(CHUNK))
         .zip(first.par_chunks_mut(CHUNK))
         .zip(second.par_chunks_mut(CHUNK))
-        .for_each(|(((p, g), m), v)| factors.apply(p, g, m, v));
+        .for_each(|(((p, g), m), v)| factors.update(p, g, m, v));
 }
 
-/// What a step's numbers come down to, rounded to `f32` once.
+/// The factors of the update formula, each rounded to `f32` once.
 #[derive(Clone, Copy)]
 struct Factors {
     keep: f32,
@@ -79,7 +79,7 @@ impl Factors {
         }
     }
 
-    fn apply(self, parameter: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
+    fn update(self, parameter: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
         for (((p, &g), m), v) in parameter.iter_mut().zip(gradient).zip(first).zip(second) {
             let kept = *p * self.keep;
             let g = g + self.decay * *p;

@@ -1,13 +1,18 @@
-//! The squared Euclidean distance of two rows, by one formula in one order on every machine.
+//! The squared Euclidean distance of two rows, by one formula in one order of operations on every machine.
 //!
 //! **Formula** D(a, b) = Σᵢ (aᵢ − bᵢ)², by direct differences: equal rows are at exactly 0, and nothing cancels as it does in
-//! ‖a‖² + ‖b‖² − 2ab. The sum runs over [`LANES`] lanes that are added in a fixed tree, without fused multiplication, so that
+//! ‖a‖² + ‖b‖² − 2ab. The sum has [`LANES`] partial sums that are added in a fixed tree, without fused multiplication, so that
 //! every instruction set gives the same bits.
+
+use rayon::prelude::*;
+
+use crate::error::{Result, shape_error};
+use crate::vectorise::vectorised;
 
 /// Independent partial sums: enough for four 512-bit or eight 256-bit registers.
 const LANES: usize = 64;
 
-/// A bound on the relative error of [`squared`] and [`squared_norm`] at `dim`, with room to spare.
+/// An upper bound on the relative error of [`squared`] and [`squared_norm`] in `dim` dimensions, with a safety margin.
 ///
 /// A term is rounded three times, a lane adds up `dim / LANES` terms and the tree has six levels; one rounding is 2⁻²⁴.
 pub(crate) fn rounding(dim: usize) -> f32 {
@@ -26,9 +31,9 @@ pub(crate) fn squared_norm(a: &[f32]) -> f32 {
     sum::<Product>(a, a)
 }
 
-/// What is summed. A trait and not a closure, because a closure's body is not always inlined into the instruction set of its caller.
+/// A term of the sum. A trait rather than a closure, whose body is not always inlined into code for its caller's instruction set.
 trait Term {
-    /// The term of two values; that of two zeros is 0.
+    /// The term for two values; 0 for two zeros.
     fn of(a: f32, b: f32) -> f32;
 }
 
@@ -50,14 +55,14 @@ impl Term for Product {
     }
 }
 
-/// A quarter of the lanes. The compiler keeps arrays of this length in registers, but not one of all lanes.
+/// A quarter of the lanes. The compiler keeps arrays of this length in registers, but not one array of all lanes.
 type Lanes = [f32; LANES / 4];
 
-/// Σᵢ `T::of(aᵢ, bᵢ)` in the one order.
+/// Σᵢ `T::of(aᵢ, bᵢ)` in the fixed order.
 #[inline(always)]
 fn sum<T: Term>(a: &[f32], b: &[f32]) -> f32 {
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    let (a_chunks, a_remainder) = a.as_chunks::<LANES>();
+    let (b_chunks, b_remainder) = b.as_chunks::<LANES>();
     let [mut l0, mut l1, mut l2, mut l3] = [Lanes::default(); 4];
     for (a, b) in a_chunks.iter().zip(b_chunks) {
         let (a, b) = (quarters(a), quarters(b));
@@ -66,11 +71,11 @@ fn sum<T: Term>(a: &[f32], b: &[f32]) -> f32 {
         add::<T>(&mut l2, &a[2], &b[2]);
         add::<T>(&mut l3, &a[3], &b[3]);
     }
-    if !a_rest.is_empty() {
-        // Zeros behind the rest change no sum.
+    if !a_remainder.is_empty() {
+        // Padding with zeros changes no sum.
         let (mut a, mut b) = ([0.0; LANES], [0.0; LANES]);
-        a[..a_rest.len()].copy_from_slice(a_rest);
-        b[..b_rest.len()].copy_from_slice(b_rest);
+        a[..a_remainder.len()].copy_from_slice(a_remainder);
+        b[..b_remainder.len()].copy_from_slice(b_remainder);
         let (a, b) = (quarters(&a), quarters(&b));
         add::<T>(&mut l0, &a[0], &b[0]);
         add::<T>(&mut l1, &a[1], &b[1]);
@@ -102,12 +107,32 @@ fn add<T: Term>(lanes: &mut Lanes, a: &Lanes, b: &Lanes) {
     }
 }
 
+/// Checks that `rows` is a matrix of rows of `dim` values whose squared norms are finite.
+pub(crate) fn check_rows(operation: &'static str, name: &str, rows: &[f32], dim: usize) -> Result<()> {
+    if dim == 0 || !rows.len().is_multiple_of(dim) {
+        let problem = format!("`{name}` has {} values, which is not a whole number of rows of {dim}", rows.len());
+        return Err(shape_error(operation, problem));
+    }
+    let is_finite = |row: &[f32]| {
+        vectorised(
+            #[inline(always)]
+            || squared_norm(row).is_finite(),
+        )
+    };
+    match rows.par_chunks_exact(dim).position_first(|row| !is_finite(row)) {
+        Some(row) => {
+            let problem = format!("row {row} of `{name}` has a value that is not finite or whose square is not");
+            Err(shape_error(operation, problem))
+        }
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::vectorise::vectorised;
 
     proptest! {
         #[test]

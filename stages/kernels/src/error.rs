@@ -1,20 +1,28 @@
-//! What can go wrong in a kernel: a shape that does not fit, or a failure inside candle.
+//! Errors of this crate: arguments whose shapes do not match, and failures inside candle.
 
-/// A kernel's refusal, always before anything was computed.
+/// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The shapes of the arguments do not fit each other.
+    /// The arguments are malformed or their shapes do not match; nothing was computed.
     #[error("Cannot run `{operation}`: {problem}")]
     Shape {
         /// The function that was called.
         operation: &'static str,
-        /// What does not fit, with the sizes.
+        /// What does not match, with the sizes.
         problem: String,
     },
-    /// Candle failed: a device error, a wrong element type, memory.
+    /// A GPU cannot be opened.
+    #[error("Cannot open the GPU `cuda:{ordinal}`")]
+    Gpu {
+        /// Its ordinal.
+        ordinal: usize,
+        /// What the driver answered. Boxed, since it is larger than all else here.
+        source: Box<candle_core::Error>,
+    },
+    /// Candle failed: a device error, an unsupported element type, out of memory.
     #[error("Candle failed inside a kernel")]
     Candle {
-        /// What candle said.
+        /// Candle's error.
         #[from]
         source: candle_core::Error,
     },
@@ -29,10 +37,10 @@ impl From<Error> for candle_core::Error {
     }
 }
 
-/// A kernel's result.
+/// The result of an operation of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Shorthand for a shape error.
-pub(crate) fn misfit(operation: &'static str, problem: impl Into<String>) -> Error {
+/// Shorthand for [`Error::Shape`].
+pub(crate) fn shape_error(operation: &'static str, problem: impl Into<String>) -> Error {
     Error::Shape { operation, problem: problem.into() }
 }

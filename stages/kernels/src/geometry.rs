@@ -1,11 +1,11 @@
-//! What a sliding window is: padding, stride, and the sizes that follow from them.
+//! Geometry of sliding windows: padding, stride, and the output sizes that follow from them.
 
-use crate::error::{Result, misfit};
+use crate::error::{Result, shape_error};
 
-/// Rows and columns added round an image: zeros for a convolution and an average, −∞ for a maximum.
+/// Rows and columns added around an image: zeros for a convolution and an average, −∞ for a maximum.
 ///
-/// The four sides are apart because TensorFlow's `SAME` pads one more at the bottom and the right, and because
-/// a pooling in Caffe's ceiling mode is a floor-mode pooling with more padding at those sides.
+/// The four sides are separate because TensorFlow's `SAME` adds one more row and column at the bottom and the right, and
+/// because pooling in Caffe's ceiling mode equals pooling in floor mode with more padding at those sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Padding {
     /// Rows above the first.
@@ -45,14 +45,14 @@ impl From<usize> for Padding {
     }
 }
 
-/// A convolution's geometry; its kernel size is read off the weight.
+/// Options of a convolution; the kernel size is that of the weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Conv2d {
     /// Step of the window along both axes, at least 1.
     pub stride: usize,
-    /// Zeros round the image.
+    /// Zeros around the image.
     pub padding: Padding,
-    /// Number of groups that do not see each other; as many as channels makes it depthwise.
+    /// Number of channel groups that are convolved separately; equal to the number of channels, the convolution is depthwise.
     pub groups: usize,
 }
 
@@ -62,8 +62,110 @@ impl Default for Conv2d {
     }
 }
 
+/// All sizes of one convolution.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ConvGeometry {
+    pub batch: usize,
+    pub height: usize,
+    pub width: usize,
+    pub channels: usize,
+    /// `[batch, rows, columns, out channels]`.
+    pub out: [usize; 4],
+    /// Height and width of the window.
+    pub kernel: (usize, usize),
+    pub options: Conv2d,
+}
+
+impl ConvGeometry {
+    /// Checks the sizes of an input `[batch, height, width, channels]` and a weight `[out, channels / groups, height, width]`.
+    pub(crate) fn new(
+        operation: &'static str,
+        x: (usize, usize, usize, usize),
+        weight: (usize, usize, usize, usize),
+        options: &Conv2d,
+    ) -> Result<Self> {
+        let (batch, height, width, channels) = x;
+        let (out, per_group, kernel_height, kernel_width) = weight;
+        let Conv2d { stride, padding, groups } = *options;
+        let (x, weight) = ([batch, height, width, channels], [out, per_group, kernel_height, kernel_width]);
+        if x.contains(&0) || weight.contains(&0) {
+            return Err(shape_error(operation, format!("the input {x:?} or the weight {weight:?} has no elements")));
+        }
+        if groups == 0 || per_group * groups != channels || out % groups != 0 {
+            return Err(shape_error(
+                operation,
+                format!("a weight {weight:?} in {groups} groups does not match an input {x:?}"),
+            ));
+        }
+        let rows = positions(operation, height, padding.top, padding.bottom, kernel_height, stride)?;
+        let columns = positions(operation, width, padding.left, padding.right, kernel_width, stride)?;
+        let out = [batch, rows, columns, out];
+        Ok(Self { batch, height, width, channels, out, kernel: (kernel_height, kernel_width), options: *options })
+    }
+}
+
+/// How the values under a pooling window are reduced to one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reduction {
+    /// The maximum; padding is −∞.
+    Max,
+    /// The sum divided by the size of the window; padding is zero.
+    Average,
+}
+
+/// All sizes of one pooling.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PoolWindow {
+    /// `[batch, height, width, channels]`.
+    pub dims: [usize; 4],
+    /// Height and width of the window.
+    pub kernel: (usize, usize),
+    pub stride: usize,
+    pub padding: Padding,
+    /// Rows and columns of the output.
+    pub out: (usize, usize),
+}
+
+impl PoolWindow {
+    /// A square window that slides over an input `[batch, height, width, channels]`.
+    pub(crate) fn sliding(
+        operation: &'static str,
+        (batch, height, width, channels): (usize, usize, usize, usize),
+        kernel: usize,
+        stride: usize,
+        padding: Padding,
+    ) -> Result<Self> {
+        let Padding { top, bottom, left, right } = padding;
+        Ok(Self {
+            dims: [batch, height, width, channels],
+            kernel: (kernel, kernel),
+            stride,
+            padding,
+            out: (
+                positions(operation, height, top, bottom, kernel, stride)?,
+                positions(operation, width, left, right, kernel, stride)?,
+            ),
+        })
+    }
+
+    /// The window that covers the whole image of an input `[batch, height, width, channels]`.
+    pub(crate) fn global(
+        operation: &'static str,
+        (batch, height, width, channels): (usize, usize, usize, usize),
+    ) -> Result<Self> {
+        positions(operation, height.min(width), 0, 0, 1, 1)?;
+        Ok(Self {
+            dims: [batch, height, width, channels],
+            kernel: (height, width),
+            stride: 1,
+            padding: Padding::default(),
+            out: (1, 1),
+        })
+    }
+}
+
 /// Number of window positions along one axis.
-pub(crate) fn positions(
+fn positions(
     operation: &'static str,
     size: usize,
     before: usize,
@@ -73,13 +175,13 @@ pub(crate) fn positions(
 ) -> Result<usize> {
     let padded = size + before + after;
     if stride == 0 || kernel == 0 || size == 0 {
-        return Err(misfit(
+        return Err(shape_error(
             operation,
             format!("size {size}, window {kernel} and stride {stride} must all be at least 1"),
         ));
     }
     if padded < kernel {
-        return Err(misfit(
+        return Err(shape_error(
             operation,
             format!("a window of {kernel} does not fit into {size} with padding {before} + {after}"),
         ));

@@ -1,56 +1,45 @@
-//! Fast CPU kernels as candle custom operations, exact neighbours and Lloyd iterations.
+//! Differentiable tensor operations with fast CPU kernels, exact nearest neighbours and k-means.
 //!
-//! Activations are contiguous NHWC `f32` tensors, weights are torchvision's OIHW. Every function carries gradients on
-//! every device: on a CPU through kernels of our own, elsewhere through candle's operations ([`composed`]).
+//! Activations are NHWC `f32` tensors, weights have torchvision's OIHW layout. Every operation has gradients on every
+//! device: `f32` on the CPU runs the kernels in `cpu`, everything else runs `candle_ops`, the same operations composed of
+//! candle's own. `dispatch` makes that choice. Inputs may be strided; operations copy them to contiguous memory first.
 //! Results are bit-identical for any number of rayon threads on one instruction set.
 //!
 //! The crate knows neither models, losses nor tables, and builds no thread pool: it uses rayon's current one.
+//!
+//! Reading order: `operations` (the public functions), `dispatch`, `candle_ops` (the reference), `cpu` (the kernels),
+//! `tape` (autograd); then [`neighbours`] and [`kmeans`] over `prefilter`.
 
+mod activation;
 pub mod adam;
-pub mod affine;
-mod composed;
-pub mod conv;
+mod allocator;
+mod candle_ops;
+mod cpu;
+mod dispatch;
 mod distance;
-pub mod error;
-mod gate;
-pub mod geometry;
+mod error;
+mod geometry;
+mod gpu;
 pub mod kmeans;
-pub mod linear;
-pub mod memory;
+mod lock;
 pub mod neighbours;
-pub mod normalise;
-mod panel;
-pub mod pool;
+mod operands;
+mod operations;
 mod prefetch;
-mod scratch;
-mod screen;
-mod share;
+mod prefilter;
 mod simd;
 mod tape;
-mod tile;
-mod values;
 mod vectorise;
-mod window;
-mod winograd;
 
+pub use activation::Activation;
 pub use adam::{AdamStep, adam_step};
-pub use affine::{Activation, affine};
-pub use conv::{conv2d, conv2d_affine};
+pub use allocator::CachingAllocator;
 pub use error::{Error, Result};
 pub use geometry::{Conv2d, Padding};
-pub use linear::{linear, pairwise_distances};
-pub use memory::LargeBlocks;
-pub use normalise::l2_normalise;
-pub use pool::{avg_pool2d, global_avg_pool, global_max_pool, max_pool2d};
+pub use gpu::{gpu_arithmetic, gpu_count, open_gpu};
+pub use operations::{
+    affine, avg_pool2d, conv2d, conv2d_affine, global_avg_pool, global_max_pool, l2_normalise, linear, max_pool2d,
+    nchw_to_nhwc, pairwise_distances,
+};
 pub use simd::arithmetic;
 pub use tape::backward;
-
-use candle_core::Tensor;
-
-/// `[batch, channels, height, width]` to contiguous `[batch, height, width, channels]`.
-///
-/// # Errors
-/// If `x` has not four dimensions.
-pub fn nchw_to_nhwc(x: &Tensor) -> Result<Tensor> {
-    Ok(x.permute((0, 2, 3, 1))?.contiguous()?)
-}

@@ -2,14 +2,14 @@
 
 use crate::simd::{Level, Simd, Task};
 
-/// Runs `body` where the compiler may use every instruction that this machine has. Mark the closure and what it calls
+/// Runs `body` compiled with all instruction-set extensions of this machine. The closure and the functions that it calls must be
 /// `#[inline(always)]`, or they are compiled without.
 #[inline(always)]
 pub(crate) fn vectorised<R>(body: impl FnMut() -> R) -> R {
     Level::detected().run(Plain(body))
 }
 
-/// `FnMut` and not `FnOnce`, whose call goes through a function of the standard library that is not inlined.
+/// `FnMut` because calling an `FnOnce` goes through a function of the standard library that is not inlined.
 struct Plain<F>(F);
 
 impl<R, F: FnMut() -> R> Task for Plain<F> {

@@ -1,14 +1,17 @@
-//! Every operation on any geometry against a direct loop, and the same bits from any number of threads.
+//! Every operation on random geometries against a direct loop, identical bits for any number of threads, and a network on the device
+//! against a reference.
+//!
+//! `DNC_TEST_DEVICE` names the device; see `common`.
+
+mod common;
 
 use candle_core::{DType, Device, Tensor, Var};
+use common::{device, flat, tolerance};
 use dnc_kernels::{
-    Activation, Conv2d, Padding, Result, affine, avg_pool2d, conv2d, conv2d_affine, l2_normalise, linear, max_pool2d,
-    pairwise_distances,
+    Activation, Conv2d, Padding, Result, affine, avg_pool2d, conv2d, conv2d_affine, global_avg_pool, l2_normalise,
+    linear, max_pool2d, pairwise_distances,
 };
 use proptest::prelude::*;
-
-/// Largest difference relative to the largest value.
-const TOLERANCE: f64 = 1e-4;
 
 #[derive(Debug, Clone)]
 struct Case {
@@ -25,7 +28,7 @@ fn cases() -> impl Strategy<Value = Case> {
         prop_oneof![(1..40usize).prop_map(|c| (c, 1)), (1..8usize, 1..4usize), (2..40usize).prop_map(|c| (1, c))];
     (1..4usize, side.clone(), side, channels, 1..40usize, (1..6usize, 1..6usize), prop::bool::ANY, 1..4usize, sides)
         .prop_map(|(batch, height, width, (depth, groups), out, kernel, three, stride, (top, bottom, left, right))| {
-            // A 3×3 window of stride 1 takes another way; let half of the cases be one.
+            // Half of the cases are 3×3 windows of stride 1, which have a kernel of their own.
             let (kernel, stride) = if three { ((3, 3), 1) } else { (kernel, stride) };
             let out = if depth == 1 && groups > 1 { groups } else { out.div_ceil(groups) * groups };
             let padding = Padding { top, bottom, left, right };
@@ -48,7 +51,7 @@ fn noise(length: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
-/// The convolution by its formula, in double precision.
+/// The convolution by its formula in double precision.
 fn slow(case: &Case, x: &[f32], w: &[f32]) -> (Vec<f64>, [usize; 4]) {
     let [batch, height, width, channels] = case.x;
     let Conv2d { stride, padding, groups } = case.options;
@@ -92,42 +95,48 @@ fn size(a: &[f64], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a * f64::from(*b)).abs()).sum::<f64>().max(1e-6)
 }
 
-fn flat(tensor: &Tensor) -> Vec<f32> {
-    let values = tensor.flatten_all().and_then(|tensor| tensor.to_dtype(DType::F32));
-    values.and_then(|values| values.to_vec1()).expect("numbers on the CPU")
+/// Where and in which type an operation runs.
+#[derive(Debug, Clone)]
+struct Placement {
+    device: Device,
+    dtype: DType,
 }
 
-fn tensor(values: &[f32], dims: &[usize], dtype: DType) -> Tensor {
-    let tensor = Tensor::from_slice(values, dims, &Device::Cpu).and_then(|tensor| tensor.to_dtype(dtype));
-    tensor.expect("the values fill the shape")
-}
+impl Placement {
+    fn tensor(&self, values: &[f32], dims: &[usize]) -> Tensor {
+        let tensor = Tensor::from_slice(values, dims, &self.device).and_then(|tensor| tensor.to_dtype(self.dtype));
+        tensor.expect("the values fill the shape")
+    }
 
-fn variable_of(values: &[f32], dims: &[usize], dtype: DType) -> Var {
-    Var::from_tensor(&tensor(values, dims, dtype)).expect("a tensor becomes a variable")
-}
+    fn variable(&self, values: &[f32], dims: &[usize]) -> Var {
+        Var::from_tensor(&self.tensor(values, dims)).expect("a tensor becomes a variable")
+    }
 
-fn variable(values: &[f32], dims: &[usize]) -> Var {
-    variable_of(values, dims, DType::F32)
+    fn tolerance(&self) -> f64 {
+        f64::from(tolerance(&self.device))
+    }
+
+    /// Whether all values agree with those of a formula.
+    fn agree(&self, actual: &[f32], expected: &[f64]) -> bool {
+        let largest = expected.iter().fold(1e-3f64, |largest, value| largest.max(value.abs()));
+        let accepted = self.tolerance() * largest;
+        let close = |(a, e): (&f32, &f64)| (f64::from(*a) - e).abs() <= accepted;
+        actual.len() == expected.len() && actual.iter().zip(expected).all(close)
+    }
 }
 
 /// The gradients of `⟨y, dy⟩` with respect to some variables.
 fn gradients(y: &Tensor, dy: &[f32], variables: &[&Var]) -> Vec<Vec<f32>> {
-    let dy = tensor(dy, y.dims(), y.dtype());
+    let dy = Placement { device: y.device().clone(), dtype: y.dtype() }.tensor(dy, y.dims());
     let loss = (y * dy).and_then(|y| y.sum_all()).expect("equal shapes");
     let gradients = loss.backward().expect("every operation has a gradient");
     variables.iter().map(|&variable| flat(gradients.get(variable).expect("it is a variable"))).collect()
 }
 
-/// Whether all values are those of a formula, up to [`TOLERANCE`] of the largest.
-fn agree(actual: &[f32], expected: &[f64]) -> bool {
-    let largest = expected.iter().fold(1e-3f64, |largest, value| largest.max(value.abs()));
-    let close = |(a, e): (&f32, &f64)| (f64::from(*a) - e).abs() <= TOLERANCE * largest;
-    actual.len() == expected.len() && actual.iter().zip(expected).all(close)
-}
-
-/// The kernels compute in `f32`; whatever else comes takes the way of other devices, through candle's operations.
-fn types() -> impl Strategy<Value = DType> {
-    prop_oneof![Just(DType::F32), Just(DType::F64)]
+/// `f32` runs the device's kernels where it has any, `f64` the operations composed of candle's own. `None` if the device is not
+/// available.
+fn placements() -> impl Strategy<Value = Option<Placement>> {
+    prop_oneof![Just(DType::F32), Just(DType::F64)].prop_map(|dtype| device().map(|device| Placement { device, dtype }))
 }
 
 proptest! {
@@ -135,17 +144,20 @@ proptest! {
 
     /// The convolution is linear in x and in w, so its gradients are its adjoints: `⟨dx, u⟩ = ⟨dy, conv(u, w)⟩` for any u.
     #[test]
-    fn convolutions_agree_with_a_loop(case in cases(), seed in 1..1000u64, dtype in types()) {
+    fn convolutions_agree_with_a_loop(case in cases(), seed in 1..1000u64, placement in placements()) {
+        let Some(placement) = placement else {
+            return Ok(());
+        };
         let w_dims = [case.out, case.x[3] / case.options.groups, case.kernel.0, case.kernel.1];
         let (x_len, w_len) = (case.x.iter().product(), w_dims.iter().product());
         let (x, w) = (noise(x_len, seed), noise(w_len, seed + 1));
         let (expected, dims) = slow(&case, &x, &w);
-        let (x_var, w_var) = (variable_of(&x, &case.x, dtype), variable_of(&w, &w_dims, dtype));
+        let (x_var, w_var) = (placement.variable(&x, &case.x), placement.variable(&w, &w_dims));
         let y = conv2d(&x_var, &w_var, None, &case.options).expect("the shapes fit");
         prop_assert_eq!(y.dims(), &dims);
         let largest = expected.iter().fold(1e-6f64, |largest, value| largest.max(value.abs()));
         for (y, e) in flat(&y).iter().zip(&expected) {
-            prop_assert!((f64::from(*y) - e).abs() <= TOLERANCE * largest, "{} is not {}", y, e);
+            prop_assert!((f64::from(*y) - e).abs() <= placement.tolerance() * largest, "{} is not {}", y, e);
         }
 
         let dy = noise(expected.len(), seed + 2);
@@ -157,7 +169,7 @@ proptest! {
         ] {
             let forward = inner(&probed, &dy);
             let backward: f64 = gradient.iter().zip(direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
-            prop_assert!((forward - backward).abs() <= TOLERANCE * size(&probed, &dy), "{} is not {}", backward, forward);
+            prop_assert!((forward - backward).abs() <= placement.tolerance() * size(&probed, &dy), "{} is not {}", backward, forward);
         }
     }
 
@@ -167,12 +179,15 @@ proptest! {
         (batch, height, width, channels) in (1..3usize, 2..9usize, 2..9usize, 1..20usize),
         (kernel, stride) in (1..4usize, 1..4usize),
         seed in 1..1000u64,
-        dtype in types(),
+        placement in placements(),
     ) {
+        let Some(placement) = placement else {
+            return Ok(());
+        };
         prop_assume!(kernel <= height && kernel <= width);
         let padding = kernel / 2;
         let x = noise(batch * height * width * channels, seed);
-        let variable = variable_of(&x, &[batch, height, width, channels], dtype);
+        let variable = placement.variable(&x, &[batch, height, width, channels]);
         let y = max_pool2d(&variable, kernel, stride, padding).expect("the window fits");
         let (rows, columns) = ((height + 2 * padding - kernel) / stride + 1, (width + 2 * padding - kernel) / stride + 1);
         prop_assert_eq!(y.dims(), &[batch, rows, columns, channels]);
@@ -196,18 +211,21 @@ proptest! {
         }
     }
 
-    /// An average is linear: each output gives its gradient in equal parts to the pixels of its window.
+    /// An average is linear: the gradient of each output is divided equally among the pixels of its window.
     #[test]
     fn average_pools_agree_with_a_loop(
         (batch, height, width, channels) in (1..3usize, 2..9usize, 2..9usize, 1..40usize),
         (kernel, stride) in (1..6usize, 1..4usize),
         seed in 1..1000u64,
-        dtype in types(),
+        placement in placements(),
     ) {
+        let Some(placement) = placement else {
+            return Ok(());
+        };
         prop_assume!(kernel <= height && kernel <= width);
         let padding = kernel / 2;
         let x = noise(batch * height * width * channels, seed);
-        let variable = variable_of(&x, &[batch, height, width, channels], dtype);
+        let variable = placement.variable(&x, &[batch, height, width, channels]);
         let y = avg_pool2d(&variable, kernel, stride, padding).expect("the window fits");
         let (rows, columns) = ((height + 2 * padding - kernel) / stride + 1, (width + 2 * padding - kernel) / stride + 1);
         prop_assert_eq!(y.dims(), &[batch, rows, columns, channels]);
@@ -226,8 +244,8 @@ proptest! {
                 }
             }
         }
-        prop_assert!(agree(&flat(&y), &expected));
-        prop_assert!(agree(&gradients(&y, &dy, &[&variable])[0], &dx));
+        prop_assert!(placement.agree(&flat(&y), &expected));
+        prop_assert!(placement.agree(&gradients(&y, &dy, &[&variable])[0], &dx));
     }
 
     #[test]
@@ -235,8 +253,11 @@ proptest! {
         (rows, channels) in (1..300usize, 1..70usize),
         number in 0..3usize,
         seed in 1..1000u64,
-        dtype in types(),
+        placement in placements(),
     ) {
+        let Some(placement) = placement else {
+            return Ok(());
+        };
         let activation = [Activation::None, Activation::Relu, Activation::Relu6][number];
         let ceiling = [f64::INFINITY, f64::INFINITY, 6.0][number];
         let floor = [f64::NEG_INFINITY, 0.0, 0.0][number];
@@ -256,13 +277,13 @@ proptest! {
             dshift[c] += dz;
         }
         let (dims, per_channel) = ([rows, channels], [channels]);
-        let [x, residual] = [&x, &residual].map(|values| variable_of(values, &dims, dtype));
-        let [scale, shift] = [&scale, &shift].map(|values| variable_of(values, &per_channel, dtype));
+        let [x, residual] = [&x, &residual].map(|values| placement.variable(values, &dims));
+        let [scale, shift] = [&scale, &shift].map(|values| placement.variable(values, &per_channel));
         let result = affine(&x, &scale, &shift, Some(&residual), activation).expect("the shapes fit");
-        prop_assert!(agree(&flat(&result), &y));
+        prop_assert!(placement.agree(&flat(&result), &y));
         let found = gradients(&result, &dy, &[&x, &scale, &shift, &residual]);
         for (found, expected) in found.iter().zip([dx, dscale, dshift, dr]) {
-            prop_assert!(agree(found, &expected));
+            prop_assert!(placement.agree(found, &expected));
         }
     }
 
@@ -270,8 +291,11 @@ proptest! {
     fn linear_maps_agree_with_a_loop(
         (rows, inner, out) in (1..40usize, 1..300usize, 1..150usize),
         seed in 1..1000u64,
-        dtype in types(),
+        placement in placements(),
     ) {
+        let Some(placement) = placement else {
+            return Ok(());
+        };
         let (x, w, b) = (noise(rows * inner, seed), noise(out * inner, seed + 1), noise(out, seed + 2));
         let dy = noise(rows * out, seed + 3);
         let (mut y, mut dx, mut dw, mut db) =
@@ -290,12 +314,12 @@ proptest! {
                 y.push(sum);
             }
         }
-        let (x, w) = (variable_of(&x, &[rows, inner], dtype), variable_of(&w, &[out, inner], dtype));
-        let b = variable_of(&b, &[out], dtype);
+        let (x, w) = (placement.variable(&x, &[rows, inner]), placement.variable(&w, &[out, inner]));
+        let b = placement.variable(&b, &[out]);
         let result = linear(&x, &w, Some(&b)).expect("the shapes fit");
-        prop_assert!(agree(&flat(&result), &y));
+        prop_assert!(placement.agree(&flat(&result), &y));
         for (found, expected) in gradients(&result, &dy, &[&x, &w, &b]).iter().zip([dx, dw, db]) {
-            prop_assert!(agree(found, &expected));
+            prop_assert!(placement.agree(found, &expected));
         }
     }
 
@@ -304,15 +328,18 @@ proptest! {
     fn norms_and_distances_agree_with_a_loop(
         (rows, others, dim) in (1..20usize, 1..20usize, 2..70usize),
         seed in 1..1000u64,
-        dtype in types(),
+        placement in placements(),
     ) {
+        let Some(placement) = placement else {
+            return Ok(());
+        };
         let (x, z) = (noise(rows * dim, seed), noise(others * dim, seed + 1));
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let wide = |values: &[f32]| -> Vec<Vec<f64>> {
             values.chunks_exact(dim).map(|row| row.iter().map(|&value| f64::from(value)).collect()).collect()
         };
         let (x_rows, z_rows) = (wide(&x), wide(&z));
-        let (x, z) = (variable_of(&x, &[rows, dim], dtype), variable_of(&z, &[others, dim], dtype));
+        let (x, z) = (placement.variable(&x, &[rows, dim]), placement.variable(&z, &[others, dim]));
 
         let dy = noise(rows * dim, seed + 2);
         let (mut y, mut dx) = (Vec::new(), Vec::new());
@@ -324,8 +351,8 @@ proptest! {
             y.extend(unit);
         }
         let result = l2_normalise(&x).expect("it has two dimensions");
-        prop_assert!(agree(&flat(&result), &y));
-        prop_assert!(agree(&gradients(&result, &dy, &[&x])[0], &dx));
+        prop_assert!(placement.agree(&flat(&result), &y));
+        prop_assert!(placement.agree(&gradients(&result, &dy, &[&x])[0], &dx));
 
         let dy = noise(rows * others, seed + 3);
         let (mut y, mut dx, mut dz) = (Vec::new(), vec![0.0; rows * dim], vec![0.0; others * dim]);
@@ -342,35 +369,35 @@ proptest! {
             }
         }
         let result = pairwise_distances(&x, &z).expect("rows of one length");
-        prop_assert!(agree(&flat(&result), &y));
+        prop_assert!(placement.agree(&flat(&result), &y));
         for (found, expected) in gradients(&result, &dy, &[&x, &z]).iter().zip([dx, dz]) {
-            prop_assert!(agree(found, &expected));
+            prop_assert!(placement.agree(found, &expected));
         }
     }
 }
 
-/// A small network through every kind of convolution and pool, and the bits of its output and all its gradients.
-fn bits() -> Result<Vec<Vec<u32>>> {
+/// A small network through every kind of convolution and pool: its output and the gradients of all its variables.
+fn network(placement: &Placement) -> Result<Vec<Vec<f32>>> {
     let conv = |stride: usize, groups: usize| Conv2d { stride, padding: Padding::same(1), groups };
     let layers = [
-        (3, 32, 7, Conv2d { stride: 2, padding: Padding::same(3), groups: 1 }), // read row by row
+        (3, 32, 7, Conv2d { stride: 2, padding: Padding::same(3), groups: 1 }), // windows read row by row
         (32, 48, 3, conv(1, 1)),
         (48, 48, 3, conv(1, 48)),
         (48, 64, 1, Conv2d::default()),
         (64, 64, 3, conv(1, 4)),
         (64, 40, 3, conv(2, 1)),
         (40, 1030, 1, Conv2d::default()),
-        (1030, 520, 1, Conv2d::default()), // so many weights that threads share out its columns
+        (1030, 520, 1, Conv2d::default()), // large enough for threads to divide the columns of its weight
     ];
-    let images = variable(&noise(5 * 33 * 31 * 3, 7), &[5, 33, 31, 3]);
+    let images = placement.variable(&noise(5 * 33 * 31 * 3, 7), &[5, 33, 31, 3]);
     let mut variables = vec![images.clone()];
     let mut y = images.as_tensor().clone();
     for (index, (inputs, outputs, kernel, options)) in layers.into_iter().enumerate() {
         let dims = [outputs, inputs / options.groups, kernel, kernel];
-        let weight = variable(&noise(dims.iter().product(), index as u64 + 20), &dims);
-        let scale = variable(&noise(outputs, index as u64 + 40), &[outputs]);
-        let shift = variable(&noise(outputs, index as u64 + 60), &[outputs]);
-        // Where a layer keeps the shape, its input is added to what it gives.
+        let weight = placement.variable(&noise(dims.iter().product(), index as u64 + 20), &dims);
+        let scale = placement.variable(&noise(outputs, index as u64 + 40), &[outputs]);
+        let shift = placement.variable(&noise(outputs, index as u64 + 60), &[outputs]);
+        // Where a layer keeps the shape, its input is its residual.
         let residual = (inputs == outputs).then_some(&y);
         y = conv2d_affine(&y, &weight, &scale, &shift, residual, Activation::Relu, &options)?;
         y = match index {
@@ -381,27 +408,48 @@ fn bits() -> Result<Vec<Vec<u32>>> {
         };
         variables.extend([weight, scale, shift]);
     }
-    let features = dnc_kernels::global_avg_pool(&y)?;
-    let weight = variable(&noise(24 * 520, 90), &[24, 520]);
+    let features = global_avg_pool(&y)?;
+    let weight = placement.variable(&noise(24 * 520, 90), &[24, 520]);
     let embedding = linear(&features, &weight, None)?;
     variables.push(weight);
     let gradients = embedding.sqr()?.sum_all()?.backward()?;
     let of = |variable: &Var| flat(gradients.get(variable.as_tensor()).expect("every variable has a gradient"));
-    let mut values = vec![flat(&embedding)];
-    values.extend(variables.iter().map(of));
-    Ok(values.into_iter().map(|values| values.into_iter().map(f32::to_bits).collect()).collect())
+    Ok(std::iter::once(flat(&embedding)).chain(variables.iter().map(of)).collect())
 }
 
 #[test]
-fn the_same_bits_from_any_number_of_threads() -> Result<()> {
-    let with = |threads: usize| {
+fn bits_do_not_depend_on_the_number_of_threads() -> Result<()> {
+    let with = |threads: usize| -> Result<Vec<Vec<u32>>> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool of a few threads");
-        pool.install(bits)
+        let values = pool.install(|| network(&Placement { device: Device::Cpu, dtype: DType::F32 }))?;
+        Ok(values.into_iter().map(|values| values.into_iter().map(f32::to_bits).collect()).collect())
     };
     let expected = with(1)?;
     assert!(expected.iter().all(|values| values.iter().any(|&bits| bits != 0)));
     for threads in [2, 3] {
         assert!(with(threads)? == expected, "{threads} threads give other bits than one");
+    }
+    Ok(())
+}
+
+/// The CPU kernels are the reference for other devices; on the CPU they are compared with candle's operations in `f64`.
+#[test]
+fn a_network_on_the_device_agrees_with_the_cpu_kernels() -> Result<()> {
+    let Some(device) = device() else {
+        return Ok(());
+    };
+    let dtype = if device.is_cpu() { DType::F64 } else { DType::F32 };
+    let limit = 10.0 * f64::from(tolerance(&device));
+    let found = network(&Placement { device, dtype })?;
+    let expected = network(&Placement { device: Device::Cpu, dtype: DType::F32 })?;
+    for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
+        let difference = norm(&mut found.iter().zip(expected).map(|(a, b)| f64::from(a - b)));
+        let size = norm(&mut expected.iter().map(|&value| f64::from(value)));
+        assert!(
+            found.len() == expected.len() && difference <= limit * size,
+            "value {index} differs by {difference}, its norm is {size}"
+        );
     }
     Ok(())
 }

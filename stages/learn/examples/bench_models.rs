@@ -1,4 +1,4 @@
-//! Whole models, measured: the rows `embed/…` and `train_step/…` of `shared/peers/bench_torch.py`, in its form.
+//! Benchmark of whole models: the rows `embed/…` and `train_step/…`, in the same form as the PyTorch benchmark.
 //!
 //! usage: `bench_models [PATTERN] [--threads N] [--reps N] [--cpu] [--memory]`
 
@@ -6,14 +6,14 @@ use candle_core::{Device, Tensor};
 use dnc_bench::{Bench, Work};
 use dnc_kernels::{backward, l2_normalise};
 use dnc_learn::model::Model;
-use dnc_learn::optimise::{Kind, Optimiser, Rate, Settings};
+use dnc_learn::optimise::{Algorithm, Optimiser, Rate, Settings};
 use dnc_learn::parameters::Parameters;
 use dnc_learn::streams::Streams;
 
 #[global_allocator]
-static ALLOCATOR: dnc_kernels::LargeBlocks = dnc_kernels::LargeBlocks::new();
+static ALLOCATOR: dnc_kernels::CachingAllocator = dnc_kernels::CachingAllocator::new();
 
-/// Backbone, side of the images, images in a batch.
+/// Backbone, side length of the images, batch size.
 const MODELS: [(&str, usize, usize); 3] = [("resnet18", 64, 80), ("efficientnet_lite0", 96, 80), ("resnet50", 224, 16)];
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -38,7 +38,7 @@ fn rows(bench: &Bench, (name, side, batch): (&str, usize, usize)) -> Result<(), 
         bench.row(&embed, Work::new(batch, "images"), || forward(&folded))?;
     }
     if bench.wants(&train_step) {
-        let mut optimiser = Optimiser::new(Settings::uniform(Kind::Adam, Rate { lr: 1e-5, weight_decay: 0.0 }));
+        let mut optimiser = Optimiser::new(Settings::uniform(Algorithm::Adam, Rate { lr: 1e-5, weight_decay: 0.0 }));
         bench.row(&train_step, Work::new(batch, "images"), || {
             let embeddings = l2_normalise(&forward(&parameters)?)?;
             let loss = embeddings.matmul(&embeddings.t()?)?.sqr()?.mean_all()?;

@@ -1,68 +1,68 @@
-//! What can go wrong in this crate.
+//! The errors of this crate.
 
 use std::path::PathBuf;
 
-use crate::weights::Fit;
+use crate::fit::Fit;
 
 /// The result of this crate's functions.
 pub type Result<T, E = LearnError> = std::result::Result<T, E>;
 
-/// What can go wrong in this crate.
+/// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LearnError {
-    /// An operation on tensors failed, on this device or for these shapes.
+    /// A tensor operation failed, on this device or for these shapes.
     #[error("A tensor operation failed")]
     Tensor {
-        /// What the tensor library says.
+        /// The tensor library's error.
         #[from]
         source: candle_core::Error,
     },
-    /// A kernel refused its operands.
+    /// A kernel rejected its operands.
     #[error("A kernel failed")]
     Kernel {
-        /// What the kernel says.
+        /// The kernel's error.
         #[from]
         source: dnc_kernels::Error,
     },
     /// A layer of a backbone could not be computed.
     #[error("Could not compute the layer `{layer}`")]
     Layer {
-        /// The layer, as its tensors' names begin.
+        /// The layer: the prefix of its tensors' names.
         layer: String,
-        /// What the kernel says.
+        /// The kernel's error.
         source: dnc_kernels::Error,
     },
-    /// No backbone has this name.
-    #[error("There is no backbone `{name}`; there are {known}{hint}")]
+    /// There is no backbone of this name.
+    #[error("There is no backbone `{name}`; choose one of {known}{hint}")]
     UnknownBackbone {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
         /// All names, comma separated.
         known: String,
         /// The nearest name as `; did you mean …?`, or empty.
         hint: String,
     },
-    /// A tensor that the model reads is not among its parameters.
+    /// A tensor that the model needs is not among its parameters.
     #[error("The model has no tensor `{name}`")]
     NoTensor {
         /// The missing tensor.
         name: String,
     },
-    /// A tensor has another shape than its reader needs.
-    #[error("`{name}` has shape {found:?}, but {wanted} is wanted")]
+    /// A tensor does not have the expected shape.
+    #[error("`{name}` has shape {found:?}, expected {wanted}")]
     Shape {
-        /// Which tensor.
+        /// The tensor.
         name: String,
-        /// The shape that is wanted, in words or numbers.
+        /// The expected shape, in words or numbers.
         wanted: String,
-        /// The shape that it has.
+        /// The actual shape.
         found: Vec<usize>,
     },
-    /// A set of named tensors is not what the model wants.
-    #[error("The tensors do not fit the model: {fit}")]
-    Misfit {
-        /// What is missing, superfluous and misshapen.
+    /// A set of named tensors does not match what the model expects.
+    #[error("The tensors do not match the model: {fit}")]
+    Mismatch {
+        /// The missing tensors, the unexpected ones and those of another shape.
         fit: Fit,
     },
     /// A weights file could not be opened, read or written.
@@ -72,91 +72,91 @@ pub enum LearnError {
         doing: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the operating system says.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// A weights file is damaged, or of a kind that is not read.
-    #[error("Could not understand the weights file `{path}`: {problem}")]
+    /// A weights file is damaged or of an unsupported format.
+    #[error("Could not parse the weights file `{path}`: {problem}")]
     WeightsFormat {
         /// The file.
         path: PathBuf,
         /// What is wrong, and where.
         problem: String,
     },
-    /// A computed number is infinite or no number: the training has diverged, or an input held such a number.
-    #[error("The {what} are not all finite; a lower learning rate may help")]
+    /// A computed value is infinite or NaN: the training has diverged, or the input already held such a value.
+    #[error("The {what} are not all finite; try a lower learning rate")]
     NotFinite {
         /// What was computed, in the plural.
         what: &'static str,
     },
-    /// A parameter's value cannot be meant.
+    /// A hyper-parameter is out of range.
     #[error("`{parameter}` cannot be {value}: {reason}")]
     Config {
         /// Its name in the configuration.
         parameter: &'static str,
         /// The value, as text.
         value: String,
-        /// Why not.
+        /// The allowed range, or the conflict with another parameter.
         reason: String,
     },
-    /// There are images from which no batch can be drawn that a metric could be learned from.
+    /// No batch that a metric could be learned from can be drawn from these images.
     #[error("Cannot draw batches from {images} images of {classes} classes: {reason}")]
     Batches {
-        /// How many images there are.
+        /// Number of images.
         images: usize,
-        /// Of how many classes.
+        /// Number of classes.
         classes: usize,
         /// What is missing.
         reason: String,
     },
-    /// A division leaves a cluster on which no learner can be trained.
+    /// A division has a cluster on which no learner can be trained.
     #[error(
-        "No learner can be trained on cluster {cluster} of {clusters}: it has {images} images, and {classes} of its \
-         classes have two or more where two such classes are needed (k-means was tried with {tries} seeds)"
+        "No learner can be trained on cluster {cluster} of {clusters}: training needs two classes with two or more images, but \
+         among its {images} images there are {classes} such classes (k-means was tried with {tries} seeds)"
     )]
     Cluster {
-        /// The cluster's number.
+        /// Number of the cluster.
         cluster: usize,
-        /// How many clusters there are.
+        /// Number of clusters.
         clusters: usize,
-        /// How many images it has.
+        /// Images in the cluster.
         images: usize,
-        /// How many of its classes have two images or more.
+        /// Classes in the cluster with two or more images.
         classes: usize,
-        /// How many seeds k-means was given.
+        /// How many seeds k-means was tried with.
         tries: usize,
     },
-    /// A division leaves a cluster that is to be split in two, but is too small.
+    /// A cluster that has to be split in two is too small for it.
     #[error(
-        "Cluster {cluster} of {clusters} cannot be split in two: it has {images} images, and each half needs two of its classes \
-         with two images or more (k-means was tried with {tries} seeds)"
+        "Cluster {cluster} of {clusters} cannot be split in two: each half needs two classes with two or more images, and the \
+         cluster has {images} images (k-means was tried with {tries} seeds)"
     )]
     Split {
-        /// The cluster's number.
+        /// Number of the cluster.
         cluster: usize,
-        /// How many clusters there are.
+        /// Number of clusters.
         clusters: usize,
-        /// How many images it has.
+        /// Images in the cluster.
         images: usize,
-        /// How many seeds k-means was given.
+        /// How many seeds k-means was tried with.
         tries: usize,
     },
-    /// A metric was given what it is not defined for.
+    /// A metric is not defined for its input.
     #[error("Cannot compute `{metric}`: {problem}")]
     Metric {
         /// The metric.
         metric: &'static str,
-        /// What does not fit, with the sizes.
+        /// What is wrong with the input, with the sizes.
         problem: String,
     },
     /// k-means, which the caller provides, failed.
-    #[error("Could not cluster {points} points into {clusters}")]
+    #[error("Could not cluster {points} points into {clusters} clusters")]
     KMeans {
-        /// How many points there are.
+        /// Number of points.
         points: usize,
-        /// How many clusters were asked for.
+        /// Number of clusters.
         clusters: usize,
-        /// What the library says.
+        /// The k-means implementation's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }

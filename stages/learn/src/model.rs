@@ -1,6 +1,6 @@
-//! A model: a backbone, and the linear layer that embeds its features.
+//! A model: a backbone and the linear layer that embeds its features.
 //!
-//! Formula: `e = W · dropout(f(x)) + b`; it is not normalised here, because subspaces come before the norm.
+//! Formula: `e = W · dropout(f(x)) + b`. It is not normalised here, because the projection onto a subspace comes first.
 //! Shapes: images `[batch, height, width, 3]`, f `[batch, F]`, W `[d, F]`, b `[d]`, e `[batch, d]`.
 //! Source: DC21, section 3.1; dropout from Srivastava et al. 2014.
 
@@ -12,59 +12,60 @@ use serde::{Deserialize, Serialize};
 
 use crate::backbones::{Backbone, Pooling, Preprocessing, StochasticDepth, backbone};
 use crate::error::{LearnError, Result};
-use crate::parameters::{Group, Parameters, Spec};
+use crate::parameters::{Group, Parameters};
+use crate::spec::Spec;
 use crate::streams::Streams;
 
-/// What a model is, in a manifest and beside its tensors.
+/// Description of a model, in a manifest and beside its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Architecture {
-    /// The network that turns images into features; `dnc-run stages` lists them.
+    /// Backbone network; `dnc-run stages init` lists them.
     pub backbone: String,
-    /// Number of coordinates of an embedding.
+    /// Dimension of the embedding.
     pub dimension: usize,
-    /// How the backbone's map of features becomes one vector; without it, as the backbone was published.
+    /// How the backbone's feature map is reduced to one vector. Default: that of the published backbone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pooling: Option<Pooling>,
-    /// Share of the features that is dropped while training.
+    /// Dropout probability of the features during training.
     #[serde(default = "default_dropout")]
     pub dropout: f64,
-    /// Share of the images for which the network's last residual blocks are skipped while training; without it, as the
-    /// backbone was published.
+    /// Probability with which the last residual blocks are skipped for an image during training (stochastic depth). Default: that
+    /// of the published backbone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stochastic_depth: Option<f64>,
-    /// Side in pixels of the images that the network sees; without it, as the backbone was published.
+    /// Side length in pixels of the network's input. Default: that of the published backbone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop: Option<usize>,
-    /// Length in pixels of an image's shorter side before its middle is cut out; without it, in the backbone's published
-    /// proportion to the crop.
+    /// Length in pixels to which an image's shorter side is resized before the centre crop. Default: in the same proportion to `crop`
+    /// as for the published backbone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resize: Option<usize>,
 }
 
-/// DC21's.
+/// The value of DC21.
 fn default_dropout() -> f64 {
     0.01
 }
 
-/// A backbone and the size of the embedding of its features.
+/// A backbone with its embedding layer, apart from the weights.
 pub struct Model {
     /// The network before the pooling.
     pub backbone: Box<dyn Backbone>,
-    /// How its map of features becomes one vector.
+    /// How its feature map is reduced to one vector.
     pub pooling: Pooling,
-    /// Number d of coordinates of an embedding.
+    /// Dimension d of the embedding.
     pub dimension: usize,
-    /// Share of the features that is dropped while training.
+    /// Dropout probability of the features during training.
     pub dropout: f64,
-    /// The rate of [`StochasticDepth`] while training.
+    /// Rate of [`StochasticDepth`] during training.
     pub stochastic_depth: f64,
-    /// What the network expects of an image.
+    /// The preprocessing of images that the network expects.
     pub preprocessing: Preprocessing,
 }
 
 impl Model {
-    /// The backbone called `name` as it was published, with nothing dropped while training.
+    /// The published backbone called `name`, without dropout or stochastic depth.
     ///
     /// # Errors
     /// If there is no such backbone.
@@ -77,7 +78,7 @@ impl Model {
     /// The model that `architecture` describes.
     ///
     /// # Errors
-    /// If there is no such backbone, or it has no blocks to skip where some are to be.
+    /// If there is no such backbone, or it has no residual blocks to skip although `stochastic_depth` is set.
     pub fn build(architecture: &Architecture) -> Result<Self> {
         let published = Self::new(&architecture.backbone, architecture.dimension)?;
         let own = published.preprocessing;
@@ -88,7 +89,7 @@ impl Model {
                 let reason = format!("`{}` has no residual blocks to skip", architecture.backbone);
                 return Err(LearnError::Config { parameter: "stochastic_depth", value: rate.to_string(), reason });
             }
-            (said, published) => said.or(published).unwrap_or(0.0),
+            (configured, published) => configured.or(published).unwrap_or(0.0),
         };
         Ok(Self {
             stochastic_depth,
@@ -99,26 +100,26 @@ impl Model {
         })
     }
 
-    /// All tensors of the model: the backbone's and the embedding layer's.
+    /// All tensors of the model: those of the backbone and the embedding layer.
     pub fn specs(&self) -> Vec<Spec> {
         let mut specs = self.backbone.specs();
         specs.extend(Spec::embedding(self.backbone.feature_dim(), self.dimension));
         specs
     }
 
-    /// Features of `images`, `[batch, height, width, 3]` as the backbone's preprocessing gives them: `[batch, F]`. While
-    /// training, `training` is the stream of this step, from which the skipped blocks are drawn.
+    /// Features of preprocessed `images`, `[batch, height, width, 3]`: `[batch, F]`. During training, `training` is the random stream of
+    /// the step, from which the skipped blocks are drawn.
     ///
     /// # Errors
-    /// If `parameters` are not this model's or the images are too small.
+    /// If `parameters` are not those of this model, or the images are too small.
     pub fn features(&self, parameters: &Parameters, images: &Tensor, training: Option<&Streams>) -> Result<Tensor> {
         let depth = training.filter(|_| self.stochastic_depth > 0.0);
         let depth = depth.map(|streams| StochasticDepth { rate: self.stochastic_depth, streams });
         self.backbone.forward(parameters, images, self.pooling, depth)
     }
 
-    /// Embeddings of `features` `[batch, F]`, neither masked nor normalised: `[batch, d]`. While training, `training` is
-    /// the stream of this step, from which the dropped features are drawn.
+    /// Embeddings of `features` `[batch, F]`, neither masked nor normalised: `[batch, d]`. During training, `training` is the random
+    /// stream of the step, from which the dropped features are drawn.
     ///
     /// # Errors
     /// If `features` are not `[batch, F]`.
@@ -132,10 +133,10 @@ impl Model {
             .map_err(|source| LearnError::Layer { layer: "embedding".into(), source })
     }
 
-    /// The parameters to embed with: every batch-norm folded into its convolution, nothing trained.
+    /// The parameters for inference, with every batch-norm folded into its convolution.
     ///
     /// # Errors
-    /// If `parameters` are not this model's.
+    /// If `parameters` are not those of this model.
     pub fn fold(&self, parameters: &Parameters) -> Result<Parameters> {
         let mut folded = self.backbone.fold(parameters)?;
         for (name, role, value) in parameters.iter() {
@@ -147,7 +148,7 @@ impl Model {
     }
 }
 
-/// Drops each number with probability `rate` and scales the others by `1 / (1 − rate)`, so that the mean stays.
+/// Sets each value to zero with probability `rate` and multiplies the others by `1 / (1 − rate)`, so that the mean is unchanged.
 fn dropout(x: &Tensor, rate: f64, streams: &Streams) -> Result<Tensor> {
     let mut rng = streams.named("dropout").rng();
     let kept = (1.0 / (1.0 - rate)) as f32;
@@ -160,10 +161,10 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::*;
-    use crate::parameters::Role;
+    use crate::spec::Role;
 
     #[test]
-    fn an_architecture_overrides_what_was_published() {
+    fn an_architecture_overrides_the_published_values() {
         let check = |text: &str, expected: [usize; 2], pooling: Pooling| {
             let model = Model::build(&serde_json::from_str(text).unwrap()).unwrap();
             assert_eq!([model.preprocessing.resize, model.preprocessing.crop], expected);
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn dropout_keeps_the_mean_and_follows_its_stream() {
+    fn dropout_preserves_the_mean_and_depends_on_its_stream_alone() {
         let x = Tensor::ones((50, 400), DType::F32, &Device::Cpu).unwrap();
         let drop = |seed| dropout(&x, 0.25, &Streams::new(seed)).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         let values: Vec<f32> = drop(1);
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_dropped_but_in_training() {
+    fn dropout_applies_only_in_training() {
         let mut model = Model::new("small", 2).unwrap();
         model.dropout = 0.5;
         let mut parameters = Parameters::empty(&Device::Cpu);
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_skipped_only_in_training_and_where_there_are_some() {
+    fn blocks_are_skipped_only_in_training_and_only_by_residual_networks() {
         let build = |backbone: &str, rate: Option<f64>| {
             let text = serde_json::json!({ "backbone": backbone, "dimension": 2, "stochastic_depth": rate });
             Model::build(&serde_json::from_value(text).unwrap())
@@ -220,15 +221,15 @@ mod tests {
         assert!(features(Some(&streams)) != features(None));
         assert!(features(Some(&streams)) == features(Some(&streams)));
 
-        assert_eq!(build("efficientnet_lite0", None).unwrap().stochastic_depth, 0.2, "as it was published");
+        assert_eq!(build("efficientnet_lite0", None).unwrap().stochastic_depth, 0.2, "the published value");
         assert_eq!(build("efficientnet_lite0", Some(0.0)).unwrap().stochastic_depth, 0.0);
         assert_eq!(build("bn_inception", Some(0.0)).unwrap().stochastic_depth, 0.0);
         insta::assert_snapshot!(build("vit_small_patch16", Some(0.1)).err().unwrap(), @"`stochastic_depth` cannot be 0.1: `vit_small_patch16` has no residual blocks to skip");
     }
 
     #[test]
-    fn an_unknown_backbone_is_answered_with_the_nearest() {
+    fn the_nearest_backbone_is_suggested_for_an_unknown_one() {
         let error = Model::new("resnet_18", 2).err().unwrap();
-        insta::assert_snapshot!(error, @"There is no backbone `resnet_18`; there are `bn_inception`, `efficientnet_lite0`, `plain`, `resnet18`, `resnet34`, `resnet50`, `small`, `vit_small_patch14_dinov2`, `vit_small_patch16`; did you mean `resnet18`?");
+        insta::assert_snapshot!(error, @"There is no backbone `resnet_18`; choose one of `bn_inception`, `efficientnet_lite0`, `plain`, `resnet18`, `resnet34`, `resnet50`, `small`, `vit_small_patch14_dinov2`, `vit_small_patch16`; did you mean `resnet18`?");
     }
 }

@@ -1,34 +1,33 @@
 //! The named tensors of one model.
 //!
 //! A model is a map from names to tensors: torchvision's (or timm's) names for the backbone, `embedding.weight [d, F]`,
-//! `embedding.bias [d]`, `masks [K, d]` and `loss.*`. The name tells the [`Group`], and each tensor has a [`Role`]: a
-//! weight is trained, a batch-norm's affine weights are trained unless they are frozen, a constant never is. The map is
-//! ordered by name, so that whatever walks over it does so in the same order on every machine.
+//! `embedding.bias [d]`, `masks [K, d]` and `loss.*`. The name determines the [`Group`]; the [`Role`] says whether the
+//! tensor is trained. The map is ordered by name, so that every loop over it has the same order on every machine.
 
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor, Var};
-use rand::Rng;
 
 use crate::error::{LearnError, Result};
+use crate::spec::{Role, Spec};
 use crate::streams::Streams;
-use crate::weights::{Fit, NamedTensor, fit};
+use crate::weights::{Fit, NamedTensor, matching};
 
-/// The part of the model that a tensor belongs to; each has its own learning rate and weight decay.
+/// Parameter group: the part of the model that a tensor belongs to. Each has its own learning rate and weight decay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Group {
     /// The network that turns images into features.
     Backbone,
     /// The linear layer that turns features into embeddings.
     Embedding,
-    /// One mask over the embedding a learner.
+    /// The masks over the embedding, one per learner.
     Masks,
-    /// What a loss learns, as β of the margin loss.
+    /// Tensors of the loss, such as β of the margin loss.
     Loss,
 }
 
 impl Group {
-    /// All groups, in the order in which an optimiser lists them.
+    /// All groups.
     pub const ALL: [Self; 4] = [Self::Backbone, Self::Embedding, Self::Masks, Self::Loss];
 
     /// The group of the tensor called `name`.
@@ -42,114 +41,16 @@ impl Group {
     }
 }
 
-/// Whether and when a tensor is trained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Trained unless its group is frozen.
-    Weight,
-    /// Scale or shift of a batch-norm: trained unless its group or all affine weights are frozen.
-    Affine,
-    /// Never trained: stored batch-norm statistics, fixed masks.
-    Constant,
-}
-
-/// How the values of a tensor are drawn when a model is new.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Init {
-    /// The same number everywhere.
-    Constant(f32),
-    /// Normal about zero.
-    Normal {
-        /// Standard deviation.
-        std: f64,
-    },
-    /// Normal about zero; what lies more than two standard deviations away is drawn again.
-    TruncatedNormal {
-        /// Standard deviation before the truncation.
-        std: f64,
-    },
-    /// Uniform in `[-bound, bound)`.
-    Uniform {
-        /// Half the width.
-        bound: f64,
-    },
-}
-
-impl Init {
-    /// He's initialisation by outputs, as torchvision's ResNet has it: normal with variance `2 / fan_out`, for a
-    /// convolution's weight `[out, in / groups, height, width]` (He et al. 2015, arXiv 1502.01852, section 2.2).
-    pub fn kaiming_fan_out(shape: &[usize]) -> Self {
-        let fan_out = shape[0] * shape[2..].iter().product::<usize>();
-        Self::Normal { std: (2.0 / fan_out as f64).sqrt() }
-    }
-
-    /// He's initialisation by inputs: normal with variance `2 / fan_in`, which keeps the scale of what goes forward
-    /// (He et al. 2015, arXiv 1502.01852, section 2.2).
-    pub fn kaiming_fan_in(shape: &[usize]) -> Self {
-        let fan_in = shape[1..].iter().product::<usize>();
-        Self::Normal { std: (2.0 / fan_in as f64).sqrt() }
-    }
-
-    /// What `torch.nn.Linear` and `torch.nn.Conv2d` do when nothing else is said, for weight and bias alike: uniform
-    /// within `1 / √fan_in`.
-    pub fn torch_default(fan_in: usize) -> Self {
-        Self::Uniform { bound: 1.0 / (fan_in as f64).sqrt() }
-    }
-}
-
-/// A tensor that a model wants: what it is called, how large it is, how it begins and whether it is trained.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Spec {
-    /// Unique in the model.
-    pub name: String,
-    /// Length along each axis.
-    pub shape: Vec<usize>,
-    /// Values of a new model.
-    pub init: Init,
-    /// Whether it is trained.
-    pub role: Role,
-}
-
-impl Spec {
-    /// A tensor that is trained.
-    pub fn weight(name: impl Into<String>, shape: impl Into<Vec<usize>>, init: Init) -> Self {
-        Self { name: name.into(), shape: shape.into(), init, role: Role::Weight }
-    }
-
-    /// The linear layer from `features` features to an embedding of `dimension` coordinates, initialised as
-    /// `torch.nn.Linear`.
-    pub fn embedding(features: usize, dimension: usize) -> [Self; 2] {
-        let init = Init::torch_default(features);
-        [
-            Self::weight("embedding.weight", [dimension, features], init),
-            Self::weight("embedding.bias", [dimension], init),
-        ]
-    }
-
-    /// The values of a new model: a function of the seed and the name alone.
-    fn draw(&self, streams: &Streams, device: &Device) -> Result<Tensor> {
-        let mut rng = streams.named(&self.name).rng();
-        let count = self.shape.iter().product();
-        let values: Vec<f32> = match self.init {
-            Init::Constant(value) => vec![value; count],
-            Init::Normal { std } => (0..count).map(|_| (standard_normal(&mut rng) * std) as f32).collect(),
-            Init::TruncatedNormal { std } => (0..count).map(|_| (truncated_normal(&mut rng) * std) as f32).collect(),
-            Init::Uniform { bound } => (0..count).map(|_| ((2.0 * rng.random::<f64>() - 1.0) * bound) as f32).collect(),
-        };
-        Ok(Tensor::from_vec(values, self.shape.clone(), device)?)
-    }
-}
-
-/// What is not trained for the time being.
+/// Which weights are frozen at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Frozen {
-    /// The whole backbone, as in the first epochs of a round of DC21.
+    /// The whole backbone, as DC21 does in the first epochs of a round.
     pub backbone: bool,
     /// Scales and shifts of batch-norms.
     pub affine: bool,
 }
 
-/// The named tensors of one model, all on one device and, unless they were [`cast`](Parameters::cast), `f32`.
+/// The named tensors of one model, all on one device and `f32`, unless they were [`cast`](Parameters::cast).
 #[derive(Clone, Debug)]
 pub struct Parameters {
     entries: BTreeMap<String, Entry>,
@@ -169,7 +70,10 @@ impl Parameters {
         Self { entries: BTreeMap::new(), frozen: Frozen::default(), device: device.clone() }
     }
 
-    /// A new model: every tensor of `specs` drawn from its own stream under `streams`.
+    /// A new model: every tensor of `specs` is drawn from its own stream under `streams`.
+    ///
+    /// # Errors
+    /// If the tensors cannot be copied to the device.
     pub fn initialise(specs: &[Spec], streams: &Streams, device: &Device) -> Result<Self> {
         let mut parameters = Self::empty(device);
         for spec in specs {
@@ -178,12 +82,15 @@ impl Parameters {
         Ok(parameters)
     }
 
-    /// The model whose tensors are `tensors`, which must be those of `specs` and no others.
+    /// The model that consists of `tensors`, which must be those of `specs` and no others.
+    ///
+    /// # Errors
+    /// If they are not, with the differences.
     pub fn restore(specs: &[Spec], tensors: &[NamedTensor], device: &Device) -> Result<Self> {
-        let wanted = specs.iter().map(|spec| (spec.name.as_str(), spec.shape.as_slice()));
-        let (pairs, fit) = fit::exact(wanted, tensors);
+        let expected = specs.iter().map(|spec| (spec.name.as_str(), spec.shape.as_slice()));
+        let (pairs, fit) = matching::exact(expected, tensors);
         if !fit.is_exact() {
-            return Err(LearnError::Misfit { fit });
+            return Err(LearnError::Mismatch { fit });
         }
         let mut parameters = Self::empty(device);
         for (spec, (_, tensor)) in specs.iter().zip(pairs) {
@@ -192,15 +99,15 @@ impl Parameters {
         Ok(parameters)
     }
 
-    /// Takes over what `tensors`, as read from a weights file, hold for this model, and says how they fit. Wrappers'
-    /// prefixes (`module.`, `state_dict.` …) are stripped. A file of backbone weights need not hold the other groups:
-    /// only a tensor of the backbone counts as missing.
+    /// Copies `tensors`, as read from a weights file, into this model, and returns how well they fit. Prefixes of wrappers
+    /// (`module.`, `state_dict.` …) are stripped. A file of backbone weights does not have to hold the other groups: only
+    /// tensors of the backbone count as missing.
     ///
     /// # Errors
-    /// The tensors that fit could not be copied. A misfit is no error here: the caller knows whether it is one.
+    /// If the matching tensors could not be copied. Missing or unexpected tensors are not an error here; the caller decides.
     pub fn load(&mut self, tensors: &[NamedTensor]) -> Result<Fit> {
         let shapes: Vec<_> = self.entries.iter().map(|(name, entry)| (name.as_str(), entry.value.dims())).collect();
-        let (pairs, mut fit) = fit::renamed(shapes.iter().copied(), tensors);
+        let (pairs, mut fit) = matching::unwrapped(shapes.iter().copied(), tensors);
         fit.missing.retain(|name| Group::of(name) == Group::Backbone);
         for (name, tensor) in pairs {
             self.entries[name].value.set(&tensor.to_tensor(&self.device)?)?;
@@ -209,18 +116,16 @@ impl Parameters {
     }
 
     /// Adds the tensor `name` with a copy of `value`, or replaces it.
+    ///
+    /// # Errors
+    /// If the value cannot be copied.
     pub fn insert(&mut self, name: &str, role: Role, value: &Tensor) -> Result<()> {
         let value = value.to_device(&self.device)?.to_dtype(DType::F32)?.detach().force_contiguous()?;
         self.entries.insert(name.to_owned(), Entry { role, value: Var::from_tensor(&value)? });
         Ok(())
     }
 
-    /// Takes the tensor `name` out of the model.
-    pub fn remove(&mut self, name: &str) {
-        self.entries.remove(name);
-    }
-
-    /// Freezes what `frozen` names and nothing else.
+    /// Freezes the weights that `frozen` names and unfreezes all others.
     pub fn freeze(&mut self, frozen: Frozen) {
         self.frozen = frozen;
     }
@@ -230,7 +135,10 @@ impl Parameters {
         self.entries.contains_key(name)
     }
 
-    /// The tensor `name`; gradients flow into it if it is trained now.
+    /// The tensor `name`; gradients flow into it if it is trained and not frozen.
+    ///
+    /// # Errors
+    /// If there is no such tensor.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let entry = self.entries.get(name).ok_or_else(|| LearnError::NoTensor { name: name.to_owned() })?;
         Ok(if self.is_trained(name, entry.role) {
@@ -240,7 +148,7 @@ impl Parameters {
         })
     }
 
-    /// The tensors that are trained now, ordered by name.
+    /// The tensors that are trained and not frozen, ordered by name.
     pub fn trained(&self) -> impl Iterator<Item = (&str, &Var)> {
         self.entries
             .iter()
@@ -248,12 +156,15 @@ impl Parameters {
             .map(|(name, entry)| (name.as_str(), &entry.value))
     }
 
-    /// All tensors without their gradients, ordered by name.
+    /// All tensors, detached from gradients, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Role, Tensor)> {
         self.entries.iter().map(|(name, entry)| (name.as_str(), entry.role, entry.value.as_detached_tensor()))
     }
 
-    /// A model of its own with the same values; a plain clone shares them.
+    /// A copy with its own storage; a plain clone shares the storage.
+    ///
+    /// # Errors
+    /// If the values cannot be copied.
     pub fn duplicate(&self) -> Result<Self> {
         let mut copy = Self::empty(&self.device);
         copy.frozen = self.frozen;
@@ -263,7 +174,10 @@ impl Parameters {
         Ok(copy)
     }
 
-    /// The same model with all numbers as `dtype`, for inference alone.
+    /// The same model with all values converted to `dtype`, for inference only.
+    ///
+    /// # Errors
+    /// If the values cannot be converted.
     pub fn cast(&self, dtype: DType) -> Result<Self> {
         let mut cast = Self::empty(&self.device);
         for (name, _, value) in self.iter() {
@@ -274,7 +188,10 @@ impl Parameters {
     }
 
     /// All tensors as plain bytes, ordered by name.
-    pub fn rows(&self) -> Result<Vec<NamedTensor>> {
+    ///
+    /// # Errors
+    /// If the values cannot be copied from their device.
+    pub fn named_tensors(&self) -> Result<Vec<NamedTensor>> {
         self.iter().map(|(name, _, value)| NamedTensor::from_tensor(name, &value)).collect()
     }
 
@@ -293,31 +210,20 @@ impl Parameters {
     }
 }
 
-/// Box and Muller's transform; of its two numbers the cosine one.
-fn standard_normal(rng: &mut impl Rng) -> f64 {
-    // `1 - u` lies in (0, 1], so that the logarithm is finite.
-    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
-    radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()
-}
-
-fn truncated_normal(rng: &mut impl Rng) -> f64 {
-    loop {
-        let value = standard_normal(rng);
-        if value.abs() <= 2.0 {
-            return value;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::Initialisation;
 
     fn specs() -> Vec<Spec> {
-        let affine =
-            |name: &str, value, role| Spec { name: name.to_owned(), shape: vec![8], init: Init::Constant(value), role };
+        let affine = |name: &str, value, role| Spec {
+            name: name.to_owned(),
+            shape: vec![8],
+            init: Initialisation::Constant(value),
+            role,
+        };
         let mut specs = vec![
-            Spec::weight("conv1.weight", [8, 3, 7, 7], Init::kaiming_fan_out(&[8, 3, 7, 7])),
+            Spec::weight("conv1.weight", [8, 3, 7, 7], Initialisation::kaiming_fan_out(&[8, 3, 7, 7])),
             affine("bn1.weight", 1.0, Role::Affine),
             affine("bn1.bias", 0.0, Role::Affine),
             affine("bn1.running_mean", 0.0, Role::Constant),
@@ -336,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_frozen_is_neither_listed_nor_reached_by_gradients() {
+    fn frozen_tensors_are_neither_listed_nor_reached_by_gradients() {
         let mut parameters = new_model(&specs());
         assert_eq!(
             trained(&parameters),
@@ -355,63 +261,47 @@ mod tests {
     }
 
     #[test]
-    fn a_tensor_is_drawn_from_the_seed_and_its_name_alone() {
+    fn initial_values_depend_on_the_seed_and_the_name_alone() {
         let all = specs();
         let (whole, part) = (new_model(&all), new_model(&all[..1]));
-        assert_eq!(whole.rows().unwrap()[4], part.rows().unwrap()[0]);
+        assert_eq!(whole.named_tensors().unwrap()[4], part.named_tensors().unwrap()[0]);
         let other = Parameters::initialise(&all, &Streams::new(1), &Device::Cpu).unwrap();
-        assert_ne!(whole.rows().unwrap()[4], other.rows().unwrap()[4]);
+        assert_ne!(whole.named_tensors().unwrap()[4], other.named_tensors().unwrap()[4]);
     }
 
     #[test]
-    fn draws_have_the_moments_of_their_distribution() {
-        let check = |init, variance: f64, largest: f64| {
-            let spec = Spec::weight("x", [20_000], init);
-            let values: Vec<f32> = spec.draw(&Streams::new(3), &Device::Cpu).unwrap().to_vec1().unwrap();
-            let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / 20_000.0;
-            let second = values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / 20_000.0;
-            assert!(mean.abs() < 0.02 * variance.sqrt() * 2.0, "{init:?}: mean {mean}");
-            assert!((second / variance - 1.0).abs() < 0.05, "{init:?}: variance {second} for {variance}");
-            assert!(values.iter().all(|v| f64::from(v.abs()) <= largest), "{init:?}");
-        };
-        check(Init::Normal { std: 0.5 }, 0.25, 5.0);
-        // A normal cut at two deviations keeps 0.7737 of its variance.
-        check(Init::TruncatedNormal { std: 1.0 }, 0.7737, 2.0);
-        check(Init::Uniform { bound: 3.0 }, 3.0, 3.0);
-    }
-
-    #[test]
-    fn rows_come_back_bit_for_bit() {
+    fn named_tensors_are_restored_bit_for_bit() {
         let specs = specs();
-        let rows = new_model(&specs).rows().unwrap();
-        let restored = Parameters::restore(&specs, &rows, &Device::Cpu).unwrap();
-        assert_eq!(restored.rows().unwrap(), rows);
-        let error = Parameters::restore(&specs, &rows[1..], &Device::Cpu).unwrap_err();
-        insta::assert_snapshot!(error, @"The tensors do not fit the model: 1 missing (`bn1.bias`)");
+        let tensors = new_model(&specs).named_tensors().unwrap();
+        let restored = Parameters::restore(&specs, &tensors, &Device::Cpu).unwrap();
+        assert_eq!(restored.named_tensors().unwrap(), tensors);
+        let error = Parameters::restore(&specs, &tensors[1..], &Device::Cpu).unwrap_err();
+        insta::assert_snapshot!(error, @"The tensors do not match the model: 1 missing (`bn1.bias`)");
     }
 
     #[test]
     fn a_weights_file_fills_the_backbone_and_leaves_the_embedding() {
         let specs = specs();
         let mut parameters = new_model(&specs);
-        let before = parameters.rows().unwrap();
-        let other = Parameters::initialise(&specs, &Streams::new(9), &Device::Cpu).unwrap().rows().unwrap();
-        let mut file: Vec<_> = other.iter().filter(|row| Group::of(&row.name) == Group::Backbone).cloned().collect();
-        for row in &mut file {
-            row.name = format!("state_dict.module.{}", row.name);
+        let before = parameters.named_tensors().unwrap();
+        let other = Parameters::initialise(&specs, &Streams::new(9), &Device::Cpu).unwrap().named_tensors().unwrap();
+        let mut file: Vec<_> =
+            other.iter().filter(|tensor| Group::of(&tensor.name) == Group::Backbone).cloned().collect();
+        for tensor in &mut file {
+            tensor.name = format!("state_dict.module.{}", tensor.name);
         }
         file.push(NamedTensor { name: "fc.bias".into(), ..other[0].clone() });
         let fit = parameters.load(&file).unwrap();
-        insta::assert_snapshot!(fit, @"1 superfluous (`fc.bias`)");
-        let after = parameters.rows().unwrap();
+        insta::assert_snapshot!(fit, @"1 unexpected (`fc.bias`)");
+        let after = parameters.named_tensors().unwrap();
         assert_eq!(after[4], other[4]);
-        assert_eq!(after[6], before[6], "the embedding keeps its first values");
+        assert_eq!(after[6], before[6], "the embedding keeps its initial values");
         let fit = parameters.load(&file[1..3]).unwrap();
         insta::assert_snapshot!(fit, @"3 missing (`bn1.bias`, `bn1.weight`, `conv1.weight`)");
     }
 
     #[test]
-    fn a_duplicate_has_storage_of_its_own() {
+    fn a_duplicate_has_its_own_storage() {
         let parameters = new_model(&specs());
         let copy = parameters.duplicate().unwrap();
         copy.entries["bn1.bias"].value.set(&Tensor::ones(8, DType::F32, &Device::Cpu).unwrap()).unwrap();

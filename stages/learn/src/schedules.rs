@@ -1,4 +1,4 @@
-//! Schedules: by what factor learning rates are multiplied as training goes on.
+//! Learning rate schedules: the factor by which learning rates are multiplied over the course of a training.
 //!
 //! Time is measured in epochs over the whole training, all rounds together, with fractions within an epoch.
 
@@ -9,84 +9,84 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{LearnError, Result};
 
-/// A schedule, as in `{ kind = "cosine", epochs = 60, warm_up = 1 }`.
+/// Learning rate schedule, as in `{ kind = "cosine", epochs = 60, warm_up = 1 }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ScheduleConfig {
-    /// Factor 1 after the warm-up.
-    Constant(Constant),
-    /// A fall every so many epochs.
-    Step(Step),
-    /// Half a cosine from 1 down to a floor.
-    Cosine(Cosine),
+    /// Constant learning rate after the warm-up.
+    Constant(ConstantRate),
+    /// Step decay: the learning rate is multiplied by a factor every few epochs.
+    Step(StepDecay),
+    /// Cosine decay from the full learning rate to a fraction of it.
+    Cosine(CosineDecay),
 }
 
-/// Factor 1 after the warm-up.
+/// Constant learning rate after the warm-up.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Constant {
-    /// Epochs over which the factor rises from 0 in proportion.
+pub struct ConstantRate {
+    /// Number of epochs over which the learning rate rises linearly from 0.
     pub warm_up: f64,
 }
 
-/// A fall every so many epochs: `factor^⌊t / every⌋`.
+/// Step decay: `factor^⌊t / every⌋`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Step {
-    /// Epochs from one fall to the next.
+pub struct StepDecay {
+    /// Number of epochs between two decays.
     pub every: u32,
-    /// What the rate is multiplied by at each.
+    /// Factor by which the learning rate is multiplied at each decay, between 0 and 1.
     pub factor: f64,
-    /// Epochs over which the factor rises from 0 in proportion.
+    /// Number of epochs over which the learning rate rises linearly from 0.
     #[serde(default)]
     pub warm_up: f64,
 }
 
-/// Half a cosine: `floor + (1 − floor) (1 + cos(π t / epochs)) / 2`, and the floor ever after.
+/// Cosine decay: `floor + (1 − floor) (1 + cos(π t / epochs)) / 2`, then constant at `floor`.
 ///
 /// Source: Loshchilov and Hutter 2017, arXiv 1608.03983, equation 5, without restarts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Cosine {
-    /// Epochs until the floor: the length of the whole training.
+pub struct CosineDecay {
+    /// Number of epochs until the floor is reached: the length of the whole training, all rounds together.
     pub epochs: u32,
-    /// The last factor.
+    /// Final learning rate as a fraction of the full one, between 0 and 1.
     #[serde(default)]
     pub floor: f64,
-    /// Epochs over which the factor rises from 0 in proportion.
+    /// Number of epochs over which the learning rate rises linearly from 0.
     #[serde(default)]
     pub warm_up: f64,
 }
 
 impl Default for ScheduleConfig {
     fn default() -> Self {
-        ScheduleConfig::Constant(Constant::default())
+        ScheduleConfig::Constant(ConstantRate::default())
     }
 }
 
 impl ScheduleConfig {
-    /// The factor at `epoch`, which counts from the beginning of the training with fractions.
+    /// The factor at `epoch`, a fractional number of epochs since the start of the training.
     pub fn factor(&self, epoch: f64) -> f64 {
         let (factor, warm_up) = match self {
             ScheduleConfig::Constant(schedule) => (1.0, schedule.warm_up),
             ScheduleConfig::Step(schedule) => {
-                let falls = (epoch / f64::from(schedule.every.max(1))).floor();
-                (schedule.factor.powf(falls), schedule.warm_up)
+                let decays = (epoch / f64::from(schedule.every.max(1))).floor();
+                (schedule.factor.powf(decays), schedule.warm_up)
             }
             ScheduleConfig::Cosine(schedule) => {
-                let share = (epoch / f64::from(schedule.epochs.max(1))).min(1.0);
-                let cosine = (1.0 + (PI * share).cos()) / 2.0;
+                let progress = (epoch / f64::from(schedule.epochs.max(1))).min(1.0);
+                let cosine = (1.0 + (PI * progress).cos()) / 2.0;
                 (schedule.floor + (1.0 - schedule.floor) * cosine, schedule.warm_up)
             }
         };
-        let warmth = if epoch < warm_up { epoch / warm_up } else { 1.0 };
-        factor * warmth
+        let warm_up_factor = if epoch < warm_up { epoch / warm_up } else { 1.0 };
+        factor * warm_up_factor
     }
 
-    /// Refuses numbers that cannot be meant.
+    /// Checks the parameters.
     ///
     /// # Errors
-    /// Names the parameter.
+    /// If one is out of range; the error names it.
     pub fn check(&self) -> Result<()> {
         let refuse = |parameter, value: f64, reason: &str| {
             Err(LearnError::Config { parameter, value: value.to_string(), reason: reason.to_owned() })
@@ -108,7 +108,7 @@ impl ScheduleConfig {
             }
             ScheduleConfig::Cosine(schedule) => schedule.warm_up,
         };
-        if warm_up >= 0.0 { Ok(()) } else { refuse("warm_up", warm_up, "it cannot be negative") }
+        if warm_up >= 0.0 { Ok(()) } else { refuse("warm_up", warm_up, "it must be 0 or more") }
     }
 }
 
@@ -139,10 +139,10 @@ mod tests {
     }
 
     #[test]
-    fn senseless_numbers_are_refused() {
+    fn values_out_of_range_are_rejected() {
         let check = |text: &str| serde_json::from_str::<ScheduleConfig>(text).unwrap().check().unwrap_err().to_string();
         insta::assert_snapshot!(check(r#"{"kind":"step","every":0,"factor":0.5}"#), @"`every` cannot be 0: it must be at least 1");
         insta::assert_snapshot!(check(r#"{"kind":"cosine","epochs":2,"floor":2}"#), @"`floor` cannot be 2: it must lie between 0 and 1");
-        insta::assert_snapshot!(check(r#"{"kind":"constant","warm_up":-1}"#), @"`warm_up` cannot be -1: it cannot be negative");
+        insta::assert_snapshot!(check(r#"{"kind":"constant","warm_up":-1}"#), @"`warm_up` cannot be -1: it must be 0 or more");
     }
 }

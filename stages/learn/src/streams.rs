@@ -1,13 +1,12 @@
-//! Counter-based random streams, named from the seed.
+//! Counter-based random streams, derived from the seed by name.
 //!
-//! A stream is a ChaCha8 generator whose key is the BLAKE3 digest of the seed and a path of names and numbers. Whoever
-//! knows the path gets the same numbers, in whatever order, on whichever thread and however often the process was
-//! killed in between; two paths never share a number but by chance.
+//! A stream is a ChaCha8 generator whose key is the BLAKE3 digest of the seed and a path of names and numbers. The same path gives
+//! the same numbers, in any order, on any thread and after any interruption; the streams of different paths are independent.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// A place in the tree of random streams that hangs from one seed.
+/// A node in the tree of random streams of one seed.
 ///
 /// ```
 /// use dnc_learn::streams::Streams;
@@ -22,7 +21,7 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// The root of all streams of `seed`.
+    /// The root of the streams of `seed`.
     pub fn new(seed: u64) -> Self {
         let mut path = blake3::Hasher::new_derive_key("dnc 2026 random streams");
         path.update(&seed.to_le_bytes());
@@ -35,24 +34,24 @@ impl Streams {
         self.branch(b'n', &(name.len() as u64).to_le_bytes(), name.as_bytes())
     }
 
-    /// The branch numbered `index`: a round, an epoch, a step, an image's id.
+    /// The branch with the number `index`, such as a round, an epoch, a step or an image id.
     #[must_use]
     pub fn at(&self, index: u64) -> Self {
         self.branch(b'i', &index.to_le_bytes(), &[])
     }
 
-    /// A fresh generator at this place; every call starts at its first number.
+    /// A new generator for this node; every call starts from its first number.
     pub fn rng(&self) -> ChaCha8Rng {
         ChaCha8Rng::from_seed(*self.path.finalize().as_bytes())
     }
 
-    /// A seed for a library that wants one number.
+    /// A seed for a library that takes a single number.
     pub fn seed(&self) -> u64 {
         let digest = self.path.finalize();
         u64::from_le_bytes(digest.as_bytes()[..8].try_into().expect("a digest has 32 bytes"))
     }
 
-    /// The tag keeps a name from being mistaken for an index; the length keeps `"a", "bc"` apart from `"ab", "c"`.
+    /// The tag distinguishes names from indices; the length distinguishes `"a", "bc"` from `"ab", "c"`.
     fn branch(&self, tag: u8, head: &[u8], tail: &[u8]) -> Self {
         let mut path = self.path.clone();
         path.update(&[tag]).update(head).update(tail);

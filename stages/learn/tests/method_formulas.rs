@@ -1,17 +1,17 @@
-//! Losses and miners against slow loops written from their formulas, on random batches: the losses' gradients against
-//! finite differences of those loops.
+//! Losses and miners against slow loops that follow their formulas, on random batches; the gradients of the losses against finite
+//! differences of those loops.
 
 use std::collections::BTreeSet;
 
 use candle_core::{Device, Var};
-use dnc_learn::comparisons::Comparisons;
 use dnc_learn::losses::{
     Batch, Beta, Contrastive, Loss, LossConfig, Margin, MultiSimilarity, NPairs, ProxyAnchor, Triplet,
 };
 use dnc_learn::miners::{
-    self, BatchAll, Candidates, DistanceWeighted, EasyPositive, Hard, MinerConfig, NearestBeyond, Negative, Random,
-    RandomPositive, Selection, SemiHard,
+    self, BatchAll, Candidates, DistanceWeighted, EasyPositive, Hard, MinerConfig, NearestBeyond, NegativeChoice,
+    Random, RandomPositive, Selection, SemiHard,
 };
+use dnc_learn::pairwise::PairwiseMatrix;
 use dnc_learn::streams::Streams;
 use proptest::prelude::*;
 
@@ -37,7 +37,7 @@ fn images() -> impl Strategy<Value = Images> {
     let image = (prop::array::uniform5(-1.0f64..1.0), 0usize..3);
     prop::collection::vec(image, 6..12).prop_map(|images| {
         let (mut rows, labels): (Vec<[f64; DIM]>, _) = images.into_iter().unzip();
-        // Far enough from the origin that single precision normalises them well.
+        // Far enough from the origin to be normalised well in single precision.
         rows.iter_mut().for_each(|row| row[0] += if row[0] < 0.0 { -0.5 } else { 0.5 });
         Images { rows, labels }
     })
@@ -61,7 +61,7 @@ fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
-/// The same loss over all triplets or pairs, as its file's formula has it.
+/// The same loss over all triplets or pairs, by the formula in its file.
 fn slow(config: &LossConfig, images: &Images, proxies: &[[f64; DIM]]) -> f64 {
     let (rows, labels) = (&images.rows, &images.labels);
     let n = rows.len();
@@ -145,12 +145,13 @@ fn configs() -> Vec<LossConfig> {
     ]
 }
 
-/// A step in double precision whose differences are exact enough, and small enough not to cross a hinge but by bad luck.
+/// Step of the finite differences in double precision: large enough for accurate differences, and so small that it rarely crosses a
+/// hinge.
 const STEP: f64 = 1e-5;
 
-/// Whether `found` is the derivative at 0 of `moved`. Where a term crosses zero within the step, the two sides differ; either side
-/// may be meant.
-fn assert_slope(found: f32, moved: impl Fn(f64) -> f64, what: &str) -> Result<(), TestCaseError> {
+/// Checks that `found` is the derivative of `moved` at 0. If a term crosses zero within the step, the one-sided derivatives differ, and
+/// any value between them is accepted.
+fn assert_derivative(found: f32, moved: impl Fn(f64) -> f64, what: &str) -> Result<(), TestCaseError> {
     let (right, left) = ((moved(STEP) - moved(0.0)) / STEP, (moved(0.0) - moved(-STEP)) / STEP);
     let (low, high) = (right.min(left), right.max(left));
     let room = 2e-3 * low.abs().max(high.abs()).max(1.0);
@@ -173,9 +174,9 @@ proptest! {
         let points = dnc_kernels::l2_normalise(&points).unwrap();
         for config in configs() {
             let loss = config.as_loss();
-            // A graph is walked back once.
+            // Backpropagation consumes the graph.
             let embeddings = dnc_kernels::l2_normalise(&raw).unwrap();
-            let distances = Comparisons::distances(&embeddings).unwrap();
+            let distances = PairwiseMatrix::distances(&embeddings).unwrap();
             let batch = Batch { embeddings: &embeddings, distances: &distances, labels: &labels, learned: Some(&points) };
             let output = loss.forward(&batch, &Selection::Everything).unwrap();
             let expected = slow(&config, &images, &proxies);
@@ -185,7 +186,7 @@ proptest! {
             let found: Vec<f32> = gradients.get(&raw).unwrap().flatten_all().unwrap().to_vec1().unwrap();
             for (index, found) in found.into_iter().enumerate() {
                 let moved = |by: f64| slow(&config, &images.moved(index, by), &proxies);
-                assert_slope(found, moved, &format!("{config:?}, {index}"))?;
+                assert_derivative(found, moved, &format!("{config:?}, {index}"))?;
             }
         }
     }
@@ -201,7 +202,7 @@ proptest! {
                 let flat: Vec<f32> = betas.iter().map(|&beta| beta as f32).collect();
                 let learned = Var::from_vec(flat, betas.len(), &Device::Cpu).unwrap();
                 let embeddings = dnc_kernels::l2_normalise(&raw).unwrap();
-                let distances = Comparisons::distances(&embeddings).unwrap();
+                let distances = PairwiseMatrix::distances(&embeddings).unwrap();
                 let batch =
                     Batch { embeddings: &embeddings, distances: &distances, labels: &labels, learned: Some(&learned) };
                 let output = loss.forward(&batch, &Selection::Everything).unwrap();
@@ -215,7 +216,7 @@ proptest! {
                 };
                 for (index, found) in by(&raw).into_iter().enumerate() {
                     let moved = |by: f64| slow_margin(&loss, &images.moved(index, by), &betas);
-                    assert_slope(found, moved, &format!("{loss:?}, {index}"))?;
+                    assert_derivative(found, moved, &format!("{loss:?}, {index}"))?;
                 }
                 for (index, found) in by(&learned).into_iter().enumerate() {
                     let moved = |by: f64| {
@@ -223,19 +224,19 @@ proptest! {
                         betas[index] += by;
                         slow_margin(&loss, &images, &betas)
                     };
-                    assert_slope(found, moved, &format!("{loss:?}, boundary {index}"))?;
+                    assert_derivative(found, moved, &format!("{loss:?}, boundary {index}"))?;
                 }
             }
         }
     }
 
     #[test]
-    fn miners_choose_what_they_say(images in images(), seed in any::<u64>()) {
+    fn miners_follow_their_definitions(images in images(), seed in any::<u64>()) {
         let labels: Vec<u32> = images.labels.iter().map(|&label| label as u32).collect();
         let flat: Vec<f32> = images.rows.iter().flatten().map(|&x| x as f32).collect();
         let raw = candle_core::Tensor::from_vec(flat, (labels.len(), DIM), &Device::Cpu).unwrap();
-        let distances = Comparisons::distances(&dnc_kernels::l2_normalise(&raw).unwrap()).unwrap();
-        let candidates = Candidates { distances: &distances, labels: &labels, dimension: DIM, reach: None };
+        let distances = PairwiseMatrix::distances(&dnc_kernels::l2_normalise(&raw).unwrap()).unwrap();
+        let candidates = Candidates { distances: &distances, labels: &labels, dimension: DIM, max_negative_distance: None };
         let mine = |config: &MinerConfig| {
             let mut rng = Streams::new(seed).rng();
             config.as_miner().mine(&candidates, &mut rng).unwrap().triplets(&labels).into_owned()
@@ -249,14 +250,14 @@ proptest! {
         }).sum::<usize>());
         prop_assert_eq!(&mine(&MinerConfig::BatchAll(BatchAll {})), &all);
 
-        // Whether no other triplet of the same anchor (and positive) is chosen before this one by `rank`.
+        // Whether no other triplet of the same anchor (and positive) has a lower rank.
         let first_by = |triplet: &[u32; 3], same_positive: bool, rank: &dyn Fn(&[u32; 3]) -> f64| {
             all.iter()
                 .filter(|other| other[0] == triplet[0] && (!same_positive || other[1] == triplet[1]))
                 .all(|other| rank(triplet) <= rank(other))
         };
         let semi_hard = |t: &[u32; 3]| {
-            // Beyond the positive from near to far, then the others from far to near.
+            // Negatives beyond the positive from near to far, then the others from far to near.
             if d(t[0], t[2]) > d(t[0], t[1]) { d(t[0], t[2]) } else { 10.0 - d(t[0], t[2]) }
         };
         let hard_negative = |t: &[u32; 3]| d(t[0], t[2]);
@@ -266,22 +267,22 @@ proptest! {
         let pairs: BTreeSet<[u32; 2]> = all.iter().map(|t| [t[0], t[1]]).collect();
         let anchors: BTreeSet<u32> = all.iter().map(|t| t[0]).collect();
 
-        for (config, one_a_pair) in [
+        for (config, one_per_pair) in [
             (MinerConfig::SemiHard(SemiHard {}), true),
             (MinerConfig::Random(Random {}), true),
             (MinerConfig::DistanceWeighted(DistanceWeighted::default()), true),
             (MinerConfig::NearestBeyond(NearestBeyond::default()), true),
             (MinerConfig::Hard(Hard {}), false),
-            (MinerConfig::EasyPositive(EasyPositive { negative: Negative::SemiHard }), false),
-            (MinerConfig::EasyPositive(EasyPositive { negative: Negative::Hard }), false),
-            (MinerConfig::EasyPositive(EasyPositive { negative: Negative::Random }), false),
-            (MinerConfig::RandomPositive(RandomPositive { negative: Negative::Hard }), false),
-            (MinerConfig::RandomPositive(RandomPositive { negative: Negative::SemiHard }), false),
-            (MinerConfig::RandomPositive(RandomPositive { negative: Negative::Random }), false),
+            (MinerConfig::EasyPositive(EasyPositive { negative: NegativeChoice::SemiHard }), false),
+            (MinerConfig::EasyPositive(EasyPositive { negative: NegativeChoice::Hard }), false),
+            (MinerConfig::EasyPositive(EasyPositive { negative: NegativeChoice::Random }), false),
+            (MinerConfig::RandomPositive(RandomPositive { negative: NegativeChoice::Hard }), false),
+            (MinerConfig::RandomPositive(RandomPositive { negative: NegativeChoice::SemiHard }), false),
+            (MinerConfig::RandomPositive(RandomPositive { negative: NegativeChoice::Random }), false),
         ] {
             let found = mine(&config);
             prop_assert!(found.iter().all(|triplet| all.contains(triplet)), "{config:?}");
-            if one_a_pair {
+            if one_per_pair {
                 let found: Vec<[u32; 2]> = found.iter().map(|t| [t[0], t[1]]).collect();
                 prop_assert_eq!(found, pairs.iter().copied().collect::<Vec<_>>(), "{:?}", config);
             } else {
@@ -292,22 +293,22 @@ proptest! {
                 let right = match &config {
                     MinerConfig::SemiHard(_) => first_by(t, true, &semi_hard),
                     MinerConfig::Hard(_) => first_by(t, false, &hard_positive) && first_by(t, false, &hard_negative),
-                    MinerConfig::EasyPositive(c) if c.negative == Negative::Hard => {
+                    MinerConfig::EasyPositive(c) if c.negative == NegativeChoice::Hard => {
                         first_by(t, false, &easy_positive) && first_by(t, true, &hard_negative)
                     }
-                    MinerConfig::EasyPositive(c) if c.negative == Negative::SemiHard => {
+                    MinerConfig::EasyPositive(c) if c.negative == NegativeChoice::SemiHard => {
                         first_by(t, false, &easy_positive) && first_by(t, true, &semi_hard)
                     }
                     MinerConfig::EasyPositive(_) => first_by(t, false, &easy_positive),
-                    MinerConfig::RandomPositive(c) if c.negative == Negative::Hard => first_by(t, true, &hard_negative),
-                    MinerConfig::RandomPositive(c) if c.negative == Negative::SemiHard => first_by(t, true, &semi_hard),
+                    MinerConfig::RandomPositive(c) if c.negative == NegativeChoice::Hard => first_by(t, true, &hard_negative),
+                    MinerConfig::RandomPositive(c) if c.negative == NegativeChoice::SemiHard => first_by(t, true, &semi_hard),
                     _ => true,
                 };
                 prop_assert!(right, "{config:?}: {t:?}");
             }
         }
 
-        // The nearest beyond the cutoff, one for each positive, then the nearer ones from far to near, then again.
+        // One negative per positive: those beyond the cutoff from near to far, then the others from far to near, then again.
         let cutoff = 0.9;
         let found = mine(&MinerConfig::NearestBeyond(NearestBeyond { cutoff }));
         for &anchor in &anchors {
@@ -321,7 +322,7 @@ proptest! {
             prop_assert_eq!(found, expected);
         }
 
-        // Pairs up to ε harder than the easiest of the other kind.
+        // Pairs harder than the easiest pair of the other kind, with a tolerance of ε.
         let epsilon = 0.1;
         let config = MinerConfig::MultiSimilarity(miners::MultiSimilarity { epsilon });
         let found = config.as_miner().mine(&candidates, &mut Streams::new(seed).rng()).unwrap().pairs(&labels).into_owned();

@@ -1,11 +1,11 @@
-//! The method's parts give what PyTorch, pytorch-metric-learning and SciPy give: losses and miners see `fixtures/method_losses.py`,
-//! further miners, subspaces, schedules and re-assignment `fixtures/method_parts.py`.
+//! Parity with PyTorch, pytorch-metric-learning and SciPy: losses and miners with the fixture of `fixtures/method_losses.py`; further
+//! miners, subspaces, schedules and re-assignment with that of `fixtures/method_parts.py`.
 
 use candle_core::{Device, Tensor, Var};
-use dnc_learn::comparisons::Comparisons;
 use dnc_learn::division::reassignment;
 use dnc_learn::losses::{Batch, Learned, LossConfig};
 use dnc_learn::miners::{Candidates, MinerConfig, Pairs, Selection};
+use dnc_learn::pairwise::PairwiseMatrix;
 use dnc_learn::schedules::ScheduleConfig;
 use dnc_learn::streams::Streams;
 use dnc_learn::subspaces::{orthogonality, project};
@@ -147,7 +147,7 @@ fn losses_and_their_gradients_agree() {
         let images = &fixture.batches[case.batch];
         let raw = variable(&images.raw, &[images.labels.len(), images.dim]);
         let embeddings = dnc_kernels::l2_normalise(&raw).unwrap();
-        let distances = Comparisons::distances(&embeddings).unwrap();
+        let distances = PairwiseMatrix::distances(&embeddings).unwrap();
         let variables = case.learned.as_ref().map(|learned| variable(&learned.values, &learned.shape));
         let loss = case.config.as_loss();
         loss.check().unwrap();
@@ -179,7 +179,7 @@ fn losses_and_their_gradients_agree() {
         let gradients = output.objective.backward().unwrap();
         assert_near(gradients.get(&raw).unwrap(), &case.gradient, &what);
         if let (Some(variable), Some(learned)) = (&variables, &case.learned) {
-            assert_near(gradients.get(variable).unwrap(), &learned.gradient, &format!("what is learned by {what}"));
+            assert_near(gradients.get(variable).unwrap(), &learned.gradient, &format!("the learned tensor of {what}"));
         }
     }
 }
@@ -189,12 +189,16 @@ fn learned_classes(case: &LossCase) -> usize {
 }
 
 #[test]
-fn miners_choose_the_same() {
+fn miners_select_the_same() {
     let check = |config: &MinerConfig, images: &Images, expected: Selection| {
         let raw = Tensor::from_slice(&images.raw, (images.labels.len(), images.dim), &Device::Cpu).unwrap();
-        let distances = Comparisons::distances(&dnc_kernels::l2_normalise(&raw).unwrap()).unwrap();
-        let candidates =
-            Candidates { distances: &distances, labels: &images.labels, dimension: images.dim, reach: None };
+        let distances = PairwiseMatrix::distances(&dnc_kernels::l2_normalise(&raw).unwrap()).unwrap();
+        let candidates = Candidates {
+            distances: &distances,
+            labels: &images.labels,
+            dimension: images.dim,
+            max_negative_distance: None,
+        };
         let found = config.as_miner().mine(&candidates, &mut Streams::new(0).rng()).unwrap();
         assert_eq!(sorted(found), sorted(expected), "{config:?} on {:?}", images.labels);
     };

@@ -1,12 +1,10 @@
-//! The metrics on one small embedding, as scikit-learn and pytorch-metric-learning compute them (`fixtures/metrics_make.py`).
+//! Parity of the metrics with scikit-learn and pytorch-metric-learning on one small embedding (`fixtures/metrics_make.py`).
 
 use dnc_kernels::neighbours::Gallery;
-use dnc_learn::metrics::{
-    Ranking, ami, average_precision, map_at_r, nmi, precision_at_1, r_precision, relevant_within,
-};
+use dnc_learn::metrics::{Ranking, ami, average_precision, map_at_r, nmi, r_precision, recall_at_k, relevant_within};
 
 #[test]
-fn agrees_with_scikit_learn_and_pytorch_metric_learning() {
+fn metrics_match_scikit_learn_and_pytorch_metric_learning() {
     let fixture: serde_json::Value =
         serde_json::from_str(include_str!("fixtures/metrics_parity.json")).expect("the fixture is well formed");
     let numbers = |name: &str| fixture[name].as_array().expect("a list of numbers").iter();
@@ -24,7 +22,8 @@ fn agrees_with_scikit_learn_and_pytorch_metric_learning() {
         let expected = fixture["expected"][metric].as_f64().expect("a number");
         assert!((found - expected).abs() < 1e-6, "{metric}: {found} is not {expected}");
     };
-    check("precision_at_1", precision_at_1(&ranking).expect("one is searched").mean());
+    // Precision@1 and Recall@1 are the same number.
+    check("precision_at_1", recall_at_k(&ranking, 1).expect("all are searched").mean());
     check("r_precision", r_precision(&ranking).expect("all are searched").mean());
     check("mean_average_precision_at_r", map_at_r(&ranking).expect("all are searched").mean());
     check("mean_average_precision", average_precision(&ranking).mean());

@@ -1,6 +1,6 @@
-//! Whole networks against PyTorch: embeddings, loss and the gradient of every parameter.
+//! Parity of whole networks with PyTorch: embeddings, loss and the gradient of every parameter.
 //!
-//! Weights are a function of their names that `fixtures/models_make.py` knows too, so the fixtures hold results only.
+//! The weights are a function of their names, which `fixtures/models_make.py` also implements, so the fixtures hold only results.
 
 mod models_fill;
 
@@ -9,11 +9,12 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use dnc_learn::model::Model;
-use dnc_learn::parameters::{Parameters, Role, Spec};
+use dnc_learn::parameters::Parameters;
+use dnc_learn::spec::{Role, Spec};
 use models_fill::{fill, filled};
 use serde::Deserialize;
 
-/// Share of a gradient's norm by which norm and projection may differ from PyTorch's in double precision.
+/// Tolerance for the norm and the projection of a gradient against PyTorch in double precision, relative to the norm.
 const TOLERANCE: f64 = 1e-3;
 
 #[derive(Deserialize)]
@@ -91,42 +92,42 @@ fn close(what: &str, ours: f64, theirs: f64, scale: f64) {
 }
 
 #[test]
-fn resnet18_is_torchvisions() {
+fn resnet18_matches_torchvision() {
     check("resnet18");
 }
 
 #[test]
-fn resnet34_is_torchvisions() {
+fn resnet34_matches_torchvision() {
     check("resnet34");
 }
 
 #[test]
-fn resnet50_is_torchvisions() {
+fn resnet50_matches_torchvision() {
     check("resnet50");
 }
 
 #[test]
-fn efficientnet_lite0_is_the_published_one() {
+fn efficientnet_lite0_matches_the_published_code() {
     check("efficientnet_lite0");
 }
 
 #[test]
-fn bn_inception_is_the_published_one() {
+fn bn_inception_matches_the_published_code() {
     check("bn_inception");
 }
 
 #[test]
-fn vit_small_patch16_is_timms() {
+fn vit_small_patch16_matches_timm() {
     check("vit_small_patch16");
 }
 
 #[test]
-fn vit_small_patch14_dinov2_is_timms() {
+fn vit_small_patch14_dinov2_matches_timm() {
     check("vit_small_patch14_dinov2");
 }
 
 #[test]
-fn a_folded_model_has_no_statistics_left_and_trains_nothing() {
+fn a_folded_model_has_no_batch_norm_and_trains_nothing() {
     let model = Model::new("resnet18", 8).unwrap();
     let parameters =
         Parameters::initialise(&model.specs(), &dnc_learn::streams::Streams::new(0), &Device::Cpu).unwrap();

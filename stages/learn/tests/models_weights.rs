@@ -1,4 +1,4 @@
-//! Weights files: what PyTorch wrote is read, and no damage to a file does more than give an error.
+//! Weights files: files written by PyTorch are read, and damaged files give an error and nothing worse.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::{Path, PathBuf};
@@ -7,16 +7,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle_core::{DType, Device};
 use dnc_learn::weights::{NamedTensor, export, import};
 
-/// The largest single allocation of this test so far.
+/// Size of the largest single allocation so far.
 static LARGEST: AtomicUsize = AtomicUsize::new(0);
 
-struct Watched;
+struct LargestAllocation;
 
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Watched {
+// SAFETY: every call is forwarded to the system allocator unchanged.
+unsafe impl GlobalAlloc for LargestAllocation {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promises are those that the system's allocator asks for.
+        // SAFETY: the caller upholds the contract of the system allocator.
         unsafe { System.alloc(layout) }
     }
 
@@ -27,13 +27,13 @@ unsafe impl GlobalAlloc for Watched {
 }
 
 #[global_allocator]
-static ALLOCATOR: Watched = Watched;
+static ALLOCATOR: LargestAllocation = LargestAllocation;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// Whatever can be said of a tensor in one line.
+/// A tensor in one line.
 fn line(tensor: &NamedTensor) -> String {
     let values: Vec<f32> = tensor.to_tensor(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1().unwrap();
     let values: Vec<_> = values.iter().map(|value| format!("{value:.3}")).collect();
@@ -67,7 +67,7 @@ fn all_three_formats_hold_the_same_tensors() {
 }
 
 #[test]
-fn what_is_exported_is_imported() {
+fn exported_tensors_are_imported_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let mut tensors = import(&fixture("models_tiny.pth")).unwrap();
@@ -78,7 +78,7 @@ fn what_is_exported_is_imported() {
 }
 
 #[test]
-fn damage_gives_an_error_or_other_numbers_and_nothing_worse() {
+fn a_damaged_file_gives_an_error_or_other_values() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["models_tiny.pth", "models_tiny_legacy.pth", "models_tiny.safetensors"] {
         let whole = std::fs::read(fixture(name)).unwrap();
@@ -87,7 +87,7 @@ fn damage_gives_an_error_or_other_numbers_and_nothing_worse() {
         let mut attempt = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
             refused += usize::from(import(&path).is_err());
-            // A file that is written over is flushed to the disk by some file systems, a new one is not.
+            // Some file systems flush a file that is overwritten, but not a new one.
             std::fs::remove_file(&path).unwrap();
         };
         for length in (0..whole.len()).step_by(7) {
@@ -99,49 +99,56 @@ fn damage_gives_an_error_or_other_numbers_and_nothing_worse() {
             flipped[byte] ^= 1 << (byte % 8);
             attempt(&flipped);
         }
-        assert!(refused >= cuts / 2, "{name}: only {refused} of {cuts} cuts and {} flips were refused", whole.len());
+        assert!(
+            refused >= cuts / 2,
+            "{name}: only {refused} of {cuts} truncations and {} flips were rejected",
+            whole.len()
+        );
         let largest = LARGEST.load(Ordering::Relaxed);
-        assert!(largest < 1 << 24, "{name}: {largest} bytes at once for a file of {}", whole.len());
+        assert!(largest < 1 << 24, "{name}: {largest} bytes in one allocation for a file of {}", whole.len());
     }
 }
 
 #[test]
-fn errors_say_what_and_where() {
+fn errors_name_the_problem_and_its_position() {
     let folder = tempfile::tempdir().unwrap();
     let check = |bytes: &[u8], expected: &str| {
         let path = folder.path().join("w");
         std::fs::write(&path, bytes).unwrap();
         let error = import(&path).unwrap_err().to_string();
         let error = error.replace(&path.display().to_string(), "w");
-        assert_eq!(error, format!("Could not understand the weights file `w`: {expected}"));
+        assert_eq!(error, format!("Could not parse the weights file `w`: {expected}"));
     };
     let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
     let legacy = |object: &[u8]| [magic, b"\x80\x02M\xe9\x03.".as_slice(), b"}.", object].concat();
     check(b"hello", "it is neither safetensors nor a `state_dict` saved by PyTorch");
-    check(&legacy(b"I"), "its pickle has the instruction 0x49, which no tensor needs");
+    check(&legacy(b"I"), "its pickle has the unsupported instruction 0x49");
     check(&legacy(b"h\x05."), "it refers to a value that was never stored");
-    check(&legacy(b"\x85."), "its stack runs empty");
-    check(&legacy(b"X\xff\xff\xff\xff."), "it ends within 4294967295 bytes that begin at byte 28");
-    // A call of `os.system` builds a value that does nothing; then the list of storages is missing.
-    check(&legacy(b"cos\nsystem\nX\x02\x00\x00\x00ls\x85R."), "it ends within 1 bytes that begin at byte 44");
-    // Ten thousand tuples around each other.
+    check(&legacy(b"\x85."), "its stack is empty");
+    check(&legacy(b"X\xff\xff\xff\xff."), "it ends within 4294967295 bytes that start at byte 28");
+    // A call of `os.system` builds an inert value; then the list of storages is missing.
+    check(&legacy(b"cos\nsystem\nX\x02\x00\x00\x00ls\x85R."), "it ends within 1 bytes that start at byte 44");
+    // Ten thousand nested tuples.
     let nested = [b")".as_slice(), &b"\x85".repeat(10_000), b"."].concat();
-    check(&legacy(&nested), "it ends within 1 bytes that begin at byte 10025");
+    check(&legacy(&nested), "it ends within 1 bytes that start at byte 10025");
     let tensor = b"ctorch._utils\n_rebuild_tensor_v2\n((U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x04tQK\x02K\x03\x85K\x01\x85\x89NtR.";
-    check(&legacy(tensor), "a tensor of shape [3] in it reaches beyond its storage");
-    // What would be read wrong: bytes with a sign, and a part of another storage.
+    check(&legacy(tensor), "one of its tensors, of shape [3], reaches beyond its storage");
+    // Inputs that would be misread: signed bytes, and a part of another storage.
     let storage = |class: &[u8], part: &[u8]| {
         legacy(&[b"(U\x07storagectorch\n".as_slice(), class, b"\nU\x010U\x03cpuK\x04", part, b"tQ."].concat())
     };
-    check(&storage(b"CharStorage", b"N"), "a tensor in it has the type `CharStorage`");
-    check(&storage(b"FloatStorage", b"(U\x011K\x00K\x02t"), "a storage in it is a part of another one");
-    // A network that was saved whole, as an object that is not made, has no tensor that could be found.
+    check(&storage(b"CharStorage", b"N"), "one of its tensors has the unsupported type `CharStorage`");
+    check(
+        &storage(b"FloatStorage", b"(U\x011K\x00K\x02t"),
+        "one of its storages is a part of another one, which is not supported",
+    );
+    // A network that was saved as a whole object, which is not instantiated, has no tensors that could be found.
     check(&legacy(b"cmodels\nNet\n)R.]."), "it holds no tensor");
-    check(&legacy(b"ccollections\nOrderedDict\nK\x05\x85R."), "it makes a dictionary of something that is no list");
+    check(&legacy(b"ccollections\nOrderedDict\nK\x05\x85R."), "it builds a dictionary from a value that is not a list");
 }
 
 #[test]
-fn a_dictionary_of_python_2_is_read() {
+fn a_dictionary_from_python_2_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w");
     let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";

@@ -1,23 +1,27 @@
-//! Whether clusters of the embeddings are the classes: k-means with as many clusters as classes, and how much the two say of each
-//! other.
+//! NMI and AMI: agreement between the classes and k-means clusters of the embeddings.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow::{Break, Continue};
 
 use dnc_kernels::kmeans::{Points, Stop};
 use dnc_learn::metrics::{ami, nmi};
+use dnc_tables::Split;
 
-use super::embedded::Embedded;
-use super::rows::Rows;
-use crate::context::Context;
-use crate::error::StageError;
-use crate::tables::Split;
+use super::embedded::EmbeddedImages;
+use super::results::Results;
+use crate::api::{Context, StageError};
 
-/// Iterations of k-means, if it does not settle before: as many as the papers' own evaluations give faiss.
+/// Maximum number of k-means iterations, as in the evaluations of the papers with faiss.
 const ITERATIONS: usize = 20;
 
-pub(super) fn judge(context: &Context<'_>, split: Split, images: &Embedded, rows: &mut Rows) -> Result<(), StageError> {
-    let failed = |source| StageError::compute("cluster the embeddings for the metric `nmi`", source);
+/// Clusters the images into as many clusters as they have classes and adds NMI and AMI.
+pub(super) fn add_metrics(
+    context: &Context<'_>,
+    split: Split,
+    images: &EmbeddedImages,
+    results: &mut Results,
+) -> Result<(), StageError> {
+    let failed = |source| StageError::compute("cluster the embeddings for the metrics `nmi` and `ami`", source);
     let classes = images.labels.iter().collect::<BTreeSet<_>>().len();
     let seed = context.streams()?.named("evaluate").named("nmi").seed();
     let points = Points::new(&images.vectors, images.dim).map_err(failed)?;
@@ -26,8 +30,8 @@ pub(super) fn judge(context: &Context<'_>, split: Split, images: &Embedded, rows
     let unless_cancelled = |_, _| if context.check_cancelled().is_ok() { Continue(()) } else { Break(()) };
     let clustering = points.lloyd(&centroids, stop, unless_cancelled).map_err(failed)?;
     context.check_cancelled()?;
-    let compared = |source| StageError::compute("compare clusters with classes", source);
-    rows.metric(split, "nmi", None, nmi(&clustering.assignments, &images.labels).map_err(compared)?);
-    rows.metric(split, "ami", None, ami(&clustering.assignments, &images.labels).map_err(compared)?);
+    let failed = |source| StageError::compute("compare the clusters with the classes", source);
+    results.add(split, "nmi", None, nmi(&clustering.assignments, &images.labels).map_err(failed)?);
+    results.add(split, "ami", None, ami(&clustering.assignments, &images.labels).map_err(failed)?);
     Ok(())
 }

@@ -1,68 +1,35 @@
-//! Few-shot learning: how often a few images of each of a few unseen classes are enough to tell others of them apart.
+//! Few-shot accuracy: classification of images of unseen classes, given a few labelled images of each.
 
 use dnc_learn::metrics::{FewShot, few_shot};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use dnc_tables::Split;
 
-use super::embedded::Embedded;
-use super::rows::Rows;
-use crate::context::Context;
-use crate::error::StageError;
-use crate::stage::ParamError;
-use crate::tables::Split;
+use super::embedded::EmbeddedImages;
+use super::parameters::Episodes;
+use super::results::Results;
+use crate::api::{Context, StageError};
 
-/// Episodes of a few images of a few classes. What is not given is as in the papers on few-shot learning.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Episodes {
-    /// Classes of an episode.
-    pub ways: u32,
-    /// Images of each class whose mean stands for it; each number is reported by itself.
-    pub shots: Vec<u32>,
-    /// Images of each class that are told apart.
-    pub queries: u32,
-    /// How many episodes are drawn.
-    pub episodes: u32,
-}
-
-impl Default for Episodes {
-    fn default() -> Self {
-        Self { ways: 5, shots: vec![1, 5], queries: 15, episodes: 600 }
+/// Adds the accuracy for each number of shots, and the half-width of its 95 % interval.
+pub(super) fn add_metrics(
+    episodes: &Episodes,
+    context: &Context<'_>,
+    split: Split,
+    images: &EmbeddedImages,
+    results: &mut Results,
+) -> Result<(), StageError> {
+    let streams = context.streams()?.named("evaluate").named("few shot");
+    for &shots in &episodes.shots {
+        context.check_cancelled()?;
+        let plan = FewShot {
+            ways: episodes.ways as usize,
+            shots: shots as usize,
+            queries: episodes.queries as usize,
+            episodes: episodes.episodes as usize,
+        };
+        let accuracy = few_shot(&images.vectors, images.dim, &images.labels, plan, &streams.at(shots.into()))
+            .map_err(|source| StageError::compute(format!("compute `few_shot` on the split `{split}`"), source))?;
+        let name = format!("few_shot_{}_way", episodes.ways);
+        results.add(split, format!("{name}_half_width"), Some(shots), accuracy.interval.half_width);
+        results.add(split, name, Some(shots), accuracy.interval.mean);
     }
-}
-
-impl Episodes {
-    pub(super) fn check(&self) -> Result<(), ParamError> {
-        if self.ways < 2 || self.queries == 0 || self.shots.is_empty() || self.shots.contains(&0) || self.episodes < 2 {
-            let message =
-                "Episodes have at least 2 `ways`, 1 shot and 1 of `queries`, and there are at least 2 `episodes`";
-            return Err(ParamError::new("few_shot", message));
-        }
-        Ok(())
-    }
-
-    pub(super) fn judge(
-        &self,
-        context: &Context<'_>,
-        split: Split,
-        images: &Embedded,
-        rows: &mut Rows,
-    ) -> Result<(), StageError> {
-        let streams = context.streams()?.named("evaluate").named("few shot");
-        for &shots in &self.shots {
-            context.check_cancelled()?;
-            let plan = FewShot {
-                ways: self.ways as usize,
-                shots: shots as usize,
-                queries: self.queries as usize,
-                episodes: self.episodes as usize,
-            };
-            let found = few_shot(&images.vectors, images.dim, &images.labels, plan, &streams.at(shots.into()))
-                .map_err(|source| StageError::compute(format!("judge episodes of the split `{split}`"), source))?;
-            let name = format!("few_shot_{}_way", self.ways);
-            rows.metric(split, format!("{name}_half_width"), Some(shots), found.interval.half_width);
-            rows.metric(split, name, Some(shots), found.interval.mean);
-        }
-        Ok(())
-    }
+    Ok(())
 }

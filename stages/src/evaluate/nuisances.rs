@@ -1,32 +1,35 @@
-//! Attributes that mislead: by how much Recall@1 drops where every image is changed by something that has nothing to do with its
-//! class.
+//! Robustness: the drop in Recall@1 when images are perturbed in ways that are unrelated to their class.
 
-use super::embedded::{Compared, Embedded};
-use super::rows::Rows;
-use super::{Evaluate, retrieval, search};
-use crate::context::Context;
-use crate::error::StageError;
-use crate::tables::Split;
-use crate::views::nuisance::Changes;
+use dnc_tables::Split;
+use dnc_tables::pictures::nuisance::Changes;
 
-/// Notes the drop for each nuisance, from the Recall@1 of the images as they are.
-pub(super) fn judge(
+use super::embedded::EmbeddedImages;
+use super::parameters::Evaluate;
+use super::results::Results;
+use super::vector_source::VectorSource;
+use super::{retrieval, search};
+use crate::api::{Context, StageError};
+
+/// Adds the drop for each nuisance, from `recall_at_1`, the value without perturbations.
+pub(super) fn add_metrics(
     stage: &Evaluate,
     context: &Context<'_>,
-    compared: &Compared<'_>,
-    embedded: &Embedded,
+    source: &VectorSource<'_>,
+    embedded: &EmbeddedImages,
     split: Split,
     recall_at_1: f64,
-    rows: &mut Rows,
+    results: &mut Results,
 ) -> Result<(), StageError> {
     for &nuisance in &stage.nuisances {
         let changes = Changes::new(nuisance, &context.streams()?.named("evaluate"));
-        let within = [split, Split::Gallery].map(|split| embedded.rows(split));
-        let judged = if split == Split::Query { within.concat() } else { within[0].clone() };
-        let changed = compared.changed(context, &embedded.only(&judged), &changes)?;
-        let searches = search::searches(stage, context, &changed, split)?;
+        let [mut rows, gallery] = [split, Split::Gallery].map(|split| embedded.rows_of(split));
+        if split == Split::Query {
+            rows.extend(gallery);
+        }
+        let perturbed = source.perturbed(context, &embedded.select(&rows), &changes)?;
+        let searches = search::searches(stage, context, &perturbed, split)?;
         let drop = recall_at_1 - retrieval::recall_at_1(context, &searches)?;
-        rows.metric(split, format!("drop_{}", nuisance.name()), Some(1), drop);
+        results.add(split, format!("drop_{}", nuisance.name()), Some(1), drop);
     }
     Ok(())
 }

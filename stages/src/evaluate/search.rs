@@ -1,10 +1,11 @@
-//! Who is searched for among whom.
+//! Which images are queries, and which gallery each query is searched in.
 //!
-//! Images of a split are searched among all others of it; queries in the gallery; with random galleries, an image of each class
-//! is drawn and all others are searched among those, several times over. With cameras, what shows the query's class under the
-//! query's camera does not count (person re-identification).
+//! - By default, each image of a split is a query and is searched among all other images of the split (leave-one-out).
+//! - Images of the split `query` are searched among those of the split `gallery`.
+//! - With random galleries, one image of each class is drawn as gallery and all others are queries, several times.
+//! - With cameras, gallery images of the query's class and camera are ignored (person re-identification).
 //!
-//! **Source** Song et al., *Deep metric learning via lifted structured feature embedding*, 2016, §6 (all others); Liu et al.,
+//! **Source** Song et al., *Deep metric learning via lifted structured feature embedding*, 2016, §6 (leave-one-out); Liu et al.,
 //! *DeepFashion*, 2016 (query and gallery); Liu et al., *Deep relative distance learning*, 2016, §5.2 (random galleries of VehicleID);
 //! Zheng et al., *Scalable person re-identification*, 2015, §4.3 (cameras).
 
@@ -12,30 +13,29 @@ use std::collections::BTreeMap;
 
 use dnc_learn::metrics::{relevant_across_cameras, relevant_between, relevant_within};
 use dnc_learn::streams::Streams;
+use dnc_tables::Split;
 use rand::Rng;
 
-use super::Evaluate;
-use super::embedded::Embedded;
-use crate::context::Context;
-use crate::error::StageError;
-use crate::tables::Split;
+use super::embedded::EmbeddedImages;
+use super::error::EvaluateError;
+use super::parameters::Evaluate;
+use crate::api::{Context, StageError};
 
-/// Images that are searched for, and those among which they are.
+/// Queries and the gallery that they are searched in.
 pub(super) struct Search {
     pub(super) split: Split,
-    pub(super) queries: Embedded,
-    /// `None` where the queries are searched among each other.
-    gallery: Option<Embedded>,
+    pub(super) queries: EmbeddedImages,
+    /// `None` if the queries are searched among each other.
+    gallery: Option<EmbeddedImages>,
 }
 
 impl Search {
-    pub(super) fn gallery(&self) -> &Embedded {
+    pub(super) fn gallery(&self) -> &EmbeddedImages {
         self.gallery.as_ref().unwrap_or(&self.queries)
     }
 
-    /// Whether a row of the gallery does not count for a query: it is the query itself or, with cameras, the same class under
-    /// the same camera.
-    pub(super) fn skips(&self, query: usize, row: usize) -> bool {
+    /// Whether a query ignores a row of the gallery: the query itself or, with cameras, the same class and camera.
+    pub(super) fn ignores(&self, query: usize, row: usize) -> bool {
         if self.gallery.is_none() && query == row {
             return true;
         }
@@ -46,9 +46,9 @@ impl Search {
         }
     }
 
-    /// How many rows of the gallery are of each query's class, without those that do not count.
+    /// For each query, the number of gallery rows of its class that it does not ignore.
     pub(super) fn relevant(&self) -> Vec<u32> {
-        let pairs = |side: &Embedded| {
+        let pairs = |side: &EmbeddedImages| {
             let cameras = side.cameras.as_ref()?;
             Some(side.labels.iter().copied().zip(cameras.iter().copied()).collect::<Vec<_>>())
         };
@@ -60,35 +60,35 @@ impl Search {
     }
 }
 
-/// The searches that a split is judged by; several where galleries are drawn.
+/// The searches that evaluate a split; several with random galleries.
 pub(super) fn searches(
     stage: &Evaluate,
     context: &Context<'_>,
-    embedded: &Embedded,
+    embedded: &EmbeddedImages,
     split: Split,
 ) -> Result<Vec<Search>, StageError> {
-    let rows = embedded.rows(split);
+    let rows = embedded.rows_of(split);
     if split == Split::Query {
-        let gallery = embedded.rows(Split::Gallery);
+        let gallery = embedded.rows_of(Split::Gallery);
         if gallery.is_empty() {
-            return Err(StageError::input("There are queries but no gallery that they could be searched in"));
+            return Err(EvaluateError::NoGallery.into());
         }
-        return Ok(vec![Search { split, queries: embedded.only(&rows), gallery: Some(embedded.only(&gallery)) }]);
+        return Ok(vec![Search { split, queries: embedded.select(&rows), gallery: Some(embedded.select(&gallery)) }]);
     }
     let Some(repetitions) = stage.random_galleries else {
-        return Ok(vec![Search { split, queries: embedded.only(&rows), gallery: None }]);
+        return Ok(vec![Search { split, queries: embedded.select(&rows), gallery: None }]);
     };
     let streams = context.streams()?.named("evaluate").named("gallery");
-    let drawn = (0..repetitions).map(|repetition| {
+    let searches = (0..repetitions).map(|repetition| {
         let gallery = one_of_each_class(embedded, &rows, &streams.at(repetition.into()));
         let queries: Vec<usize> = rows.iter().copied().filter(|row| gallery.binary_search(row).is_err()).collect();
-        Search { split, queries: embedded.only(&queries), gallery: Some(embedded.only(&gallery)) }
+        Search { split, queries: embedded.select(&queries), gallery: Some(embedded.select(&gallery)) }
     });
-    Ok(drawn.collect())
+    Ok(searches.collect())
 }
 
-/// A row of each class among `rows`, in their order.
-fn one_of_each_class(embedded: &Embedded, rows: &[usize], streams: &Streams) -> Vec<usize> {
+/// Draws one of `rows` for each class; returns them in ascending order.
+fn one_of_each_class(embedded: &EmbeddedImages, rows: &[usize], streams: &Streams) -> Vec<usize> {
     let mut classes: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     rows.iter().for_each(|&row| classes.entry(embedded.labels[row]).or_default().push(row));
     let mut rng = streams.rng();

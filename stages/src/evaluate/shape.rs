@@ -1,27 +1,32 @@
-//! How the embedding uses its space: how near images of one class lie, how evenly all spread, how many directions they use.
+//! Shape of the embedding: how close images of one class are, how evenly all images spread, how many directions they use.
 
 use dnc_learn::metrics::{alignment, spectrum, uniformity};
+use dnc_tables::Split;
 
-use super::embedded::Embedded;
-use super::rows::Rows;
-use crate::context::Context;
-use crate::error::StageError;
-use crate::tables::Split;
+use super::embedded::EmbeddedImages;
+use super::results::Results;
+use crate::api::{Context, StageError};
 
-/// Images that uniformity is estimated from, taken at equal steps: all pairs of them are some millions of distances.
+/// Images from which uniformity is estimated, taken at equal steps. All pairs of them are already eight million distances.
 const SAMPLE: usize = 4096;
 
-pub(super) fn judge(context: &Context<'_>, split: Split, images: &Embedded, rows: &mut Rows) -> Result<(), StageError> {
+/// Adds alignment, uniformity, spectral decay and effective rank.
+pub(super) fn add_metrics(
+    context: &Context<'_>,
+    split: Split,
+    images: &EmbeddedImages,
+    results: &mut Results,
+) -> Result<(), StageError> {
     context.check_cancelled()?;
-    let failed = |source| StageError::compute(format!("judge the shape of the split `{split}`"), source);
+    let failed = |source| StageError::compute(format!("compute the shape metrics of the split `{split}`"), source);
     let step = images.ids.len().div_ceil(SAMPLE).max(1);
     let sample: Vec<usize> = (0..images.ids.len()).step_by(step).collect();
-    let sample = images.only(&sample);
+    let sample = images.select(&sample);
     let (vectors, dim) = (&images.vectors, images.dim);
-    rows.metric(split, "alignment", None, alignment(vectors, dim, &images.labels).map_err(failed)?);
-    rows.metric(split, "uniformity", None, uniformity(&sample.vectors, dim).map_err(failed)?);
+    results.add(split, "alignment", None, alignment(vectors, dim, &images.labels).map_err(failed)?);
+    results.add(split, "uniformity", None, uniformity(&sample.vectors, dim).map_err(failed)?);
     let spectrum = spectrum(vectors, dim).map_err(failed)?;
-    rows.metric(split, "spectral_decay", None, spectrum.decay);
-    rows.metric(split, "effective_rank", None, spectrum.effective_rank);
+    results.add(split, "spectral_decay", None, spectrum.decay);
+    results.add(split, "effective_rank", None, spectrum.effective_rank);
     Ok(())
 }

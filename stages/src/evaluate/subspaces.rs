@@ -1,40 +1,41 @@
-//! What each learner's subspace finds by itself: whether they became as good as the whole, and as each other.
+//! Recall@1 in each learner's subspace: how good a subspace is by itself, and how much they differ.
 
 use candle_core::{Device, Tensor};
 use dnc_learn::subspaces::{MASKS, project};
+use dnc_tables::{Split, model};
 
-use super::embedded::{Compared, Embedded};
-use super::rows::Rows;
-use super::{Evaluate, retrieval, search};
-use crate::context::Context;
-use crate::error::StageError;
-use crate::tables::{Split, model};
+use super::embedded::EmbeddedImages;
+use super::parameters::Evaluate;
+use super::results::Results;
+use super::vector_source::VectorSource;
+use super::{retrieval, search};
+use crate::api::{Context, StageError};
 
-/// Notes Recall@1 in each learner's subspace; nothing of a model whose embedding is not divided.
-pub(super) fn judge(
+/// Adds Recall@1 in each learner's subspace. Adds nothing if the model has no masks, as before the first division.
+pub(super) fn add_metrics(
     stage: &Evaluate,
     context: &Context<'_>,
-    compared: &Compared<'_>,
-    embedded: &Embedded,
+    source: &VectorSource<'_>,
+    embedded: &EmbeddedImages,
     split: Split,
-    rows: &mut Rows,
+    results: &mut Results,
 ) -> Result<(), StageError> {
     let Some(stored) = context.input_if_any("model") else {
-        return Err(StageError::input("`subspaces` are of a model, and there is none"));
+        return Err(StageError::InputNotConnected { port: "model", purpose: "evaluate `subspaces`".to_owned() });
     };
     let Some(masks) = model::Model::open(stored)?.parameters.into_iter().find(|tensor| tensor.name == MASKS) else {
         return Ok(());
     };
-    let failed = |source| StageError::compute("look at the embedding in the learners' subspaces", source);
-    let plain = compared.plain(context, embedded)?;
+    let failed = |source| StageError::compute("project the embeddings to the learners' subspaces", source);
+    let unmerged = source.unmerged(context, embedded)?;
     let masks = masks.to_tensor(&Device::Cpu).map_err(failed)?; // [learners, dim]
-    let shape = (plain.ids.len(), plain.dim);
-    let whole = Tensor::from_slice(&plain.vectors, shape, &Device::Cpu).map_err(|source| failed(source.into()))?;
+    let shape = (unmerged.ids.len(), unmerged.dim);
+    let whole = Tensor::from_slice(&unmerged.vectors, shape, &Device::Cpu).map_err(|source| failed(source.into()))?;
     for learner in 0..masks.dim(0).map_err(|source| failed(source.into()))? {
         let part = project(&whole, &masks, learner).map_err(failed)?;
         let vectors = part.flatten_all().and_then(|part| part.to_vec1()).map_err(|source| failed(source.into()))?;
-        let searches = search::searches(stage, context, &plain.with_vectors((vectors, plain.dim)), split)?;
-        rows.metric(split, "subspace_recall", Some(learner as u32), retrieval::recall_at_1(context, &searches)?);
+        let searches = search::searches(stage, context, &unmerged.with_vectors((vectors, unmerged.dim)), split)?;
+        results.add(split, "subspace_recall", Some(learner as u32), retrieval::recall_at_1(context, &searches)?);
     }
     Ok(())
 }

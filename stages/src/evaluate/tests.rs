@@ -1,24 +1,25 @@
+//! Tests of the `evaluate` stage on small tables.
+
 use candle_core::DType;
 use dnc_learn::subspaces::MASKS;
 use dnc_learn::weights::NamedTensor;
+use dnc_tables::embeddings::{self, EmbeddingRows};
+use dnc_tables::images::{ImageRow, ImagesWriter};
+use dnc_tables::metrics::MetricRow;
+use dnc_tables::queries::QueryRow;
 use serde_json::json;
 
 use super::*;
-use crate::context::InputArtifact;
+use crate::api::{InputArtifact, StageKind};
 use crate::embed::Embed;
 use crate::init::Init;
-use crate::stage::StageKind;
-use crate::tables::embeddings::{self, EmbeddingRows};
-use crate::tables::images::{ImageRow, ImagesWriter};
-use crate::tables::metrics::MetricRow;
-use crate::tables::queries::QueryRow;
 use crate::testing::{Outputs, Workshop, artifact, digest, on_threads};
 
 fn stage(params: serde_json::Value) -> Evaluate {
     serde_json::from_value(params).unwrap()
 }
 
-/// Unit vectors at these degrees, as (degrees, label, split).
+/// A table of unit vectors at these angles, as (degrees, label, split).
 fn embedded(shop: &Workshop, rows: &[(f32, u32, Split)]) -> InputArtifact {
     let ids: Vec<u32> = (0..rows.len() as u32).map(|row| row * 10).collect();
     let labels: Vec<u32> = rows.iter().map(|row| row.1).collect();
@@ -26,32 +27,32 @@ fn embedded(shop: &Workshop, rows: &[(f32, u32, Split)]) -> InputArtifact {
     let unit = |row: &(f32, u32, Split)| [row.0.to_radians().cos(), row.0.to_radians().sin()];
     let vectors: Vec<f32> = rows.iter().flat_map(unit).collect();
     let rows = EmbeddingRows { ids: &ids, labels: &labels, splits: &splits, vectors: &vectors, dim: 2 };
-    shop.write(Kind::Embeddings, "out", |context| embeddings::write(context, "out", rows)).unwrap().0
+    shop.write(ArtifactKind::Embeddings, |output| embeddings::write(output, rows)).unwrap().0
 }
 
-/// Images of one shade over another, as (upper, lower, label, split, camera).
+/// Images of two pixels, one above the other, as (upper, lower, label, split, camera).
 fn pictures(shop: &Workshop, rows: &[(u8, u8, u32, Split, Option<u16>)]) -> InputArtifact {
-    let written = shop.write(Kind::Images, "out", |context| {
-        let mut writer = ImagesWriter::create(context, "out")?;
+    let written = shop.write(ArtifactKind::Images, |output| {
+        let mut writer = ImagesWriter::new(output);
         for &(upper, lower, label, split, camera) in rows {
             let pixels = [[upper; 3], [lower; 3]].concat();
             let (class, source, height, width) = ("a", "a.png", 2, 1);
             writer.push(&ImageRow { label, class, split, camera, source, height, width, pixels: &pixels })?;
         }
-        writer.finish(context)
+        writer.finish(output)
     });
     written.unwrap().0
 }
 
 fn metrics_of(outputs: &Outputs) -> String {
-    let rows = metrics::open(&artifact(Kind::Metrics, &outputs["metrics"].folder)).unwrap();
+    let rows = metrics::open(&artifact(ArtifactKind::Metrics, &outputs["metrics"].folder)).unwrap();
     let k = |k: Option<i32>| k.map(|k| format!("@{k}")).unwrap_or_default();
     let line = |row: &MetricRow| format!("{} {} {}{} {:.4}\n", row.round, row.split, row.metric, k(row.k), row.value);
     rows.iter().map(line).collect()
 }
 
 fn queries_of(outputs: &Outputs) -> Vec<QueryRow> {
-    queries::open(&artifact(Kind::Queries, &outputs["queries"].folder)).unwrap()
+    queries::open(&artifact(ArtifactKind::Queries, &outputs["queries"].folder)).unwrap()
 }
 
 use Split::{Gallery as G, Query as Q, Test as T, Train, Validation as V};
@@ -59,7 +60,8 @@ use Split::{Gallery as G, Query as Q, Test as T, Train, Validation as V};
 #[test]
 fn each_split_is_searched_by_itself() {
     let shop = Workshop::new();
-    // In the test split the nearest of 0° is 10° (right), of 10° is 0° (right), of 25° is 10° (wrong), of 60° is 25° (right).
+    // In the test split, the nearest neighbour of 0° is 10° (a hit), of 10° is 0° (a hit), of 25° is 10° (a miss) and of
+    // 60° is 25° (a hit).
     let rows = [
         (0.0, 5, T),
         (10.0, 5, T),
@@ -87,7 +89,7 @@ fn each_split_is_searched_by_itself() {
     assert_eq!(queries.iter().map(|query| query.id).collect::<Vec<_>>(), [50, 60, 0, 10, 20, 30]);
     let third = &queries[4];
     assert_eq!((third.neighbours.as_slice(), third.hit, third.split), (&[10, 0][..], false, T));
-    // The chord of 15°.
+    // The chord of an angle of 15°.
     assert!((third.distances[0] - 2.0 * 7.5_f32.to_radians().sin()).abs() < 1e-6);
 }
 
@@ -104,7 +106,7 @@ fn queries_are_searched_in_the_gallery() {
 }
 
 #[test]
-fn the_same_camera_does_not_count() {
+fn images_of_the_same_class_and_camera_are_ignored() {
     let shop = Workshop::new();
     let rows = [(200, 10, 1, Q, Some(1)), (200, 11, 1, G, Some(1)), (200, 30, 2, G, Some(1)), (200, 90, 1, G, Some(2))];
     let images = pictures(&shop, &rows);
@@ -131,32 +133,37 @@ fn clusters_are_compared_with_classes() {
 }
 
 #[test]
-fn what_cannot_be_judged_is_told() {
+fn missing_inputs_are_errors() {
     let shop = Workshop::new();
     let check = |params, inputs: &[(&str, &InputArtifact)], expected: &str| {
         assert_eq!(shop.run(&stage(params), inputs).unwrap_err().to_string(), expected);
     };
-    check(json!({}), &[], "The stage needs `embeddings`, or `images` to compute them");
+    check(
+        json!({}),
+        &[],
+        "The input `images` is not connected, but it is needed to compute embeddings, since `embeddings` is not connected either",
+    );
     let training = embedded(&shop, &[(0.0, 0, Train)]);
-    let nothing = "There is no image to judge: no split but training, or none that `splits` names";
+    let nothing = "There are no images to evaluate: every image is in a split that `splits` leaves out (without `splits`, \
+                   `train` is left out)";
     check(json!({}), &[("embeddings", &training)], nothing);
     let queries = embedded(&shop, &[(0.0, 0, Q)]);
-    let lonely = "There are queries but no gallery that they could be searched in";
-    check(json!({}), &[("embeddings", &queries)], lonely);
+    let no_gallery = "There are images in the split `query` but none in the split `gallery` to search";
+    check(json!({}), &[("embeddings", &queries)], no_gallery);
     let images = pictures(&shop, &[(1, 2, 0, Q, None), (1, 2, 0, G, Some(1))]);
-    check(json!({ "cameras": true }), &[("images", &images)], "The image 0 has no camera");
+    check(json!({ "cameras": true }), &[("images", &images)], "Image 0 has no camera, which `cameras = true` needs");
     let error = StageKind::of::<Evaluate>().parse(json!({ "recall": [] })).err().unwrap();
     assert_eq!(error.key, "recall");
 }
 
-/// Square images, each of one colour and one of `noise`'s kind, as (colour, label).
+/// Square images, each of one colour with a small pattern of its own, as (colour, label).
 fn squares(shop: &Workshop, side: u16, rows: &[([u8; 3], u32)]) -> InputArtifact {
-    let written = shop.write(Kind::Images, "out", |context| {
-        let mut writer = ImagesWriter::create(context, "out")?;
+    let written = shop.write(ArtifactKind::Images, |output| {
+        let mut writer = ImagesWriter::new(output);
         for (number, &(colour, label)) in rows.iter().enumerate() {
-            let shade = |place: usize| (place * (number + 3) % 7) as u8;
+            let shade = |index: usize| (index * (number + 3) % 7) as u8;
             let pixels: Vec<u8> =
-                (0..usize::from(side).pow(2)).flat_map(|place| colour.map(|value| value + shade(place))).collect();
+                (0..usize::from(side).pow(2)).flat_map(|index| colour.map(|value| value + shade(index))).collect();
             let (class, source, camera) = ("a", "a.png", None);
             writer.push(&ImageRow {
                 label,
@@ -169,18 +176,18 @@ fn squares(shop: &Workshop, side: u16, rows: &[([u8; 3], u32)]) -> InputArtifact
                 pixels: &pixels,
             })?;
         }
-        writer.finish(context)
+        writer.finish(output)
     });
     written.unwrap().0
 }
 
 fn value(outputs: &Outputs, metric: &str, k: Option<i32>) -> Option<f64> {
-    let rows = metrics::open(&artifact(Kind::Metrics, &outputs["metrics"].folder)).unwrap();
+    let rows = metrics::open(&artifact(ArtifactKind::Metrics, &outputs["metrics"].folder)).unwrap();
     rows.into_iter().find(|row| row.metric == metric && row.k == k).map(|row| row.value)
 }
 
 #[test]
-fn galleries_are_drawn_several_times() {
+fn random_galleries_are_drawn_several_times() {
     let shop = Workshop::new();
     // Three classes far apart, of 5, 4 and 2 images; a fourth of one image, which is in every gallery and never a query.
     let labels = [0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3];
@@ -198,14 +205,14 @@ fn galleries_are_drawn_several_times() {
     assert_eq!(queries.len(), 5 * (labels.len() - 4));
     assert!(
         queries.iter().all(|query| query.neighbours.len() == 4 && query.id != 110),
-        "galleries have an image a class"
+        "each gallery has one image per class"
     );
     let galleries: std::collections::BTreeSet<_> = queries.iter().map(|query| query.neighbours[0]).collect();
-    assert!(galleries.len() > 3, "they differ: {galleries:?}");
+    assert!(galleries.len() > 3, "the galleries differ: {galleries:?}");
 }
 
 #[test]
-fn episodes_are_judged_for_each_number_of_shots() {
+fn few_shot_accuracy_is_reported_for_each_number_of_shots() {
     let shop = Workshop::new();
     let rows: Vec<_> = (0..24).map(|n| ((n % 3) as f32 * 100.0 + n as f32 / 10.0, n % 3, T)).collect();
     let embeddings = embedded(&shop, &rows);
@@ -217,16 +224,16 @@ fn episodes_are_judged_for_each_number_of_shots() {
         assert_eq!(value(&outputs, "few_shot_3_way_half_width", Some(shots)), Some(0.0));
     }
     let error = run(json!({ "few_shot": { "ways": 4 } })).unwrap_err();
-    assert_eq!(error.to_string(), "Cannot judge episodes of the split `test`");
+    assert_eq!(error.to_string(), "Cannot compute `few_shot` on the split `test`");
 }
 
 #[test]
-fn the_shape_of_the_embedding() {
+fn shape_metrics_have_their_known_values() {
     let shop = Workshop::new();
     let embeddings =
         embedded(&shop, &[(0.0, 0, T), (0.0, 0, T), (90.0, 1, T), (180.0, 2, T), (270.0, 3, T), (90.0, 1, T)]);
     let outputs = shop.run(&stage(json!({ "recall": [1], "shape": true })), &[("embeddings", &embeddings)]).unwrap();
-    assert!(value(&outputs, "alignment", None).unwrap() < 1e-12, "images of a class lie on each other");
+    assert!(value(&outputs, "alignment", None).unwrap() < 1e-12, "images of a class have the same vector");
     // Of 15 pairs 2 are at distance 0, 9 at √2 and 4 at 2.
     let uniformity = ((2.0 + 9.0 * (-4.0f64).exp() + 4.0 * (-8.0f64).exp()) / 15.0).ln();
     assert!((value(&outputs, "uniformity", None).unwrap() - uniformity).abs() < 1e-5);
@@ -237,9 +244,9 @@ fn the_shape_of_the_embedding() {
 }
 
 #[test]
-fn nuisances_drop_the_recall_of_what_they_hide() {
+fn a_nuisance_that_hides_what_classes_differ_in_lowers_recall() {
     let shop = Workshop::new();
-    // Classes differ in nothing but their colour, of about the same grey.
+    // Classes differ only in colour and have about the same grey level.
     let colours = [[120, 60, 60], [60, 90, 60], [60, 60, 220]];
     let rows: Vec<_> = (0..30).map(|n| (colours[n % 3], (n % 3) as u32)).collect();
     let images = squares(&shop, 8, &rows);
@@ -249,14 +256,14 @@ fn nuisances_drop_the_recall_of_what_they_hide() {
     assert!(value(&outputs, "drop_grey", Some(1)).unwrap() > 0.1, "{}", metrics_of(&outputs));
     assert!(value(&outputs, "drop_aberration", Some(1)).unwrap() < 0.1, "{}", metrics_of(&outputs));
     let narrow = pictures(&shop, &[(200, 10, 1, T, None), (200, 11, 1, T, None)]);
-    let told = shop.run(&stage(json!({ "nuisances": ["blur"] })), &[("images", &narrow)]).unwrap_err();
+    let error = shop.run(&stage(json!({ "nuisances": ["blur"] })), &[("images", &narrow)]).unwrap_err();
     assert_eq!(
-        told.to_string(),
-        "The images' own pixels can only be changed by nuisances where they are square; say `thumbnail = 32`"
+        error.to_string(),
+        "`nuisances` can be applied to raw pixels only if the images are square; set `thumbnail = 32`"
     );
-    let told =
+    let outputs =
         shop.run(&stage(json!({ "recall": [1], "nuisances": ["blur"], "thumbnail": 8 })), &[("images", &narrow)]);
-    assert!(value(&told.unwrap(), "drop_blur", Some(1)).is_some());
+    assert!(value(&outputs.unwrap(), "drop_blur", Some(1)).is_some());
 }
 
 #[test]
@@ -266,12 +273,12 @@ fn each_subspace_is_searched_by_itself() {
     let images = squares(&shop, 32, &rows);
     let init = json!({ "backbone": "small", "dimension": 4, "crop": 32, "resize": 32 });
     let init: Init = serde_json::from_value(init).unwrap();
-    let initial = artifact(Kind::Model, &shop.run(&init, &[]).unwrap()["model"].folder);
+    let initial = artifact(ArtifactKind::Model, &shop.run(&init, &[]).unwrap()["model"].folder);
     let mut divided = model::Model::open(&initial).unwrap();
     let masks: Vec<u8> =
         [1.0f32, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0].iter().flat_map(|value| value.to_le_bytes()).collect();
     divided.parameters.push(NamedTensor { name: MASKS.into(), dtype: DType::F32, shape: vec![2, 4], bytes: masks });
-    let divided = shop.write(Kind::Model, "out", |context| model::write(context, "out", &divided)).unwrap().0;
+    let divided = shop.write(ArtifactKind::Model, |output| model::write(output, &divided)).unwrap().0;
 
     let run = |model, merged: &str| {
         let params = json!({ "recall": [1], "subspaces": true, "merged": merged });
@@ -279,7 +286,8 @@ fn each_subspace_is_searched_by_itself() {
     };
     let outputs = run(&divided, "plain");
     let inputs = [("images", &images), ("model", &divided)];
-    let vectors = artifact(Kind::Embeddings, &shop.run(&Embed::default(), &inputs).unwrap()["embeddings"].folder);
+    let vectors =
+        artifact(ArtifactKind::Embeddings, &shop.run(&Embed::default(), &inputs).unwrap()["embeddings"].folder);
     let vectors = embeddings::Embeddings::open(&vectors).unwrap();
     for learner in 0..2 {
         let half = vectors.vectors().unwrap().chunks_exact(4).flat_map(|row| {
@@ -290,18 +298,22 @@ fn each_subspace_is_searched_by_itself() {
         let (ids, labels) = (vectors.ids().unwrap(), vectors.labels().unwrap());
         let splits = vectors.splits().unwrap();
         let rows = EmbeddingRows { ids, labels, splits: &splits, vectors: &half.collect::<Vec<_>>(), dim: 2 };
-        let half = shop.write(Kind::Embeddings, "out", |context| embeddings::write(context, "out", rows)).unwrap().0;
+        let half = shop.write(ArtifactKind::Embeddings, |output| embeddings::write(output, rows)).unwrap().0;
         let alone = shop.run(&stage(json!({ "recall": [1] })), &[("embeddings", &half)]).unwrap();
         let found = value(&outputs, "subspace_recall", Some(learner as i32));
         assert_eq!(found, value(&alone, "recall", Some(1)), "learner {learner}");
     }
     assert_eq!(value(&run(&divided, "masks"), "subspace_recall", Some(1)), value(&outputs, "subspace_recall", Some(1)));
-    assert_eq!(value(&run(&initial, "plain"), "subspace_recall", Some(0)), None, "nothing is divided yet");
+    assert_eq!(
+        value(&run(&initial, "plain"), "subspace_recall", Some(0)),
+        None,
+        "there are no masks before the first division"
+    );
 }
 
-/// Law 3: whoever changes these bytes raises [`Evaluate::VERSION`] in the same commit, and then this digest.
+/// Law 3: a commit that changes these bytes also raises [`Evaluate::VERSION`], and updates the digest.
 #[test]
-fn the_version_stands_for_these_bytes() {
+fn the_version_matches_the_bytes() {
     let shop = Workshop::new();
     let rows: Vec<_> = (0..40_u8).map(|n| ([n * 6, n.wrapping_mul(91) / 2, 7], u32::from(n % 7))).collect();
     let images = squares(&shop, 8, &rows);
@@ -310,6 +322,6 @@ fn the_version_stands_for_these_bytes() {
     let params = json!({ "recall": [1, 5], "nmi": true, "few_shot": few_shot, "nuisances": nuisances });
     let run =
         |threads| on_threads(threads, || digest(&shop.run(&stage(params.clone()), &[("images", &images)]).unwrap()));
-    assert_eq!((Evaluate::VERSION, run(1).as_str()), (2, "6e9df6be2d6dda09"));
+    assert_eq!((Evaluate::VERSION, run(1).as_str()), (3, "9d37a45a71991dfc"));
     assert_eq!(run(1), run(3));
 }

@@ -1,58 +1,61 @@
-//! From tables to batches: images are cut, resized, augmented and normalised when a batch asks for them.
+//! From tables to batches: images are cropped, resized, augmented and normalised when a batch needs them.
 //!
-//! Shapes: a batch is `[batch, side, side, 3]` of `f32`, side being the `crop` of the backbone's preprocessing.
-//! Every image is made on one thread of the current rayon pool and depends on nothing but its pixels and its view, so a
-//! batch has the same bits for any number of threads.
+//! Shapes: a batch is `[batch, side, side, 3]` of `f32`, where side is the `crop` of the backbone's preprocessing. Each image is
+//! made on one thread of the current rayon pool and depends only on its pixels and its view, so that a batch has the same bits
+//! for any number of threads.
+
+mod error;
 
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use dnc_learn::backbones::{ChannelOrder, Preprocessing};
+use dnc_tables::images::{Images, Pixels};
+use dnc_tables::pictures::nuisance::Changes;
+use dnc_tables::pictures::{Square, apply, contains, resize};
+use dnc_tables::views::Views;
 use rayon::prelude::*;
 
-use crate::error::StageError;
-use crate::tables::images::{Images, Pixels};
-use crate::tables::views::Views;
-use crate::views::nuisance::Changes;
-use crate::views::{Square, apply, contains, resize};
+use crate::api::StageError;
+pub use error::LoadError;
 
-/// How a batch shows its images.
+/// Which version of its images a batch contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// As for evaluation: resized, and the middle cut out.
+pub enum ImageVariant {
+    /// For evaluation: resized, then cropped at the centre.
     Evaluation,
-    /// As the view of this number is planned; numbers beyond an image's last view start again at the first. An image that
-    /// comes several times in a request is shown in one view after the other, from this number on.
+    /// The augmented view with this number; numbers beyond an image's last view wrap around. Repetitions of an image within a
+    /// request have consecutive views, from this number on.
     View(u64),
 }
 
-/// Images by id and how to show them.
+/// The images of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The images, in the order of the batch.
+    /// The ids of the images, in the order of the batch.
     pub ids: Vec<u32>,
-    /// How to show them.
-    pub look: Look,
+    /// Which version of them.
+    pub variant: ImageVariant,
 }
 
 impl Request {
-    /// Each image with how it is shown.
-    fn shown(&self) -> Vec<(u32, Look)> {
-        let mut times = BTreeMap::<u32, u64>::new();
-        let shown = self.ids.iter().map(|&id| {
-            let time = times.entry(id).or_default();
-            let look = match self.look {
-                Look::Evaluation => Look::Evaluation,
-                Look::View(number) => Look::View(number.wrapping_add(*time)),
+    /// Each image with its variant.
+    fn variants(&self) -> Vec<(u32, ImageVariant)> {
+        let mut repetitions = BTreeMap::<u32, u64>::new();
+        let variants = self.ids.iter().map(|&id| {
+            let repetition = repetitions.entry(id).or_default();
+            let variant = match self.variant {
+                ImageVariant::Evaluation => ImageVariant::Evaluation,
+                ImageVariant::View(number) => ImageVariant::View(number.wrapping_add(*repetition)),
             };
-            *time += 1;
-            (id, look)
+            *repetition += 1;
+            (id, variant)
         });
-        shown.collect()
+        variants.collect()
     }
 }
 
-/// Makes batches.
+/// Makes batches of images.
 pub struct Loader<'a> {
     images: &'a Images,
     pixels: Pixels<'a>,
@@ -62,31 +65,31 @@ pub struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    /// A loader of these images that prepares them for a backbone. The port of the images must have declared `height`,
-    /// `width` and `pixels`, and `id` where ids are not row numbers. Without `views` only [`Look::Evaluation`] is there.
+    /// A loader that prepares these images for a backbone. Their port must declare `height`, `width` and `pixels`, and `id` unless
+    /// ids are row numbers. Without `views`, only [`ImageVariant::Evaluation`] is available.
     ///
     /// # Errors
-    /// A column is not declared, or an image has another number of pixels than its size says.
+    /// A column is not declared, or the pixels of an image do not have its size.
     pub fn new(images: &'a Images, views: Option<&'a Views>, preprocessing: Preprocessing) -> Result<Self, StageError> {
         if preprocessing.crop == 0 || preprocessing.crop > preprocessing.resize {
             let Preprocessing { crop, resize, .. } = preprocessing;
-            return Err(StageError::input(format!("A crop of {crop} pixels cannot be cut from {resize}")));
+            return Err(LoadError::CropSize { crop, resize }.into());
         }
         Ok(Self { images, pixels: images.pixels()?, views, preprocessing, changes: None })
     }
 
-    /// The same loader, which changes each image that is shown for evaluation.
+    /// The same loader, which applies `changes` to each image for evaluation.
     #[must_use]
     pub fn changed(self, changes: Option<&'a Changes>) -> Self {
         Self { changes, ..self }
     }
 
-    /// Pixels along each side of an image of a batch.
+    /// Height and width of the images in a batch.
     pub fn side(&self) -> usize {
         self.preprocessing.crop
     }
 
-    /// Whether there are views to show.
+    /// Whether augmented views are available.
     pub fn has_views(&self) -> bool {
         self.views.is_some()
     }
@@ -94,16 +97,16 @@ impl<'a> Loader<'a> {
     /// The images of a request, `[batch, side, side, 3]` row by row.
     ///
     /// # Errors
-    /// There is no image of an id, or it has no such view.
+    /// An image does not exist or has no views.
     pub fn batch(&self, request: &Request) -> Result<Vec<f32>, StageError> {
-        let shown = self.side().pow(2) * 3;
-        let mut values = vec![0.0; request.ids.len() * shown];
-        values.par_chunks_exact_mut(shown).zip(&request.shown()).try_for_each_init(
-            || vec![0; shown],
-            |pixels, (values, &(id, look))| {
-                self.show(id, look, pixels)?;
+        let size = self.side().pow(2) * 3;
+        let mut values = vec![0.0; request.ids.len() * size];
+        values.par_chunks_exact_mut(size).zip(&request.variants()).try_for_each_init(
+            || vec![0; size],
+            |pixels, (values, &(id, variant))| {
+                self.image(id, variant, pixels)?;
                 self.preprocessing.normalise(pixels, values);
-                Ok(())
+                Ok::<_, StageError>(())
             },
         )?;
         Ok(values)
@@ -114,15 +117,21 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// As [`batch`](Self::batch), or the device is out of memory.
     pub fn tensor(&self, request: &Request, device: &Device) -> Result<Tensor, StageError> {
+        self.upload(self.batch(request)?, device)
+    }
+
+    fn upload(&self, values: Vec<f32>, device: &Device) -> Result<Tensor, StageError> {
         let side = self.side();
-        Tensor::from_vec(self.batch(request)?, (request.ids.len(), side, side, 3), device)
+        let images = values.len() / (side * side * 3);
+        Tensor::from_vec(values, (images, side, side, 3), device)
             .map_err(|source| StageError::compute("move a batch to the device", source))
     }
 
-    /// Hands the batch of each request to `body`, in order; while `body` works on one, the next is made.
+    /// Calls `body` with the batch of each request, in order. While `body` runs, the next batch is prepared on other threads.
+    /// Only the calling thread uses the device.
     ///
     /// # Errors
-    /// As [`tensor`](Self::tensor), or what `body` says.
+    /// As [`tensor`](Self::tensor), or the error of `body`.
     pub fn each(
         &self,
         requests: impl IntoIterator<Item = Request>,
@@ -134,43 +143,40 @@ impl<'a> Loader<'a> {
         let mut batch = self.tensor(&current, device)?;
         loop {
             let Some(next) = requests.next() else { return body(&current, batch) };
-            let mut made = None;
+            let mut following = None;
             rayon::in_place_scope(|scope| {
-                scope.spawn(|_| made = Some(self.tensor(&next, device)));
+                scope.spawn(|_| following = Some(self.batch(&next)));
                 body(&current, batch)
             })?;
-            batch = made.expect("a scope ends after all that it spawned")?;
+            batch = self.upload(following.expect("a scope ends after everything that it spawned")?, device)?;
             current = next;
         }
     }
 
-    /// Writes one image, `[side, side, 3]`, as it is to be shown.
+    /// Writes one image to `pixels`, `[side, side, 3]`.
     ///
     /// # Errors
-    /// There is no image of this id, or it has no such view.
-    pub fn show(&self, id: u32, look: Look, pixels: &mut [u8]) -> Result<(), StageError> {
-        let row = self.images.row(id).ok_or_else(|| StageError::input(format!("There is no image {id}")))?;
+    /// The image does not exist or has no views.
+    pub fn image(&self, id: u32, variant: ImageVariant, pixels: &mut [u8]) -> Result<(), StageError> {
+        let row = self.images.row(id).ok_or(LoadError::UnknownImage { id })?;
         let picture = self.pixels.of(row);
         let Preprocessing { resize, crop, .. } = self.preprocessing;
-        match look {
-            Look::Evaluation => {
+        match variant {
+            ImageVariant::Evaluation => {
                 resize::centre(picture, resize, crop, pixels);
                 if let Some(changes) = self.changes {
                     changes.apply(id, &mut Square { side: crop, pixels });
                 }
             }
-            Look::View(number) => {
-                let views = self
-                    .views
-                    .ok_or_else(|| StageError::input("The images are to be augmented but no views are given"))?;
-                if let Some(made) = views.made(id, number)? {
-                    return self.copy(id, made, pixels);
+            ImageVariant::View(number) => {
+                let views = self.views.ok_or(LoadError::NoViews)?;
+                if let Some(view) = views.materialised(id, number)? {
+                    return Ok(self.copy(id, view, pixels)?);
                 }
                 let view = views.view(id, number)?;
                 if !contains(picture, &view.crop) {
-                    let (height, width) = (picture.height, picture.width);
-                    let message = format!("A view of image {id}, {width} × {height}, crops {:?}", view.crop);
-                    return Err(StageError::input(message));
+                    let (width, height, crop) = (picture.width, picture.height, view.crop);
+                    return Err(LoadError::CropOutsideImage { id, width, height, crop }.into());
                 }
                 apply(picture, &view, fill(&self.preprocessing), crop, pixels);
             }
@@ -178,21 +184,18 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// Shows a view that was made before.
-    fn copy(&self, id: u32, made: &[u8], pixels: &mut [u8]) -> Result<(), StageError> {
-        if made.len() != pixels.len() {
-            let (found, side) = ((made.len() / 3).isqrt(), self.side());
-            return Err(StageError::input(format!(
-                "The views of image {id} were materialised for a backbone that takes {found} × {found} pixels, but this one \
-                 takes {side} × {side}"
-            )));
+    /// Copies the pixels of a materialised view.
+    fn copy(&self, id: u32, view: &[u8], pixels: &mut [u8]) -> Result<(), LoadError> {
+        if view.len() != pixels.len() {
+            let (found, side) = ((view.len() / 3).isqrt(), self.side());
+            return Err(LoadError::MaterialisedSize { id, found, side });
         }
-        pixels.copy_from_slice(made);
+        pixels.copy_from_slice(view);
         Ok(())
     }
 }
 
-/// The colour that normalisation takes to zero.
+/// The colour that normalisation maps to zero.
 pub(crate) fn fill(preprocessing: &Preprocessing) -> [u8; 3] {
     let mean = preprocessing.mean.map(|value| value.round() as u8);
     match preprocessing.channels {

@@ -1,21 +1,23 @@
-//! The state of a training after an epoch, in the node's scratch folder, so that a killed training goes on from there and
-//! ends with the same bytes.
+//! Checkpoint: the training state after an epoch, in the node's scratch folder. A killed run resumes from it and ends with
+//! the same bytes as an uninterrupted one.
 //!
-//! A checkpoint is the folder `epoch-<n>` with the model's files, the history as text, and `digest`, which seals them. It is
-//! written beside its final name, made durable and then renamed; one that its digest does not fit is as good as none.
+//! A checkpoint is the folder `epoch-<n>` with the model's files, the history as text, and the file `digest`, a digest of the
+//! others. It is written under a temporary name, synced to disk and then renamed. A checkpoint that does not match its digest
+//! is ignored.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use crate::error::StageError;
-use crate::tables::history::HistoryRow;
-use crate::tables::model;
+use dnc_tables::history::HistoryRow;
+use dnc_tables::model;
+
+use crate::api::StageError;
 
 const PREFIX: &str = "epoch-";
 const HISTORY: &str = "history.tsv";
 const DIGEST: &str = "digest";
 
-/// The state of a training after `epochs` epochs.
+/// Training state after `epochs` epochs.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Checkpoint {
     pub(super) epochs: u32,
@@ -24,7 +26,7 @@ pub(super) struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Writes it into `scratch` and drops what older ones are there.
+    /// Writes the checkpoint to `scratch` and removes older ones.
     pub(super) fn write(&self, scratch: &Path) -> Result<(), StageError> {
         let folder = scratch.join(format!("{PREFIX}{}", self.epochs));
         let partial = scratch.join("partial");
@@ -40,7 +42,7 @@ impl Checkpoint {
         }
         remove(&folder)?;
         fs::rename(&partial, &folder).map_err(|source| StageError::file("rename", &partial, source))?;
-        for (epochs, older) in found(scratch)? {
+        for (epochs, older) in folders_in(scratch)? {
             if epochs < self.epochs {
                 remove(&older)?;
             }
@@ -48,17 +50,17 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The last whole one in `scratch`.
+    /// The latest valid checkpoint in `scratch`.
     pub(super) fn last(scratch: &Path) -> Result<Option<Self>, StageError> {
-        let mut folders = found(scratch)?;
+        let mut folders = folders_in(scratch)?;
         folders.sort_unstable_by(|a, b| b.cmp(a));
         Ok(folders.iter().find_map(|(epochs, folder)| Self::read(*epochs, folder)))
     }
 
-    /// The checkpoint in `folder`, if it is whole.
+    /// The checkpoint in `folder`, if it is valid.
     fn read(epochs: u32, folder: &Path) -> Option<Self> {
-        let sealed = fs::read_to_string(folder.join(DIGEST)).ok()?;
-        if digest(folder).ok()? != sealed {
+        let expected = fs::read_to_string(folder.join(DIGEST)).ok()?;
+        if digest(folder).ok()? != expected {
             return None;
         }
         let model = model::Model::read_files(folder).ok()?;
@@ -67,8 +69,8 @@ impl Checkpoint {
     }
 }
 
-/// The folders of checkpoints in `scratch`, in any order.
-fn found(scratch: &Path) -> Result<Vec<(u32, PathBuf)>, StageError> {
+/// The checkpoints in `scratch`, by number of epochs, in any order.
+fn folders_in(scratch: &Path) -> Result<Vec<(u32, PathBuf)>, StageError> {
     let failed = |source| StageError::file("read", scratch, source);
     let mut folders = Vec::new();
     for entry in fs::read_dir(scratch).map_err(failed)? {
@@ -89,7 +91,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, StageError> {
     Ok(files)
 }
 
-/// The digest of the names and bytes of all files of a folder but the digest itself.
+/// The digest of names and bytes of all files of a folder except the digest file itself.
 fn digest(folder: &Path) -> Result<String, StageError> {
     let mut all = blake3::Hasher::new();
     for path in files(folder)?.into_iter().filter(|path| !path.ends_with(DIGEST)) {
@@ -101,7 +103,7 @@ fn digest(folder: &Path) -> Result<String, StageError> {
     Ok(all.finalize().to_hex().to_string())
 }
 
-/// A line a row. Rust writes the shortest text of a float that reads back as the same float.
+/// One line per row. Rust writes the shortest text of a float that reads back as the same float.
 fn to_text(history: &[HistoryRow]) -> String {
     let line = |row: &HistoryRow| {
         let HistoryRow { step, epoch, learner, term, value } = row;
@@ -155,18 +157,18 @@ mod tests {
     }
 
     #[test]
-    fn the_last_whole_one_is_read() {
+    fn the_latest_checkpoint_is_read() {
         let scratch = tempfile::tempdir().unwrap();
         assert_eq!(Checkpoint::last(scratch.path()).unwrap(), None);
         checkpoint(1).write(scratch.path()).unwrap();
         assert_eq!(Checkpoint::last(scratch.path()).unwrap(), Some(checkpoint(1)));
         checkpoint(2).write(scratch.path()).unwrap();
         assert_eq!(Checkpoint::last(scratch.path()).unwrap(), Some(checkpoint(2)));
-        assert_eq!(found(scratch.path()).unwrap().len(), 1, "older ones are dropped");
+        assert_eq!(folders_in(scratch.path()).unwrap().len(), 1, "older checkpoints are removed");
     }
 
     #[test]
-    fn a_flipped_bit_or_a_missing_file_makes_it_none() {
+    fn a_checkpoint_with_a_flipped_bit_or_a_missing_file_is_ignored() {
         for file in ["model.arrow", "moments.arrow", "state.arrow", HISTORY, DIGEST] {
             for is_removed in [false, true] {
                 let scratch = tempfile::tempdir().unwrap();

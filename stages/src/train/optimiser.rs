@@ -1,39 +1,41 @@
-//! The optimiser as a manifest writes it: one rate and decay, and what differs for a group of parameters.
+//! Parameters of the optimiser, as a manifest writes them: learning rate and weight decay, which groups of parameters may
+//! override.
 
-use dnc_learn::optimise::{Kind, Rate, Settings};
+use dnc_learn::optimise::{Algorithm, Rate, Settings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::stage::ParamError;
+use crate::api::ParamError;
 
-/// How many times faster than the backbone masks and what a loss learns move where nothing is said; DC21's for masks.
-const FAST: f64 = 100.0;
+/// Default learning rate of the masks and of the loss's parameters, as a multiple of the backbone's. DC21's value for masks.
+const DEFAULT_RATE_FACTOR: f64 = 100.0;
 
-/// An optimiser, as in `{ lr = 1e-5, weight_decay = 1e-4, masks = { lr = 1e-3 } }`.
+/// Optimiser, as in `{ lr = 1e-5, weight_decay = 1e-4, masks = { lr = 1e-3 } }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimiserConfig {
-    /// Adam or AdamW.
-    pub kind: Kind,
+    /// Algorithm.
+    pub kind: Algorithm,
     /// Learning rate of the backbone.
     pub lr: f64,
     /// Weight decay of the backbone.
     pub weight_decay: f64,
-    /// Decay of the mean of the gradients.
+    /// β₁: decay rate of the running mean of the gradients.
     pub beta1: f64,
-    /// Decay of the mean of their squares.
+    /// β₂: decay rate of the running mean of the squared gradients.
     pub beta2: f64,
-    /// ε under the fraction.
+    /// ε: constant added to the denominator for numerical stability.
     pub epsilon: f64,
-    /// The embedding layer; what is not given is as for the backbone.
+    /// Learning rate and weight decay of the embedding layer. A value that is not given is the backbone's.
     pub embedding: GroupRate,
-    /// The masks; what is not given is 100 × the backbone's rate, and no decay.
+    /// Learning rate and weight decay of the learners' masks. Without them: 100 × the backbone's learning rate, and no decay.
     pub masks: GroupRate,
-    /// What the loss learns, such as β or proxies; what is not given is 100 × the backbone's rate, and no decay.
+    /// Learning rate and weight decay of the loss's learned parameters, such as β or proxies. Without them: 100 × the
+    /// backbone's learning rate, and no decay.
     pub loss: GroupRate,
 }
 
-/// Rate and decay of a group of parameters.
+/// Learning rate and weight decay of a group of parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GroupRate {
@@ -48,7 +50,7 @@ pub struct GroupRate {
 impl Default for OptimiserConfig {
     fn default() -> Self {
         Self {
-            kind: Kind::Adam,
+            kind: Algorithm::Adam,
             lr: 1e-5,
             weight_decay: 1e-4,
             beta1: 0.9,
@@ -62,12 +64,12 @@ impl Default for OptimiserConfig {
 }
 
 impl OptimiserConfig {
-    /// The settings that these parameters mean.
+    /// The optimiser settings, with defaults filled in for every group.
     pub(super) fn settings(&self) -> Settings {
         let backbone = Rate { lr: self.lr, weight_decay: self.weight_decay };
-        let fast = Rate { lr: FAST * self.lr, weight_decay: 0.0 };
+        let fast = Rate { lr: DEFAULT_RATE_FACTOR * self.lr, weight_decay: 0.0 };
         Settings {
-            kind: self.kind,
+            algorithm: self.kind,
             beta1: self.beta1,
             beta2: self.beta2,
             epsilon: self.epsilon,
@@ -78,7 +80,7 @@ impl OptimiserConfig {
         }
     }
 
-    /// Refuses numbers that cannot be meant.
+    /// Refuses values outside their ranges.
     pub(super) fn check(&self) -> Result<(), ParamError> {
         let groups = [("embedding", self.embedding), ("masks", self.masks), ("loss", self.loss)];
         let of_groups = groups.iter().flat_map(|(name, group)| {
@@ -89,15 +91,13 @@ impl OptimiserConfig {
         let own = own.map(|(key, value)| (key.to_owned(), value));
         for (key, value) in own.into_iter().chain(of_groups) {
             if !(value.is_finite() && value >= 0.0) {
-                return Err(ParamError::new(
-                    format!("optimiser.{key}"),
-                    format!("{value} is no rate: it must be 0 or more"),
-                ));
+                let message = format!("`{key}` must be 0 or more, but is {value}");
+                return Err(ParamError::new(format!("optimiser.{key}"), message));
             }
         }
         for (key, value) in [("beta1", self.beta1), ("beta2", self.beta2)] {
             if !(0.0..1.0).contains(&value) {
-                let message = format!("{value} is no decay: it must be at least 0 and below 1");
+                let message = format!("`{key}` must be at least 0 and below 1, but is {value}");
                 return Err(ParamError::new(format!("optimiser.{key}"), message));
             }
         }
@@ -106,7 +106,8 @@ impl OptimiserConfig {
 }
 
 impl GroupRate {
-    fn or(self, other: Rate) -> Rate {
-        Rate { lr: self.lr.unwrap_or(other.lr), weight_decay: self.weight_decay.unwrap_or(other.weight_decay) }
+    /// These values, with `default` for those that are not given.
+    fn or(self, default: Rate) -> Rate {
+        Rate { lr: self.lr.unwrap_or(default.lr), weight_decay: self.weight_decay.unwrap_or(default.weight_decay) }
     }
 }

@@ -1,23 +1,26 @@
-//! `train` on tiny images of stripes, as the executor runs it.
+//! Tests of the `train` stage on tiny images of stripes.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use dnc_tables::Split;
+use dnc_tables::assignments;
+use dnc_tables::images::{ImageRow, ImagesWriter};
 use serde_json::json;
 
 use super::*;
+use crate::api::{
+    AmbientValues, DeviceChoice, Devices, Environment, InputArtifact, Observer, OutputArtifact, StageKind,
+};
 use crate::augment::Augment;
-use crate::context::{AmbientValues, InputArtifact, Observer, Surroundings};
-use crate::device::DeviceChoice;
 use crate::init::Init;
-use crate::stage::StageKind;
-use crate::tables::assignments;
-use crate::tables::images::{ImageRow, ImagesWriter};
 use crate::testing::{Outputs, Workshop, artifact, check_known_bytes, digest, on_threads};
 
 const SIDE: u16 = 16;
 
-/// Six training classes and a test class of six images each; the classes of even number are cluster 0.
+/// Six training classes and a test class of six images each. Classes with an even number are in cluster 0, the others in
+/// cluster 1; the last training image is pruned.
 struct Inputs {
     images: InputArtifact,
     clusters: InputArtifact,
@@ -25,22 +28,22 @@ struct Inputs {
 }
 
 fn inputs(workshop: &Workshop) -> Inputs {
-    let write = |context: &mut Context<'_>| {
-        let mut writer = ImagesWriter::create(context, "images")?;
+    let write = |output: &mut OutputArtifact| {
+        let mut writer = ImagesWriter::new(output);
         for image in 0..42_u32 {
             let class = image / 6;
             let pixels: Vec<u8> = (0..u32::from(SIDE) * u32::from(SIDE) * 3)
-                .map(|place| {
-                    let (x, y, colour) = (place / 3 % 16, place / 48, place % 3);
+                .map(|index| {
+                    let (x, y, colour) = (index / 3 % 16, index / 48, index % 3);
                     let along = if class % 2 == 0 { x } else { y };
                     let light = if (along / (1 + class / 4)) % 2 == 0 { 200 } else { 40 };
-                    let noise = place.wrapping_mul(2_654_435_761).wrapping_add(image * 40_503) >> 27;
+                    let noise = index.wrapping_mul(2_654_435_761).wrapping_add(image * 40_503) >> 27;
                     (light / (1 + u32::from(colour != class % 3)) + noise) as u8
                 })
                 .collect();
             let split = if class == 6 { Split::Test } else { Split::Train };
             let (source, height, width) = ("stripes", SIDE, SIDE);
-            // Labels are neither dense nor from 0 on.
+            // Labels have gaps and do not start at 0.
             let row = ImageRow {
                 label: 10 * class + 5,
                 class: "c",
@@ -53,13 +56,13 @@ fn inputs(workshop: &Workshop) -> Inputs {
             };
             writer.push(&row)?;
         }
-        writer.finish(context)
+        writer.finish(output)
     };
-    let images = workshop.write(Kind::Images, "images", write).unwrap().0;
+    let images = workshop.write(ArtifactKind::Images, write).unwrap().0;
     let ids: Vec<u32> = (0..36).collect();
     let clusters: Vec<i32> = ids.iter().map(|id| if *id == 35 { -1 } else { (id / 6 % 2) as i32 }).collect();
     let (distances, centroids, sizes) = (vec![0.0; 36], [0.0; 2], [18, 17]);
-    let division = assignments::Division {
+    let division = assignments::ClusterRows {
         ids: &ids,
         clusters: &clusters,
         distances: &distances,
@@ -68,23 +71,23 @@ fn inputs(workshop: &Workshop) -> Inputs {
         dim: 1,
         nmi: None,
     };
-    let write = |context: &mut Context<'_>| assignments::write(context, "assignments", division);
-    let clusters = workshop.write(Kind::Assignments, "assignments", write).unwrap().0;
+    let write = |output: &mut OutputArtifact| assignments::write(output, division);
+    let clusters = workshop.write(ArtifactKind::Assignments, write).unwrap().0;
     let init: Init =
         serde_json::from_value(json!({ "backbone": "small", "dimension": 8, "crop": 16, "resize": 16 })).unwrap();
-    let model = artifact(Kind::Model, &workshop.run(&init, &[]).unwrap()["model"].folder);
+    let model = artifact(ArtifactKind::Model, &workshop.run(&init, &[]).unwrap()["model"].folder);
     Inputs { images, clusters, model }
 }
 
 fn stage(params: serde_json::Value) -> Train {
-    let mut whole = json!({
+    let mut merged = json!({
         "epochs": 3,
         "sampler": { "kind": "class_balanced", "batch": 18, "per_class": 6 },
         "optimiser": { "lr": 1e-2 },
     });
     let serde_json::Value::Object(params) = params else { unreachable!("tests write tables") };
-    params.into_iter().for_each(|(key, value)| whole[key] = value);
-    serde_json::from_value(whole).unwrap()
+    params.into_iter().for_each(|(key, value)| merged[key] = value);
+    serde_json::from_value(merged).unwrap()
 }
 
 fn run(workshop: &Workshop, stage: &Train, inputs: &Inputs) -> Outputs {
@@ -100,11 +103,11 @@ fn workshop(learners: u32, learner: Option<u32>) -> Workshop {
 }
 
 fn history_of(outputs: &Outputs) -> Vec<HistoryRow> {
-    history::open(&artifact(Kind::History, &outputs["history"].folder)).unwrap()
+    history::open(&artifact(ArtifactKind::History, &outputs["history"].folder)).unwrap()
 }
 
 #[test]
-fn the_loss_falls_and_the_history_says_how() {
+fn the_loss_falls_and_the_history_records_it() {
     let workshop = workshop(2, None);
     let inputs = inputs(&workshop);
     let stage = stage(json!({ "epochs": 8, "schedule": { "kind": "step", "every": 4, "factor": 0.5 } }));
@@ -119,28 +122,28 @@ fn the_loss_falls_and_the_history_says_how() {
     assert_eq!(of("lr").iter().map(|row| row.value).collect::<Vec<_>>(), [[1e-2; 8], [5e-3; 8]].concat());
     assert!(of("informative").iter().all(|row| (0.0..=1.0).contains(&row.value)));
     assert!(of("negative_distance").iter().all(|row| (0.0..=2.0).contains(&row.value)));
-    assert!(of("orthogonality")[0].value > 0.999, "both masks begin as copies");
+    assert!(of("orthogonality")[0].value > 0.999, "both masks start as copies");
     let log = workshop.log.0.lock().unwrap();
     let epochs: Vec<&String> = log.iter().filter(|line| line.starts_with("Epoch ")).collect();
     assert_eq!(epochs.len(), 8);
     let means =
         ["loss", "informative", "negative_distance"].map(|term| format!(", {term} {:.4}", mean(&of(term)[14..])));
     assert_eq!(*epochs[7], format!("Epoch 7: 2 steps{}", means.concat()));
-    let model = model::Model::open(&artifact(Kind::Model, &outputs["model"].folder)).unwrap();
+    let model = model::Model::open(&artifact(ArtifactKind::Model, &outputs["model"].folder)).unwrap();
     assert_eq!(model.step, 16);
     assert!(model.parameters.iter().any(|tensor| tensor.name == "masks" && tensor.shape == [2, 8]));
     assert!(model.moments.iter().any(|tensor| tensor.name == "masks.first"));
 }
 
 #[test]
-fn one_learner_gives_the_same_bytes_under_both_schedules_and_for_any_threads() {
+fn one_learner_gives_the_same_bytes_under_both_schedules_and_any_thread_count() {
     let both = [None, Some(0)].map(|learner| {
         let mut workshop = workshop(1, learner);
         let mut inputs = inputs(&workshop);
         // All images in one cluster.
         workshop.ambient.learners = Some(1);
         let ids: Vec<u32> = (0..36).collect();
-        let division = assignments::Division {
+        let division = assignments::ClusterRows {
             ids: &ids,
             clusters: &[0; 36],
             distances: &[0.0; 36],
@@ -149,8 +152,8 @@ fn one_learner_gives_the_same_bytes_under_both_schedules_and_for_any_threads() {
             dim: 1,
             nmi: None,
         };
-        let write = |context: &mut Context<'_>| assignments::write(context, "assignments", division);
-        inputs.clusters = workshop.write(Kind::Assignments, "assignments", write).unwrap().0;
+        let write = |output: &mut OutputArtifact| assignments::write(output, division);
+        inputs.clusters = workshop.write(ArtifactKind::Assignments, write).unwrap().0;
         on_threads(1 + 2 * learner.map_or(0, |_| 1), || digest(&run(&workshop, &stage(json!({})), &inputs)))
     });
     assert_eq!(both[0], both[1]);
@@ -161,12 +164,12 @@ fn materialised_views_train_the_same_model() {
     let workshop = workshop(2, None);
     let inputs = inputs(&workshop);
     let trained = [false, true].map(|materialise| {
-        // Cutouts show the colour that the backbone takes for nothing.
+        // Cutouts are filled with the colour that the backbone's preprocessing maps to zero.
         let params = json!({ "views": 3, "preset": "geometric-colour", "materialise": materialise });
         let augment: Augment = serde_json::from_value(params).unwrap();
         let ports = [("images", &inputs.images), ("model", &inputs.model)];
         let views = workshop.run(&augment, &ports[..1 + usize::from(materialise)]).unwrap();
-        let views = artifact(Kind::Views, &views["views"].folder);
+        let views = artifact(ArtifactKind::Views, &views["views"].folder);
         assert_eq!(views.files.iter().any(|file| file.name == "pixels-00000.arrow"), materialise);
         let ports =
             [("images", &inputs.images), ("clusters", &inputs.clusters), ("model", &inputs.model), ("views", &views)];
@@ -176,14 +179,14 @@ fn materialised_views_train_the_same_model() {
     assert_ne!(trained[0], digest(&run(&workshop, &stage(json!({})), &inputs)));
 }
 
-/// Cancels after so many batches.
-struct Impatient {
+/// Observer that cancels the run after a number of batches.
+struct CancelAfter {
     cancelled: AtomicBool,
     batches: std::sync::atomic::AtomicU64,
     after: u64,
 }
 
-impl Observer for Impatient {
+impl Observer for CancelAfter {
     fn progress(&self, _: u64, _: u64, _: &str) {
         if self.batches.fetch_add(1, Ordering::Relaxed) + 1 == self.after {
             self.cancelled.store(true, Ordering::Relaxed);
@@ -194,28 +197,34 @@ impl Observer for Impatient {
 }
 
 #[test]
-fn a_stopped_training_goes_on_and_ends_with_the_same_bytes() {
+fn a_cancelled_run_resumes_and_ends_with_the_same_bytes() {
+    check_resuming(&stage(json!({ "freeze_backbone": 1 })));
+}
+
+/// Checks that a training that is cancelled several times gives the same bytes as an uninterrupted one.
+fn check_resuming(stage: &Train) {
     let workshop = workshop(2, None);
     let inputs = inputs(&workshop);
-    let stage = stage(json!({ "freeze_backbone": 1 }));
-    let whole = digest(&run(&workshop, &stage, &inputs));
+    let uninterrupted = digest(&run(&workshop, stage, &inputs));
 
     let scratch = workshop.path().join("scratch");
     fs::create_dir_all(&scratch).unwrap();
-    // Stopped in the first epoch, in the second and in the third; then left alone.
+    // Cancelled in the first epoch, in the second and in the third; then run to the end.
     for (attempt, after) in [1, 3, 3, u64::MAX].into_iter().enumerate() {
         let folder = || Ok(tempfile::tempdir_in(workshop.path())?.keep());
-        let observer = Impatient { cancelled: AtomicBool::new(false), batches: 0.into(), after };
+        let observer = CancelAfter { cancelled: AtomicBool::new(false), batches: 0.into(), after };
         let columns = |port: &str| stage.ports().inputs.into_iter().find(|input| input.name == port).unwrap().columns;
         let given = [("images", &inputs.images), ("clusters", &inputs.clusters), ("model", &inputs.model)]
             .map(|(port, found)| (port.to_owned(), vec![InputArtifact { columns: columns(port), ..found.clone() }]));
         let ambient = AmbientValues { previous_learners: None, ..workshop.ambient };
         let kept = || Ok(scratch.clone());
-        let mut context = Context::new(Surroundings {
+        let devices = Devices::default();
+        let mut context = Context::new(Environment {
             inputs: given.into(),
             sources: BTreeMap::new(),
             ambient,
             device: DeviceChoice::Cpu,
+            devices: &devices,
             earlier: BTreeMap::new(),
             known_digest: &|_| None,
             output: &folder,
@@ -224,24 +233,24 @@ fn a_stopped_training_goes_on_and_ends_with_the_same_bytes() {
             observer: &observer,
             cancelled: &observer.cancelled,
         });
-        let result = Stage::run(&stage, &mut context);
+        let result = Stage::run(stage, &mut context);
         if after < u64::MAX {
             assert!(matches!(result, Err(StageError::Cancelled)), "attempt {attempt}");
         } else {
             result.unwrap();
             assert_eq!(observer.batches.load(Ordering::Relaxed), 2, "only the last epoch is trained again");
-            assert_eq!(digest(&context.finish()), whole);
+            assert_eq!(digest(&context.finish()), uninterrupted);
         }
     }
 }
 
 #[test]
-fn a_frozen_backbone_stays_and_the_embedding_moves() {
+fn a_frozen_backbone_is_unchanged_and_the_embedding_is_trained() {
     let workshop = workshop(2, Some(1));
     let inputs = inputs(&workshop);
     let outputs = run(&workshop, &stage(json!({ "freeze_backbone": 1, "epochs": 1 })), &inputs);
     let open = |artifact: &InputArtifact| model::Model::open(artifact).unwrap().parameters;
-    let (before, after) = (open(&inputs.model), open(&artifact(Kind::Model, &outputs["model"].folder)));
+    let (before, after) = (open(&inputs.model), open(&artifact(ArtifactKind::Model, &outputs["model"].folder)));
     for tensor in before {
         let now = after.iter().find(|now| now.name == tensor.name).unwrap();
         assert_eq!(*now == tensor, !tensor.name.starts_with("embedding."), "{}", tensor.name);
@@ -250,19 +259,19 @@ fn a_frozen_backbone_stays_and_the_embedding_moves() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused() {
+fn invalid_values_are_refused() {
     let check = |params: serde_json::Value, expected: &str| {
         let error = StageKind::of::<Train>().parse(params).err().unwrap();
         assert_eq!(format!("{}: {error}", error.key), expected);
     };
-    check(json!({ "epochs": 0 }), "epochs: A training has at least one epoch");
+    check(json!({ "epochs": 0 }), "epochs: `epochs` must be at least 1");
     check(
         json!({ "loss": { "kind": "margin", "beta": 3.0 } }),
         "loss.beta: `beta` cannot be 3: it must lie between 0 and 2",
     );
     check(
         json!({ "loss": { "kind": "n_pairs" }, "miner": { "kind": "hard" } }),
-        "miner: This loss looks at the whole batch and takes no miner",
+        "miner: This loss uses every image of a batch and takes no miner",
     );
     let miner = |miner: serde_json::Value| json!({ "miner": miner });
     check(
@@ -293,34 +302,37 @@ fn what_cannot_be_meant_is_refused() {
         json!({ "subspaces": { "kind": "learned_mask", "orthogonality": -1.0 } }),
         "subspaces.orthogonality: `orthogonality` cannot be -1: it must be 0 or more",
     );
-    check(json!({ "freeze_backbone": 3 }), "freeze_backbone: 3 frozen epochs do not fit a round of 2");
+    check(
+        json!({ "freeze_backbone": 3 }),
+        "freeze_backbone: `freeze_backbone` must not exceed `epochs`, but it is 3 and `epochs` is 2",
+    );
     check(
         json!({ "optimiser": { "masks": { "lr": -1.0 } } }),
-        "optimiser.masks.lr: -1 is no rate: it must be 0 or more",
+        "optimiser.masks.lr: `masks.lr` must be 0 or more, but is -1",
     );
     check(
         json!({ "sampler": { "kind": "class_balanced", "batch": 10 } }),
-        "sampler.batch: `batch` cannot be 10: it must be a multiple of `per_class`, 4, and hold two classes",
+        "sampler.batch: `batch` cannot be 10: it must be a multiple of `per_class`, which is 4, and at least twice as large",
     );
 }
 
 #[test]
-fn inputs_that_do_not_fit_are_told() {
+fn unusable_inputs_are_errors() {
     let mut workshop = workshop(2, None);
     let inputs = inputs(&workshop);
     let stage = stage(json!({}));
     let error = workshop.run(&stage, &[("images", &inputs.images), ("model", &inputs.model)]).err().unwrap();
-    assert_eq!(error.to_string(), "2 learners are to be trained, but the port `clusters` is empty");
+    assert_eq!(error.to_string(), "The input `clusters` is not connected, but it is needed to train 2 learners");
     workshop.ambient.learners = Some(1);
     let ports = [("images", &inputs.images), ("clusters", &inputs.clusters), ("model", &inputs.model)];
     let error = workshop.run(&stage, &ports).err().unwrap();
-    assert_eq!(error.to_string(), "Image 6 is in cluster 1, but there are 1 learners");
+    assert_eq!(error.to_string(), "Image 6 is in cluster 1, but the learners are numbered from 0 to 0");
 }
 
-/// Law 3: whoever changes these bytes raises [`Train::VERSION`] in the same commit, and then this digest.
+/// Law 3: a commit that changes these bytes also raises [`Train::VERSION`], and updates the digest.
 #[test]
-fn the_version_stands_for_these_bytes() {
+fn the_version_matches_the_bytes() {
     let workshop = workshop(2, None);
     let outputs = run(&workshop, &stage(json!({ "epochs": 2 })), &inputs(&workshop));
-    check_known_bytes((Train::VERSION, &outputs), (6, "709542e685156c23"));
+    check_known_bytes((Train::VERSION, &outputs), (7, &[("cpu/avx512/gnu", "b17a6d451f4b7943")]));
 }

@@ -1,15 +1,15 @@
-//! Lloyd's iterations: assign, shift the sums, move the centroids, give empty clusters a point.
+//! The iterations of Lloyd's algorithm: assign, update the sums, move the centroids, reseed empty clusters.
 
 use std::ops::ControlFlow;
 
 use rayon::prelude::*;
 
-use super::screened::{Nearest, Screened};
-use super::{Clustering, Reseeded, Stop};
-use crate::{prefetch::prefetch, screen::Screen, vectorise::vectorised};
+use super::assignment::{Nearest, PreparedPoints};
+use super::clustering::{Clustering, Reseeded, Stop};
+use crate::{prefetch::prefetch, prefilter::Prefilter, vectorise::vectorised};
 
-pub(super) fn iterate<S: Screen<'static>>(
-    points: &Screened<'_, S>,
+pub(super) fn iterate<P: Prefilter<'static>>(
+    points: &PreparedPoints<'_, P>,
     start: &[f32],
     stop: Stop,
     mut progress: impl FnMut(usize, f64) -> ControlFlow<()>,
@@ -22,14 +22,14 @@ pub(super) fn iterate<S: Screen<'static>>(
     let (mut iterations, mut settled, mut converged) = (0, false, false);
     while iterations < stop.iterations && !converged {
         let mut next = points.assign(&centroids, (iterations > 0).then_some(&assignments));
-        sums.shift(points, &assignments, &next);
+        sums.update(points, &assignments, &next);
         if sums.sizes.contains(&0) {
             let before = next.clone();
             for (cluster, point) in farthest_points(&sums.sizes, &next, &points.distances(&centroids, &next)) {
                 next[point] = cluster as u32;
                 reseeded.push(Reseeded { iteration: iterations + 1, cluster, point });
             }
-            sums.shift(points, &before, &next);
+            sums.update(points, &before, &next);
         }
         settled = next == assignments;
         assignments = next;
@@ -40,7 +40,7 @@ pub(super) fn iterate<S: Screen<'static>>(
             break;
         }
     }
-    // If no point moved, neither did a centroid, and the assignments are already those of the centroids.
+    // If no point changed its cluster, the centroids are unchanged and the assignments are already theirs.
     if !settled {
         assignments = points.assign(&centroids, (iterations > 0).then_some(&assignments));
     }
@@ -59,8 +59,8 @@ pub(super) fn iterate<S: Screen<'static>>(
     }
 }
 
-/// A point for each empty cluster: the farthest from its centroid, equal ones by number, but none at its centroid and none that
-/// leaves its cluster empty.
+/// A point for each empty cluster: the farthest from its centroid, equal distances by index. Points at their centroid and the only
+/// point of a cluster are not taken.
 fn farthest_points(sizes: &[u32], assignments: &[u32], distances: &[f32]) -> Vec<(usize, usize)> {
     let mut sizes = sizes.to_vec();
     let mut order: Vec<usize> = (0..distances.len()).filter(|point| distances[*point] > 0.0).collect();
@@ -75,7 +75,7 @@ fn farthest_points(sizes: &[u32], assignments: &[u32], distances: &[f32]) -> Vec
     taken.collect()
 }
 
-/// The sum and the number of the points of each cluster.
+/// Sum and number of the points of each cluster.
 struct Sums {
     dim: usize,
     sums: Vec<f64>,
@@ -87,12 +87,12 @@ impl Sums {
         Self { dim, sums: vec![0.0; clusters * dim], sizes: vec![0; clusters] }
     }
 
-    /// Takes the points that moved out of their old clusters and into their new ones, in the order of their numbers.
-    fn shift<S: Screen<'static>>(&mut self, points: &Screened<'_, S>, from: &[u32], to: &[u32]) {
-        /// Columns that one task adds up: pieces of rows long enough that memory streams, and few clusters still make some tasks.
+    /// Moves the points that changed their cluster from the old sums to the new ones, in the order of their indices.
+    fn update<P: Prefilter<'static>>(&mut self, points: &PreparedPoints<'_, P>, from: &[u32], to: &[u32]) {
+        /// Columns per task: long enough for sequential reads, short enough that few clusters still give several tasks.
         const COLUMNS: usize = 512;
-        /// How many moves before its turn a point is fetched.
-        const AHEAD: usize = 6;
+        /// A point is prefetched this many moves before it is read.
+        const PREFETCH_DISTANCE: usize = 6;
         let mut moves: Vec<(u32, u32, f64)> = Vec::new();
         for (point, (from, to)) in from.iter().zip(to).enumerate().filter(|(_, (from, to))| from != to) {
             if *from != Nearest::NONE {
@@ -102,7 +102,7 @@ impl Sums {
             moves.push((*to, point as u32, 1.0));
             self.sizes[*to as usize] += 1;
         }
-        // A point moves into or out of a cluster, never both, so that cluster and point are a full order.
+        // A point moves into a cluster or out of it, never both, so cluster and point determine the order completely.
         moves.par_sort_unstable_by_key(|(cluster, point, _)| (*cluster, *point));
         let dim = self.dim;
         self.sums.par_chunks_mut(dim).enumerate().for_each(|(cluster, sums)| {
@@ -121,7 +121,7 @@ impl Sums {
                             &row[..row.len().min(COLUMNS)]
                         };
                         for (number, (_, point, sign)) in moves.iter().enumerate() {
-                            if let Some((_, later, _)) = moves.get(number + AHEAD) {
+                            if let Some((_, later, _)) = moves.get(number + PREFETCH_DISTANCE) {
                                 prefetch(row(*later));
                             }
                             for (sum, value) in sums.iter_mut().zip(row(*point)) {
@@ -134,7 +134,7 @@ impl Sums {
         });
     }
 
-    /// Sets each centroid to its mean, but for those of empty clusters; returns how far they moved together.
+    /// Moves the centroids of non-empty clusters to their means; returns the Euclidean norm of the change of all centroids together.
     fn means(&self, centroids: &mut [f32]) -> f64 {
         let rows = centroids.par_chunks_mut(self.dim).zip(self.sums.par_chunks(self.dim)).zip(&self.sizes);
         let moved = rows.map(|((centroid, sums), &size)| {

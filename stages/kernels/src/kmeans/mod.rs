@@ -1,18 +1,22 @@
-//! k-means by Lloyd's iterations, exact and with as many clusters as one likes: 8 for a division, 11,316 for an NMI.
+//! k-means by Lloyd's algorithm, exact and for any number of clusters: 8 for a division, 11,316 for an NMI.
 //!
-//! **Formula** Repeat: every point to its nearest centroid (equal distances: the first), aᵢ = argmin_c D(xᵢ, μ_c); every centroid to
-//! the mean of its points. Inertia is Σᵢ D(xᵢ, μ_{aᵢ}).
+//! **Formula** Repeat: assign every point to its nearest centroid (equal distances: the first), aᵢ = argmin_c D(xᵢ, μ_c); move every
+//! centroid to the mean of its points. Inertia is Σᵢ D(xᵢ, μ_{aᵢ}).
 //!
-//! **How** Assignment screens a block of points against the centroids ([`crate::screen`]), so that a point costs only a few exact
-//! distances, and with few centroids mostly none. A centroid's sum is kept in `f64` and only points that moved touch it, in the
-//! order of their numbers; what converges becomes cheap, and no bit depends on the number of threads.
+//! **Algorithm** Assignment scores blocks of points against the centroids with a prefilter ([`crate::prefilter`]), so a point costs
+//! only a few exact distances, and with few centroids mostly none. The sums of the centroids are kept in `f64` and updated only with
+//! points that change their cluster, in the order of their indices; iterations become cheap as the assignment converges, and no bit
+//! depends on the number of threads.
 //!
 //! **Shapes** points `[n, dim]`, centroids `[k, dim]` as slices.
 //!
 //! **Source** Lloyd, *Least squares quantization in PCM*, 1982; seeding by Arthur and Vassilvitskii, *k-means++*, 2007.
+//!
+//! **Reading order** this file, [`clustering`], [`assignment`], [`iterations`], [`seeding`].
 
+mod assignment;
+mod clustering;
 mod iterations;
-mod screened;
 mod seeding;
 #[cfg(test)]
 mod tests;
@@ -20,57 +24,19 @@ mod tests;
 use std::ops::ControlFlow;
 
 use crate::{
-    error::{Result, misfit},
-    neighbours::check,
-    screen::{float::Float, int8, int8::Int8},
+    distance::check_rows,
+    error::{Result, shape_error},
+    prefilter::{
+        float::FloatPrefilter,
+        int8::{self, Int8Prefilter},
+    },
 };
+use assignment::PreparedPoints;
+pub use clustering::{Clustering, Reseeded, Stop};
 use iterations::iterate;
-use screened::Screened;
-use seeding::spread;
+use seeding::seed_plus_plus;
 
-/// When to stop.
-#[derive(Clone, Copy, Debug)]
-pub struct Stop {
-    /// At the latest after so many iterations.
-    pub iterations: usize,
-    /// As soon as the centroids together moved less than this, ‖μ′ − μ‖₂ over all of them; 0 waits until no point moves.
-    pub tolerance: f64,
-}
-
-/// An empty cluster that was given the point which was farthest from its centroid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reseeded {
-    /// In which iteration, from 1.
-    pub iteration: usize,
-    /// The cluster that was empty.
-    pub cluster: usize,
-    /// The point that became its centroid.
-    pub point: usize,
-}
-
-/// Points divided into clusters.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Clustering {
-    /// `[k, dim]`.
-    pub centroids: Vec<f32>,
-    /// The nearest centroid of each point, `[n]`.
-    pub assignments: Vec<i32>,
-    /// The squared distance of each point to its centroid, `[n]`.
-    pub distances: Vec<f32>,
-    /// How many points each cluster has, `[k]`; 0 only if there are fewer distinct points than clusters or the last step took
-    /// the last point away.
-    pub sizes: Vec<u32>,
-    /// The sum of `distances`.
-    pub inertia: f64,
-    /// How often the centroids were moved.
-    pub iterations: usize,
-    /// Whether the tolerance was reached, or nothing moved any more.
-    pub converged: bool,
-    /// Empty clusters on the way.
-    pub reseeded: Vec<Reseeded>,
-}
-
-/// Points that are clustered.
+/// Points to cluster, prepared for any number of seedings and iterations.
 ///
 /// ```
 /// use dnc_kernels::kmeans::{Points, Stop};
@@ -84,71 +50,74 @@ pub struct Clustering {
 pub struct Points<'p> {
     dim: usize,
     count: usize,
-    screened: Prepared<'p>,
+    prepared: AnyPrepared<'p>,
 }
 
-enum Prepared<'p> {
-    Int8(Screened<'p, Int8>),
-    Float(Screened<'p, Float<'static>>),
+enum AnyPrepared<'p> {
+    Int8(PreparedPoints<'p, Int8Prefilter>),
+    Float(PreparedPoints<'p, FloatPrefilter<'static>>),
 }
 
 impl<'p> Points<'p> {
-    /// Prepares `points`, `[n, dim]`, for any number of seedings and iterations.
+    /// Prepares `points`, `[n, dim]`.
     ///
     /// # Errors
     /// If `points` is not a whole number of finite rows of `dim`.
     pub fn new(points: &'p [f32], dim: usize) -> Result<Self> {
-        Self::screened(points, dim, int8::available(dim))
+        Self::with_prefilter(points, dim, int8::available(dim))
     }
 
-    fn screened(points: &'p [f32], dim: usize, integers: bool) -> Result<Self> {
-        check(OPERATION, "points", points, dim)?;
-        let screened = match integers {
-            true => Prepared::Int8(Screened::new(points, dim)),
-            false => Prepared::Float(Screened::new(points, dim)),
+    fn with_prefilter(points: &'p [f32], dim: usize, integers: bool) -> Result<Self> {
+        check_rows(OPERATION, "points", points, dim)?;
+        let prepared = match integers {
+            true => AnyPrepared::Int8(PreparedPoints::new(points, dim)),
+            false => AnyPrepared::Float(PreparedPoints::new(points, dim)),
         };
-        Ok(Self { dim, count: points.len() / dim, screened })
+        Ok(Self { dim, count: points.len() / dim, prepared })
     }
 
-    /// Moves `centroids`, `[k, dim]`, by Lloyd's iterations.
+    /// Runs Lloyd's algorithm from `centroids`, `[k, dim]`.
     ///
-    /// `progress` is told the number of each iteration and how far the centroids moved in it, and may break off.
+    /// `progress` is called after each iteration with its number and the distance that the centroids moved, and can stop the run.
     ///
     /// # Errors
-    /// If `centroids` is not a whole number of finite rows of `dim`, there is none, or there are more than points.
+    /// If `centroids` is not a whole number of finite rows of `dim`, is empty, or has more rows than there are points.
     pub fn lloyd(
         &self,
         centroids: &[f32],
         stop: Stop,
         progress: impl FnMut(usize, f64) -> ControlFlow<()>,
     ) -> Result<Clustering> {
-        check(OPERATION, "centroids", centroids, self.dim)?;
+        check_rows(OPERATION, "centroids", centroids, self.dim)?;
         self.check_clusters(centroids.len() / self.dim)?;
-        Ok(match &self.screened {
-            Prepared::Int8(points) => iterate(points, centroids, stop, progress),
-            Prepared::Float(points) => iterate(points, centroids, stop, progress),
+        Ok(match &self.prepared {
+            AnyPrepared::Int8(points) => iterate(points, centroids, stop, progress),
+            AnyPrepared::Float(points) => iterate(points, centroids, stop, progress),
         })
     }
 
-    /// `k` of the points, `[k, dim]`, far from each other, to start Lloyd's iterations from: each is drawn with a probability
-    /// proportional to its squared distance to the nearest that was drawn before.
+    /// `k` of the points, `[k, dim]`, as initial centroids: each is drawn with a probability proportional to its squared distance to
+    /// the nearest one drawn before.
     ///
-    /// `Deviation:` beyond 64 centroids they are drawn in 64 batches rather than one by one, with distances to the earlier batches
-    /// (as in k-means‖, Bahmani et al. 2012, whose oversampling is left out): one pass over the points a batch, not a centroid.
+    /// Deviation: more than 64 centroids are drawn in 64 batches rather than one by one, using the distances to earlier batches (as
+    /// in k-means‖, Bahmani et al. 2012, without its oversampling): one pass over the points per batch rather than per centroid.
     ///
     /// # Errors
     /// If `k` is 0 or more than there are points.
     pub fn plus_plus(&self, k: usize, seed: u64) -> Result<Vec<f32>> {
         self.check_clusters(k)?;
-        Ok(match &self.screened {
-            Prepared::Int8(points) => spread(points, k, seed),
-            Prepared::Float(points) => spread(points, k, seed),
+        Ok(match &self.prepared {
+            AnyPrepared::Int8(points) => seed_plus_plus(points, k, seed),
+            AnyPrepared::Float(points) => seed_plus_plus(points, k, seed),
         })
     }
 
     fn check_clusters(&self, clusters: usize) -> Result<()> {
         if clusters == 0 || clusters > self.count || clusters > i32::MAX as usize {
-            return Err(misfit(OPERATION, format!("{clusters} clusters of {} points", self.count)));
+            return Err(shape_error(
+                OPERATION,
+                format!("{clusters} clusters of {} points: expected at least 1 and at most one per point", self.count),
+            ));
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! Points to start from: k-means++ in batches.
+//! Initial centroids: k-means++ in batches.
 //!
-//! A point that is drawn must have its exact weight, but no point is drawn that would not even with a greater one: weights are
-//! bounds from the screen, and only the few points that might be drawn get their distances.
+//! A drawn point must have its exact weight, but a point that would not be drawn with a larger weight is not drawn with a smaller
+//! one. Weights are therefore upper bounds from the prefilter, and only the few points that might be drawn get exact distances.
 
 use rand_chacha::{
     ChaCha8Rng,
@@ -9,39 +9,40 @@ use rand_chacha::{
 };
 use rayon::prelude::*;
 
-use super::screened::{Nearest, Screened};
-use crate::screen::Screen;
+use super::assignment::{Nearest, PreparedPoints};
+use crate::prefilter::Prefilter;
 
-pub(super) fn spread<S: Screen<'static>>(points: &Screened<'_, S>, k: usize, seed: u64) -> Vec<f32> {
+/// Draws `k` of the points, `[k, dim]`.
+pub(super) fn seed_plus_plus<P: Prefilter<'static>>(points: &PreparedPoints<'_, P>, k: usize, seed: u64) -> Vec<f32> {
     const BATCHES: usize = 64;
     let dim = points.dim();
     let mut stream = ChaCha8Rng::seed_from_u64(seed);
     let mut seeds = Seeds { points, drawn: Vec::new(), centroids: Vec::with_capacity(k * dim) };
-    // Before the first all are equally far.
+    // Before the first draw, all points have the same weight.
     let mut limits = vec![f32::INFINITY; points.len()];
     while seeds.drawn.len() < k {
         let batch = if seeds.drawn.is_empty() { 1 } else { k.div_ceil(BATCHES).min(k - seeds.drawn.len()) };
         let first = seeds.centroids.len();
         seeds.draw(batch, &mut limits, &mut stream);
-        points.bound(&seeds.centroids[first..], &mut limits);
+        points.tighten_limits(&seeds.centroids[first..], &mut limits);
     }
     seeds.centroids
 }
 
-/// Points that were drawn so far.
-struct Seeds<'s, 'p, S: Screen<'static>> {
-    points: &'s Screened<'p, S>,
+/// The points drawn so far.
+struct Seeds<'s, 'p, P: Prefilter<'static>> {
+    points: &'s PreparedPoints<'p, P>,
     drawn: Vec<usize>,
     centroids: Vec<f32>,
 }
 
-/// A point and the time at which it is drawn.
+/// The time at which a point arrives, and the point.
 type Arrival = (f64, usize);
 
-impl<S: Screen<'static>> Seeds<'_, '_, S> {
-    /// Draws `count` points without replacement, with probabilities proportional to their weights: each gets an exponential
-    /// waiting time at the rate of its weight, and the first win (Efraimidis and Spirakis, 2006). Those of weight 0 come last, by
-    /// number. `limits` are no less than the weights; they become exact where that matters.
+impl<P: Prefilter<'static>> Seeds<'_, '_, P> {
+    /// Draws `count` points without replacement, with probabilities proportional to their weights: each point has an exponential
+    /// waiting time with its weight as the rate, and the first arrivals are drawn (Efraimidis and Spirakis, 2006). Points of weight
+    /// 0 come last, by index. `limits` are upper bounds of the weights; they become exact where that matters.
     fn draw(&mut self, count: usize, limits: &mut [f32], stream: &mut ChaCha8Rng) {
         let mut waits: Vec<f64> = limits.iter().map(|_| 0.0).collect();
         let numbers: Vec<u64> = waits.iter().map(|_| stream.next_u64()).collect();
@@ -51,10 +52,10 @@ impl<S: Screen<'static>> Seeds<'_, '_, S> {
         self.drawn.iter().for_each(|point| waits[*point] = f64::NAN);
 
         let mut exact = vec![false; limits.len()];
-        // How many of the first arrivals are looked at: twice as many whenever one of them had come too early.
-        let mut looked_at = count + count / 8 + 4;
+        // Number of first arrivals that are examined: doubled whenever one of them was early because of its bound.
+        let mut examined = count + count / 8 + 4;
         loop {
-            let arrivals = first_arrivals(&waits, limits, looked_at.min(limits.len()));
+            let arrivals = first_arrivals(&waits, limits, examined.min(limits.len()));
             if arrivals[..count].iter().all(|(_, point)| exact[*point]) {
                 for (_, point) in &arrivals[..count] {
                     self.drawn.push(*point);
@@ -68,15 +69,15 @@ impl<S: Screen<'static>> Seeds<'_, '_, S> {
                 limits[*point] = weight;
                 exact[*point] = true;
             }
-            looked_at *= 2;
+            examined *= 2;
         }
     }
 
-    /// The squared distance of each of `points` to the nearest that was drawn.
+    /// The squared distance of each of `points` to the nearest drawn point.
     fn weights(&self, points: &[usize]) -> Vec<f32> {
         let rows: Vec<f32> = points.iter().flat_map(|point| self.points.row(*point)).copied().collect();
         let mut nearest = Nearest::unknown(points.len());
-        Screened::<S>::new(&rows, self.points.dim()).approach(&self.centroids, 0, true, &mut nearest);
+        PreparedPoints::<P>::new(&rows, self.points.dim()).update_nearest(&self.centroids, 0, true, &mut nearest);
         nearest.limits
     }
 }
@@ -85,7 +86,7 @@ impl<S: Screen<'static>> Seeds<'_, '_, S> {
 fn first_arrivals(waits: &[f64], weights: &[f32], count: usize) -> Vec<Arrival> {
     let arrival = |(point, (wait, weight)): (usize, (&f64, &f32))| {
         let time = wait / f64::from(weight.min(f32::MAX));
-        // A point of weight 0 that does not wait either; one that was drawn before stays NaN, which sorts behind infinity.
+        // Weight 0 and waiting time 0 give NaN, which becomes infinite. A point drawn before stays NaN, which sorts after infinity.
         (if time.is_nan() && !wait.is_nan() { f64::INFINITY } else { time }, point)
     };
     let mut arrivals: Vec<Arrival> = waits.par_iter().zip(weights).enumerate().map(arrival).collect();

@@ -10,7 +10,7 @@ use rand_chacha::{
 use super::*;
 use crate::distance;
 
-const PATIENT: Stop = Stop { iterations: 300, tolerance: 0.0 };
+const UNTIL_CONVERGED: Stop = Stop { iterations: 300, tolerance: 0.0 };
 
 fn go_on(_: usize, _: f64) -> ControlFlow<()> {
     ControlFlow::Continue(())
@@ -28,7 +28,7 @@ fn clouds(count: usize, dim: usize, groups: usize, spread: f32, seed: u64) -> Ve
     (0..count * dim).map(|i| centres[i / dim % groups * dim + i % dim] + spread * next()).collect()
 }
 
-/// Lloyd's iterations by their definition, in double precision; no cluster may become empty.
+/// Lloyd's algorithm by definition, in double precision; no cluster may become empty.
 fn slow(points: &[f32], dim: usize, start: &[f32], iterations: usize) -> (Vec<i32>, f64) {
     let mut centroids: Vec<f64> = start.iter().map(|value| f64::from(*value)).collect();
     let nearest = |centroids: &[f64], point: &[f32]| {
@@ -71,7 +71,7 @@ fn reaches_the_inertia_of_linfa_from_the_same_start() {
     for (dim, k, spread) in [(8, 4, 0.4), (24, 12, 0.5), (16, 30, 0.2)] {
         let points = clouds(1500, dim, k, spread, 2);
         let start = prepared(&points, dim).plus_plus(k, 3).expect("well formed");
-        let found = prepared(&points, dim).lloyd(&start, PATIENT, go_on).expect("well formed");
+        let found = prepared(&points, dim).lloyd(&start, UNTIL_CONVERGED, go_on).expect("well formed");
         let matrix = |rows: &[f32]| {
             Array2::from_shape_vec((rows.len() / dim, dim), rows.to_vec()).expect("a whole number of rows")
         };
@@ -88,17 +88,17 @@ fn reaches_the_inertia_of_linfa_from_the_same_start() {
 }
 
 #[test]
-fn threads_and_screens_do_not_change_a_bit() {
+fn results_do_not_depend_on_threads_or_prefilter() {
     for (dim, k) in [(40, 6), (9, 300)] {
         let points = clouds(3000, dim, 25, 0.6, 4);
         let results = [1, 2, 5].into_iter().flat_map(|threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started");
             pool.install(|| {
-                let screens = if int8::available(dim) { &[false, true][..] } else { &[false] };
-                let results = screens.iter().map(|integers| {
-                    let points = Points::screened(&points, dim, *integers).expect("well formed");
+                let prefilters = if int8::available(dim) { &[false, true][..] } else { &[false] };
+                let results = prefilters.iter().map(|integers| {
+                    let points = Points::with_prefilter(&points, dim, *integers).expect("well formed");
                     let seeds = points.plus_plus(k, 5).expect("well formed");
-                    points.lloyd(&seeds, PATIENT, go_on).expect("well formed")
+                    points.lloyd(&seeds, UNTIL_CONVERGED, go_on).expect("well formed")
                 });
                 results.collect::<Vec<Clustering>>()
             })
@@ -109,10 +109,10 @@ fn threads_and_screens_do_not_change_a_bit() {
 }
 
 #[test]
-fn an_empty_cluster_gets_the_farthest_point_and_is_told() {
-    // Nobody is nearest to the centroid at 100; 9 is farthest from its own.
+fn an_empty_cluster_receives_the_farthest_point_and_is_reported() {
+    // No point is nearest to the centroid at 100; 9 is farthest from its own centroid.
     let points = [0.0f32, 1.0, 2.0, 9.0];
-    let found = prepared(&points, 1).lloyd(&[1.0, 100.0], PATIENT, go_on).expect("well formed");
+    let found = prepared(&points, 1).lloyd(&[1.0, 100.0], UNTIL_CONVERGED, go_on).expect("well formed");
     assert_eq!(found.reseeded, [Reseeded { iteration: 1, cluster: 1, point: 3 }]);
     assert_eq!((found.assignments, found.centroids), (vec![0, 0, 0, 1], vec![1.0, 9.0]));
     assert_eq!((found.sizes, found.inertia), (vec![3, 1], 2.0));
@@ -122,29 +122,29 @@ fn an_empty_cluster_gets_the_farthest_point_and_is_told() {
 fn fewer_distinct_points_than_clusters_leave_clusters_empty() {
     let points = [1.0f32, 1.0, 1.0, 5.0];
     let start = prepared(&points, 1).plus_plus(3, 0).expect("well formed");
-    let found = prepared(&points, 1).lloyd(&start, PATIENT, go_on).expect("well formed");
+    let found = prepared(&points, 1).lloyd(&start, UNTIL_CONVERGED, go_on).expect("well formed");
     assert_eq!(found.inertia, 0.0);
     assert!(found.converged && found.sizes.contains(&0) && found.sizes.iter().sum::<u32>() == 4);
 }
 
 #[test]
-fn can_be_broken_off() {
+fn progress_can_stop_the_run() {
     let points = clouds(500, 4, 9, 1.0, 6);
     let stop_at_two = |iteration, _| if iteration == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let broken = prepared(&points, 4).lloyd(&points[..36], PATIENT, stop_at_two).expect("well formed");
+    let stopped = prepared(&points, 4).lloyd(&points[..36], UNTIL_CONVERGED, stop_at_two).expect("well formed");
     let two = Stop { iterations: 2, tolerance: 0.0 };
-    assert_eq!(broken, prepared(&points, 4).lloyd(&points[..36], two, go_on).expect("well formed"));
+    assert_eq!(stopped, prepared(&points, 4).lloyd(&points[..36], two, go_on).expect("well formed"));
 }
 
 #[test]
-fn seeds_are_distinct_points_that_spread() {
+fn seeds_are_distinct_and_spread_over_the_groups() {
     let points = clouds(4000, 12, 40, 0.05, 7);
     let seeds = prepared(&points, 12).plus_plus(40, 8).expect("well formed");
     let groups: std::collections::BTreeSet<usize> = seeds
         .chunks_exact(12)
         .map(|seed| points.chunks_exact(12).position(|point| point == seed).expect("a seed is a point") % 40)
         .collect();
-    // One by one at random about 25 of 40 groups would be met.
+    // Uniform draws would reach about 25 of 40 groups.
     assert!(groups.len() >= 36, "{} of 40 groups", groups.len());
     let all = prepared(&points, 12).plus_plus(4000, 9).expect("well formed");
     let mut rows: Vec<&[f32]> = all.chunks_exact(12).collect();
@@ -154,17 +154,17 @@ fn seeds_are_distinct_points_that_spread() {
 }
 
 #[test]
-fn refuses_what_cannot_be_clustered() {
+fn malformed_arguments_are_refused() {
     let check = |points: &[f32], centroids: &[f32], expected: &str| {
-        let run = || Points::new(points, 1)?.lloyd(centroids, PATIENT, go_on);
+        let run = || Points::new(points, 1)?.lloyd(centroids, UNTIL_CONVERGED, go_on);
         assert_eq!(run().expect_err("malformed").to_string(), format!("Cannot run `k-means`: {expected}"));
     };
-    check(&[0.0], &[], "0 clusters of 1 points");
-    check(&[0.0], &[0.0, 1.0], "2 clusters of 1 points");
-    check(&[0.0, f32::INFINITY], &[0.0], "row 1 of `points` is not finite or too large");
+    check(&[0.0], &[], "0 clusters of 1 points: expected at least 1 and at most one per point");
+    check(&[0.0], &[0.0, 1.0], "2 clusters of 1 points: expected at least 1 and at most one per point");
+    check(&[0.0, f32::INFINITY], &[0.0], "row 1 of `points` has a value that is not finite or whose square is not");
     assert_eq!(
         prepared(&[0.0], 1).plus_plus(2, 0).expect_err("malformed").to_string(),
-        "Cannot run `k-means`: 2 clusters of 1 points"
+        "Cannot run `k-means`: 2 clusters of 1 points: expected at least 1 and at most one per point"
     );
 }
 

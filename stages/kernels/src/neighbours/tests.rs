@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::distance;
 
-/// The result by its definition: every pair, sorted.
+/// The result by definition: all pairs, sorted.
 fn slow(rows: &[f32], queries: &[f32], dim: usize, k: usize, excluded: impl Fn(usize, u32) -> bool) -> Neighbours {
     let (mut ids, mut distances) = (Vec::new(), Vec::new());
     for (number, query) in queries.chunks_exact(dim).enumerate() {
@@ -20,22 +21,28 @@ fn slow(rows: &[f32], queries: &[f32], dim: usize, k: usize, excluded: impl Fn(u
     Neighbours { k, ids, distances }
 }
 
-/// Both screens, with one thread and with three, give the bits of the slow loop.
-fn check_against_slow(rows: &[f32], queries: &[f32], dim: usize, k: usize, junk: impl Fn(usize, u32) -> bool + Sync) {
-    let expected = slow(rows, queries, dim, k, &junk);
+/// Both prefilters, with one thread and with three, give the bits of the slow loop.
+fn check_against_slow(
+    rows: &[f32],
+    queries: &[f32],
+    dim: usize,
+    k: usize,
+    excluded: impl Fn(usize, u32) -> bool + Sync,
+) {
+    let expected = slow(rows, queries, dim, k, &excluded);
     for integers in [false, true].into_iter().filter(|integers| !integers || int8::available(dim)) {
         for threads in [1, 3] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started");
             let found = pool.install(|| {
-                let gallery = Gallery::screened(rows, dim, integers).expect("the rows are well formed");
-                gallery.nearest(queries, k, &junk).expect("the queries are well formed")
+                let gallery = Gallery::with_prefilter(rows, dim, integers).expect("the rows are well formed");
+                gallery.nearest(queries, k, &excluded).expect("the queries are well formed")
             });
             assert!(found == expected, "integers {integers}, {threads} threads, k {k}, dim {dim}");
         }
     }
 }
 
-/// Rows around `classes` centres in the order of their classes, of a small linear congruential generator.
+/// Rows around `classes` centres in the order of their classes, from a linear congruential generator.
 fn clustered(count: usize, dim: usize, classes: usize, spread: f32) -> Vec<f32> {
     let mut state = 1u64;
     let mut next = move || {
@@ -59,8 +66,8 @@ fn large_galleries_in_the_order_of_their_classes() {
 }
 
 #[test]
-fn a_sample_that_misleads_costs_time_but_not_neighbours() {
-    // All rows of the first pass lie near the queries, so that the guess drops what must come later.
+fn an_unrepresentative_sample_costs_time_but_no_neighbours() {
+    // All rows of the first pass lie near the queries, so that the estimate drops neighbours that must be found again.
     let dim = 8;
     let mut rows = clustered(4096, dim, 1, 1.0);
     for (row, values) in rows.chunks_exact_mut(dim).enumerate() {
@@ -72,7 +79,7 @@ fn a_sample_that_misleads_costs_time_but_not_neighbours() {
 }
 
 #[test]
-fn equal_rows_come_in_the_order_of_their_ids_at_zero() {
+fn equal_rows_are_at_distance_zero_in_the_order_of_their_ids() {
     let rows = [1.5f32, -2.25, 0.1].repeat(3000);
     let gallery = Gallery::new(&rows, 3).expect("the rows are well formed");
     let found = gallery.nearest(&rows[..3], 700, |_, row| row == 1).expect("the query is well formed");
@@ -87,20 +94,20 @@ fn fewer_rows_than_neighbours() {
     let found = gallery.nearest(&rows, 4, |query, row| query == row as usize).expect("the queries are well formed");
     assert_eq!(found.of(1), (&[0, 2][..], &[1.0, 4.0][..]));
     assert_eq!(found.lists().map(<[u32]>::len).collect::<Vec<_>>(), [2, 2, 2]);
-    let none = gallery.nearest(&[], 1, |_, _| false).expect("no query is a whole number of queries");
+    let none = gallery.nearest(&[], 1, |_, _| false).expect("an empty matrix is well formed");
     assert!(none.is_empty() && none.lists().next().is_none());
 }
 
 #[test]
-fn refuses_what_has_no_order() {
+fn malformed_rows_are_refused() {
     let check = |rows: &[f32], dim: usize, expected: &str| {
         let error = Gallery::new(rows, dim).err().expect("the rows are malformed");
         assert_eq!(error.to_string(), format!("Cannot run `neighbours`: {expected}"));
     };
-    check(&[0.0; 5], 2, "`gallery` has 5 values, no whole number of rows of 2");
-    check(&[0.0; 5], 0, "`gallery` has 5 values, no whole number of rows of 0");
-    check(&[0.0, 1.0, f32::NAN, 0.0], 2, "row 1 of `gallery` is not finite or too large");
-    check(&[1e30, 1.0], 2, "row 0 of `gallery` is not finite or too large");
+    check(&[0.0; 5], 2, "`gallery` has 5 values, which is not a whole number of rows of 2");
+    check(&[0.0; 5], 0, "`gallery` has 5 values, which is not a whole number of rows of 0");
+    check(&[0.0, 1.0, f32::NAN, 0.0], 2, "row 1 of `gallery` has a value that is not finite or whose square is not");
+    check(&[1e30, 1.0], 2, "row 0 of `gallery` has a value that is not finite or whose square is not");
 }
 
 proptest! {

@@ -1,15 +1,15 @@
-//! Four lanes in plain Rust: what any other machine runs, vectorised by the compiler as far as it can.
+//! Four lanes in plain Rust for all other machines, vectorised by the compiler where possible.
 
-use super::{Simd, Task};
+use super::vector::{Simd, Task};
 
-/// Plain arrays of four.
+/// Arrays of four values.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Portable;
 
-/// Keeps a task out of its caller, as the functions of the other sets are.
+/// Not inlined, like the entry functions of the other instruction sets.
 #[inline(never)]
 pub(super) unsafe fn run<T: Task>(task: T) -> T::Output {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe { task.run::<Portable>() }
 }
 
@@ -28,29 +28,29 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self::V {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe { from.cast::<[f32; 4]>().read_unaligned() }
     }
     #[inline(always)]
     unsafe fn store(to: *mut f32, value: Self::V) {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe { to.cast::<[f32; 4]>().write_unaligned(value) }
     }
     #[inline(always)]
     unsafe fn stream(to: *mut f32, value: Self::V) {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe { Self::store(to, value) }
     }
     #[inline(always)]
     unsafe fn load_partial(from: *const f32, count: usize) -> Self::V {
         let mut value = [0.0; 4];
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe { std::ptr::copy_nonoverlapping(from, value.as_mut_ptr(), count) };
         value
     }
     #[inline(always)]
     unsafe fn store_partial(to: *mut f32, value: Self::V, count: usize) {
-        // SAFETY: the caller's.
+        // SAFETY: guaranteed by the caller.
         unsafe { std::ptr::copy_nonoverlapping(value.as_ptr(), to, count) }
     }
     #[inline(always)]

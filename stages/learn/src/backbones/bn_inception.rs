@@ -1,45 +1,49 @@
-//! BN-Inception under the names of Cadène's `pretrainedmodels`, whose weights come from Caffe.
+//! BN-Inception, with the tensor names of Cadène's `pretrainedmodels`, whose weights come from Caffe.
 //!
-//! Shapes: images `[batch, height, width, 3]`, blue first, to features `[batch, 1024]`.
+//! Shapes: images `[batch, height, width, 3]` in BGR order, to features `[batch, 1024]`.
 //! Source: Ioffe and Szegedy, "Batch Normalization", ICML 2015, arXiv 1502.03167, appendix (figure 5).
 
 use candle_core::Tensor;
 use dnc_kernels::{Padding, avg_pool2d, max_pool2d};
 
+use super::backbone::{Backbone, InPython, Pooling, pool};
 use super::conv_norm::ConvNorm;
-use super::{Backbone, InPython, Pooling, Preprocessing, StochasticDepth, pool};
+use super::preprocessing::Preprocessing;
+use super::stochastic_depth::StochasticDepth;
 use crate::error::Result;
-use crate::parameters::{Parameters, Spec};
+use crate::parameters::Parameters;
+use crate::spec::Spec;
 
-/// What the fourth tower of a module pools with.
+/// Pooling in the fourth tower of a module.
 #[derive(Clone, Copy, PartialEq)]
-enum Tower {
+enum PoolKind {
     Average,
     Max,
 }
 
-/// Channels of an inception module: `single` 1×1; 1×1 then 3×3; 1×1 then twice 3×3; pool then 1×1.
+/// Channels of an inception module's towers: 1×1; 1×1 and 3×3; 1×1 and twice 3×3; pooling and 1×1.
 struct Channels {
     name: &'static str,
     single: usize,
     triple: [usize; 2],
     double: [usize; 2],
-    tower: Tower,
+    pool: PoolKind,
     pooled: usize,
 }
 
-/// A module whose `single` and `pooled` are zero halves the image: 3×3 with stride 2, and the pool goes through as it is.
+/// The ten modules. One with `single` and `pooled` at zero halves the feature map: its 3×3 convolutions and its pooling have stride 2,
+/// and no convolution follows the pooling.
 const MODULES: [Channels; 10] = {
-    use Tower::{Average, Max};
+    use PoolKind::{Average, Max};
     const fn module(
         name: &'static str,
         single: usize,
         triple: [usize; 2],
         double: [usize; 2],
-        tower: Tower,
+        pool: PoolKind,
         pooled: usize,
     ) -> Channels {
-        Channels { name, single, triple, double, tower, pooled }
+        Channels { name, single, triple, double, pool, pooled }
     }
     [
         module("inception_3a", 64, [64, 64], [64, 96], Average, 32),
@@ -55,19 +59,19 @@ const MODULES: [Channels; 10] = {
     ]
 };
 
-/// The network: three convolutions with two pools between, and ten modules.
+/// The network: three convolutions with two poolings between them, and ten modules.
 pub(super) struct BnInception {
     stem: [ConvNorm; 3],
     modules: Vec<Module>,
 }
 
-/// Four towers beside each other whose channels are put together.
+/// Four parallel towers whose output channels are concatenated.
 struct Module {
-    /// Each tower's layers in order.
+    /// The layers of each convolutional tower.
     towers: Vec<Vec<ConvNorm>>,
-    /// The layer after the pool, if any.
+    /// The layer after the pooling, if any.
     projection: Option<ConvNorm>,
-    tower: Tower,
+    pool: PoolKind,
     stride: usize,
 }
 
@@ -89,7 +93,7 @@ pub(super) fn bn_inception() -> BnInception {
 
 impl Module {
     fn new(channels: &Channels, inputs: usize) -> Self {
-        let &Channels { name, single, triple, double, tower, pooled } = channels;
+        let &Channels { name, single, triple, double, pool, pooled } = channels;
         let stride = if pooled == 0 { 2 } else { 1 };
         let named = |part: &str, kernel, channels| layer(&format!("{name}_{part}"), kernel, channels);
         let mut towers = Vec::with_capacity(3);
@@ -103,7 +107,7 @@ impl Module {
             ConvNorm { stride, ..named("double_3x3_2", 3, [double[1], double[1]]) },
         ]);
         let projection = (pooled > 0).then(|| named("pool_proj", 1, [inputs, pooled]));
-        Self { towers, projection, tower, stride }
+        Self { towers, projection, pool, stride }
     }
 
     fn layers(&self) -> impl Iterator<Item = &ConvNorm> {
@@ -119,10 +123,10 @@ impl Module {
             }
             outputs.push(y);
         }
-        let pooled = match self.tower {
-            Tower::Average => avg_pool2d(x, 3, 1, Padding::same(1))?,
-            Tower::Max if self.stride == 1 => max_pool2d(x, 3, 1, Padding::same(1))?,
-            Tower::Max => halving_max_pool(x)?,
+        let pooled = match self.pool {
+            PoolKind::Average => avg_pool2d(x, 3, 1, Padding::same(1))?,
+            PoolKind::Max if self.stride == 1 => max_pool2d(x, 3, 1, Padding::same(1))?,
+            PoolKind::Max => halving_max_pool(x)?,
         };
         outputs.push(match &self.projection {
             Some(projection) => projection.forward(parameters, &pooled, None)?,
@@ -182,12 +186,12 @@ impl Backbone for BnInception {
     }
 }
 
-/// Caffe's convolutions have a bias although a batch-norm follows.
+/// A layer with a bias, which Caffe's convolutions have although a batch-norm follows.
 fn layer(name: &str, kernel: usize, channels: [usize; 2]) -> ConvNorm {
     ConvNorm { bias: true, ..ConvNorm::new(name, format!("{name}_bn"), kernel, channels) }
 }
 
-/// A 3×3 maximum with stride 2 as Caffe rounds it, up: an even side gets one more row at its end.
+/// 3×3 max pooling with stride 2. Caffe rounds the output size up, so an even side is padded by one row at its end.
 fn halving_max_pool(x: &Tensor) -> Result<Tensor> {
     let (_, height, width, _) = x.dims4()?;
     let padding = Padding { top: 0, left: 0, bottom: (height + 1) % 2, right: (width + 1) % 2 };

@@ -1,28 +1,31 @@
-//! Convolutional backbones that are a chain of blocks: a stem, blocks with a shortcut each, perhaps a head.
+//! Convolutional backbones that are a chain of blocks: a stem, blocks with shortcuts, and optionally a head.
 //!
-//! The families differ in what their blocks hold, not in how they run, so each file describes a [`ConvNet`] and this one
-//! computes it.
+//! The families differ in the layers of their blocks, not in how they are computed, so each file describes a [`ConvNet`] and
+//! this one computes it.
 
 use candle_core::Tensor;
 use dnc_kernels::{Activation, Padding, affine, max_pool2d};
 
+use super::backbone::{Backbone, InPython, Pooling, pool};
 use super::conv_norm::ConvNorm;
-use super::{Backbone, InPython, Pooling, Preprocessing, StochasticDepth, pool};
+use super::preprocessing::Preprocessing;
+use super::stochastic_depth::StochasticDepth;
 use crate::error::Result;
-use crate::parameters::{Parameters, Spec};
+use crate::parameters::Parameters;
+use crate::spec::Spec;
 
-/// What runs beside the convolutions of a block and is added before the activation of the last.
+/// Parallel path of a block, which is added before the activation of its last layer.
 #[derive(Clone, Debug)]
 pub(super) enum Shortcut {
-    /// Nothing.
+    /// No shortcut.
     None,
     /// The block's input.
     Identity,
-    /// The block's input through a layer that gives it the right shape.
+    /// The block's input after a layer that gives it the right shape.
     Projection(ConvNorm),
 }
 
-/// Layers one after the other, and a shortcut past all of them.
+/// A sequence of layers with a shortcut past all of them.
 #[derive(Clone, Debug)]
 pub(super) struct Block {
     pub(super) layers: Vec<ConvNorm>,
@@ -33,18 +36,18 @@ pub(super) struct Block {
 #[derive(Clone, Debug)]
 pub(super) struct ConvNet {
     pub(super) stem: ConvNorm,
-    /// Whether a 3×3 maximum with stride 2 and padding 1 follows the stem.
+    /// Whether 3×3 max pooling with stride 2 and padding 1 follows the stem.
     pub(super) stem_pool: bool,
     pub(super) blocks: Vec<Block>,
     pub(super) head: Option<ConvNorm>,
     pub(super) preprocessing: Preprocessing,
-    /// The rate of stochastic depth that it was published with.
+    /// Rate of stochastic depth of the published network.
     pub(super) stochastic_depth: f64,
     pub(super) in_python: InPython,
 }
 
 impl Block {
-    /// `thin` is what stochastic depth makes of what the block adds to its input, where some is to be lost.
+    /// `thin`, if any, is stochastic depth: it is applied to the residual, which the block adds to its input.
     fn forward(
         &self,
         parameters: &Parameters,
@@ -64,9 +67,9 @@ impl Block {
         match (thin, &self.shortcut) {
             (Some(thin), Shortcut::Identity) => {
                 let linear = ConvNorm { activation: Activation::None, ..last.clone() };
-                let added = thin(&linear.forward(parameters, &y, None)?)?;
+                let residual = thin(&linear.forward(parameters, &y, None)?)?;
                 let one = Tensor::ones(last.outputs, x.dtype(), x.device())?;
-                Ok(affine(&added, &one, &one.zeros_like()?, Some(x), last.activation)?)
+                Ok(affine(&residual, &one, &one.zeros_like()?, Some(x), last.activation)?)
             }
             _ => last.forward(parameters, &y, shortcut.as_ref()),
         }
@@ -126,7 +129,7 @@ impl Backbone for ConvNet {
             x = max_pool2d(&x, 3, 2, Padding::same(1))?;
         }
         for (index, block) in self.blocks.iter().enumerate() {
-            let thin = depth.map(|depth| move |added: &Tensor| depth.thin(added, index, self.blocks.len()));
+            let thin = depth.map(|depth| move |residual: &Tensor| depth.thin(residual, index, self.blocks.len()));
             x = block.forward(parameters, &x, thin.as_ref().map(|thin| thin as &dyn Fn(&Tensor) -> _))?;
         }
         if let Some(head) = &self.head {

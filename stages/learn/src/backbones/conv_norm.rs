@@ -1,35 +1,36 @@
-//! A convolution, the frozen batch-norm after it and an activation: what convolutional backbones are made of.
+//! A convolution with its frozen batch-norm and activation: the layer of the convolutional backbones.
 //!
 //! Formula: `y = act(scale ∘ conv(x, w) + shift + residual)` with `scale = γ / √(var + ε)` and
-//! `shift = β + (bias − mean) · scale`; mean and var are stored and never trained, so the normalisation is a scale and a
-//! shift a channel, and for inference both go into the convolution: `w' = scale · w`, `bias' = shift`.
+//! `shift = β + (bias − mean) · scale`. The stored mean and var are never updated, so the normalisation is one scale and one
+//! shift per channel. For inference both are folded into the convolution: `w' = scale · w`, `bias' = shift`.
 //! Source: Ioffe and Szegedy 2015, arXiv 1502.03167, section 3.1; frozen as in DC19 and DC21.
 
 use candle_core::Tensor;
 use dnc_kernels::{Activation, Conv2d, Padding, conv2d_affine};
 
 use crate::error::{LearnError, Result};
-use crate::parameters::{Init, Parameters, Role, Spec};
+use crate::parameters::Parameters;
+use crate::spec::{Initialisation, Role, Spec};
 
-/// How the image is padded.
+/// Padding of the feature map.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Border {
-    /// So many zeros on all sides.
+    /// This number of zeros on all sides.
     Zeros(usize),
-    /// As many zeros as make the output `⌈size / stride⌉`, the odd one at the bottom and at the right.
+    /// TensorFlow's SAME padding: zeros such that the output has the size `⌈size / stride⌉`, with an odd one at the bottom and right.
     TensorflowSame,
 }
 
-/// Where scale and shift of a channel come from.
+/// Origin of the scale and shift of each channel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Norm {
-    /// Batch-norm on stored statistics, with this ε under the root.
+    /// Batch-norm with stored statistics; ε is added to the variance.
     Frozen { epsilon: f64 },
-    /// Scale and shift themselves are the parameters; the scale begins with this value.
+    /// Scale and shift are parameters themselves; `scale` is the initial scale.
     Plain { scale: f32 },
 }
 
-/// One layer: what it is called, what it computes.
+/// Description of one layer.
 #[derive(Clone, Debug)]
 pub(super) struct ConvNorm {
     /// The convolution's tensors are `{conv}.weight` and, if it has one, `{conv}.bias`.
@@ -48,8 +49,8 @@ pub(super) struct ConvNorm {
 }
 
 impl ConvNorm {
-    /// A layer with a square kernel, padded by half of it, stride 1, one group, no bias, batch-norm at PyTorch's ε and
-    /// a ReLU: the commonest one, from which the others differ.
+    /// The most common layer, from which the others differ in some fields: a square kernel padded by half its size, stride 1, one
+    /// group, no bias, batch-norm with PyTorch's ε, and a ReLU.
     pub(super) fn new(conv: impl Into<String>, norm: impl Into<String>, kernel: usize, channels: [usize; 2]) -> Self {
         Self {
             conv: conv.into(),
@@ -69,19 +70,19 @@ impl ConvNorm {
     /// The tensors of this layer.
     pub(super) fn specs(&self) -> Vec<Spec> {
         let shape = [self.outputs, self.inputs / self.groups, self.kernel, self.kernel];
-        // A depthwise channel feeds one channel, not all of them.
+        // In a grouped convolution, an input channel only reaches the outputs of its group.
         let fan_out = [self.outputs / self.groups, shape[1], self.kernel, self.kernel];
         let init = match self.normalisation {
-            Norm::Frozen { .. } => Init::kaiming_fan_out(&fan_out),
-            // Nothing evens out the features' scale, so each layer has to keep that of its inputs.
-            Norm::Plain { .. } => Init::kaiming_fan_in(&shape),
+            Norm::Frozen { .. } => Initialisation::kaiming_fan_out(&fan_out),
+            // Nothing normalises the scale of the features, so each layer has to preserve that of its inputs.
+            Norm::Plain { .. } => Initialisation::kaiming_fan_in(&shape),
         };
         let mut specs = vec![Spec::weight(self.name("weight"), shape, init)];
         if self.bias {
-            specs.push(Spec::weight(self.name("bias"), [self.outputs], Init::Constant(0.0)));
+            specs.push(Spec::weight(self.name("bias"), [self.outputs], Initialisation::Constant(0.0)));
         }
         let mut channelwise = |name: &str, value: f32, role| {
-            let (name, init) = (format!("{}.{name}", self.norm), Init::Constant(value));
+            let (name, init) = (format!("{}.{name}", self.norm), Initialisation::Constant(value));
             specs.push(Spec { name, shape: vec![self.outputs], init, role });
         };
         match self.normalisation {
@@ -118,7 +119,7 @@ impl ConvNorm {
         folded.insert(&self.folded("shift"), Role::Constant, &shift)
     }
 
-    /// Both `[outputs]`, with gradients to what of them is trained.
+    /// Scale and shift, both `[outputs]`, with gradients to the tensors that are trained.
     fn scale_and_shift(&self, parameters: &Parameters) -> Result<(Tensor, Tensor)> {
         if parameters.contains(&self.folded("shift")) {
             return Ok((parameters.tensor(&self.folded("scale"))?, parameters.tensor(&self.folded("shift"))?));
@@ -156,7 +157,7 @@ impl ConvNorm {
         format!("{}.{tensor}", self.conv)
     }
 
-    /// Names that only a folded model has.
+    /// Name of a tensor that only a folded model has.
     fn folded(&self, tensor: &str) -> String {
         format!("{}.folded.{tensor}", self.conv)
     }

@@ -1,20 +1,21 @@
-//! EfficientNet-Lite0 under the names of `efficientnet_lite_pytorch`.
+//! EfficientNet-Lite0, with the tensor names of `efficientnet_lite_pytorch`.
 //!
-//! An EfficientNet without squeeze-and-excitation and with ReLU6 for Swish, so that it is fast on small processors.
+//! An EfficientNet without squeeze-and-excitation and with ReLU6 instead of Swish, which is fast on small processors.
 //! Shapes: images `[batch, height, width, 3]` to features `[batch, 1280]`.
 //! Source: Tan and Le, "EfficientNet", ICML 2019, arXiv 1905.11946, table 1; inverted residual blocks from Sandler et al.,
 //! "MobileNetV2", CVPR 2018, table 1; the Lite variant as released with TensorFlow's TPU models (2020).
 
 use dnc_kernels::Activation;
 
+use super::backbone::InPython;
 use super::conv_net::{Block, ConvNet, Shortcut};
 use super::conv_norm::{Border, ConvNorm, Norm};
-use super::{InPython, Preprocessing};
+use super::preprocessing::Preprocessing;
 
 /// TensorFlow's ε, a hundred times PyTorch's.
 const EPSILON: f64 = 1e-3;
 
-/// Its padding is fixed for the size that it is told.
+/// The Python network computes its padding from `image_size`.
 const IN_PYTHON: InPython = InPython {
     build: Some(
         "efficientnet_lite_pytorch.EfficientNet.from_name('efficientnet-lite0', num_classes={dimension}, image_size={crop})",
@@ -23,34 +24,37 @@ const IN_PYTHON: InPython = InPython {
     linear: "_fc",
 };
 
-/// A stage: how many blocks, kernel size, stride of the first block, expansion, output channels.
-struct Stage {
+/// A sequence of blocks of the same shape.
+struct BlockGroup {
+    /// Number of blocks.
     depth: usize,
     kernel: usize,
+    /// Stride of the first block.
     stride: usize,
     expansion: usize,
+    /// Output channels.
     outputs: usize,
 }
 
-const STAGES: [Stage; 7] = [
-    Stage { depth: 1, kernel: 3, stride: 1, expansion: 1, outputs: 16 },
-    Stage { depth: 2, kernel: 3, stride: 2, expansion: 6, outputs: 24 },
-    Stage { depth: 2, kernel: 5, stride: 2, expansion: 6, outputs: 40 },
-    Stage { depth: 3, kernel: 3, stride: 2, expansion: 6, outputs: 80 },
-    Stage { depth: 3, kernel: 5, stride: 1, expansion: 6, outputs: 112 },
-    Stage { depth: 4, kernel: 5, stride: 2, expansion: 6, outputs: 192 },
-    Stage { depth: 1, kernel: 3, stride: 1, expansion: 6, outputs: 320 },
+const GROUPS: [BlockGroup; 7] = [
+    BlockGroup { depth: 1, kernel: 3, stride: 1, expansion: 1, outputs: 16 },
+    BlockGroup { depth: 2, kernel: 3, stride: 2, expansion: 6, outputs: 24 },
+    BlockGroup { depth: 2, kernel: 5, stride: 2, expansion: 6, outputs: 40 },
+    BlockGroup { depth: 3, kernel: 3, stride: 2, expansion: 6, outputs: 80 },
+    BlockGroup { depth: 3, kernel: 5, stride: 1, expansion: 6, outputs: 112 },
+    BlockGroup { depth: 4, kernel: 5, stride: 2, expansion: 6, outputs: 192 },
+    BlockGroup { depth: 1, kernel: 3, stride: 1, expansion: 6, outputs: 320 },
 ];
 
 /// Sixteen inverted residual blocks.
 pub(super) fn efficientnet_lite0() -> ConvNet {
     let mut blocks = Vec::new();
     let mut inputs = 32;
-    for stage in &STAGES {
-        for index in 0..stage.depth {
-            let stride = if index == 0 { stage.stride } else { 1 };
-            blocks.push(block(&format!("_blocks.{}", blocks.len()), stage, inputs, stride));
-            inputs = stage.outputs;
+    for group in &GROUPS {
+        for index in 0..group.depth {
+            let stride = if index == 0 { group.stride } else { 1 };
+            blocks.push(block(&format!("_blocks.{}", blocks.len()), group, inputs, stride));
+            inputs = group.outputs;
         }
     }
     ConvNet {
@@ -64,20 +68,20 @@ pub(super) fn efficientnet_lite0() -> ConvNet {
     }
 }
 
-fn block(name: &str, stage: &Stage, inputs: usize, stride: usize) -> Block {
-    let width = inputs * stage.expansion;
+fn block(name: &str, group: &BlockGroup, inputs: usize, stride: usize) -> Block {
+    let width = inputs * group.expansion;
     let layer = |conv: &str, norm: &str, kernel, channels| {
         layer(&format!("{name}.{conv}"), &format!("{name}.{norm}"), kernel, channels)
     };
     let mut layers = Vec::with_capacity(3);
-    if stage.expansion > 1 {
+    if group.expansion > 1 {
         layers.push(layer("_expand_conv", "_bn0", 1, [inputs, width]));
     }
-    let depthwise = layer("_depthwise_conv", "_bn1", stage.kernel, [width, width]);
+    let depthwise = layer("_depthwise_conv", "_bn1", group.kernel, [width, width]);
     layers.push(ConvNorm { stride, groups: width, ..depthwise });
-    let project = layer("_project_conv", "_bn2", 1, [width, stage.outputs]);
+    let project = layer("_project_conv", "_bn2", 1, [width, group.outputs]);
     layers.push(ConvNorm { activation: Activation::None, ..project });
-    let shortcut = if stride == 1 && inputs == stage.outputs { Shortcut::Identity } else { Shortcut::None };
+    let shortcut = if stride == 1 && inputs == group.outputs { Shortcut::Identity } else { Shortcut::None };
     Block { layers, shortcut }
 }
 

@@ -1,14 +1,15 @@
-//! A plain chain of five convolutions for small images: what the quickstart trains from scratch in a minute.
+//! A plain chain of five convolutions for small images, which the quickstart trains from scratch in a minute.
 //!
-//! Like [`small`](super::small) it has a scale and a shift a channel in place of batch-norm, whose frozen statistics would
-//! normalise nothing, but no shortcuts. The last convolution is not padded, so that of an image of 48 × 48 it sees the whole
-//! map of 3 × 3 features at once and keeps where something is: drawings have no objects that wander about.
+//! Like [`small`](super::small) it has one scale and one shift per channel instead of batch-norm, whose frozen statistics would
+//! normalise nothing, but no shortcuts. The last convolution is not padded: for an image of 48 × 48 pixels it covers the whole
+//! 3 × 3 feature map and keeps the position of features, which carries information in drawings.
 //! Shapes: images `[batch, height, width, 3]`, at least 33 × 33, to features `[batch, 384]`.
-//! Source: found by experiment on the emoji in `pipelines/data`; see BENCHMARKS.md.
+//! Source: chosen by experiments on the emoji in `pipelines/data`.
 
+use super::backbone::InPython;
 use super::conv_net::{Block, ConvNet, Shortcut};
 use super::conv_norm::{Border, ConvNorm, Norm};
-use super::{InPython, Preprocessing};
+use super::preprocessing::Preprocessing;
 
 /// Five convolutions.
 pub(super) fn plain() -> ConvNet {

@@ -1,37 +1,37 @@
-//! What a backbone's weights expect of an image.
+//! Preprocessing of images that a backbone's weights expect.
 //!
-//! Formula: `x[…, c] = (pixel[…, c] − mean[c]) / std[c]`, on pixels of 0 … 255.
+//! Formula: `x[…, c] = (pixel[…, c] − mean[c]) / std[c]`, for pixels between 0 and 255.
 //! Shapes: pixels `[height, width, 3]` of `u8` in RGB order, x of the same shape and `f32`.
 
-/// The order in which a network takes the colours of a pixel.
+/// Order of the colour channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelOrder {
-    /// Red, green, blue: nearly everyone.
+    /// Red, green, blue: nearly all networks.
     Rgb,
-    /// Blue, green, red: networks that were trained with Caffe.
+    /// Blue, green, red: networks trained with Caffe.
     Bgr,
 }
 
-/// Size and scale of the images that a backbone was trained on.
+/// Size and normalisation of the images that a backbone was trained on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Preprocessing {
-    /// Length in pixels that the shorter side is scaled to.
+    /// Length in pixels to which the shorter side is resized.
     pub resize: usize,
-    /// Side in pixels of the square that is cut from the middle.
+    /// Side length in pixels of the centre crop.
     pub crop: usize,
-    /// Order of the colours.
+    /// Order of the colour channels.
     pub channels: ChannelOrder,
-    /// Subtracted from each colour, in the network's order.
+    /// Mean that is subtracted from each channel, in the network's channel order.
     pub mean: [f32; 3],
-    /// Each colour is divided by this, in the network's order.
+    /// Standard deviation by which each channel is divided, in the network's channel order.
     pub std: [f32; 3],
 }
 
-/// Values that are made side by side: whole pixels and whole vectors, whether these hold 4, 8 or 16 values.
+/// Number of values computed per block: a multiple of 3 channels and of the SIMD widths 4, 8 and 16.
 const BLOCK: usize = 48;
 
 impl Preprocessing {
-    /// What torchvision's models take: 224 of 256, mean and deviation of ImageNet.
+    /// torchvision's models: crop 224 of 256, mean and standard deviation of ImageNet.
     pub const IMAGENET: Self = Self {
         resize: 256,
         crop: 224,
@@ -40,42 +40,42 @@ impl Preprocessing {
         std: [0.229 * 255.0, 0.224 * 255.0, 0.225 * 255.0],
     };
 
-    /// What TensorFlow's mobile networks take: about −1 … 1.
+    /// TensorFlow's mobile networks: values between about −1 and 1.
     pub const TENSORFLOW_LITE: Self =
         Self { resize: 256, crop: 224, channels: ChannelOrder::Rgb, mean: [127.0; 3], std: [128.0; 3] };
 
-    /// What Caffe's networks take: blue first, means subtracted and not scaled.
+    /// Caffe's networks: BGR, means subtracted, not scaled.
     pub const CAFFE: Self =
         Self { resize: 256, crop: 224, channels: ChannelOrder::Bgr, mean: [104.0, 117.0, 128.0], std: [1.0; 3] };
 
-    /// Writes RGB pixels, any number of them row by row, as the network takes them.
+    /// Normalises RGB pixels, any number of them, into `values`.
     ///
     /// # Panics
-    /// There are not as many values as bytes.
+    /// If there are not as many values as bytes.
     pub fn normalise(&self, pixels: &[u8], values: &mut [f32]) {
-        assert_eq!(pixels.len(), values.len(), "each byte becomes one value");
+        assert_eq!(pixels.len(), values.len(), "there is one value per byte");
         match self.channels {
             ChannelOrder::Rgb => self.normalise_from([0, 1, 2], pixels, values),
             ChannelOrder::Bgr => self.normalise_from([2, 1, 0], pixels, values),
         }
     }
 
-    /// The value in place c of a pixel is made from its byte in place `source[c]`.
+    /// Channel c of the result is computed from channel `source[c]` of the pixel.
     #[inline(always)]
     fn normalise_from(&self, source: [usize; 3], pixels: &[u8], values: &mut [f32]) {
-        let mean: [f32; BLOCK] = std::array::from_fn(|place| self.mean[place % 3]);
-        let std: [f32; BLOCK] = std::array::from_fn(|place| self.std[place % 3]);
+        let mean: [f32; BLOCK] = std::array::from_fn(|index| self.mean[index % 3]);
+        let std: [f32; BLOCK] = std::array::from_fn(|index| self.std[index % 3]);
         let (blocks, rest) = pixels.as_chunks::<BLOCK>();
         let (wide, narrow) = values.as_chunks_mut::<BLOCK>();
         for (values, pixels) in wide.iter_mut().zip(blocks) {
-            for (place, value) in values.iter_mut().enumerate() {
-                let pixel = pixels[place / 3 * 3 + source[place % 3]];
-                *value = (f32::from(pixel) - mean[place]) / std[place];
+            for (index, value) in values.iter_mut().enumerate() {
+                let pixel = pixels[index / 3 * 3 + source[index % 3]];
+                *value = (f32::from(pixel) - mean[index]) / std[index];
             }
         }
         for (values, pixel) in narrow.chunks_exact_mut(3).zip(rest.chunks_exact(3)) {
-            for (place, value) in values.iter_mut().enumerate() {
-                *value = (f32::from(pixel[source[place]]) - mean[place]) / std[place];
+            for (channel, value) in values.iter_mut().enumerate() {
+                *value = (f32::from(pixel[source[channel]]) - mean[channel]) / std[channel];
             }
         }
     }
@@ -86,9 +86,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pixels_become_what_the_network_was_trained_on() {
+    fn pixels_are_normalised_for_each_family() {
         let check = |preprocessing: Preprocessing, expected: [f32; 3]| {
-            // Twenty pixels: a whole block and a part of one.
+            // Twenty pixels: one full block and part of another.
             let mut x = [0.0; 60];
             preprocessing.normalise(&[10, 128, 255].repeat(20), &mut x);
             for (x, expected) in x.iter().zip(expected.repeat(20)) {

@@ -1,22 +1,23 @@
-//! A small convolutional network to train from scratch.
+//! A small convolutional network for training from scratch.
 //!
-//! Residual blocks of two 3×3 convolutions in four stages. There is no batch-norm, because training from scratch on
-//! frozen statistics would normalise nothing: each convolution has a scale and a shift a channel instead, and the last
-//! scale of a block begins at zero, so that a new network is the identity along its shortcuts and gradients reach the stem.
+//! Four stages of one residual block of two 3×3 convolutions. There is no batch-norm, because frozen statistics would normalise
+//! nothing when training from scratch. Instead, each convolution has one scale and one shift per channel, and the last scale of
+//! a block starts at zero, so that a new network is the identity along its shortcuts and gradients reach the stem.
 //! Shapes: images `[batch, height, width, 3]` to features `[batch, 256]`.
-//! Source: residual blocks from He et al., CVPR 2016; scale, shift and the zero from Zhang, Dauphin and Ma, "Fixup
+//! Source: residual blocks from He et al., CVPR 2016; scale, shift and the initial zero from Zhang, Dauphin and Ma, "Fixup
 //! Initialization", ICLR 2019, arXiv 1901.09321, and Goyal et al., arXiv 1706.02677, section 5.1.
 
 use dnc_kernels::Activation;
 
+use super::backbone::InPython;
 use super::conv_net::{Block, ConvNet, Shortcut};
 use super::conv_norm::{ConvNorm, Norm};
-use super::{InPython, Preprocessing};
+use super::preprocessing::Preprocessing;
 
-/// Channels of each stage; each stage but the first halves the image.
+/// Channels of each stage; every stage except the first halves the feature map.
 const WIDTHS: [usize; 4] = [32, 64, 128, 256];
 
-/// One block a stage.
+/// One block per stage.
 pub(super) fn small() -> ConvNet {
     let mut inputs = WIDTHS[0];
     let mut blocks = Vec::with_capacity(WIDTHS.len());

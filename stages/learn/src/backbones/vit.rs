@@ -1,7 +1,7 @@
-//! Vision transformers, size small: ViT-S/16 (DINO's weights) and ViT-S/14 with layer scale (DINOv2's), under timm's names.
+//! Small vision transformers: ViT-S/16 (DINO's weights) and ViT-S/14 with layer scale (DINOv2's), with timm's tensor names.
 //!
-//! Formula: `z₀ = [class; patches] + positions`, then twelve times `z ← z + γ₁ ∘ attention(norm z)`,
-//! `z ← z + γ₂ ∘ mlp(norm z)`, and a last norm; γ = 1 without layer scale.
+//! Formula: `z₀ = [class; patches] + positions`; twelve blocks `z ← z + γ₁ ∘ attention(norm z)`, `z ← z + γ₂ ∘ mlp(norm z)`; a
+//! final norm. γ = 1 without layer scale.
 //! Shapes: images `[batch, height, width, 3]` to features `[batch, 384]`; tokens `[batch, 1 + patches, 384]`.
 //! Source: Dosovitskiy et al., "An Image is Worth 16×16 Words", ICLR 2021, arXiv 2010.11929, equations 1–4; Touvron et al.,
 //! arXiv 2103.17239 (layer scale); Caron et al., arXiv 2104.14294 (DINO); Oquab et al., arXiv 2304.07193 (DINOv2).
@@ -9,9 +9,12 @@
 use candle_core::{D, DType, Device, Tensor};
 use dnc_kernels::{Conv2d, conv2d, linear};
 
-use super::{Backbone, InPython, Pooling, Preprocessing, StochasticDepth};
+use super::backbone::{Backbone, InPython, Pooling};
+use super::preprocessing::Preprocessing;
+use super::stochastic_depth::StochasticDepth;
 use crate::error::{LearnError, Result};
-use crate::parameters::{Init, Parameters, Spec};
+use crate::parameters::Parameters;
+use crate::spec::{Initialisation, Spec};
 use crate::weights::NamedTensor;
 
 /// Length of a token.
@@ -19,24 +22,25 @@ const WIDTH: usize = 384;
 const DEPTH: usize = 12;
 const HEADS: usize = 6;
 const HIDDEN: usize = 4 * WIDTH;
-/// The name of the positions.
+/// Name of the tensor of position embeddings.
 const POSITIONS: &str = "pos_embed";
-/// Under the root of a layer-norm, as all of these weights were trained.
+/// ε of the layer-norms, as in the training of all these weights.
 const NORM_EPSILON: f64 = 1e-6;
-/// Deviation of timm's truncated normal initialisation.
-const INIT: Init = Init::TruncatedNormal { std: 0.02 };
+/// timm's truncated normal initialisation.
+const INIT: Initialisation = Initialisation::TruncatedNormal { std: 0.02 };
 
 /// A transformer over square patches.
 pub(super) struct Vit {
     patch: usize,
-    /// Patches along a side of the images whose positions are stored.
+    /// Number of patches along a side of the images for which positions are stored.
     grid: usize,
     layer_scale: bool,
-    /// How timm builds it.
+    /// Python expression that builds it with timm.
     python: &'static str,
 }
 
-/// How timm builds one. Without the last argument it would put the last norm behind a pooling over patches.
+/// Python expression that builds a transformer with timm. Without the last argument, timm would move the final norm behind a pooling
+/// over patches.
 macro_rules! in_timm {
     ($name:literal) => {
         concat!(
@@ -47,12 +51,12 @@ macro_rules! in_timm {
     };
 }
 
-/// ViT-S/16 on 224 × 224.
+/// ViT-S/16 for 224 × 224 pixels.
 pub(super) fn vit_small_patch16() -> Vit {
     Vit { patch: 16, grid: 14, layer_scale: false, python: in_timm!("vit_small_patch16_224") }
 }
 
-/// ViT-S/14 with layer scale; its positions are those of 518 × 518.
+/// ViT-S/14 with layer scale; its stored positions are those of 518 × 518 pixels.
 pub(super) fn vit_small_patch14_dinov2() -> Vit {
     Vit { patch: 14, grid: 37, layer_scale: true, python: in_timm!("vit_small_patch14_dinov2") }
 }
@@ -74,7 +78,7 @@ impl Backbone for Vit {
         InPython { build: Some(self.python), pool: None, linear: "head" }
     }
 
-    /// timm resamples positions in another way, so the model leaves with those of its own images.
+    /// timm resamples positions differently, so the exported model holds the positions for its own image size.
     fn for_python(&self, tensor: NamedTensor, crop: usize) -> Result<NamedTensor> {
         if tensor.name != POSITIONS {
             return Ok(tensor);
@@ -88,7 +92,7 @@ impl Backbone for Vit {
             Spec::weight("cls_token", [1, 1, WIDTH], INIT),
             Spec::weight(POSITIONS, [1, 1 + self.grid * self.grid, WIDTH], INIT),
             Spec::weight("patch_embed.proj.weight", [WIDTH, 3, self.patch, self.patch], INIT),
-            Spec::weight("patch_embed.proj.bias", [WIDTH], Init::Constant(0.0)),
+            Spec::weight("patch_embed.proj.bias", [WIDTH], Initialisation::Constant(0.0)),
         ];
         for block in 0..DEPTH {
             let name = |part: &str| format!("blocks.{block}.{part}");
@@ -99,9 +103,9 @@ impl Backbone for Vit {
             specs.extend(linear_specs(&name("mlp.fc1"), HIDDEN, WIDTH));
             specs.extend(linear_specs(&name("mlp.fc2"), WIDTH, HIDDEN));
             if self.layer_scale {
-                // DINOv2 begins with 1e-5, so that a deep network starts near the identity.
-                specs.push(Spec::weight(name("ls1.gamma"), [WIDTH], Init::Constant(1e-5)));
-                specs.push(Spec::weight(name("ls2.gamma"), [WIDTH], Init::Constant(1e-5)));
+                // DINOv2's initial value 1e-5 makes a deep network start close to the identity.
+                specs.push(Spec::weight(name("ls1.gamma"), [WIDTH], Initialisation::Constant(1e-5)));
+                specs.push(Spec::weight(name("ls2.gamma"), [WIDTH], Initialisation::Constant(1e-5)));
             }
         }
         specs.extend(norm_specs("norm"));
@@ -138,7 +142,7 @@ impl Backbone for Vit {
 }
 
 impl Vit {
-    /// Tokens before the first block.
+    /// The tokens before the first block.
     fn embed(&self, parameters: &Parameters, images: &Tensor) -> Result<Tensor> {
         let (batch, height, width, _) = images.dims4()?;
         let (rows, columns) = (height / self.patch, width / self.patch);
@@ -159,8 +163,8 @@ impl Vit {
         Ok(tokens.broadcast_add(&self.positions(&parameters.tensor(POSITIONS)?, rows, columns)?)?)
     }
 
-    /// Positions of `rows` × `columns` patches, interpolated from the `stored` ones as `torch.nn.functional.interpolate`
-    /// does in its bicubic mode: `[1, 1 + rows · columns, WIDTH]`, of the same type.
+    /// Positions of `rows` × `columns` patches, interpolated from the `stored` ones like `torch.nn.functional.interpolate` in
+    /// bicubic mode: `[1, 1 + rows · columns, WIDTH]`, of the same type.
     fn positions(&self, stored: &Tensor, rows: usize, columns: usize) -> Result<Tensor> {
         if (rows, columns) == (self.grid, self.grid) {
             return Ok(stored.clone());
@@ -185,15 +189,15 @@ impl Vit {
 
 fn norm_specs(name: &str) -> [Spec; 2] {
     [
-        Spec::weight(format!("{name}.weight"), [WIDTH], Init::Constant(1.0)),
-        Spec::weight(format!("{name}.bias"), [WIDTH], Init::Constant(0.0)),
+        Spec::weight(format!("{name}.weight"), [WIDTH], Initialisation::Constant(1.0)),
+        Spec::weight(format!("{name}.bias"), [WIDTH], Initialisation::Constant(0.0)),
     ]
 }
 
 fn linear_specs(name: &str, outputs: usize, inputs: usize) -> [Spec; 2] {
     [
         Spec::weight(format!("{name}.weight"), [outputs, inputs], INIT),
-        Spec::weight(format!("{name}.bias"), [outputs], Init::Constant(0.0)),
+        Spec::weight(format!("{name}.bias"), [outputs], Initialisation::Constant(0.0)),
     ]
 }
 
@@ -228,7 +232,7 @@ fn attention(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Tensor> 
     };
     let (q, k, v) = (part(0)?, part(1)?, part(2)?);
     let scores = (q.matmul(&k.t()?)? * (head as f64).powf(-0.5))?; // [batch, HEADS, tokens, tokens]
-    // The maximum only keeps the exponential from overflowing: it cancels, and so has no gradient.
+    // Subtracting the maximum only prevents overflow: it cancels out and needs no gradient.
     let exponentials = scores.broadcast_sub(&scores.detach().max_keepdim(D::Minus1)?)?.exp()?;
     let shares = exponentials.broadcast_div(&exponentials.sum_keepdim(D::Minus1)?)?;
     let y = shares.matmul(&v)?.transpose(1, 2)?.reshape((batch, tokens, WIDTH))?;
@@ -240,8 +244,8 @@ fn mlp(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Tensor> {
     dense(parameters, &format!("{name}.fc2"), &hidden)
 }
 
-/// Weights of a bicubic interpolation from `from` to `to` places, row-major `[to, from]`: PyTorch's kernel, which has
-/// slope −0.75 at one, on centred pixels with the border repeated.
+/// Weights of a bicubic interpolation from `from` to `to` positions, row-major `[to, from]`: PyTorch's kernel with parameter
+/// −0.75, pixel centres aligned at half integers, the border repeated.
 fn bicubic(from: usize, to: usize) -> Vec<f32> {
     const A: f64 = -0.75;
     let kernel = |x: f64| match x.abs() {
@@ -252,9 +256,9 @@ fn bicubic(from: usize, to: usize) -> Vec<f32> {
     let mut weights = vec![0.0; to * from];
     for (index, row) in weights.chunks_exact_mut(from).enumerate() {
         let centre = (index as f64 + 0.5) * from as f64 / to as f64 - 0.5;
-        for place in centre.floor() as i64 - 1..=centre.floor() as i64 + 2 {
-            let source = place.clamp(0, from as i64 - 1) as usize;
-            row[source] += kernel(centre - place as f64) as f32;
+        for position in centre.floor() as i64 - 1..=centre.floor() as i64 + 2 {
+            let source = position.clamp(0, from as i64 - 1) as usize;
+            row[source] += kernel(centre - position as f64) as f32;
         }
     }
     weights
@@ -265,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn interpolation_keeps_constants_and_the_identity() {
+    fn interpolation_preserves_constants_and_the_identity() {
         for (from, to) in [(14, 6), (37, 16), (3, 8), (1, 2)] {
             for row in bicubic(from, to).chunks_exact(from) {
                 assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6);
@@ -283,6 +287,6 @@ mod tests {
         let rounded = vit.positions(&stored.to_dtype(DType::BF16).unwrap(), 6, 9).unwrap();
         assert_eq!(rounded.dtype(), DType::BF16);
         let difference = (exact - rounded.to_dtype(DType::F32).unwrap()).unwrap().abs().unwrap().max_all().unwrap();
-        assert!(difference.to_scalar::<f32>().unwrap() < 0.05); // two roundings to eight bits of numbers up to four
+        assert!(difference.to_scalar::<f32>().unwrap() < 0.05); // two roundings of numbers up to 4 to eight bits
     }
 }

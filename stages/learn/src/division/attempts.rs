@@ -1,40 +1,40 @@
-//! k-means with one seed after another until every cluster can be trained.
+//! Repeats k-means with different seeds until every cluster can be trained.
 
 use std::collections::BTreeMap;
 
-use super::{Clusters, KMeans, Points, Start};
+use super::clusters::{Clusters, KMeans, Points, Start};
 use crate::error::{LearnError, Result};
 use crate::streams::Streams;
 
-/// How many seeds k-means is given before a division counts as impossible.
+/// Number of seeds that k-means is tried with before the division fails.
 pub const MAX_TRIES: usize = 30;
 
-/// A k-means that may be tried several times.
+/// A k-means problem that may be tried several times.
 pub(super) struct Attempts<'a, 'k> {
     pub(super) points: Points<'a>,
     /// The classes of the points.
     pub(super) labels: &'a [u32],
     pub(super) clusters: usize,
-    /// Into how many that can be trained each cluster must be divisible: one, or two where it is split afterwards.
+    /// Number of trainable parts that each cluster must be divisible into: one, or two if it is split afterwards.
     pub(super) parts: usize,
-    /// Where the first try begins, if not at a seed.
+    /// Where the first try starts, if not from a seed.
     pub(super) centroids: Option<&'a [f32]>,
     pub(super) streams: &'a Streams,
     pub(super) kmeans: &'a mut KMeans<'k>,
 }
 
-/// Why a cluster cannot be trained.
+/// A cluster that cannot be trained.
 struct Untrainable {
     cluster: usize,
     images: usize,
     classes: usize,
 }
 
-/// The first answer of k-means that can be trained on.
+/// The first result of k-means of which every cluster can be trained.
 pub(super) fn cluster(attempts: Attempts<'_, '_>) -> Result<Clusters> {
     let Attempts { points, labels, clusters: count, parts, centroids, streams, kmeans } = attempts;
     let mut worst = None;
-    // One cluster is the same with every seed.
+    // A single cluster is the same with every seed.
     let tries = if count == 1 { 1 } else { MAX_TRIES };
     for attempt in 0..tries {
         let start = match centroids {
@@ -55,14 +55,15 @@ pub(super) fn cluster(attempts: Attempts<'_, '_>) -> Result<Clusters> {
             return Ok(clusters);
         }
     }
-    let Untrainable { cluster, images, classes } = worst.expect("only an untrainable cluster asks for another try");
+    let Untrainable { cluster, images, classes } =
+        worst.expect("another try is made only after an untrainable cluster");
     Err(match parts {
         1 => LearnError::Cluster { cluster, clusters: count, images, classes, tries },
         _ => LearnError::Split { cluster, clusters: count, images, tries },
     })
 }
 
-/// All points in one cluster.
+/// All points as one cluster.
 fn whole(points: Points<'_>) -> Clusters {
     let mut sums = vec![0.0f64; points.dimension];
     for row in points.values.chunks_exact(points.dimension) {
@@ -73,8 +74,8 @@ fn whole(points: Points<'_>) -> Clusters {
     Clusters { assignments: vec![0; points.count()], centroids }
 }
 
-/// The first cluster that cannot be divided into `parts` with two classes each that have two images or more there. A class serves
-/// as many parts as it has pairs of images.
+/// The first cluster that cannot be divided into `parts` with two classes of at least two images each. A class can serve as many
+/// parts as it has pairs of images.
 fn untrainable(assignments: &[u32], labels: &[u32], clusters: usize, parts: usize) -> Option<Untrainable> {
     let mut sizes = vec![BTreeMap::<u32, usize>::new(); clusters];
     for (&cluster, &label) in assignments.iter().zip(labels) {

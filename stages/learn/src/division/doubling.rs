@@ -1,7 +1,7 @@
-//! Doubling: every cluster split in two, cluster c into 2c and 2c + 1.
+//! Doubling: splits every cluster c into 2c and 2c + 1.
 
 use super::attempts::{Attempts, cluster};
-use super::{Clusters, KMeans, Points};
+use super::clusters::{Clusters, KMeans, Points};
 use crate::error::{LearnError, Result};
 use crate::streams::Streams;
 
@@ -30,7 +30,7 @@ pub(super) fn double(
             streams: &streams.at(parent as u64),
             kmeans: &mut *kmeans,
         })
-        .map_err(|error| named_among_all(error, parent, count))?;
+        .map_err(|error| renumbered(error, parent, count))?;
         for (&image, &child) in members.iter().zip(&children.assignments) {
             assignments[image] = 2 * parent as u32 + child;
         }
@@ -39,8 +39,8 @@ pub(super) fn double(
     Ok(Clusters { assignments, centroids })
 }
 
-/// The error of a split, which knows two clusters, as an error of the whole division.
-fn named_among_all(error: LearnError, parent: usize, parents: usize) -> LearnError {
+/// Renumbers the cluster in the error of a split, which counts two clusters, among the clusters of the whole division.
+fn renumbered(error: LearnError, parent: usize, parents: usize) -> LearnError {
     match error {
         LearnError::Cluster { cluster, images, classes, tries, .. } => {
             LearnError::Cluster { cluster: 2 * parent + cluster, clusters: 2 * parents, images, classes, tries }

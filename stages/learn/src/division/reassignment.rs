@@ -1,23 +1,23 @@
-//! Re-assignment: each learner keeps the new cluster that is most like its last one.
+//! Re-assignment: each learner gets the new cluster that is most similar to its previous one.
 //!
-//! Formula: of all one-to-one matchings π of new to last clusters, the one with the most images i for which
-//! `π(new_i) = last_i` (the assignment problem, solved by the Hungarian method).
-//! Source: DC19; Kuhn 1955 and Munkres 1957 for the method.
+//! Formula: of all one-to-one matchings π of new to previous clusters, the one with the most images i for which
+//! `π(new_i) = previous_i` (the assignment problem, solved by the Hungarian algorithm).
+//! Source: DC19; Kuhn 1955 and Munkres 1957 for the algorithm.
 //!
-//! Rows of the matrix are the *new* clusters and columns the last ones, so that the answer for a row is the last cluster,
-//! whose name the new one takes. Read the other way round the matching is inverted: two clusters do not show it, since
-//! swapping them is its own inverse, but a cycle of three then keeps no image at all.
+//! The rows of the matrix are the *new* clusters and the columns the previous ones, so that the solution for a row is the
+//! previous cluster whose number the new one takes. Transposed, the matching would be inverted. This does not show with two
+//! clusters, since swapping them is its own inverse, but for a cycle of three clusters no image would keep its learner.
 
 use pathfinding::kuhn_munkres::kuhn_munkres;
 use pathfinding::matrix::Matrix;
 
-/// The name that each of `clusters` new clusters takes: that of the last cluster matched with it. Images that were pruned
-/// last time do not count.
-pub fn reassignment(new: &[u32], last: &[i32], clusters: usize) -> Vec<usize> {
+/// The number that each of `clusters` new clusters takes: that of the previous cluster matched with it. Images that were pruned
+/// in the previous round do not count.
+pub fn reassignment(new: &[u32], previous: &[i32], clusters: usize) -> Vec<usize> {
     let mut shared = Matrix::new(clusters, clusters, 0i64);
-    for (&new, &last) in new.iter().zip(last) {
-        if let Ok(last) = usize::try_from(last) {
-            shared[(new as usize, last)] += 1;
+    for (&new, &previous) in new.iter().zip(previous) {
+        if let Ok(previous) = usize::try_from(previous) {
+            shared[(new as usize, previous)] += 1;
         }
     }
     kuhn_munkres(&shared).1
@@ -29,7 +29,7 @@ mod tests {
 
     use super::*;
 
-    /// How many images keep their learner.
+    /// Number of images that keep their learner.
     fn kept(new: &[u32], last: &[i32], names: &[usize]) -> usize {
         new.iter().zip(last).filter(|&(&new, &last)| names[new as usize] as i32 == last).count()
     }
@@ -42,7 +42,7 @@ mod tests {
         assert_eq!(kept(&new, &last, &names), 60);
         let mut transposed = [0; 3];
         names.iter().enumerate().for_each(|(new, &last)| transposed[last] = new);
-        assert_eq!(kept(&new, &last, &transposed), 0, "the published code's reading keeps none");
+        assert_eq!(kept(&new, &last, &transposed), 0, "the published code, which transposes the matrix, keeps none");
     }
 
     fn permutations(n: usize) -> Vec<Vec<usize>> {

@@ -1,29 +1,29 @@
-//! Contrastive loss: positives within one distance, negatives beyond another.
+//! Contrastive loss: positives closer than one distance, negatives farther than another.
 //!
-//! Formula: `mean of [d_p − m₊]₊ᵉ + mean of [m₋ − d_n]₊ᵉ`, each over its pairs above zero, with e = 1, or 2 if `squared`.
+//! Formula: `mean [d_p − m₊]₊ᵉ + mean [m₋ − d_n]₊ᵉ`, each mean over the pairs with a term above zero; e = 1, or 2 if `squared`.
 //! Shapes: embeddings `[batch, dim]`.
 //! Source: Hadsell et al. 2006, "Dimensionality Reduction by Learning an Invariant Mapping", equation 4.
-//! Deviation: by default not squared, and without Hadsell's factors ½, as pytorch-metric-learning has it, so that the
-//! baseline compares with published figures.
+//! Deviation: not squared by default, and without Hadsell's factors ½, as in pytorch-metric-learning, so that the baseline is
+//! comparable with published figures.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Loss, LossOutput};
+use super::loss::{Batch, Loss, LossOutput};
 use crate::checks::check_range;
-use crate::comparisons::scalar;
 use crate::error::Result;
 use crate::miners::Selection;
+use crate::pairwise::scalar;
 
-/// Positives near, negatives far.
+/// Contrastive loss: positives closer than one distance, negatives farther than another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Contrastive {
-    /// m₊: a positive nearer than this is left alone.
+    /// m₊: distance below which a positive pair adds no loss.
     pub positive_margin: f64,
-    /// m₋: a negative farther than this is left alone.
+    /// m₋: distance above which a negative pair adds no loss.
     pub negative_margin: f64,
-    /// Squares each term.
+    /// Whether each term is squared.
     pub squared: bool,
 }
 
@@ -35,9 +35,9 @@ impl Default for Contrastive {
 
 impl Loss for Contrastive {
     fn forward(&self, batch: &Batch<'_>, selection: &Selection) -> Result<LossOutput> {
-        batch.distances.check_labels(batch.labels)?;
+        batch.distances.check_column_labels(batch.labels)?;
         let pairs = selection.pairs(batch.labels);
-        let mut slopes = batch.distances.slopes();
+        let mut derivatives = batch.distances.zero_derivatives();
         let (mut value, mut informative) = (0.0, 0);
         for (pairs, boundary, side) in
             [(&pairs.positives, self.positive_margin, 1.0), (&pairs.negatives, self.negative_margin, -1.0)]
@@ -49,12 +49,12 @@ impl Loss for Contrastive {
             let weight = 1.0 / count.max(1) as f64;
             for pair in pairs.iter().filter(|&pair| excess(pair) > 0.0) {
                 let excess = excess(pair);
-                let (term, slope) = if self.squared { (excess * excess, 2.0 * excess) } else { (excess, 1.0) };
+                let (term, derivative) = if self.squared { (excess * excess, 2.0 * excess) } else { (excess, 1.0) };
                 value += term * weight;
-                slopes.add(pair[0] as usize, pair[1] as usize, side * slope * weight);
+                derivatives.add(pair[0] as usize, pair[1] as usize, side * derivative * weight);
             }
         }
-        let objective = scalar(value, &[batch.distances.with(&slopes)])?;
+        let objective = scalar(value, &[batch.distances.with(&derivatives)])?;
         Ok(LossOutput { objective, value, terms: pairs.len(), informative })
     }
 

@@ -1,46 +1,45 @@
-//! Margin loss: positives inside a boundary β, negatives outside, each by a margin α.
+//! Margin loss: positives closer than a boundary β and negatives farther, each by a margin α.
 //!
-//! Formula: `( Σ [d_ap − β_a + α]₊ + [β_a − d_an + α]₊ ) / (number of terms above zero) + ν ‖β‖`, over the selected triplets
-//! (a, p, n); the derivative by β counts positives minus negatives above zero. `‖β‖` is `|β|` where β is shared, and
-//! `Σ |β_a| / (number of terms above zero)` over the triplets where each class has its own: classes that are absent from the
-//! batch stay as they are.
+//! Formula: `( Σ [d_ap − β_a + α]₊ + [β_a − d_an + α]₊ ) / (number of terms above zero) + ν ‖β‖`, summed over the selected
+//! triplets (a, p, n). `‖β‖` is `|β|` if β is shared. If each class has its own, it is `Σ |β_a| / (number of terms above
+//! zero)` over the triplets, so that the β of classes absent from the batch do not change.
 //! Shapes: embeddings `[batch, dim]`, β `[1]` or `[classes]`.
-//! Source: Wu et al. 2017, arXiv 1706.07567, section 4.2, whose penalty is read as pytorch-metric-learning 2.9 does; DC19 and
-//! DC21 train with this loss.
+//! Source: Wu et al. 2017, arXiv 1706.07567, section 4.2, with the penalty as implemented by pytorch-metric-learning 2.9. The
+//! loss of DC19 and DC21.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Learned, Loss, LossOutput, coefficients};
+use super::loss::{Batch, Learned, Loss, LossOutput};
 use crate::checks::check_range;
-use crate::comparisons::scalar;
 use crate::error::{LearnError, Result};
 use crate::miners::{DistanceWeighted, MinerConfig, Selection};
+use crate::pairwise::scalar;
 
-/// Pairs on the right side of a boundary between near and far, which may be learned.
+/// Margin loss: positives closer and negatives farther than a boundary β, which may be learned, each by a margin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Margin {
-    /// β: the distance between near and far, or its first value where it is learned.
+    /// β: distance that separates positives from negatives; the initial value if `learn_beta` is set.
     pub beta: f64,
-    /// α: how far on the right side of the boundary a pair must lie to be left alone.
+    /// α: margin on the right side of β beyond which a pair adds no loss.
     pub margin: f64,
-    /// Whether β is learned, with the rate of the loss's parameter group.
+    /// Whether β is learned, and if so, whether all classes share it. Its learning rate is `optimiser.loss.lr`.
     pub learn_beta: Beta,
-    /// ν: weight of the penalty on β, where it is learned.
+    /// ν: weight of the penalty on a learned β.
     pub nu: f64,
 }
 
-/// Whether β is learned.
+/// Whether the boundary β of the margin loss is learned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Beta {
-    /// It stays as configured. DC19's published code does this, though its paper says otherwise.
+    /// β keeps its configured value, as in DC19's published code, although the paper says otherwise.
     #[default]
     No,
-    /// One for all classes.
+    /// One β for all classes is learned.
     Shared,
-    /// One for each class.
+    /// One β per class is learned.
     PerClass,
 }
 
@@ -54,21 +53,21 @@ impl Loss for Margin {
     fn learned(&self, classes: usize, _: usize) -> Option<Learned> {
         match self.learn_beta {
             Beta::No => None,
-            Beta::Shared => Some(coefficients("loss.beta", 1, self.beta)),
-            Beta::PerClass => Some(coefficients("loss.beta", classes, self.beta)),
+            Beta::Shared => Some(Learned::coefficients("loss.beta", 1, self.beta)),
+            Beta::PerClass => Some(Learned::coefficients("loss.beta", classes, self.beta)),
         }
     }
 
-    fn usual_miner(&self) -> MinerConfig {
+    fn default_miner(&self) -> MinerConfig {
         MinerConfig::DistanceWeighted(DistanceWeighted::default())
     }
 
-    fn reach(&self) -> Option<f64> {
+    fn max_negative_distance(&self) -> Option<f64> {
         Some(self.beta + self.margin)
     }
 
     fn forward(&self, batch: &Batch<'_>, selection: &Selection) -> Result<LossOutput> {
-        batch.distances.check_labels(batch.labels)?;
+        batch.distances.check_column_labels(batch.labels)?;
         let learned = match self.learn_beta {
             Beta::No => None,
             Beta::Shared | Beta::PerClass => Some(batch.learned("loss.beta")?),
@@ -78,33 +77,33 @@ impl Loss for Margin {
         let row_of = |anchor: u32| if betas.len() == 1 { 0 } else { batch.labels[anchor as usize] as usize };
 
         let triplets = selection.triplets(batch.labels);
-        let mut slopes = batch.distances.slopes();
-        let mut beta_slopes = vec![0.0; betas.len()];
+        let mut derivatives = batch.distances.zero_derivatives();
+        let mut beta_derivatives = vec![0.0; betas.len()];
         let (mut sum, mut penalty, mut terms, mut informative) = (0.0, 0.0, 0, 0);
         for &[anchor, positive, negative] in triplets.iter() {
             let row = row_of(anchor);
             let beta = f64::from(betas[row]);
             let terms_before = terms;
-            // Positives push the boundary outwards and negatives inwards: `side` is the derivative of a term by d.
+            // `side` is the derivative of a term with respect to d, and minus the one with respect to β.
             for (other, side) in [(positive, 1.0), (negative, -1.0)] {
                 let (anchor, other) = (anchor as usize, other as usize);
                 let term = side * (batch.distances.at(anchor, other) - beta) + self.margin;
                 if term > 0.0 {
                     sum += term;
                     terms += 1;
-                    slopes.add(anchor, other, side);
-                    beta_slopes[row] -= side;
+                    derivatives.add(anchor, other, side);
+                    beta_derivatives[row] -= side;
                 }
             }
             informative += usize::from(terms > terms_before);
             penalty += beta.abs();
         }
         let terms_above_zero = terms.max(1) as f64;
-        slopes.divide(terms_above_zero);
-        beta_slopes.iter_mut().for_each(|slope| *slope /= terms_above_zero);
+        derivatives.divide(terms_above_zero);
+        beta_derivatives.iter_mut().for_each(|derivative| *derivative /= terms_above_zero);
         let mut value = sum / terms_above_zero;
 
-        let mut parts = vec![batch.distances.with(&slopes)];
+        let mut parts = vec![batch.distances.with(&derivatives)];
         if let Some(learned) = learned {
             let weight = match self.learn_beta {
                 Beta::PerClass if terms == 0 => 0.0,
@@ -114,9 +113,9 @@ impl Loss for Margin {
             value += weight * penalty;
             for &[anchor, ..] in triplets.iter() {
                 let row = row_of(anchor);
-                beta_slopes[row] += weight * f64::from(betas[row]).signum();
+                beta_derivatives[row] += weight * f64::from(betas[row]).signum();
             }
-            parts.push((learned, &beta_slopes));
+            parts.push((learned, &beta_derivatives));
         }
         Ok(LossOutput { objective: scalar(value, &parts)?, value, terms: triplets.len(), informative })
     }
@@ -126,7 +125,7 @@ impl Loss for Margin {
         check_range("margin", self.margin, 0.0..=2.0)?;
         check_range("nu", self.nu, 0.0..=1.0)?;
         if self.nu > 0.0 && self.learn_beta == Beta::No {
-            let reason = "it weighs a penalty on a learned β: set `learn_beta`, too".to_owned();
+            let reason = "it is the weight of the penalty on a learned β, so `learn_beta` must be set too".to_owned();
             return Err(LearnError::Config { parameter: "nu", value: self.nu.to_string(), reason });
         }
         Ok(())
@@ -138,23 +137,26 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::*;
-    use crate::comparisons::Comparisons;
+    use crate::pairwise::PairwiseMatrix;
 
     #[test]
-    fn a_penalty_on_what_is_not_learned_is_refused() {
+    fn a_penalty_on_a_fixed_boundary_is_rejected() {
         let loss = |learn_beta| Margin { nu: 0.1, learn_beta, ..Margin::default() };
         assert!(loss(Beta::Shared).check().is_ok() && loss(Beta::PerClass).check().is_ok());
         let error = loss(Beta::No).check().unwrap_err();
-        assert_eq!(error.to_string(), "`nu` cannot be 0.1: it weighs a penalty on a learned β: set `learn_beta`, too");
+        assert_eq!(
+            error.to_string(),
+            "`nu` cannot be 0.1: it is the weight of the penalty on a learned β, so `learn_beta` must be set too"
+        );
     }
 
     #[test]
-    fn a_triplet_is_informative_if_either_of_its_terms_is_above_zero() {
+    fn a_triplet_is_informative_if_one_of_its_terms_is_above_zero() {
         // From the anchor: positives at 1.1 and 0.9, negatives at 1.3 and 1.5; only 1.1 and 1.3 lie within 0.2 of 1.2.
         let mut matrix = [1.0f32; 25];
         matrix[1..5].copy_from_slice(&[1.1, 0.9, 1.3, 1.5]);
         let embeddings = Tensor::from_slice(&matrix, (5, 5), &Device::Cpu).unwrap();
-        let distances = Comparisons::of(embeddings.clone()).unwrap();
+        let distances = PairwiseMatrix::of(embeddings.clone()).unwrap();
         let batch = Batch { embeddings: &embeddings, distances: &distances, labels: &[0, 0, 0, 1, 1], learned: None };
         let check = |triplets: &[[u32; 3]], expected: (usize, usize)| {
             let output = Margin::default().forward(&batch, &Selection::Triplets(triplets.to_vec())).unwrap();

@@ -1,30 +1,29 @@
-//! Multi-similarity loss: each pair weighted by how it compares with the other pairs of its anchor.
+//! Multi-similarity loss: each pair weighted by its similarity relative to the other pairs of its anchor.
 //!
 //! Formula: `1/B Σ_i { 1/α · ln(1 + Σ_{p ∈ P_i} e^{−α(s_ip − λ)}) + 1/β · ln(1 + Σ_{n ∈ N_i} e^{β(s_in − λ)}) }`, with P_i
-//! and N_i the selected positives and negatives of image i and s the cosine. The derivative by s of a positive is its
-//! negated weight among the exponentials, that of a negative its weight. A pair counts as informative on the wrong side of λ.
+//! and N_i the selected positives and negatives of image i and s the cosine. The derivative with respect to s is minus the
+//! softmax weight of a positive and plus that of a negative. A pair on the wrong side of λ counts as informative.
 //! Shapes: embeddings `[batch, dim]`.
-//! Source: Wang et al. 2019, arXiv 1904.06627, equation 15. Its own miner is
-//! [`miners::MultiSimilarity`].
+//! Source: Wang et al. 2019, arXiv 1904.06627, equation 15; its miner is [`miners::MultiSimilarity`].
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Loss, LossOutput, log_one_plus_sum_exp};
+use super::loss::{Batch, Loss, LossOutput, log_one_plus_sum_exp};
 use crate::checks::{check_range, check_scale};
-use crate::comparisons::{Comparisons, scalar};
 use crate::error::Result;
 use crate::miners::{self, MinerConfig, Selection};
+use crate::pairwise::{PairwiseMatrix, scalar};
 
-/// Pairs weighted by how they compare with the others of their anchor.
+/// Multi-similarity loss: pairs weighted by their similarity relative to the anchor's other pairs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MultiSimilarity {
-    /// α: how sharply the least similar positives are favoured.
+    /// α: scale of the positives; the larger, the more the least similar positives dominate.
     pub alpha: f64,
-    /// β: how sharply the most similar negatives are favoured.
+    /// β: scale of the negatives; the larger, the more the most similar negatives dominate.
     pub beta: f64,
-    /// λ: the cosine between near and far.
+    /// λ: cosine similarity that separates positives from negatives.
     pub base: f64,
 }
 
@@ -35,16 +34,16 @@ impl Default for MultiSimilarity {
 }
 
 impl Loss for MultiSimilarity {
-    fn usual_miner(&self) -> MinerConfig {
+    fn default_miner(&self) -> MinerConfig {
         MinerConfig::MultiSimilarity(miners::MultiSimilarity::default())
     }
 
     fn forward(&self, batch: &Batch<'_>, selection: &Selection) -> Result<LossOutput> {
-        let similarities = Comparisons::similarities(batch.embeddings, batch.embeddings)?;
-        similarities.check_labels(batch.labels)?;
+        let similarities = PairwiseMatrix::similarities(batch.embeddings, batch.embeddings)?;
+        similarities.check_row_labels(batch.labels)?;
         let images = batch.labels.len();
         let pairs = selection.pairs(batch.labels);
-        let mut slopes = similarities.slopes();
+        let mut derivatives = similarities.zero_derivatives();
         let (mut value, mut informative) = (0.0, 0);
         for (pairs, scale) in [(&pairs.positives, -self.alpha), (&pairs.negatives, self.beta)] {
             let mut others_of = vec![Vec::new(); images];
@@ -56,11 +55,11 @@ impl Loss for MultiSimilarity {
                 let (term, weights) = log_one_plus_sum_exp(&exponents);
                 value += term / scale.abs() / images as f64;
                 for (&other, weight) in others.iter().zip(weights) {
-                    slopes.add(anchor, other, scale.signum() * weight / images as f64);
+                    derivatives.add(anchor, other, scale.signum() * weight / images as f64);
                 }
             }
         }
-        let objective = scalar(value, &[similarities.with(&slopes)])?;
+        let objective = scalar(value, &[similarities.with(&derivatives)])?;
         Ok(LossOutput { objective, value, terms: pairs.len(), informative })
     }
 

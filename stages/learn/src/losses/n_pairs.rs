@@ -1,28 +1,28 @@
-//! N-pairs loss: an anchor's positive against the positives of all other classes at once.
+//! N-pairs loss: the similarity of an anchor to its positive against those to the positives of all other classes.
 //!
 //! Formula: `1/N Σ_i ln(1 + Σ_j exp(σ (s_{a_i p_j} − s_{a_i p_i})))` over the N pairs (a_i, p_i) of the batch, where j runs over
 //! the pairs of other classes and s is the cosine. A triplet (a_i, p_i, p_j) counts as informative if p_j is more similar to the
-//! anchor than p_i.
+//! anchor than p_i is.
 //! Shapes: embeddings `[batch, dim]`.
 //! Source: Sohn 2016, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective", section 3.2.
-//! Deviation: Sohn takes inner products of unnormalised embeddings and penalises their norms; here as in all losses the
-//! embeddings are normalised, and the scale σ takes the place of their norms. A class with more than two images in the
-//! batch gives several pairs (its first and second image, its third and fourth, …), which are no negatives of each other.
+//! Deviation: Sohn uses inner products of unnormalised embeddings and penalises their norms. Here, as in all losses, the
+//! embeddings are normalised, and the scale σ takes the place of the norms. A class with more than two images in the batch
+//! forms several pairs (first and second image, third and fourth, …), which are not negatives of each other.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Loss, LossOutput, log_one_plus_sum_exp};
+use super::loss::{Batch, Loss, LossOutput, log_one_plus_sum_exp};
 use crate::checks::check_scale;
-use crate::comparisons::{Comparisons, scalar};
 use crate::error::Result;
 use crate::miners::Selection;
+use crate::pairwise::{PairwiseMatrix, scalar};
 
-/// One positive against the positives of all other classes.
+/// N-pairs loss: the similarity of one positive against those of one positive of every other class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NPairs {
-    /// σ: what the cosines are multiplied by.
+    /// σ: factor of the cosine similarities.
     pub scale: f64,
 }
 
@@ -33,15 +33,15 @@ impl Default for NPairs {
 }
 
 impl Loss for NPairs {
-    fn takes_selection(&self) -> bool {
+    fn uses_miner(&self) -> bool {
         false
     }
 
     fn forward(&self, batch: &Batch<'_>, _: &Selection) -> Result<LossOutput> {
-        let similarities = Comparisons::similarities(batch.embeddings, batch.embeddings)?;
-        similarities.check_labels(batch.labels)?;
+        let similarities = PairwiseMatrix::similarities(batch.embeddings, batch.embeddings)?;
+        similarities.check_row_labels(batch.labels)?;
         let pairs = pairs_of(batch.labels);
-        let mut slopes = similarities.slopes();
+        let mut derivatives = similarities.zero_derivatives();
         let (mut value, mut terms, mut informative) = (0.0, 0, 0);
         let weight = 1.0 / pairs.len().max(1) as f64;
         for &[anchor, positive] in &pairs {
@@ -55,11 +55,11 @@ impl Loss for NPairs {
             let (term, weights) = log_one_plus_sum_exp(&exponents);
             value += weight * term;
             for (&negative, share) in negatives.iter().zip(weights) {
-                slopes.add(anchor, negative, weight * self.scale * share);
-                slopes.add(anchor, positive, -weight * self.scale * share);
+                derivatives.add(anchor, negative, weight * self.scale * share);
+                derivatives.add(anchor, positive, -weight * self.scale * share);
             }
         }
-        let objective = scalar(value, &[similarities.with(&slopes)])?;
+        let objective = scalar(value, &[similarities.with(&derivatives)])?;
         Ok(LossOutput { objective, value, terms, informative })
     }
 
@@ -68,7 +68,7 @@ impl Loss for NPairs {
     }
 }
 
-/// The images of each class two by two, in the batch's order; an odd one out is left out.
+/// The images of each class in pairs, in the order of the batch; an unpaired image is left out.
 fn pairs_of(labels: &[u32]) -> Vec<[usize; 2]> {
     let mut waiting = std::collections::BTreeMap::new();
     let mut pairs = Vec::new();
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn images_pair_up_within_their_class() {
+    fn images_are_paired_within_their_class() {
         assert_eq!(pairs_of(&[7, 3, 7, 3, 7, 7, 3, 9]), [[0, 2], [1, 3], [4, 5]]);
         assert!(pairs_of(&[1, 2]).is_empty());
     }

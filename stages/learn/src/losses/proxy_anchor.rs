@@ -1,28 +1,28 @@
-//! Proxy-Anchor loss: a learned proxy a class, which anchors all images of the batch.
+//! Proxy-Anchor loss: one learned proxy per class, which is the anchor for all images of the batch.
 //!
 //! Formula: `1/|P₊| Σ_{p ∈ P₊} ln(1 + Σ_{x of p's class} e^{−α(s_xp − δ)}) + 1/|P| Σ_{p ∈ P} ln(1 + Σ_{x of others} e^{α(s_xp + δ)})`,
-//! with P all proxies, P₊ those whose class is in the batch and s the cosine. A pair of image and proxy counts as informative on
-//! the wrong side of δ, or of −δ for proxies of other classes.
+//! with P all proxies, P₊ those of the classes in the batch, and s the cosine. An image and a proxy count as an informative pair
+//! if their cosine is below δ for the proxy of the image's class, or above −δ for another proxy.
 //! Shapes: embeddings `[batch, dim]`, proxies `[classes, dim]`.
 //! Source: Kim et al. 2020, arXiv 2003.13911, equation 4.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Learned, Loss, LossOutput, log_one_plus_sum_exp};
+use super::loss::{Batch, Learned, Loss, LossOutput, log_one_plus_sum_exp};
 use crate::checks::{check_range, check_scale};
-use crate::comparisons::{Comparisons, scalar};
 use crate::error::Result;
 use crate::miners::Selection;
-use crate::parameters::{Init, Spec};
+use crate::pairwise::{PairwiseMatrix, scalar};
+use crate::spec::{Initialisation, Spec};
 
-/// A learned proxy a class, against all images of the batch.
+/// Proxy-Anchor loss: one learned proxy per class, compared with all images of the batch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProxyAnchor {
-    /// α: how sharply the hardest images are favoured.
+    /// α: scale; the larger, the more the hardest images dominate.
     pub alpha: f64,
-    /// δ: the cosine by which images must be on the right side.
+    /// δ: margin in cosine similarity.
     pub margin: f64,
 }
 
@@ -34,25 +34,25 @@ impl Default for ProxyAnchor {
 
 impl Loss for ProxyAnchor {
     fn learned(&self, classes: usize, dimension: usize) -> Option<Learned> {
-        // Kaiming's normal initialisation by outputs, as the authors' code has it; only the directions matter.
-        let init = Init::Normal { std: (2.0 / classes.max(1) as f64).sqrt() };
+        // Kaiming normal initialisation by outputs, as in the authors' code; only the directions matter.
+        let init = Initialisation::Normal { std: (2.0 / classes.max(1) as f64).sqrt() };
         Some(Learned::Points(Spec::weight("loss.proxies", [classes, dimension], init)))
     }
 
-    fn takes_selection(&self) -> bool {
+    fn uses_miner(&self) -> bool {
         false
     }
 
     fn forward(&self, batch: &Batch<'_>, _: &Selection) -> Result<LossOutput> {
         let proxies = batch.learned("loss.proxies")?;
-        let similarities = Comparisons::similarities(batch.embeddings, proxies)?; // [batch, classes]
-        similarities.check_labels(batch.labels)?;
+        let similarities = PairwiseMatrix::similarities(batch.embeddings, proxies)?; // [batch, classes]
+        similarities.check_row_labels(batch.labels)?;
         let classes = similarities.columns();
         let mut images_of = vec![Vec::new(); classes];
         batch.labels.iter().enumerate().for_each(|(image, &label)| images_of[label as usize].push(image));
         let present = images_of.iter().filter(|images| !images.is_empty()).count();
 
-        let mut slopes = similarities.slopes();
+        let mut derivatives = similarities.zero_derivatives();
         let (mut value, mut informative) = (0.0, 0);
         let mut add = |proxy: usize, images: &[usize], scale: f64, shift: f64, proxies: usize| {
             let exponents: Vec<f64> =
@@ -61,7 +61,7 @@ impl Loss for ProxyAnchor {
             let (term, weights) = log_one_plus_sum_exp(&exponents);
             value += term / proxies as f64;
             for (&image, weight) in images.iter().zip(weights) {
-                slopes.add(image, proxy, scale * weight / proxies as f64);
+                derivatives.add(image, proxy, scale * weight / proxies as f64);
             }
         };
         let mut others = Vec::with_capacity(batch.labels.len());
@@ -73,7 +73,7 @@ impl Loss for ProxyAnchor {
                 add(proxy, images, -self.alpha, -self.margin, present);
             }
         }
-        let objective = scalar(value, &[similarities.with(&slopes)])?;
+        let objective = scalar(value, &[similarities.with(&derivatives)])?;
         Ok(LossOutput { objective, value, terms: batch.labels.len() * classes, informative })
     }
 

@@ -1,6 +1,6 @@
-//! Alignment: how near images of one class lie to each other. Less is better.
+//! Alignment: how close images of the same class are to each other. Lower is better.
 //!
-//! **Formula** the mean of ‖x − y‖₂^α over all pairs x ≠ y of one label, α = 2, on normalised embeddings.
+//! **Formula** mean of ‖x − y‖₂^α over all pairs x ≠ y with the same label, α = 2, on normalised embeddings.
 //!
 //! **Shapes** embeddings `[images, dim]`, labels `[images]`.
 //!
@@ -11,17 +11,17 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::{ranking::misfit, uniformity::squared_distance};
+use super::{ranking::metric_error, uniformity::squared_distance};
 use crate::error::Result;
 
-/// The mean squared distance within classes; NaN if no class has two images.
+/// Mean squared distance within classes; NaN if no class has two images.
 ///
 /// # Errors
-/// If `embeddings` is not a row of `dim` for each label.
+/// If `embeddings` does not have one row of `dim` values per label.
 pub fn alignment(embeddings: &[f32], dim: usize, labels: &[u32]) -> Result<f64> {
     if labels.len() * dim != embeddings.len() {
         let problem = format!("{} values are not {} rows of {dim}", embeddings.len(), labels.len());
-        return Err(misfit("alignment", problem));
+        return Err(metric_error("alignment", problem));
     }
     let mut classes: BTreeMap<u32, Vec<&[f32]>> = BTreeMap::new();
     labels
@@ -31,7 +31,7 @@ pub fn alignment(embeddings: &[f32], dim: usize, labels: &[u32]) -> Result<f64> 
     let classes: Vec<Vec<&[f32]>> = classes.into_values().collect();
     let within = |rows: &Vec<&[f32]>| {
         let pairs =
-            rows.iter().enumerate().flat_map(|(place, row)| rows[..place].iter().map(move |other| (row, other)));
+            rows.iter().enumerate().flat_map(|(index, row)| rows[..index].iter().map(move |other| (row, other)));
         pairs.fold((0.0, 0.0), |(sum, count), (row, other)| (sum + squared_distance(row, other), count + 1.0))
     };
     let sums: Vec<(f64, f64)> = classes.par_iter().map(within).collect();
@@ -44,8 +44,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn averages_pairs_of_one_class() {
-        // Class 1 holds 0, 1 and 3 (squares 1, 9, 4), class 2 holds 5 and 9 (16), class 3 is alone.
+    fn is_the_mean_over_pairs_of_the_same_class() {
+        // Class 1 holds 0, 1 and 3 (squares 1, 9, 4), class 2 holds 5 and 9 (16), class 3 has one image.
         let found = alignment(&[0.0, 5.0, 1.0, 3.0, 9.0, 7.0], 1, &[1, 2, 1, 1, 2, 3]).expect("well formed");
         assert_eq!(found, 30.0 / 4.0);
         assert!(alignment(&[1.0, 2.0], 1, &[1, 2]).expect("well formed").is_nan());

@@ -1,9 +1,9 @@
-//! Adjusted mutual information: NMI with what chance alone would give taken off, so that many clusters are no advantage.
+//! Adjusted mutual information: mutual information corrected for chance, so that many clusters are no advantage.
 //!
 //! **Formula** (I − E[I]) / (½(H(A) + H(B)) − E[I]), with the expectation over all labellings of the same class sizes,
 //! E[I] = Σ_ij Σ_m m/n · ln(n m / (a_i b_j)) · a_i! b_j! (n−a_i)! (n−b_j)! / (n! m! (a_i−m)! (b_j−m)! (n−a_i−b_j+m)!),
-//! m from max(1, a_i + b_j − n) to min(a_i, b_j). Terms depend on the sizes alone, so equal sizes are computed once: 11,316
-//! classes against as many clusters take milliseconds.
+//! m from max(1, a_i + b_j − n) to min(a_i, b_j). The terms depend only on the sizes, so each pair of sizes is computed
+//! once: 11,316 classes and as many clusters take milliseconds.
 //!
 //! **Source** Vinh, Epps and Bailey, *Information theoretic measures for clusterings comparison*, 2010, eq. 24a and 2.
 
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use super::contingency::Contingency;
 use crate::error::Result;
 
-/// AMI of two labellings of the same items: 1 if they agree, about 0 if they are independent.
+/// AMI of two labellings of the same items: 1 if they are equal, about 0 if they are independent.
 ///
 /// # Errors
 /// If they have different lengths.
@@ -23,7 +23,7 @@ pub fn ami<A: Copy + Ord, B: Copy + Ord>(a: &[A], b: &[B]) -> Result<f64> {
     }
     let expected = expected_mutual_information(&table);
     let span = table.mean_entropy() - expected;
-    // Where chance alone explains everything, 0/0 becomes 0 and not noise over noise.
+    // If chance explains everything, 0/0 becomes 0 instead of a quotient of rounding errors.
     let span = if span < 0.0 { span.min(-f64::EPSILON) } else { span.max(f64::EPSILON) };
     Ok((table.mutual_information() - expected) / span)
 }
@@ -74,7 +74,7 @@ mod tests {
         check(&[0, 0, 1, 1], &[5, 5, 2, 2], 1.0);
         check(&[0, 0, 0, 0], &[0, 1, 0, 1], 0.0);
         check(&[0, 0, 0, 0], &[4, 4, 4, 4], 1.0);
-        // As scikit-learn's adjusted_mutual_info_score has them.
+        // Values of scikit-learn's adjusted_mutual_info_score.
         check(&[0, 0, 1, 1, 2, 2], &[0, 0, 1, 2, 2, 2], 0.502_360_702_720_273_8);
         check(&[0, 0, 1, 1], &[0, 1, 0, 1], -0.5);
     }
@@ -82,7 +82,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
         #[test]
-        fn the_expectation_is_that_over_all_orders(a in prop::collection::vec(0u8..3, 2..6), b in prop::collection::vec(0u8..3, 6)) {
+        fn the_expectation_is_the_mean_over_all_permutations(a in prop::collection::vec(0u8..3, 2..6), b in prop::collection::vec(0u8..3, 6)) {
             let b = &b[..a.len()];
             let (mut sum, mut orders) = (0.0, 0.0);
             permutations(&mut b.to_vec(), 0, &mut |b| {

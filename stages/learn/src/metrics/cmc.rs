@@ -1,18 +1,19 @@
-//! Cumulative match characteristic: the share of queries that are identified within the first k.
+//! Cumulative match characteristic: the share of queries that are identified within the first k neighbours.
 //!
-//! **Formula** CMC@k of a query is 1 if any of the first k neighbours is relevant, else 0. Neighbours of the same identity under
-//! the same camera must have been left out of the search, and R must not count them
-//! ([`super::relevant_across_cameras`]): that filter is what tells it from Recall@k.
+//! **Formula** CMC@k of a query is 1 if any of the first k neighbours is relevant, else 0. The search must leave out neighbours with
+//! the same identity and the same camera, and R must not count them ([`super::relevant_across_cameras`]); this is the only
+//! difference from Recall@k.
 //!
 //! **Source** Zheng et al., *Scalable person re-identification: a benchmark* (Market-1501), 2015, §4.3.
 
-use super::{PerQuery, Ranking, recall_at_k};
+use super::ranking::{PerQuery, Ranking};
+use super::recall_at_k::recall_at_k;
 use crate::error::Result;
 
 /// CMC@k of every query.
 ///
 /// # Errors
-/// If fewer than `k` neighbours were searched.
+/// If fewer than `k` neighbours were searched for.
 pub fn cmc(ranking: &Ranking<'_>, k: usize) -> Result<PerQuery> {
     recall_at_k(ranking, k)
 }
@@ -25,8 +26,8 @@ mod tests {
     use crate::metrics::{average_precision, relevant_across_cameras};
 
     #[test]
-    fn the_same_camera_does_not_count() {
-        // On a line: the query at 0 sees itself under its own camera, then a stranger, then itself under another camera.
+    fn images_of_the_same_camera_do_not_count() {
+        // On a line, from the query at 0: the same identity and camera, another identity, the same identity under another camera.
         let (queries, gallery) = ([(1, 0)], [(1, 0), (2, 1), (1, 1)]);
         let search = Gallery::new(&[0.1, 0.2, 0.3], 1).expect("three rows");
         let junk = |query: usize, row: u32| gallery[row as usize] == queries[query];

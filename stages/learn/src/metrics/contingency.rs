@@ -1,30 +1,30 @@
-//! How two labellings of the same items overlap: what NMI and AMI are computed from.
+//! Contingency table of two labellings of the same items, from which NMI and AMI are computed.
 
 use std::collections::BTreeMap;
 
-use super::ranking::misfit;
+use super::ranking::metric_error;
 use crate::error::Result;
 
-/// Counts of items: n_ij with label i in one labelling and j in the other, and the margins a_i and b_j.
+/// Number n_ij of items with label i in one labelling and j in the other, and the margins a_i and b_j.
 #[derive(Debug)]
 pub(super) struct Contingency {
-    /// n_ij > 0 with i and j as positions in the margins, in the order of (i, j).
+    /// (i, j, n_ij) for n_ij > 0, where i and j are positions in the margins, ordered by (i, j).
     pub(super) cells: Vec<(usize, usize, u64)>,
     pub(super) rows: Vec<u64>,
     pub(super) columns: Vec<u64>,
-    /// n.
+    /// n, the number of items.
     pub(super) items: u64,
 }
 
 impl Contingency {
     pub(super) fn new<A: Copy + Ord, B: Copy + Ord>(metric: &'static str, a: &[A], b: &[B]) -> Result<Self> {
         if a.len() != b.len() {
-            return Err(misfit(metric, format!("one labelling has {} items and the other {}", a.len(), b.len())));
+            return Err(metric_error(metric, format!("one labelling has {} items and the other {}", a.len(), b.len())));
         }
         let mut pairs: Vec<(A, B)> = a.iter().copied().zip(b.iter().copied()).collect();
         pairs.sort_unstable();
         let mut column_of: BTreeMap<B, usize> = b.iter().map(|label| (*label, 0)).collect();
-        column_of.values_mut().zip(0..).for_each(|(place, column)| *place = column);
+        column_of.values_mut().zip(0..).for_each(|(number, column)| *number = column);
         let mut table =
             Self { cells: Vec::new(), rows: Vec::new(), columns: vec![0; column_of.len()], items: pairs.len() as u64 };
         for row in pairs.chunk_by(|one, next| one.0 == next.0) {
@@ -38,7 +38,7 @@ impl Contingency {
         Ok(table)
     }
 
-    /// Mutual information Σ n_ij/n · ln(n n_ij / (a_i b_j)), in nats; never below 0.
+    /// Mutual information Σ n_ij/n · ln(n n_ij / (a_i b_j)), in nats; never negative.
     pub(super) fn mutual_information(&self) -> f64 {
         let n = self.items as f64;
         let term = |&(row, column, count): &(usize, usize, u64)| {
@@ -48,7 +48,7 @@ impl Contingency {
         self.cells.iter().map(term).sum::<f64>().max(0.0)
     }
 
-    /// The mean of the entropies of both labellings, in nats.
+    /// Mean of the entropies of both labellings, in nats.
     pub(super) fn mean_entropy(&self) -> f64 {
         let n = self.items as f64;
         let entropy =
@@ -56,7 +56,7 @@ impl Contingency {
         (entropy(&self.rows) + entropy(&self.columns)) / 2.0
     }
 
-    /// Whether both labellings put all items into one class, or there is no item: they agree and tell nothing.
+    /// Whether both labellings put all items into one class, or there are no items: they are equal and carry no information.
     pub(super) fn trivial(&self) -> bool {
         self.rows.len() <= 1 && self.columns.len() <= 1
     }

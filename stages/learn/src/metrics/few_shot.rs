@@ -1,10 +1,11 @@
-//! Few-shot accuracy: N-way S-shot episodes on classes that were not trained on, by the nearest class mean.
+//! Few-shot accuracy: N-way S-shot episodes on classes unseen in training, classified by the nearest class mean.
 //!
-//! **Formula** An episode draws N classes and of each S images to support and Q to query; a query is right if, of the N means of
-//! their support's embeddings, its own class's is nearest in Euclidean distance (equal distances: the first). An episode's accuracy is
-//! the share of its N · Q queries that are right; reported is the mean over episodes ± the 95 % Student interval.
+//! **Formula** An episode draws N classes, and from each class S support images and Q query images. A query is classified correctly
+//! if, among the N means of the support embeddings, that of its own class is nearest in Euclidean distance (the first one if
+//! distances are equal). The accuracy of an episode is the share of its N · Q queries that are correct; the result is the mean over
+//! episodes with Student's 95 % interval.
 //!
-//! **Shapes** embeddings `[images, dim]`, normalised or not as they are to be compared; labels `[images]`.
+//! **Shapes** embeddings `[images, dim]`, normalised or not; labels `[images]`.
 //!
 //! **Source** Snell, Swersky and Zemel, *Prototypical networks for few-shot learning*, 2017, §2.3 and 3.
 
@@ -13,40 +14,40 @@ use std::collections::BTreeMap;
 use rand::Rng;
 use rayon::prelude::*;
 
-use super::ranking::misfit;
+use super::ranking::metric_error;
 use crate::{
     error::Result,
     statistics::{Interval, mean_interval},
     streams::Streams,
 };
 
-/// What an episode holds.
+/// Size and number of the episodes.
 #[derive(Clone, Copy, Debug)]
 pub struct FewShot {
-    /// N, classes of an episode.
+    /// N, classes per episode.
     pub ways: usize,
-    /// S, images of each class whose mean stands for it.
+    /// S, support images per class, whose mean represents the class.
     pub shots: usize,
-    /// Q, images of each class that are told apart.
+    /// Q, query images per class, which are classified.
     pub queries: usize,
-    /// How many episodes are averaged.
+    /// Number of episodes.
     pub episodes: usize,
 }
 
 /// Accuracy over episodes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FewShotAccuracy {
-    /// The accuracy of each episode.
+    /// Accuracy of each episode.
     pub episodes: Vec<f64>,
     /// Their mean with its 95 % interval.
     pub interval: Interval,
 }
 
-/// Draws episodes, each from its own stream, and classifies their queries.
+/// Draws episodes, each from its own random stream, and classifies their queries.
 ///
 /// # Errors
-/// If `embeddings` is not a row of `dim` for each label, fewer than N classes have S + Q images, or N, S, Q are 0 or there are
-/// less than two episodes.
+/// If `embeddings` does not have one row of `dim` values per label, fewer than N classes have S + Q images, N, S or Q is 0, or
+/// there are fewer than two episodes.
 pub fn few_shot(
     embeddings: &[f32],
     dim: usize,
@@ -56,27 +57,34 @@ pub fn few_shot(
 ) -> Result<FewShotAccuracy> {
     if labels.len() * dim != embeddings.len() {
         let problem = format!("{} values are not {} rows of {dim}", embeddings.len(), labels.len());
-        return Err(misfit("few-shot accuracy", problem));
+        return Err(metric_error("few-shot accuracy", problem));
     }
     if plan.ways == 0 || plan.shots == 0 || plan.queries == 0 || plan.episodes < 2 {
-        return Err(misfit("few-shot accuracy", "ways, shots and queries are at least 1 and episodes at least 2"));
+        return Err(metric_error(
+            "few-shot accuracy",
+            "`ways`, `shots` and `queries` must be at least 1 and `episodes` at least 2",
+        ));
     }
     let mut classes: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     labels.iter().enumerate().for_each(|(image, label)| classes.entry(*label).or_default().push(image));
     let wanted = plan.shots + plan.queries;
     let classes: Vec<Vec<usize>> = classes.into_values().filter(|images| images.len() >= wanted).collect();
     if classes.len() < plan.ways {
-        let problem = format!("{} classes have {wanted} images, but an episode has {}", classes.len(), plan.ways);
-        return Err(misfit("few-shot accuracy", problem));
+        let problem = format!(
+            "an episode needs {} classes with at least {wanted} images, but there are {}",
+            plan.ways,
+            classes.len()
+        );
+        return Err(metric_error("few-shot accuracy", problem));
     }
     let row = |image: usize| &embeddings[image * dim..][..dim];
     let episode = |number: usize| episode(&classes, row, plan, &mut streams.named("episode").at(number as u64).rng());
     let episodes: Vec<f64> = (0..plan.episodes).into_par_iter().map(episode).collect();
-    let interval = mean_interval(&episodes).expect("there are two episodes or more");
+    let interval = mean_interval(&episodes).expect("there are at least two episodes");
     Ok(FewShotAccuracy { episodes, interval })
 }
 
-/// The accuracy of one episode.
+/// Draws one episode and returns its accuracy.
 fn episode<'a>(classes: &[Vec<usize>], row: impl Fn(usize) -> &'a [f32], plan: FewShot, rng: &mut impl Rng) -> f64 {
     let chosen: Vec<Vec<usize>> =
         draw(classes, plan.ways, rng).into_iter().map(|images| draw(&images, plan.shots + plan.queries, rng)).collect();
@@ -95,19 +103,19 @@ fn episode<'a>(classes: &[Vec<usize>], row: impl Fn(usize) -> &'a [f32], plan: F
         let distances = means.iter().map(distance).zip(0..);
         distances.fold((f64::INFINITY, 0), |best, next| if next.0 < best.0 { next } else { best }).1
     };
-    let right = chosen
+    let queries = chosen
         .iter()
         .enumerate()
         .flat_map(|(class, images)| images[plan.shots..].iter().map(move |image| (class, *image)));
-    right.filter(|(class, image)| nearest(*image) == *class).count() as f64 / (plan.ways * plan.queries) as f64
+    queries.filter(|(class, image)| nearest(*image) == *class).count() as f64 / (plan.ways * plan.queries) as f64
 }
 
-/// `count` of `items` without replacement, in the order in which they were drawn.
+/// Draws `count` of `items` without replacement.
 fn draw<T: Clone>(items: &[T], count: usize, rng: &mut impl Rng) -> Vec<T> {
     let mut order: Vec<usize> = (0..items.len()).collect();
-    for place in 0..count {
-        let other = rng.random_range(place..items.len());
-        order.swap(place, other);
+    for position in 0..count {
+        let other = rng.random_range(position..items.len());
+        order.swap(position, other);
     }
     order[..count].iter().map(|index| items[*index].clone()).collect()
 }
@@ -119,7 +127,7 @@ mod tests {
     const PLAN: FewShot = FewShot { ways: 3, shots: 2, queries: 4, episodes: 50 };
 
     #[test]
-    fn classes_apart_are_told_apart() {
+    fn separated_classes_are_classified_correctly() {
         let labels: Vec<u32> = (0..40).map(|image| image % 5).collect();
         let embeddings: Vec<f32> = labels.iter().flat_map(|label| [*label as f32, 0.0]).collect();
         let found = few_shot(&embeddings, 2, &labels, PLAN, &Streams::new(1)).expect("well formed");
@@ -127,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn embeddings_that_tell_nothing_are_right_by_chance() {
+    fn random_embeddings_give_the_accuracy_of_chance() {
         let labels: Vec<u32> = (0..400).map(|image| image % 5).collect();
         let mut rng = Streams::new(2).rng();
         let embeddings: Vec<f32> = labels.iter().map(|_| rng.random()).collect();
@@ -154,11 +162,11 @@ mod tests {
     }
 
     #[test]
-    fn refuses_too_few_images() {
+    fn rejects_too_few_images() {
         let error = few_shot(&[0.0; 4], 1, &[1, 1, 2, 2], PLAN, &Streams::new(0)).expect_err("there are too few");
         assert_eq!(
             error.to_string(),
-            "Cannot compute `few-shot accuracy`: 0 classes have 6 images, but an episode has 3"
+            "Cannot compute `few-shot accuracy`: an episode needs 3 classes with at least 6 images, but there are 0"
         );
     }
 }

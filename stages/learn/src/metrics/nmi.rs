@@ -1,7 +1,7 @@
 //! Normalised mutual information of a clustering and labels.
 //!
-//! **Formula** 2 I(A; B) / (H(A) + H(B)), I the mutual information and H the entropy: normalised by the arithmetic mean, as
-//! scikit-learn's default and metric learning have it. 1 if both are trivial.
+//! **Formula** 2 I(A; B) / (H(A) + H(B)), I the mutual information and H the entropy: normalised by the arithmetic mean, which is
+//! scikit-learn's default and usual in metric learning. 1 if both labellings have a single class.
 //!
 //! **Source** Manning, Raghavan and Schütze, *Introduction to information retrieval*, 2008, §16.3, eq. 16.2.
 
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_different_lengths() {
+    fn rejects_different_lengths() {
         assert_eq!(
             nmi(&[1], &[1, 2]).expect_err("the lengths differ").to_string(),
             "Cannot compute `NMI`: one labelling has 1 items and the other 2"

@@ -1,20 +1,20 @@
-//! R-precision: the share of relevant images among the R nearest.
+//! R-precision: the share of relevant images among the R nearest neighbours.
 //!
-//! **Formula** r / R, r the number of relevant rows among the first R neighbours, R the number of relevant rows at all.
+//! **Formula** r / R, r the number of relevant rows among the first R neighbours, R the total number of relevant rows.
 //!
 //! **Source** Musgrave, Belongie and Lim, *A metric learning reality check*, 2020, §3.2, arXiv 2003.08505.
 
-use super::{PerQuery, Ranking};
+use super::ranking::{PerQuery, Ranking};
 use crate::error::Result;
 
 /// R-precision of every query.
 ///
 /// # Errors
-/// If fewer neighbours were searched than the largest R.
+/// If fewer neighbours were searched for than the largest R.
 pub fn r_precision(ranking: &Ranking<'_>) -> Result<PerQuery> {
-    ranking.reaches("R-precision", ranking.most_relevant())?;
+    ranking.check_length("R-precision", ranking.most_relevant())?;
     Ok(ranking
-        .judge(|query| query.hits().take(query.relevant).filter(|hit| *hit).count() as f64 / query.relevant as f64))
+        .per_query(|query| query.hits().take(query.relevant).filter(|hit| *hit).count() as f64 / query.relevant as f64))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! The spectrum of an embedding: how many of its d dimensions it uses, which dividing the embedding space is meant to improve.
+//! Spectrum of an embedding: how many of its d dimensions carry variance, which dividing the embedding space is meant to increase.
 //!
 //! **Formula** with σ₁ ≥ … ≥ σ_d the singular values of the centred embeddings and s_i = σ_i / Σσ:
-//! - spectral decay ρ = KL(U ‖ s) = Σ_i 1/d · ln(1 / (d s_i)), U uniform: 0 if all directions carry the same, larger the more
-//!   the variance sits in few;
+//! - spectral decay ρ = KL(U ‖ s) = Σ_i 1/d · ln(1 / (d s_i)), U uniform: 0 if all directions carry the same variance, and larger
+//!   the more it is concentrated in few;
 //! - effective rank = exp(−Σ_i s_i ln s_i), between 1 and d.
 //!
 //! **Shapes** embeddings `[images, dim]`.
@@ -10,46 +10,49 @@
 //! **Source** Roth et al., *Revisiting training strategies and generalization performance in deep metric learning*, 2020, §5
 //! (ρ); Roy and Vetterli, *The effective rank*, 2007, eq. 5.
 //!
-//! `Deviation:` Roth et al. neither centre the embeddings nor count the first singular value, which is then mostly their mean; we
-//! take the mean away and count all.
+//! `Deviation:` Roth et al. do not centre the embeddings, and leave out the first singular value, which is then mostly their mean.
+//! Here the mean is subtracted and all singular values are used.
 
 use faer::{Accum, Mat, MatRef, Par, Side, linalg::matmul::matmul};
 use rayon::prelude::*;
 
-use super::ranking::misfit;
+use super::ranking::metric_error;
 use crate::error::Result;
 
-/// Shares below this count as this: a direction without any variance would make ρ infinite.
+/// Lower bound on the shares: a direction without any variance would make ρ infinite.
 const SMALLEST_SHARE: f64 = 1e-12;
 
-/// How the variance of an embedding spreads over directions.
+/// Distribution of the variance of an embedding over directions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spectrum {
-    /// s_i, singular values as shares of their sum, largest first, `[dim]`.
+    /// s_i: the singular values as shares of their sum, largest first, `[dim]`.
     pub shares: Vec<f64>,
-    /// ρ.
+    /// ρ, the spectral decay.
     pub decay: f64,
-    /// Of 1 … d.
+    /// Effective rank, between 1 and d.
     pub effective_rank: f64,
 }
 
 /// The spectrum of `embeddings`.
 ///
 /// # Errors
-/// If `embeddings` is no rows of `dim`, all rows are equal, or a value is not finite.
+/// If `embeddings` is not a whole number of rows of `dim` values, all rows are equal, or a value is not finite.
 pub fn spectrum(embeddings: &[f32], dim: usize) -> Result<Spectrum> {
     if dim == 0 || embeddings.is_empty() || !embeddings.len().is_multiple_of(dim) {
-        return Err(misfit("spectrum", format!("{} values are no rows of {dim}", embeddings.len())));
+        return Err(metric_error(
+            "spectrum",
+            format!("{} values are not a whole number of rows of {dim}", embeddings.len()),
+        ));
     }
     let scatter = scatter(embeddings, dim);
-    let variances = scatter
-        .self_adjoint_eigenvalues(Side::Lower)
-        .map_err(|_| misfit("spectrum", "the singular values did not converge; is every value finite?"))?;
+    let variances = scatter.self_adjoint_eigenvalues(Side::Lower).map_err(|_| {
+        metric_error("spectrum", "the singular values did not converge; check that every value is finite")
+    })?;
     // Largest first; rounding may leave a zero slightly negative.
     let singular: Vec<f64> = variances.iter().rev().map(|variance| variance.max(0.0).sqrt()).collect();
     let sum: f64 = singular.iter().sum();
     if !(sum > 0.0 && sum.is_finite()) {
-        return Err(misfit("spectrum", "all rows are equal, or a value is not finite"));
+        return Err(metric_error("spectrum", "all rows are equal, or a value is not finite"));
     }
     let shares: Vec<f64> = singular.iter().map(|value| value / sum).collect();
     let d = dim as f64;
@@ -58,7 +61,8 @@ pub fn spectrum(embeddings: &[f32], dim: usize) -> Result<Spectrum> {
     Ok(Spectrum { shares, decay, effective_rank: entropy.exp() })
 }
 
-/// Xᵀ X of the centred rows X, `[dim, dim]`, in double precision; each strip of columns adds up the rows in their order.
+/// Xᵀ X of the centred rows X, `[dim, dim]`, in double precision. Each strip of columns sums over the rows in their order, so that
+/// the result does not depend on the number of threads.
 fn scatter(embeddings: &[f32], dim: usize) -> Mat<f64> {
     const ROWS: usize = 1024;
     const STRIP: usize = 64;
@@ -71,7 +75,7 @@ fn scatter(embeddings: &[f32], dim: usize) -> Mat<f64> {
         let mut strip = Mat::<f64>::zeros(dim, STRIP.min(dim - first));
         for rows in embeddings.chunks(ROWS * dim) {
             let centred: Vec<f64> =
-                rows.iter().enumerate().map(|(place, value)| f64::from(*value) - mean[place % dim]).collect();
+                rows.iter().enumerate().map(|(index, value)| f64::from(*value) - mean[index % dim]).collect();
             let centred = MatRef::from_row_major_slice(&centred, rows.len() / dim, dim);
             let columns = centred.subcols(first, strip.ncols());
             matmul(&mut strip, Accum::Add, centred.transpose(), columns, 1.0, Par::Seq);
@@ -87,8 +91,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn even_directions_have_no_decay() {
-        // ± unit vectors far from the origin: the mean does not count.
+    fn a_uniform_spectrum_has_no_decay() {
+        // ± unit vectors around a mean far from the origin, which is subtracted.
         let rows: Vec<f32> = (0..8)
             .flat_map(|row| (0..4).map(move |i| 5.0 + if row / 2 == i { 1.0 - 2.0 * (row % 2) as f32 } else { 0.0 }))
             .collect();
@@ -97,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn unused_directions_decay() {
+    fn unused_directions_increase_the_decay() {
         // Singular values in the ratio 3 : 1 along two of three directions.
         let found = spectrum(&[3.0, 0.0, 0.0, -3.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, -1.0, 0.0], 3).expect("well formed");
         let rank = (-(0.75f64 * 0.75f64.ln()) - 0.25 * 0.25f64.ln()).exp();
@@ -121,12 +125,12 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_has_no_spectrum() {
+    fn rejects_inputs_without_a_spectrum() {
         let check = |rows: &[f32], expected: &str| {
             let error = spectrum(rows, 2).expect_err("there is no spectrum");
             assert_eq!(error.to_string(), format!("Cannot compute `spectrum`: {expected}"));
         };
         check(&[1.0, 2.0, 1.0, 2.0], "all rows are equal, or a value is not finite");
-        check(&[1.0, 2.0, 1.0], "3 values are no rows of 2");
+        check(&[1.0, 2.0, 1.0], "3 values are not a whole number of rows of 2");
     }
 }

@@ -1,7 +1,7 @@
-//! Uniformity: how evenly the embeddings spread over the hypersphere. Less is better; the least that is possible is about −2t.
+//! Uniformity: how evenly the embeddings are spread over the hypersphere. Lower is better; the minimum is about −2t.
 //!
-//! **Formula** ln of the mean of exp(−t ‖x − y‖₂²) over all pairs x ≠ y, t = 2, on normalised embeddings. All pairs are n²/2
-//! distances, so give a sample of some thousand rows: the mean over its pairs estimates that over all.
+//! **Formula** logarithm of the mean of exp(−t ‖x − y‖₂²) over all pairs x ≠ y, t = 2, on normalised embeddings. There are n²/2
+//! pairs, so pass a sample of a few thousand rows: the mean over its pairs estimates that over all.
 //!
 //! **Shapes** embeddings `[images, dim]`.
 //!
@@ -10,30 +10,33 @@
 
 use rayon::prelude::*;
 
-use super::ranking::misfit;
+use super::ranking::metric_error;
 use crate::error::Result;
 
-/// t of the formula, as the paper has it.
+/// t of the formula, as in the paper.
 const TEMPERATURE: f64 = 2.0;
 
-/// Uniformity of all rows; NaN for less than two.
+/// Uniformity of all rows; NaN for fewer than two.
 ///
 /// # Errors
-/// If `embeddings` is not a whole number of rows of `dim`.
+/// If `embeddings` is not a whole number of rows of `dim` values.
 pub fn uniformity(embeddings: &[f32], dim: usize) -> Result<f64> {
     if dim == 0 || !embeddings.len().is_multiple_of(dim) {
-        return Err(misfit("uniformity", format!("{} values are no rows of {dim}", embeddings.len())));
+        return Err(metric_error(
+            "uniformity",
+            format!("{} values are not a whole number of rows of {dim}", embeddings.len()),
+        ));
     }
     let rows: Vec<&[f32]> = embeddings.chunks_exact(dim).collect();
-    let kernel = |place: usize| -> f64 {
-        rows[..place].iter().map(|other| (-TEMPERATURE * squared_distance(rows[place], other)).exp()).sum()
+    let kernel = |index: usize| -> f64 {
+        rows[..index].iter().map(|other| (-TEMPERATURE * squared_distance(rows[index], other)).exp()).sum()
     };
     let sums: Vec<f64> = (0..rows.len()).into_par_iter().map(kernel).collect();
     let pairs = rows.len() as f64 * (rows.len() as f64 - 1.0) / 2.0;
     Ok((sums.iter().sum::<f64>() / pairs).ln())
 }
 
-/// ‖a − b‖², in lanes that any instruction set can add side by side.
+/// ‖a − b‖², summed in a fixed number of lanes, so that the result does not depend on the instruction set.
 pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
     const LANES: usize = 8;
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();

@@ -1,50 +1,52 @@
-//! Distance-weighted negatives: drawn with weights that make all distances equally likely.
+//! Distance-weighted sampling: negatives are drawn with weights that make all distances equally likely.
 //!
-//! Formula: the distance d of two uniform points on the unit sphere in n dimensions has density
-//! `q(d) ∝ d^{n−2} (1 − d²/4)^{(n−3)/2}`; a negative's weight is `1 / q(max(d, cutoff))`, in logarithms
-//! `(2 − n) ln d − (n − 3)/2 · ln(1 − d²/4)`, and next to nothing where d ≥ `beyond`. Each anchor gets as many negatives
-//! as it has positives, without replacement while there are enough, or independently of each other.
+//! Formula: the distance d between two points drawn uniformly from the unit sphere in n dimensions has the density
+//! `q(d) ∝ d^{n−2} (1 − d²/4)^{(n−3)/2}`. The weight of a negative is `1 / q(max(d, cutoff))`, with the logarithm
+//! `(2 − n) ln d − (n − 3)/2 · ln(1 − d²/4)`, and almost zero if d ≥ `beyond`. Each anchor gets as many negatives as it has
+//! positives: without replacement as long as there are enough, or with `replacement` independently of each other.
 //! Source: Wu et al. 2017, arXiv 1706.07567, section 4.1.
-//! Deviation: n is the dimension of the subspace that the learner trains, as q demands, unless another is given. The
-//! paper bounds weights by a constant; as in its authors' code, the cutoff on d does that here.
+//! Deviation: n is the dimension of the learner's subspace, as q requires, unless `dimension` is set. The paper bounds the
+//! weights by a constant; here, as in its authors' code, the cutoff on d does so.
 //!
-//! Drawing without replacement by weights is taking those with the largest `ln weight + Gumbel noise` (Efraimidis and
-//! Spirakis 2006, in logarithms). Weights of n = 512 span hundreds of powers of ten, so they never leave the logarithm.
+//! Weighted sampling without replacement takes the negatives with the largest `ln weight + Gumbel noise` (Efraimidis and
+//! Spirakis 2006, in logarithms). For n = 512 the weights span hundreds of powers of ten, so only their logarithms are used.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Candidates, Miner, Selection};
+use super::miner::{Candidates, Miner};
+use super::selection::Selection;
 use crate::checks::{check_range, check_scale};
 use crate::error::Result;
 
-/// The logarithm of the weight of a negative that is too far to push, relative to the anchor's lightest near one. It is not
-/// minus infinity, so that an anchor all of whose negatives are far still gets some.
+/// Log weight of a negative beyond the maximum distance, relative to the smallest weight within it. Not minus infinity, so that
+/// an anchor whose negatives are all far still gets some.
 const LN_FAR_WEIGHT: f64 = -20.723_265_836_946_41; // ln 1e-9
 
-/// `beyond` where neither it nor the loss says otherwise: the paper's α + β.
-const PAPERS_REACH: f64 = 1.4;
+/// Default of `beyond` for a loss without a maximum distance of its own: the paper's α + β.
+const PAPERS_MAX_DISTANCE: f64 = 1.4;
 
-/// `1 − d²/4` counts as no less than this: it is zero for opposite points, whose weight would be infinite.
+/// Lower bound on `1 − d²/4`, which is zero for opposite points and would make their weight infinite.
 const SPAN_FLOOR: f64 = 1e-8;
 
-/// Negatives drawn so that all distances are equally likely.
+/// Distance-weighted sampling: negatives drawn such that all distances are equally likely.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DistanceWeighted {
-    /// A negative nearer than this counts as this far: very near ones are noise or mislabelled.
+    /// Lower bound on the distance of a negative when its weight is computed; negatives that are very close are noisy or
+    /// mislabelled.
     pub cutoff: f64,
-    /// From this distance on a negative gets next to no weight, since the loss would not push it; where it is not given, α + β of the
-    /// margin loss as configured, and 1.4 for other losses.
+    /// Distance from which on a negative gets almost no weight, because it adds nothing to the loss. Default: β + margin of the
+    /// margin loss, 1.4 for other losses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beyond: Option<f64>,
-    /// Whether an anchor's negatives are drawn independently of each other, as the paper's authors' code does. With weights
-    /// as steep as in a hundred dimensions most positives of an anchor then meet its one hardest negative.
+    /// Whether the negatives of an anchor are drawn with replacement, as in the code of the paper's authors. In a hundred or more
+    /// dimensions the weights are so steep that most positives of an anchor are then paired with its single hardest negative.
     pub replacement: bool,
-    /// n; where it is not given, the dimension of the learner's subspace. A larger one draws harder negatives; the published
-    /// code of divide and conquer takes the width of the whole embedding for masks.
+    /// Dimension n in the formula of the weights. Default: the dimension of the learner's subspace. A larger value draws harder
+    /// negatives; the published code of DC21 uses the dimension of the whole embedding with masks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dimension: Option<usize>,
 }
@@ -74,16 +76,16 @@ impl Miner for DistanceWeighted {
     }
 
     fn check(&self) -> Result<()> {
-        // Without a cutoff two equal images would have an infinite weight.
+        // Without a cutoff, two equal images would have an infinite weight.
         check_scale("cutoff", self.cutoff)?;
         check_range("cutoff", self.cutoff, 0.0..=2.0)?;
-        check_range("beyond", self.beyond.unwrap_or(PAPERS_REACH), 0.0..=2.0)?;
+        check_range("beyond", self.beyond.unwrap_or(PAPERS_MAX_DISTANCE), 0.0..=2.0)?;
         check_scale("dimension", self.dimension.map_or(1.0, |dimension| dimension as f64))
     }
 }
 
 impl DistanceWeighted {
-    /// The logarithm of each negative's weight, up to a constant an anchor.
+    /// The logarithm of each negative's weight, up to a constant per anchor.
     fn ln_weights(&self, batch: &Candidates<'_>, anchor: usize, negatives: &[usize]) -> Vec<f64> {
         let n = self.dimension.unwrap_or(batch.dimension) as f64;
         let ln_inverse_density = |distance: f64| {
@@ -91,7 +93,7 @@ impl DistanceWeighted {
             let span = (1.0 - distance * distance / 4.0).max(SPAN_FLOOR);
             (2.0 - n) * distance.ln() - (n - 3.0) / 2.0 * span.ln()
         };
-        let beyond = self.beyond.or(batch.reach).unwrap_or(PAPERS_REACH);
+        let beyond = self.beyond.or(batch.max_negative_distance).unwrap_or(PAPERS_MAX_DISTANCE);
         let near: Vec<Option<f64>> = negatives
             .iter()
             .map(|&negative| batch.distances.at(anchor, negative))
@@ -99,13 +101,13 @@ impl DistanceWeighted {
             .collect();
         let heaviest = near.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max);
         let near: Vec<Option<f64>> = near.into_iter().map(|weight| Some(weight? - heaviest)).collect();
-        // Where several are drawn, all near ones come before any far one, however light they are.
+        // If several are drawn, all near negatives come before any far one, however small their weights are.
         let far = near.iter().flatten().copied().fold(0.0, f64::min) + LN_FAR_WEIGHT;
         near.into_iter().map(|weight| weight.unwrap_or(far)).collect()
     }
 }
 
-/// A number from the standard Gumbel distribution. `1 − u` lies in (0, 1], the floor keeps both logarithms finite.
+/// A number from the standard Gumbel distribution. `1 − u` lies in (0, 1]; the clamp keeps both logarithms finite.
 fn gumbel(rng: &mut ChaCha8Rng) -> f64 {
     let uniform = (1.0 - rng.random::<f64>()).clamp(f64::MIN_POSITIVE, 1.0 - f64::EPSILON / 2.0);
     -(-uniform.ln()).ln()
@@ -116,37 +118,37 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::*;
-    use crate::comparisons::Comparisons;
     use crate::losses::{Loss, Margin};
+    use crate::pairwise::PairwiseMatrix;
     use crate::streams::Streams;
 
     /// One anchor and its positive, then a negative at each of `distances`.
-    fn batch(distances: &[f64]) -> (Comparisons, Vec<u32>) {
+    fn batch(distances: &[f64]) -> (PairwiseMatrix, Vec<u32>) {
         let size = distances.len() + 2;
         let mut matrix = vec![1.0f32; size * size];
         for (column, &distance) in distances.iter().enumerate() {
             matrix[column + 2] = distance as f32;
         }
         let labels = (0..size as u32).map(|image| image.saturating_sub(1)).collect();
-        (Comparisons::of(Tensor::from_vec(matrix, (size, size), &Device::Cpu).unwrap()).unwrap(), labels)
+        (PairwiseMatrix::of(Tensor::from_vec(matrix, (size, size), &Device::Cpu).unwrap()).unwrap(), labels)
     }
 
-    /// Three images of a class, and to each of them a negative at each of `distances`.
-    fn three_anchors(distances: [f32; 3]) -> (Comparisons, [u32; 6]) {
+    /// Three images of a class, each with a negative at each of `distances`.
+    fn three_anchors(distances: [f32; 3]) -> (PairwiseMatrix, [u32; 6]) {
         let mut matrix = [1.0f32; 36];
         (0..3).for_each(|anchor| matrix[anchor * 6 + 3..][..3].copy_from_slice(&distances));
         let matrix = Tensor::from_slice(&matrix, (6, 6), &Device::Cpu).unwrap();
-        (Comparisons::of(matrix).unwrap(), [0, 0, 0, 1, 2, 3])
+        (PairwiseMatrix::of(matrix).unwrap(), [0, 0, 0, 1, 2, 3])
     }
 
     fn first_drawn(distances: &[f64], dimension: usize, draws: u64) -> Vec<f64> {
         let (matrix, labels) = batch(distances);
-        let candidates = Candidates { distances: &matrix, labels: &labels, dimension, reach: None };
+        let candidates = Candidates { distances: &matrix, labels: &labels, dimension, max_negative_distance: None };
         let mut counts = vec![0u64; distances.len()];
         for draw in 0..draws {
             let mut rng = Streams::new(1).at(draw).rng();
             let selection = DistanceWeighted::default().mine(&candidates, &mut rng).unwrap();
-            let Selection::Triplets(triplets) = selection else { unreachable!("this miner makes triplets") };
+            let Selection::Triplets(triplets) = selection else { unreachable!("this miner selects triplets") };
             counts[triplets[0][2] as usize - 2] += 1;
         }
         counts.into_iter().map(|count| count as f64 / draws as f64).collect()
@@ -184,8 +186,9 @@ mod tests {
             serde_json::from_str(include_str!("../../tests/fixtures/method_parts.json")).unwrap();
         let count = labels.len();
         let raw = Tensor::from_vec(raw, (count, dim), &Device::Cpu).unwrap();
-        let matrix = Comparisons::distances(&dnc_kernels::l2_normalise(&raw).unwrap()).unwrap();
-        let candidates = Candidates { distances: &matrix, labels: &labels, dimension: dim, reach: None };
+        let matrix = PairwiseMatrix::distances(&dnc_kernels::l2_normalise(&raw).unwrap()).unwrap();
+        let candidates =
+            Candidates { distances: &matrix, labels: &labels, dimension: dim, max_negative_distance: None };
         for (anchor, expected) in weights.chunks_exact(count).enumerate() {
             let negatives = candidates.negatives(anchor);
             let found = DistanceWeighted::default().ln_weights(&candidates, anchor, &negatives);
@@ -198,9 +201,9 @@ mod tests {
     }
 
     #[test]
-    fn a_given_dimension_counts() {
+    fn a_configured_dimension_is_used() {
         let (matrix, labels) = batch(&[0.9, 1.0]);
-        let candidates = Candidates { distances: &matrix, labels: &labels, dimension: 3, reach: None };
+        let candidates = Candidates { distances: &matrix, labels: &labels, dimension: 3, max_negative_distance: None };
         let spread = |dimension: Option<usize>| {
             let miner = DistanceWeighted { dimension, ..DistanceWeighted::default() };
             let weights = miner.ln_weights(&candidates, 0, &[2, 3]);
@@ -211,25 +214,26 @@ mod tests {
     }
 
     #[test]
-    fn what_the_loss_does_not_push_is_not_drawn() {
+    fn negatives_that_add_no_loss_are_not_drawn() {
         let (matrix, labels) = batch(&[0.9, 1.1]);
-        let share = |beyond: Option<f64>, reach: Option<f64>| {
-            let candidates = Candidates { distances: &matrix, labels: &labels, dimension: 3, reach };
+        let share = |beyond: Option<f64>, max_negative_distance: Option<f64>| {
+            let candidates = Candidates { distances: &matrix, labels: &labels, dimension: 3, max_negative_distance };
             let weights =
                 DistanceWeighted { beyond, ..DistanceWeighted::default() }.ln_weights(&candidates, 0, &[2, 3]);
             (weights[1] - weights[0]).exp()
         };
-        let margin = |beta| Margin { beta, ..Margin::default() }.reach();
+        let margin = |beta| Margin { beta, ..Margin::default() }.max_negative_distance();
         assert!(share(None, None) > 0.1, "1.1 lies within 1.4");
-        assert_eq!(share(None, None), share(None, margin(1.2)), "which is α + β as in the paper");
+        assert_eq!(share(None, None), share(None, margin(1.2)), "1.4 is α + β of the paper");
         assert!(share(None, margin(0.8)) < 1e-8);
-        assert!(share(Some(1.2), margin(0.8)) > 0.1, "what is configured counts");
+        assert!(share(Some(1.2), margin(0.8)) > 0.1, "the configured value has priority");
     }
 
     #[test]
-    fn with_replacement_all_positives_meet_the_hardest() {
+    fn with_replacement_all_positives_get_the_hardest_negative() {
         let (matrix, labels) = three_anchors([0.6, 1.0, 1.0]);
-        let candidates = Candidates { distances: &matrix, labels: &labels, dimension: 256, reach: None };
+        let candidates =
+            Candidates { distances: &matrix, labels: &labels, dimension: 256, max_negative_distance: None };
         let of_anchors = |replacement: bool| -> Vec<u32> {
             let miner = DistanceWeighted { replacement, ..DistanceWeighted::default() };
             let selection = miner.mine(&candidates, &mut Streams::new(0).rng()).unwrap();
@@ -240,16 +244,17 @@ mod tests {
     }
 
     #[test]
-    fn large_dimensions_stay_finite_and_far_negatives_still_serve() {
+    fn weights_stay_finite_in_many_dimensions_and_far_negatives_are_still_drawn() {
         assert_eq!(first_drawn(&[0.5, 1.39], 2048, 50), [1.0, 0.0]);
         let shares = first_drawn(&[1.5, 1.9, 2.0], 512, 3000);
         assert!(shares.iter().all(|share| (share - 1.0 / 3.0).abs() < 0.04), "{shares:?}");
     }
 
     #[test]
-    fn light_negatives_are_drawn_before_far_ones() {
+    fn near_negatives_of_small_weight_are_drawn_before_far_ones() {
         let (matrix, labels) = three_anchors([0.6, 1.0, 1.5]);
-        let candidates = Candidates { distances: &matrix, labels: &labels, dimension: 512, reach: None };
+        let candidates =
+            Candidates { distances: &matrix, labels: &labels, dimension: 512, max_negative_distance: None };
         for draw in 0..50 {
             let selection = DistanceWeighted::default().mine(&candidates, &mut Streams::new(2).at(draw).rng()).unwrap();
             let triplets = selection.triplets(&labels);
@@ -259,10 +264,10 @@ mod tests {
     }
 
     #[test]
-    fn an_anchor_gets_distinct_negatives_while_there_are_enough() {
+    fn an_anchor_gets_distinct_negatives_if_there_are_enough() {
         let labels = [0, 0, 0, 0, 1, 2, 3];
-        let matrix = Comparisons::of(Tensor::ones((7, 7), candle_core::DType::F32, &Device::Cpu).unwrap()).unwrap();
-        let candidates = Candidates { distances: &matrix, labels: &labels, dimension: 8, reach: None };
+        let matrix = PairwiseMatrix::of(Tensor::ones((7, 7), candle_core::DType::F32, &Device::Cpu).unwrap()).unwrap();
+        let candidates = Candidates { distances: &matrix, labels: &labels, dimension: 8, max_negative_distance: None };
         let selection = DistanceWeighted::default().mine(&candidates, &mut Streams::new(0).rng()).unwrap();
         let triplets = selection.triplets(&labels);
         assert_eq!(triplets.len(), 4 * 3);

@@ -1,4 +1,4 @@
-//! Easy positives: for every anchor its nearest positive, so that a class may spread instead of collapsing into a point.
+//! Easy positive: for each anchor, its nearest positive, so that a class may spread instead of collapsing to a point.
 //!
 //! Source: Xuan et al. 2020, "Improved Embeddings with Easy Positive Triplet Mining", arXiv 1904.04370, section 3.
 
@@ -6,15 +6,16 @@ use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Candidates, Miner, Negative, Selection};
+use super::miner::{Candidates, Miner, NegativeChoice};
+use super::selection::Selection;
 use crate::error::Result;
 
-/// For every anchor its nearest positive.
+/// Easy positive: for each anchor, its nearest positive.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EasyPositive {
-    /// Which negative goes with it.
-    pub negative: Negative,
+    /// How the negative is chosen.
+    pub negative: NegativeChoice,
 }
 
 impl Miner for EasyPositive {

@@ -1,4 +1,4 @@
-//! Batch-hard: for every anchor its farthest positive and its nearest negative.
+//! Batch-hard: for each anchor, its farthest positive and its nearest negative.
 //!
 //! Source: Hermans et al. 2017, arXiv 1703.07737, equation 5.
 
@@ -6,10 +6,11 @@ use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Candidates, Miner, Selection};
+use super::miner::{Candidates, Miner};
+use super::selection::Selection;
 use crate::error::Result;
 
-/// For every anchor its farthest positive and its nearest negative.
+/// Batch-hard: for each anchor, its farthest positive and its nearest negative.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Hard {}

@@ -1,7 +1,7 @@
-//! Multi-similarity mining: negatives that are more similar than the least similar positive, and positives that are less
-//! similar than the most similar negative, both up to ε.
+//! Multi-similarity mining: negatives more similar to the anchor than its least similar positive, and positives less similar
+//! than its most similar negative, both with a tolerance of ε.
 //!
-//! Formula: negative n of anchor i if `s_in > min_p s_ip − ε`, positive p if `s_ip < max_n s_in + ε`, with the cosine
+//! Formula: select negative n of anchor i if `s_in > min_p s_ip − ε`, positive p if `s_ip < max_n s_in + ε`, with the cosine
 //! `s = 1 − d²/2`.
 //! Source: Wang et al. 2019, arXiv 1904.06627, equations 11 and 12.
 
@@ -9,15 +9,16 @@ use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Candidates, Miner, Pairs, Selection};
+use super::miner::{Candidates, Miner};
+use super::selection::{Pairs, Selection};
 use crate::checks::check_weight;
 use crate::error::Result;
 
-/// Pairs that are harder than the easiest of the other kind.
+/// Pairs that are harder than the easiest pair of the other kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MultiSimilarity {
-    /// ε: how much easier a pair may be.
+    /// ε: tolerance in cosine similarity by which a pair may be easier.
     pub epsilon: f64,
 }
 
@@ -29,9 +30,9 @@ impl Default for MultiSimilarity {
 
 impl Miner for MultiSimilarity {
     fn mine(&self, batch: &Candidates<'_>, _: &mut ChaCha8Rng) -> Result<Selection> {
-        batch.distances.check_labels(batch.labels)?;
+        batch.distances.check_column_labels(batch.labels)?;
         let mut pairs = Pairs::default();
-        for anchor in 0..batch.labels.len() {
+        for anchor in 0..batch.distances.rows() {
             let similarity = |other: usize| 1.0 - batch.distances.at(anchor, other).powi(2) / 2.0;
             let (positives, negatives) = (batch.positives(anchor), batch.negatives(anchor));
             let hardest_positive = positives.iter().map(|&p| similarity(p)).fold(f64::INFINITY, f64::min);

@@ -1,22 +1,23 @@
-//! Nearest beyond a cutoff: the nearest negatives that are not suspiciously near.
+//! Nearest beyond a cutoff: the nearest negatives that are not suspiciously close.
 //!
-//! Formula: an anchor's negatives with d ≥ cutoff from near to far, then those below it from far to near; its i-th positive
-//! gets the i-th of them.
-//! Source: what DC19's published code does where its paper says distance-weighted sampling.
+//! Formula: sort an anchor's negatives: first those with d ≥ cutoff from near to far, then the others from far to near. Its i-th
+//! positive gets the i-th of them.
+//! Source: DC19's published code, although the paper describes distance-weighted sampling.
 
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Candidates, Miner, Selection};
+use super::miner::{Candidates, Miner};
+use super::selection::Selection;
 use crate::checks::check_range;
 use crate::error::Result;
 
-/// The nearest negatives that are not too near.
+/// The nearest negatives beyond a cutoff distance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NearestBeyond {
-    /// A negative nearer than this is taken only when there is no other.
+    /// Distance below which a negative is selected only if there is no other.
     pub cutoff: f64,
 }
 

@@ -1,26 +1,27 @@
-//! Random positives: for every anchor one positive by chance.
+//! Random positive: for each anchor, a random positive.
 //!
-//! Source: the middle between the easy positives of Xuan et al. 2020, arXiv 1904.04370, and batch-hard's.
+//! Source: a compromise between the easy positives of Xuan et al. 2020, arXiv 1904.04370, and those of batch-hard.
 
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Candidates, Miner, Negative, Selection, random};
+use super::miner::{Candidates, Miner, NegativeChoice, pick};
+use super::selection::Selection;
 use crate::error::Result;
 
-/// For every anchor a positive by chance.
+/// For each anchor, a random positive.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RandomPositive {
-    /// Which negative goes with it.
-    pub negative: Negative,
+    /// How the negative is chosen.
+    pub negative: NegativeChoice,
 }
 
 impl Miner for RandomPositive {
     fn mine(&self, batch: &Candidates<'_>, rng: &mut ChaCha8Rng) -> Result<Selection> {
         batch.triplets(|anchor, positives, negatives| {
-            let triplet = random::pick(positives, rng).and_then(|positive| {
+            let triplet = pick(positives, rng).and_then(|positive| {
                 Some([positive, batch.negative([anchor, positive], negatives, self.negative, rng)?])
             });
             triplet.into_iter().collect()

@@ -1,31 +1,32 @@
-//! What a miner selected, as triplets or as pairs, whichever a loss asks for.
+//! The selection of a miner, as triplets or as pairs, whichever a loss needs.
 
 use std::borrow::Cow;
 
-use crate::comparisons::Comparisons;
+use crate::pairwise::PairwiseMatrix;
 
-/// What a miner selected. Indices count within the batch.
+/// The pairs or triplets that a miner selected. Anchors are indices into the batch, the others into the references, of which the
+/// first are the images of the batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// Every pair and every triplet.
+    /// Every pair and every triplet within the batch.
     Everything,
     /// Anchor, positive and negative.
     Triplets(Vec<[u32; 3]>),
-    /// Anchors with positives and anchors with negatives.
+    /// Pairs of an anchor and a positive, and pairs of an anchor and a negative.
     Pairs(Pairs),
 }
 
-/// Pairs of an anchor and another image.
+/// Pairs of an anchor and another image of the batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pairs {
-    /// Both of one class.
+    /// Pairs of the same class.
     pub positives: Vec<[u32; 2]>,
-    /// Of two classes.
+    /// Pairs of different classes.
     pub negatives: Vec<[u32; 2]>,
 }
 
 impl Selection {
-    /// As triplets: pairs are joined by their anchors.
+    /// The selection as triplets; pairs with the same anchor are joined.
     pub fn triplets(&self, labels: &[u32]) -> Cow<'_, [[u32; 3]]> {
         if let Selection::Triplets(triplets) = self {
             return Cow::Borrowed(triplets);
@@ -39,7 +40,8 @@ impl Selection {
         Cow::Owned(joined.collect())
     }
 
-    /// As pairs: each triplet gives a positive and a negative one. Pairs that occur in several triplets count as often.
+    /// The selection as pairs; each triplet gives a positive and a negative pair. A pair that occurs in several triplets is
+    /// repeated.
     pub fn pairs(&self, labels: &[u32]) -> Cow<'_, Pairs> {
         match self {
             Selection::Pairs(pairs) => Cow::Borrowed(pairs),
@@ -56,9 +58,9 @@ impl Selection {
         }
     }
 
-    /// Mean distance of the selected negatives to their anchors, which shows how the mined set moves as training goes
-    /// on; `None` where there are none.
-    pub fn mean_negative_distance(&self, distances: &Comparisons, labels: &[u32]) -> Option<f64> {
+    /// Mean distance of the selected negatives to their anchors, which shows how mining changes as training proceeds; `None` if
+    /// there are none.
+    pub fn mean_negative_distance(&self, distances: &PairwiseMatrix, labels: &[u32]) -> Option<f64> {
         let pairs = self.pairs(labels);
         let sum: f64 = pairs.negatives.iter().map(|&[a, n]| distances.at(a as usize, n as usize)).sum();
         (!pairs.negatives.is_empty()).then(|| sum / pairs.negatives.len() as f64)
@@ -66,12 +68,12 @@ impl Selection {
 }
 
 impl Pairs {
-    /// How many pairs there are of both kinds.
+    /// Number of pairs of both kinds.
     pub fn len(&self) -> usize {
         self.positives.len() + self.negatives.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no pairs.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -82,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn forms_convert_into_each_other() {
+    fn triplets_and_pairs_convert_into_each_other() {
         let labels = [0, 0, 1];
         assert_eq!(*Selection::Everything.triplets(&labels), [[0, 1, 2], [1, 0, 2]]);
         let pairs = Selection::Everything.pairs(&labels).into_owned();

@@ -1,8 +1,8 @@
 //! One step of Adam or AdamW on one parameter, in place.
 //!
 //! Formula and source: `dnc_kernels::adam`.
-//! Shapes: parameter and gradient of any one shape with n elements, moments `[2, n]`: the mean of the gradients, and of
-//! their squares.
+//! Shapes: parameter and gradient of the same shape, with n elements; moments `[2, n]`: the running means of the gradients
+//! and of their squares.
 
 use std::cell::RefCell;
 
@@ -11,17 +11,17 @@ use dnc_kernels::{AdamStep, adam_step};
 
 use crate::error::Result;
 
-/// Moves `parameter` and its `moments`.
+/// Updates `parameter` and its `moments`.
 pub(super) fn apply(parameter: &Var, gradient: &Tensor, moments: &mut Tensor, step: AdamStep) -> Result<()> {
     if parameter.device().is_cpu() {
         let gradient = gradient.contiguous()?;
         return Ok(parameter.inplace_op2(&gradient, &OnParameter { moments, step })?);
     }
-    composed(parameter, gradient, moments, step)
+    candle_step(parameter, gradient, moments, step)
 }
 
-/// The same, composed of candle's operations: what runs on a GPU.
-fn composed(parameter: &Var, gradient: &Tensor, moments: &mut Tensor, step: AdamStep) -> Result<()> {
+/// The same step in candle operations, for the GPU.
+fn candle_step(parameter: &Var, gradient: &Tensor, moments: &mut Tensor, step: AdamStep) -> Result<()> {
     let AdamStep { lr, beta1, beta2, eps, weight_decay, decoupled, step } = step;
     let value = parameter.as_detached_tensor().flatten_all()?;
     let gradient = gradient.flatten_all()?;
@@ -38,7 +38,7 @@ fn composed(parameter: &Var, gradient: &Tensor, moments: &mut Tensor, step: Adam
     Ok(())
 }
 
-/// Candle hands out the values of one tensor at a time, so one operation in place holds the other.
+/// Candle lends the values of one tensor at a time, so the in-place operation on the parameter holds the one on the moments.
 struct OnParameter<'a> {
     moments: &'a Tensor,
     step: AdamStep,
@@ -66,7 +66,7 @@ impl InplaceOp2 for OnParameter<'_> {
         let parameter = RefCell::new(values_mut(parameter, layout)?);
         if gradient.len() != parameter.borrow().len() {
             candle_core::bail!(
-                "a gradient of {} for a parameter of {} numbers",
+                "the gradient has {} elements, but the parameter has {}",
                 gradient.len(),
                 layout.shape().elem_count()
             );
@@ -90,14 +90,14 @@ impl InplaceOp1 for OnMoments<'_> {
 fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> candle_core::Result<&'a mut [f32]> {
     match storage {
         CpuStorage::F32(values) => Ok(&mut values[range(layout)?]),
-        _ => candle_core::bail!("Adam wants f32 tensors"),
+        _ => candle_core::bail!("Adam needs f32 tensors"),
     }
 }
 
 fn range(layout: &Layout) -> candle_core::Result<std::ops::Range<usize>> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(start..end),
-        None => candle_core::bail!("Adam wants contiguous tensors"),
+        None => candle_core::bail!("Adam needs contiguous tensors"),
     }
 }
 
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fused_step_is_the_composed_one() {
+    fn the_fused_step_equals_the_candle_step() {
         let check = |decoupled| {
             let values: Vec<f32> = (0..60).map(|i| (i as f32 * 0.7).sin()).collect();
             let var = || Var::from_slice(&values, (4, 15), &Device::Cpu).unwrap();
@@ -117,12 +117,12 @@ mod tests {
             let mut slow_moments = fused_moments.copy().unwrap();
             for step in 1..=5 {
                 let gradient: Vec<f32> = (0..60).map(|i| (i as f32 * step as f32).cos() * 0.1).collect();
-                // A transposed gradient, as a product gives for its right factor.
+                // A transposed gradient, as matrix products give for their right factor.
                 let gradient = Tensor::from_vec(gradient, (15, 4), &Device::Cpu).unwrap().t().unwrap();
                 let step =
                     AdamStep { lr: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, decoupled, step };
                 apply(&fused, &gradient, &mut fused_moments, step).unwrap();
-                composed(&slow, &gradient, &mut slow_moments, step).unwrap();
+                candle_step(&slow, &gradient, &mut slow_moments, step).unwrap();
             }
             for (a, b) in [(fused.as_tensor(), slow.as_tensor()), (&fused_moments, &slow_moments)] {
                 let difference = (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();

@@ -1,39 +1,39 @@
-//! Adaptive class balanced: as class balanced, but where a cluster has fewer than B/P classes, each gives more images, so
+//! Adaptive class balanced: like class balanced, but if a cluster has fewer than B/P classes, more images of each are drawn, so
 //! that the batch stays full.
 //!
-//! Source: DC21, whose clusters can hold few classes.
+//! Source: DC21, whose clusters may hold few classes.
 
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::deck::Deck;
-use super::{BatchSampler, batches_in, check_batch, pairable_classes};
+use super::sampler::{BatchSampler, batches_in, check_batch, pairable_classes};
 use crate::error::Result;
 use crate::streams::Streams;
 
-/// The same number of images of each class, but full batches also where there are few classes.
+/// The same number of images from each class of the batch; batches stay full if a cluster has few classes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdaptiveClassBalanced {
-    /// B: images a batch.
+    /// B: batch size.
     pub batch: usize,
-    /// P: images of each class, where there are classes enough.
+    /// P: images per class, if there are at least B/P classes.
     pub per_class: usize,
-    /// What happens where a class has fewer images than it should give.
+    /// What to do if a class has fewer images than are to be drawn from it.
     pub small_class: SmallClass,
 }
 
-/// What happens where a class has fewer images than it should give.
+/// What to do if a class has fewer images than are to be drawn from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SmallClass {
-    /// Its images come several times.
+    /// Repeat its images.
     #[default]
     Duplicate,
-    /// Other classes that are not yet in the batch give theirs; when there are no more, the batch is smaller.
+    /// Draw images from classes that are not in the batch yet; if there are none left, the batch is smaller.
     SampleOther,
-    /// The batch is smaller.
+    /// Accept a smaller batch.
     Smaller,
 }
 
@@ -64,7 +64,7 @@ impl BatchSampler for AdaptiveClassBalanced {
 impl AdaptiveClassBalanced {
     fn draw(&self, classes: &mut Deck, images: &mut [Deck], rng: &mut ChaCha8Rng) -> Vec<u32> {
         let count = classes.len().min(self.batch / self.per_class);
-        // The first classes give one image more where the batch does not divide evenly.
+        // If the batch size is not divisible by the number of classes, one more image is drawn from each of the first ones.
         let share = |nth: usize| self.batch / count + usize::from(nth < self.batch % count);
         let chosen = classes.deal(count, rng);
         let mut batch = Vec::with_capacity(self.batch);
@@ -90,7 +90,7 @@ impl AdaptiveClassBalanced {
 mod tests {
     use super::*;
 
-    /// How many images of each class the first batch of 12 with 4 a class holds.
+    /// Checks the number of images of each class in the first batch of 12 images with 4 per class.
     fn check(sizes: &[usize], small_class: SmallClass, expected: &[usize]) {
         let labels: Vec<u32> = sizes.iter().enumerate().flat_map(|(class, &size)| vec![class as u32; size]).collect();
         let sampler = AdaptiveClassBalanced { batch: 12, per_class: 4, small_class };
@@ -102,14 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn few_classes_give_more_images() {
+    fn more_images_are_drawn_from_few_classes() {
         check(&[9, 9, 9], SmallClass::Duplicate, &[4, 4, 4]);
         check(&[9, 9], SmallClass::Duplicate, &[6, 6]);
         check(&[9, 9], SmallClass::Smaller, &[6, 6]);
     }
 
     #[test]
-    fn small_classes_repeat_make_way_or_leave_the_batch_small() {
+    fn small_classes_are_repeated_supplemented_or_accepted() {
         check(&[2, 2, 2, 2, 2], SmallClass::Duplicate, &[0, 0, 4, 4, 4]);
         check(&[2, 2, 2, 2, 2], SmallClass::SampleOther, &[2, 2, 2, 2, 2]);
         check(&[2, 2, 2, 2, 2, 2, 2], SmallClass::SampleOther, &[0, 2, 2, 2, 2, 2, 2]);

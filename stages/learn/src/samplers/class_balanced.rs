@@ -1,25 +1,25 @@
-//! Class balanced: B/P classes a batch, P images of each.
+//! Class balanced: B/P classes per batch, P images per class.
 //!
-//! Classes are dealt from a shuffled deck, so that in an epoch all come about equally often; so are the images of each
-//! class. A class with fewer than P images gives all of them and then repeats. Where there are fewer than B/P classes,
-//! batches are smaller; [`AdaptiveClassBalanced`](super::AdaptiveClassBalanced) fills them.
+//! Classes are dealt from a shuffled deck, so that all are drawn about equally often in an epoch; the same holds for the images of
+//! each class. The images of a class with fewer than P images are repeated. If there are fewer than B/P classes, batches are
+//! smaller; [`AdaptiveClassBalanced`](super::AdaptiveClassBalanced) fills them.
 //! Source: DC19; Wu et al. 2017, arXiv 1706.07567.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::deck::Deck;
-use super::{BatchSampler, batches_in, check_batch, pairable_classes};
+use super::sampler::{BatchSampler, batches_in, check_batch, pairable_classes};
 use crate::error::Result;
 use crate::streams::Streams;
 
-/// The same number of images of each class.
+/// The same number of images from each class of the batch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClassBalanced {
-    /// B: images a batch.
+    /// B: batch size.
     pub batch: usize,
-    /// P: images of each class.
+    /// P: images per class.
     pub per_class: usize,
 }
 
@@ -61,8 +61,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_class_gives_its_share() {
-        // Ten classes of 3 to 12 images, and one that has no second image.
+    fn every_batch_has_the_same_number_of_images_per_class() {
+        // Ten classes of 3 to 12 images, and one with a single image.
         let labels: Vec<u32> = (0..10).flat_map(|class| vec![class; class as usize + 3]).chain([99]).collect();
         let sampler = ClassBalanced { batch: 20, per_class: 4 };
         let batches = sampler.epoch(&labels, &Streams::new(0)).unwrap();
@@ -77,11 +77,11 @@ mod tests {
                 assert_eq!(images.len(), 4, "class {class}");
                 images.sort_unstable();
                 images.dedup();
-                assert_eq!(images.len(), 4.min(class as usize + 3), "class {class} repeats only when it must");
+                assert_eq!(images.len(), 4.min(class as usize + 3), "class {class} repeats images only if it has to");
             }
         }
         assert!(!visits.contains_key(&99));
-        // 3 batches of 5 classes out of 10: each comes once or twice.
+        // 3 batches of 5 classes out of 10: each class is drawn once or twice.
         assert_eq!(visits.len(), 10);
     }
 }

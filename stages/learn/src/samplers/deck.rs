@@ -1,9 +1,9 @@
-//! A shuffled deck: every card comes once before any comes again, and no card twice in one hand.
+//! A shuffled deck: every card is dealt once before any is dealt again, and no card occurs twice in one hand.
 
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-/// Cards that are dealt without replacement and shuffled anew when they are used up.
+/// Cards that are dealt without replacement and reshuffled when they run out.
 pub(super) struct Deck {
     cards: Vec<u32>,
     rest: Vec<u32>,
@@ -18,8 +18,8 @@ impl Deck {
         self.cards.len()
     }
 
-    /// `count` different cards, or all where there are fewer. When the deck runs out in the middle of a hand, the cards of
-    /// this hand sit out the next shuffle.
+    /// Deals `count` different cards, or all if there are fewer. If the deck runs out in the middle of a hand, the cards of this
+    /// hand are left out of the next shuffle.
     pub(super) fn deal(&mut self, count: usize, rng: &mut ChaCha8Rng) -> Vec<u32> {
         let mut hand = Vec::with_capacity(count.min(self.cards.len()));
         while hand.len() < count.min(self.cards.len()) {
@@ -41,7 +41,7 @@ mod tests {
     use crate::streams::Streams;
 
     #[test]
-    fn hands_hold_different_cards_and_all_cards_come_round() {
+    fn hands_hold_different_cards_and_all_cards_are_dealt() {
         let mut deck = Deck::new((0..7).collect());
         let mut rng = Streams::new(5).rng();
         let mut seen = [0; 7];

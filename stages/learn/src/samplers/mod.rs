@@ -1,18 +1,19 @@
-//! Batch samplers: which images make the batches of an epoch.
+//! Batch samplers: draw the batches of an epoch.
 //!
-//! A sampler is a pure function of the labels of the images that it may take, its parameters and a random stream. Indices
-//! count within those labels. Images that a batch could learn nothing from, because their class has no second image,
-//! are never taken by the balanced samplers.
+//! A sampler is a pure function of the labels of the images that it may draw, its parameters and a random stream. Indices
+//! refer to those labels. The class-balanced samplers never draw an image that is the only one of its class, because a batch
+//! could learn nothing from it.
 //!
-//! To add one: write its file, add a line to [`SamplerConfig`] and to [`SamplerConfig::as_sampler`].
+//! **Reading order** `sampler`, the trait; `deck`; [`class_balanced`]; then its siblings.
+//!
+//! To add a sampler, write its file, and add a line to [`SamplerConfig`] and one to [`SamplerConfig::as_sampler`].
 
 mod adaptive;
 mod class_balanced;
 mod deck;
 mod n_pairs;
 mod random;
-
-use std::collections::BTreeMap;
+mod sampler;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,44 +22,24 @@ pub use adaptive::{AdaptiveClassBalanced, SmallClass};
 pub use class_balanced::ClassBalanced;
 pub use n_pairs::NPairs;
 pub use random::Random;
+pub use sampler::{BatchSampler, batches_in};
 
-use crate::error::{LearnError, Result};
-use crate::streams::Streams;
-
-/// A batch sampler and its parameters, as in `{ kind = "class_balanced", batch = 80, per_class = 4 }`.
+/// Batch sampler and its parameters, as in `{ kind = "class_balanced", batch = 80, per_class = 4 }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum SamplerConfig {
-    /// The same number of images of each class.
+    /// The same number of images from each class of the batch.
     ClassBalanced(ClassBalanced),
-    /// The same, but full batches also where there are few classes.
+    /// As `class_balanced`, but batches stay full if a cluster has few classes.
     AdaptiveClassBalanced(AdaptiveClassBalanced),
-    /// Two images of each class.
+    /// Two images from each class of the batch.
     NPairs(NPairs),
-    /// Any images.
+    /// Random images.
     Random(Random),
 }
 
-/// Which images make the batches of an epoch.
-pub trait BatchSampler {
-    /// The batches of one epoch over images with these labels: as many as fit into one pass, at least one.
-    ///
-    /// # Errors
-    /// No batch can be drawn that a metric could be learned from.
-    fn epoch(&self, labels: &[u32], streams: &Streams) -> Result<Vec<Vec<u32>>>;
-
-    /// How many images a batch has, or at most has.
-    fn batch(&self) -> usize;
-
-    /// Refuses parameters that cannot be meant.
-    ///
-    /// # Errors
-    /// Names the parameter.
-    fn check(&self) -> Result<()>;
-}
-
 impl SamplerConfig {
-    /// The sampler that is configured.
+    /// The configured sampler.
     pub fn as_sampler(&self) -> &dyn BatchSampler {
         match self {
             SamplerConfig::ClassBalanced(sampler) => sampler,
@@ -75,47 +56,6 @@ impl Default for SamplerConfig {
     }
 }
 
-/// How many batches an epoch over so many images has.
-pub fn batches_in(images: usize, batch: usize) -> usize {
-    (images / batch.max(1)).max(1)
-}
-
-/// The images of each class that has at least two, classes in ascending order.
-///
-/// # Errors
-/// There are fewer than two such classes.
-fn pairable_classes(labels: &[u32]) -> Result<Vec<Vec<u32>>> {
-    let mut images_of = BTreeMap::<u32, Vec<u32>>::new();
-    for (image, &label) in labels.iter().enumerate() {
-        images_of.entry(label).or_default().push(image as u32);
-    }
-    let classes = images_of.len();
-    let pairable: Vec<_> = images_of.into_values().filter(|images| images.len() >= 2).collect();
-    if pairable.len() < 2 {
-        let reason = format!("{} of them have two images or more, and two such classes are needed", pairable.len());
-        return Err(LearnError::Batches { images: labels.len(), classes, reason });
-    }
-    Ok(pairable)
-}
-
-/// Refuses a batch that holds no two classes of `per_class` images each, or no whole number of them.
-fn check_batch(batch: usize, per_class: usize) -> Result<()> {
-    let refuse = |parameter, value: usize, reason: String| {
-        Err(LearnError::Config { parameter, value: value.to_string(), reason })
-    };
-    if per_class < 2 {
-        return refuse("per_class", per_class, "a class needs two images in a batch to have a positive pair".into());
-    }
-    if batch < 2 * per_class || !batch.is_multiple_of(per_class) {
-        return refuse(
-            "batch",
-            batch,
-            format!("it must be a multiple of `per_class`, {per_class}, and hold two classes"),
-        );
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -123,6 +63,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::streams::Streams;
 
     fn all(batch: usize) -> Vec<SamplerConfig> {
         let adaptive = |small_class| {
@@ -140,12 +81,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_batch_can_be_learned_from(
+        fn every_batch_has_two_classes(
             mut labels in prop::collection::vec(0u32..12, 4..120),
             batch in prop::sample::select(vec![8usize, 16, 40]),
             seed in any::<u64>(),
         ) {
-            labels.extend([0, 0, 1, 1]); // two classes with two images, which every sampler may ask for
+            labels.extend([0, 0, 1, 1]); // two classes with two images, which some samplers need
             for config in all(batch) {
                 let sampler = config.as_sampler();
                 let streams = Streams::new(seed);
@@ -163,15 +104,15 @@ mod tests {
     }
 
     #[test]
-    fn too_little_is_told() {
+    fn too_few_images_are_an_error() {
         for (labels, message) in [
             (
                 vec![],
-                "Cannot draw batches from 0 images of 0 classes: 0 of them have two images or more, and two such classes are needed",
+                "Cannot draw batches from 0 images of 0 classes: at least two classes with two or more images are needed, but there are 0",
             ),
             (
                 vec![3, 3, 3, 4],
-                "Cannot draw batches from 4 images of 2 classes: 1 of them have two images or more, and two such classes are needed",
+                "Cannot draw batches from 4 images of 2 classes: at least two classes with two or more images are needed, but there are 1",
             ),
         ] {
             for config in &all(8)[..5] {
@@ -180,13 +121,13 @@ mod tests {
             }
         }
         let error = Random { batch: 8 }.epoch(&[1, 1], &Streams::new(0)).unwrap_err();
-        insta::assert_snapshot!(error, @"Cannot draw batches from 2 images of 1 classes: a metric needs two classes");
+        insta::assert_snapshot!(error, @"Cannot draw batches from 2 images of 1 classes: a metric cannot be learned from a single class");
         let error = ClassBalanced { batch: 82, per_class: 4 }.check().unwrap_err();
-        insta::assert_snapshot!(error, @"`batch` cannot be 82: it must be a multiple of `per_class`, 4, and hold two classes");
+        insta::assert_snapshot!(error, @"`batch` cannot be 82: it must be a multiple of `per_class`, which is 4, and at least twice as large");
     }
 
     #[test]
-    fn unknown_keys_are_refused() {
+    fn unknown_keys_are_rejected() {
         let parse = |text: &str| serde_json::from_str::<SamplerConfig>(text);
         let parsed = parse(r#"{ "kind": "class_balanced", "per_class": 2 }"#).unwrap();
         assert_eq!(parsed, SamplerConfig::ClassBalanced(ClassBalanced { batch: 80, per_class: 2 }));

@@ -1,19 +1,20 @@
-//! N-pairs: two images of each of B/2 classes.
+//! N-pairs: two images from each of B/2 classes.
 //!
 //! Source: Sohn 2016, "Improved Deep Metric Learning with Multi-class N-pair Loss Objective", section 3.2.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BatchSampler, ClassBalanced};
+use super::class_balanced::ClassBalanced;
+use super::sampler::BatchSampler;
 use crate::error::Result;
 use crate::streams::Streams;
 
-/// Two images of each class.
+/// Two images from each class of the batch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NPairs {
-    /// B: images a batch.
+    /// B: batch size.
     pub batch: usize,
 }
 
@@ -50,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_has_a_pair_of_every_class_in_it() {
+    fn a_batch_has_one_pair_per_class() {
         // Twelve classes of 2 to 5 images.
         let labels: Vec<u32> = (0..12).flat_map(|class| vec![class; 2 + class as usize % 4]).collect();
         let batches = NPairs { batch: 20 }.epoch(&labels, &Streams::new(0)).unwrap();

@@ -1,22 +1,22 @@
-//! Random: the images in a random order, cut into batches; each batch has at least two classes.
+//! Random: the images in random order, cut into batches; each batch has at least two classes.
 //!
-//! The images that do not fill a last batch are left out of the epoch. A batch that happens to have one class only gets an
-//! image of another in its last place.
+//! Images that do not fill a last batch are left out of the epoch. If a batch happens to have only one class, its last image
+//! is replaced by one of another class.
 
 use rand::Rng;
 use rand::seq::SliceRandom;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BatchSampler, batches_in};
+use super::sampler::{BatchSampler, batches_in};
 use crate::error::{LearnError, Result};
 use crate::streams::Streams;
 
-/// Any images.
+/// Random images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Random {
-    /// B: images a batch.
+    /// B: batch size.
     pub batch: usize,
 }
 
@@ -29,7 +29,7 @@ impl Default for Random {
 impl BatchSampler for Random {
     fn epoch(&self, labels: &[u32], streams: &Streams) -> Result<Vec<Vec<u32>>> {
         if labels.iter().all(|&label| label == labels[0]) {
-            let (classes, reason) = (labels.len().min(1), "a metric needs two classes".to_owned());
+            let (classes, reason) = (labels.len().min(1), "a metric cannot be learned from a single class".to_owned());
             return Err(LearnError::Batches { images: labels.len(), classes, reason });
         }
         let mut rng = streams.rng();
@@ -56,7 +56,7 @@ impl BatchSampler for Random {
         if self.batch >= 2 {
             return Ok(());
         }
-        let reason = "a batch needs two images".to_owned();
+        let reason = "a batch needs at least two images".to_owned();
         Err(LearnError::Config { parameter: "batch", value: self.batch.to_string(), reason })
     }
 }
@@ -68,15 +68,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_epoch_shows_an_image_once_in_an_order_of_its_own() {
+    fn an_epoch_has_each_image_once_in_its_own_order() {
         let labels: Vec<u32> = (0..103).map(|image| image % 7).collect();
         let epoch = |seed| Random { batch: 20 }.epoch(&labels, &Streams::new(seed)).unwrap();
         let shown: Vec<u32> = epoch(0).concat();
         assert_eq!(epoch(0).iter().map(Vec::len).collect::<Vec<_>>(), [20; 5], "three images are left out");
         assert_eq!(BTreeSet::from_iter(&shown).len(), 100);
         assert_ne!(epoch(1).concat(), shown);
-        // In random order the image at a place is on average as far along as any: the mean of a batch's numbers is near 51,
-        // with a standard deviation of 30 / √20.
+        // In random order, the mean of a batch's image numbers is near 51, with a standard deviation of 30 / √20.
         for batch in epoch(0) {
             let mean = f64::from(batch.iter().sum::<u32>()) / 20.0;
             assert!((mean - 51.0).abs() < 5.0 * 30.0 / 20f64.sqrt(), "{mean}");
@@ -84,8 +83,8 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_of_one_class_gets_an_image_of_another() {
-        // One image in a hundred is of the other class, so that most batches have none of it.
+    fn a_batch_of_one_class_gets_an_image_of_another_class() {
+        // One image in a hundred is of the other class, so most batches have none of it.
         let labels: Vec<u32> = (0..100).map(|image| u32::from(image == 50)).collect();
         for batch in (Random { batch: 10 }).epoch(&labels, &Streams::new(0)).unwrap() {
             assert_eq!(batch.len(), 10);

@@ -1,21 +1,21 @@
-//! The mean of a few runs with Student's 95 % interval.
+//! Mean of a few runs with Student's 95 % confidence interval.
 //!
-//! **Formula** x̄ ± t · s/√n, s the standard deviation with n − 1, t the 0.975 quantile of Student's distribution with ν = n − 1.
-//! Its distribution function has a finite series for whole ν: with θ = atan(t/√ν),
+//! **Formula** x̄ ± t · s/√n, s the sample standard deviation, t the 0.975 quantile of Student's distribution with ν = n − 1. Its
+//! distribution function is a finite series for whole ν: with θ = atan(t/√ν),
 //! A = 2/π (θ + sin θ (cos θ + 2/3 cos³θ + …)) for odd ν, A = sin θ (1 + 1/2 cos²θ + 1·3/(2·4) cos⁴θ + …) for even ν.
 //!
 //! **Source** Student, *The probable error of a mean*, 1908; Abramowitz and Stegun, 26.7.3 and 26.7.4.
 
-/// A mean and how far the true one may be from it, with 95 % confidence.
+/// A mean with its 95 % confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
     /// x̄.
     pub mean: f64,
-    /// t · s/√n.
+    /// t · s/√n, half the width of the interval.
     pub half_width: f64,
 }
 
-/// The mean of `values`, one a seed, and its interval; none for less than two.
+/// Mean and interval of `values`, one per seed; `None` for fewer than two values.
 pub fn mean_interval(values: &[f64]) -> Option<Interval> {
     if values.len() < 2 {
         return None;
@@ -26,9 +26,9 @@ pub fn mean_interval(values: &[f64]) -> Option<Interval> {
     Some(Interval { mean, half_width: quantile_975(values.len() - 1) * (variance / n).sqrt() })
 }
 
-/// t with P(|T| ≤ t) = 0.95, by bisection of the series.
+/// The t with P(|T| ≤ t) = 0.95, by bisection.
 pub(super) fn quantile_975(freedom: usize) -> f64 {
-    // t is 12.7 for one degree of freedom and falls to 1.96.
+    // t is 12.7 for one degree of freedom and decreases to 1.96.
     let (mut low, mut high) = (1.9, 13.0);
     for _ in 0..60 {
         let middle = (low + high) / 2.0;
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_as_in_the_tables() {
+    fn quantiles_match_the_tables() {
         for (freedom, expected) in
             [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (5, 2.5706), (9, 2.2622), (30, 2.0423), (999, 1.9623)]
         {

@@ -1,7 +1,7 @@
-//! Whether a difference between two runs is more than chance.
+//! Statistical tests for the difference between two runs.
 //!
-//! **Reading order** [`mean_interval`], [`paired_t`] and [`welch`] over seeds; [`paired_bootstrap`] and [`sign_flip_test`] over queries, both on
-//! [`paired`]; [`Verdict`] in a word.
+//! **Reading order** over seeds: [`mean_interval`], [`paired_t`] and [`welch`]; over queries: [`paired`], [`paired_bootstrap`] and
+//! [`sign_flip_test`]; the summary of a test: [`Verdict`].
 
 mod bootstrap;
 mod interval;

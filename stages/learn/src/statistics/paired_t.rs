@@ -1,24 +1,24 @@
-//! Student's paired test: whether two groups of runs differ by more than chance, where both have the same seeds. What a seed does
-//! to both sides alike, the order of the images and the first weights, cancels out.
+//! Student's paired t-test: whether two groups of runs with the same seeds differ by more than chance. The effects that a seed has
+//! on both sides alike, such as the order of the images and the initial weights, cancel out.
 //!
-//! **Formula** d̄ ± t · s/√n over the differences d_i = b_i − a_i, with Student's t of n − 1 degrees of freedom; p is of
-//! t = |d̄| / (s/√n).
+//! **Formula** d̄ ± t · s/√n over the differences d_i = b_i − a_i, with Student's t of n − 1 degrees of freedom; p is the two-sided
+//! probability of t = |d̄| / (s/√n).
 //!
 //! **Source** Student, *The probable error of a mean*, 1908.
 
 use super::interval::{Interval, central_probability, mean_interval, quantile_975};
 use super::paired::Difference;
 
-/// How much more the values `b` are than the values `a`, value by value of the same seed; none for less than two seeds.
+/// The mean of `b − a` over seeds, where `a[i]` and `b[i]` have the same seed; `None` for fewer than two seeds.
 ///
 /// # Panics
-/// If there are not as many of both.
+/// If `a` and `b` have different lengths.
 pub fn paired_t(a: &[f64], b: &[f64]) -> Option<Difference> {
     assert_eq!(a.len(), b.len(), "a pair has two values");
     let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| b - a).collect();
     let Interval { mean, half_width } = mean_interval(&differences)?;
     if half_width == 0.0 {
-        // What no seed changes is certain.
+        // All differences are equal: there is no uncertainty.
         return Some(Difference { mean, interval: (mean, mean), p: if mean == 0.0 { 1.0 } else { 0.0 } });
     }
     let freedom = differences.len() - 1;
@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn of_pairs() {
-        // As scipy.stats.ttest_rel(b, a) has them.
+        // Values of scipy.stats.ttest_rel(b, a).
         let check = |a: &[f64], b: &[f64], expected: (f64, f64, f64, f64)| {
             let found = paired_t(a, b).expect("there are two of each");
             let (low, high) = found.interval;

@@ -1,20 +1,20 @@
-//! A comparison in a word.
+//! The verdict of a comparison, from its confidence interval.
 
-use super::Difference;
+use super::paired::Difference;
 
-/// Whether a run is better than the one it is compared with.
+/// Whether a run is better than another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The whole interval is on the better side.
+    /// The whole interval is on the better side of 0.
     Better,
-    /// The whole interval is on the worse side.
+    /// The whole interval is on the worse side of 0.
     Worse,
-    /// The interval holds 0.
+    /// The interval contains 0.
     Indistinguishable,
 }
 
 impl Verdict {
-    /// As a table shows it.
+    /// The name shown in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Better => "better",
@@ -23,7 +23,7 @@ impl Verdict {
         }
     }
 
-    /// The verdict over a difference "this run less the other"; `more_is_better` says which side is the better one.
+    /// The verdict on a difference "this run minus the other"; `more_is_better` says whether higher values of the metric are better.
     pub fn of(difference: &Difference, more_is_better: bool) -> Self {
         let (low, high) = difference.interval;
         match (low > 0.0, high < 0.0) {

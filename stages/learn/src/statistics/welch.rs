@@ -1,7 +1,8 @@
-//! Welch's test: whether the means of two groups of runs differ by more than their seeds do.
+//! Welch's t-test: whether the means of two groups of runs differ by more than chance, without pairing their seeds.
 //!
 //! **Formula** (b̄ − ā) ± t · √(s_a²/n_a + s_b²/n_b), with Student's t of
-//! ν = (s_a²/n_a + s_b²/n_b)² / (s_a⁴/(n_a²(n_a−1)) + s_b⁴/(n_b²(n_b−1))) degrees of freedom; p is of t = |b̄ − ā| / √(…).
+//! ν = (s_a²/n_a + s_b²/n_b)² / (s_a⁴/(n_a²(n_a−1)) + s_b⁴/(n_b²(n_b−1))) degrees of freedom; p is the two-sided probability of
+//! t = |b̄ − ā| / √(…).
 //!
 //! **Source** Welch, *The generalization of 'Student's' problem when several different population variances are involved*, 1947.
 //!
@@ -10,15 +11,15 @@
 use super::interval::{central_probability, quantile_975};
 use super::paired::Difference;
 
-/// A ν this near below a whole number is that number but for rounding.
+/// A ν this close below a whole number is treated as that number, because the gap is a rounding error.
 const WHOLE: f64 = 1e-9;
 
-/// How much more the values `b` are than the values `a`, each one a seed; none for less than two of either.
+/// The difference of the means of `b` and `a`, each with one value per seed; `None` for fewer than two values of either.
 pub fn welch(a: &[f64], b: &[f64]) -> Option<Difference> {
     let ((mean_a, error_a), (mean_b, error_b)) = (mean_and_error(a)?, mean_and_error(b)?);
     let (mean, error) = (mean_b - mean_a, error_a + error_b);
     if error == 0.0 {
-        // What no seed changes is certain.
+        // Neither group varies: there is no uncertainty.
         return Some(Difference { mean, interval: (mean, mean), p: if mean == 0.0 { 1.0 } else { 0.0 } });
     }
     let of_one = |error: f64, values: &[f64]| error.powi(2) / (values.len() - 1) as f64;
@@ -44,7 +45,7 @@ mod tests {
 
     #[test]
     fn of_two_groups() {
-        // As scipy.stats.ttest_ind(b, a, equal_var=False) has them.
+        // Values of scipy.stats.ttest_ind(b, a, equal_var=False).
         let check = |a: &[f64], b: &[f64], expected: (f64, f64, f64, f64)| {
             let found = welch(a, b).expect("there are two of each");
             let (low, high) = found.interval;
@@ -62,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_round_with_the_groups() {
+    fn swapping_the_groups_negates_the_difference() {
         let (a, b) = ([0.3, 0.35, 0.31, 0.4], [0.5, 0.2]);
         let (one, other) = (welch(&a, &b).expect("two of each"), welch(&b, &a).expect("two of each"));
         assert_eq!((one.mean, one.p), (-other.mean, other.p));

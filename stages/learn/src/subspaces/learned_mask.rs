@@ -1,26 +1,27 @@
-//! Learned masks: begin at ones, are trained with the embedding, and on doubling are copied to both children, which then
-//! drift apart as their clusters and the penalty pull them.
+//! Learned masks: start at ones and are trained with the embedding. When the number of learners doubles, each is copied to both
+//! children, which then diverge because of their clusters and the orthogonality penalty.
 //!
 //! Formula: `L_orth = 1/(K(K−1)) Σ_{i≠j} cos(relu m_i, relu m_j)`, added to the loss with weight λ.
 //! Shapes: masks `[learners, dim]`, penalty `[]`.
-//! Source: DC21 (λ = 0.01 on SOP; masks learn 100 times as fast as the backbone).
+//! Source: DC21 (λ = 0.01 on SOP; the masks' learning rate is 100 times the backbone's).
 
 use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Subspaces, check_learners};
+use super::masks::{Subspaces, check_learners};
 use crate::checks::check_weight;
 use crate::error::Result;
-use crate::parameters::Role;
+use crate::spec::Role;
+use crate::streams::Streams;
 
-/// Masks that are trained and copied when the learners double.
+/// Masks over all coordinates that are trained; each is copied to both children when the number of learners doubles.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LearnedMask {
-    /// λ: the weight of the penalty that keeps masks apart.
+    /// λ: weight of the penalty on the mean cosine similarity between the masks.
     pub orthogonality: f64,
-    /// Keeps the mask of a single learner at ones; with nothing to be apart from, it would only rescale coordinates.
+    /// Whether the mask of a single learner stays at ones. Without other masks to differ from, it would only rescale the coordinates.
     pub freeze_single: bool,
 }
 
@@ -31,12 +32,12 @@ impl Default for LearnedMask {
 }
 
 impl Subspaces for LearnedMask {
-    fn begin(&self, learners: usize, dimension: usize) -> Result<Vec<Vec<f32>>> {
+    fn begin(&self, learners: usize, dimension: usize, _: &Streams) -> Result<Vec<Vec<f32>>> {
         check_learners(learners, dimension)?;
         Ok(vec![vec![1.0; dimension]; learners])
     }
 
-    fn double(&self, parents: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
+    fn double(&self, parents: &[Vec<f32>], _: &Streams) -> Result<Vec<Vec<f32>>> {
         Ok(parents.iter().flat_map(|parent| [parent.clone(), parent.clone()]).collect())
     }
 
@@ -53,10 +54,10 @@ impl Subspaces for LearnedMask {
     }
 }
 
-/// The mean cosine between the masks of different learners; 0 where there is one learner.
+/// Mean cosine similarity between the masks of different learners; 0 for a single learner.
 ///
 /// # Errors
-/// `masks` is no matrix, or the device fails.
+/// If `masks` is not a matrix, or the device fails.
 pub fn orthogonality(masks: &Tensor) -> Result<Tensor> {
     let (learners, _) = masks.dims2()?;
     let directions = dnc_kernels::l2_normalise(&masks.relu()?)?; // [learners, dim]
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_penalty_is_the_mean_cosine_and_drives_masks_apart() {
+    fn the_penalty_is_the_mean_cosine_and_falls_along_its_gradient() {
         let rows = [[1.0f32, 1.0, 0.5, -0.3], [1.0, 0.9, -2.0, 0.4], [0.1, 1.2, 0.7, 0.6]];
         let masks = Var::new(&rows, &Device::Cpu).unwrap();
         let penalty = orthogonality(&masks).unwrap();
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn one_learner_has_nothing_to_be_apart_from() {
+    fn a_single_mask_has_no_penalty_and_is_frozen_by_default() {
         let single = Var::new(&[[1.0f32, 2.0]], &Device::Cpu).unwrap();
         assert!(orthogonality(&single).unwrap().to_scalar::<f32>().unwrap().abs() < 1e-6);
         assert_eq!(LearnedMask::default().role(1), Role::Constant);

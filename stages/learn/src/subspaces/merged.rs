@@ -1,4 +1,4 @@
-//! The merged embedding: what all learners together make of an image, which is what evaluation compares.
+//! The merged embedding of all learners, which is used for evaluation.
 //!
 //! Formula: plain `e`; weighted `e ⊙ Σ_k relu(m_k)`; normalised weighted `e ⊙ Σ_k relu(m_k) / ‖relu(m_k)‖₁`; then L2-normalised.
 //! Shapes: embeddings `[batch, dim]`, masks `[learners, dim]`, result `[batch, dim]`.
@@ -10,19 +10,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 
-/// A mask whose weights sum to less than this counts as if they summed to it: an empty mask adds nothing.
+/// Lower bound on the sum of a mask's weights when it is normalised, so that an empty mask contributes nothing instead of NaN.
 const MASK_SUM_FLOOR: f32 = 1e-12;
 
-/// How the learners' parts become one embedding.
+/// How the learners' subspaces are merged into one embedding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Merged {
-    /// The full embedding as the linear layer gives it.
+    /// The full embedding, without masks.
     #[default]
     Plain,
-    /// Each coordinate weighted by the sum of the masks.
+    /// Each coordinate is multiplied by the sum of the masks.
     Masks,
-    /// The same with every mask divided by its sum, so that a large one does not outweigh the others.
+    /// As `masks`, but each mask is first divided by its sum, so that a large one does not outweigh the others.
     NormalisedMasks,
 }
 
@@ -30,7 +30,7 @@ impl Merged {
     /// The merged embedding, L2-normalised.
     ///
     /// # Errors
-    /// The masks have another width, or the device fails.
+    /// If the masks have another width, or the device fails.
     pub fn embedding(self, embeddings: &Tensor, masks: &Tensor) -> Result<Tensor> {
         let weights = match self {
             Merged::Plain => return Ok(dnc_kernels::l2_normalise(embeddings)?),

@@ -1,10 +1,13 @@
-//! Weights from and for elsewhere: named tensors as plain bytes, and the files that hold them.
+//! Weights files: named tensors as plain bytes, read from safetensors and PyTorch files and written as safetensors.
 //!
-//! Read in this order: [`NamedTensor`] and [`import`] here, [`Fit`] in `fit`, then the formats: `safetensors` (read and
-//! written), and PyTorch's pickles, `torch_zip` (since 1.6) and `torch_legacy` (before), both over `pickle`, which knows
-//! how to rebuild tensors and nothing else, so that no file can run code.
+//! **Reading order** `named_tensor`; [`import`] and [`export`] here; `matching`, which pairs tensors with what a model
+//! expects; then the formats: `safetensors` (read and written) and PyTorch's pickles, `torch_zip` (since PyTorch 1.6) and
+//! `torch_legacy` (before), both on top of `pickle`, which can rebuild tensors and nothing else, so that no file can run
+//! code.
 
-pub(crate) mod fit;
+pub(crate) mod matching;
+mod named_tensor;
+mod parse_result;
 mod pickle;
 mod safetensors;
 mod torch_legacy;
@@ -14,56 +17,26 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+pub use crate::fit::{Fit, ShapeMismatch};
+pub use named_tensor::NamedTensor;
 
 use crate::error::{LearnError, Result};
-use crate::parameters::Spec;
-pub use fit::{Fit, Misshapen};
+use crate::spec::Spec;
+use parse_result::ParseResult;
 
-/// How often the tensors of a PyTorch file may hold its bytes over: tied weights share a storage, but a small file whose
-/// tensors all view the same storage could ask for any amount of memory.
-const MOST_SHARING: usize = 8;
-
-/// Counters of batch-norm layers that nothing here has a use for.
+/// Suffix of batch-norm's batch counters, which nothing here uses.
 const COUNTER: &str = "num_batches_tracked";
 
-/// A tensor with its name, as little-endian bytes in row-major order: what a file or a table row holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamedTensor {
-    /// Its name in the model.
-    pub name: String,
-    /// The type of its numbers.
-    pub dtype: DType,
-    /// Length along each axis; empty for a single number.
-    pub shape: Vec<usize>,
-    /// The numbers.
-    pub bytes: Vec<u8>,
-}
-
-impl NamedTensor {
-    /// The `f32` values of `tensor` under `name`.
-    pub fn from_tensor(name: &str, tensor: &Tensor) -> Result<Self> {
-        let values = tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
-        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        Ok(Self { name: name.to_owned(), dtype: DType::F32, shape: tensor.dims().to_vec(), bytes })
-    }
-
-    /// The numbers as an `f32` tensor on `device`.
-    pub fn to_tensor(&self, device: &Device) -> Result<Tensor> {
-        Ok(Tensor::from_raw_buffer(&self.bytes, self.dtype, &self.shape, device)?.to_dtype(DType::F32)?)
-    }
-}
-
-/// The tensors of the weights file at `path`: safetensors, or a `state_dict` saved by PyTorch in either of its formats.
-/// Dictionaries within dictionaries are joined by dots; batch-norm's `num_batches_tracked` are left out.
+/// Reads the tensors of the weights file at `path`: safetensors, or a `state_dict` saved by PyTorch in either of its
+/// formats. Keys of nested dictionaries are joined by dots; batch-norm's `num_batches_tracked` are left out.
 ///
 /// # Errors
-/// If the file cannot be read, is of another kind, is damaged or holds no tensor.
+/// If the file cannot be read, is of another format, is damaged or holds no tensor.
 pub fn import(path: &Path) -> Result<Vec<NamedTensor>> {
     let file_error = |source| LearnError::WeightsFile { doing: "read", path: path.to_owned(), source };
     let file = File::open(path).map_err(file_error)?;
-    // SAFETY: the map is read-only and dropped before this function returns. A file that another process cuts meanwhile
-    // ends this process with a bus error, as for every memory-mapped file.
+    // SAFETY: the map is read-only and dropped before this function returns. If another process truncates the file in the
+    // meantime, this process ends with a bus error, as with every memory-mapped file.
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(file_error)?;
     let mut tensors = parse(&map)
         .and_then(|tensors| if tensors.is_empty() { Err("it holds no tensor".to_owned()) } else { Ok(tensors) })
@@ -72,7 +45,8 @@ pub fn import(path: &Path) -> Result<Vec<NamedTensor>> {
     Ok(tensors)
 }
 
-/// Writes `tensors` to a safetensors file at `path`, which `load_state_dict` takes after `safetensors.torch.load_file`.
+/// Writes `tensors` to a safetensors file at `path`, which PyTorch loads with `safetensors.torch.load_file` and
+/// `load_state_dict`.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -86,16 +60,16 @@ pub fn export(path: &Path, tensors: &[NamedTensor]) -> Result<()> {
     })
 }
 
-/// What of `tensors` belongs to a network of these `specs`, under the names that they have there, and how it fits: wrappers'
-/// prefixes (`module.`, `state_dict.` …) are stripped.
+/// The tensors out of `tensors` that a network of these `specs` has, under the network's names, and how well they fit.
+/// Prefixes of wrappers (`module.`, `state_dict.` …) are stripped.
 pub fn fitting(specs: &[Spec], tensors: &[NamedTensor]) -> (Vec<NamedTensor>, Fit) {
-    let wanted = specs.iter().map(|spec| (spec.name.as_str(), spec.shape.as_slice()));
-    let (pairs, fit) = fit::renamed(wanted, tensors);
+    let expected = specs.iter().map(|spec| (spec.name.as_str(), spec.shape.as_slice()));
+    let (pairs, fit) = matching::unwrapped(expected, tensors);
     let named = |(name, tensor): (&str, &NamedTensor)| NamedTensor { name: name.to_owned(), ..tensor.clone() };
     (pairs.into_iter().map(named).collect(), fit)
 }
 
-fn parse(bytes: &[u8]) -> std::result::Result<Vec<NamedTensor>, String> {
+fn parse(bytes: &[u8]) -> ParseResult<Vec<NamedTensor>> {
     if bytes.starts_with(torch_zip::MAGIC) {
         torch_zip::read(bytes)
     } else if bytes.starts_with(torch_legacy::MAGIC) {

@@ -1,20 +1,20 @@
-//! safetensors files: a JSON header with names, types and places, and then the bytes.
+//! safetensors files: a JSON header with names, types and byte offsets, followed by the bytes.
 //!
-//! Source: the `safetensors` crate, which checks that the places lie in the file and do not overlap.
+//! Source: the `safetensors` crate, which checks that the offsets lie in the file and do not overlap.
 
 use candle_core::DType;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::NamedTensor;
-use super::pickle::Outcome;
+use super::named_tensor::NamedTensor;
+use super::parse_result::ParseResult;
 
 /// The tensors in the file `bytes`, ordered by name.
-pub(super) fn read(bytes: &[u8]) -> Outcome<Vec<NamedTensor>> {
+pub(super) fn read(bytes: &[u8]) -> ParseResult<Vec<NamedTensor>> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
     let mut tensors = Vec::with_capacity(file.len());
     for (name, view) in file.iter() {
-        let dtype = from_dtype(view.dtype())
-            .ok_or_else(|| format!("`{name}` has the type {:?}, which is not read", view.dtype()))?;
+        let dtype =
+            from_dtype(view.dtype()).ok_or_else(|| format!("`{name}` has the unsupported type {:?}", view.dtype()))?;
         let (name, shape, bytes) = (name.to_owned(), view.shape().to_vec(), view.data().to_vec());
         tensors.push(NamedTensor { name, dtype, shape, bytes });
     }
@@ -23,11 +23,11 @@ pub(super) fn read(bytes: &[u8]) -> Outcome<Vec<NamedTensor>> {
 }
 
 /// The bytes of a file that holds `tensors`.
-pub(super) fn write(tensors: &[NamedTensor]) -> Outcome<Vec<u8>> {
+pub(super) fn write(tensors: &[NamedTensor]) -> ParseResult<Vec<u8>> {
     let mut views = Vec::with_capacity(tensors.len());
     for tensor in tensors {
-        let dtype =
-            to_dtype(tensor.dtype).ok_or_else(|| format!("`{}` has the type {:?}", tensor.name, tensor.dtype))?;
+        let dtype = to_dtype(tensor.dtype)
+            .ok_or_else(|| format!("`{}` has the unsupported type {:?}", tensor.name, tensor.dtype))?;
         let view = TensorView::new(dtype, tensor.shape.clone(), &tensor.bytes).map_err(|error| error.to_string())?;
         views.push((tensor.name.as_str(), view));
     }

@@ -1,4 +1,4 @@
-//! PyTorch's files since 1.6: a zip archive of `data.pkl` and one uncompressed entry `data/{key}` for each storage.
+//! PyTorch files since version 1.6: a zip archive with `data.pkl` and one uncompressed entry `data/{key}` per storage.
 //!
 //! Source: `torch/serialization.py` (`_save`) and `caffe2/serialize/inline_container.h`.
 
@@ -7,14 +7,15 @@ use std::io::{Cursor, Read};
 
 use zip::ZipArchive;
 
-use super::pickle::{Outcome, Pickle, Reader, assemble};
-use super::{MOST_SHARING, NamedTensor};
+use super::named_tensor::NamedTensor;
+use super::parse_result::ParseResult;
+use super::pickle::{MOST_SHARING, Pickle, Reader, assemble};
 
-/// How such a file begins.
+/// First bytes of such a file.
 pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
 
 /// The tensors in the file `bytes`.
-pub(super) fn read(bytes: &[u8]) -> Outcome<Vec<NamedTensor>> {
+pub(super) fn read(bytes: &[u8]) -> ParseResult<Vec<NamedTensor>> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| format!("its zip archive: {error}"))?;
     let names: Vec<String> =
         (0..archive.len()).filter_map(|index| Some(archive.name_for_index(index)?.ok()?.into_owned())).collect();
@@ -27,7 +28,7 @@ pub(super) fn read(bytes: &[u8]) -> Outcome<Vec<NamedTensor>> {
     }
     let pickle = Pickle::read(&mut Reader::new(&entry(&mut archive, &format!("{folder}data.pkl"))?))?;
     let mut storages = BTreeMap::new();
-    let mut left = bytes.len(); // Entries that overlap in the file could be more than it.
+    let mut left = bytes.len(); // Overlapping entries could add up to more bytes than the file has.
     for (_, view) in pickle.tensors()? {
         let key = &view.storage.key;
         if !storages.contains_key(key) {
@@ -39,9 +40,9 @@ pub(super) fn read(bytes: &[u8]) -> Outcome<Vec<NamedTensor>> {
     assemble(&pickle, &storages, bytes.len().saturating_mul(MOST_SHARING))
 }
 
-/// The bytes of an entry, whose checksum the archive verifies. Only entries that are stored as they are can be read, so
-/// none is longer than the file, whatever its header says.
-fn entry(archive: &mut ZipArchive<Cursor<&[u8]>>, name: &str) -> Outcome<Vec<u8>> {
+/// The bytes of an entry; the archive verifies its checksum. Only uncompressed entries can be read, so none is longer than
+/// the file, whatever its header says.
+fn entry(archive: &mut ZipArchive<Cursor<&[u8]>>, name: &str) -> ParseResult<Vec<u8>> {
     let problem = |error: &dyn std::fmt::Display| format!("its entry `{name}`: {error}");
     let mut entry = archive.by_name(name).map_err(|error| problem(&error))?;
     let mut bytes = Vec::new();

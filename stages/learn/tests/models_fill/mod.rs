@@ -1,4 +1,4 @@
-//! Numbers that are a function of a name, which `fixtures/models_make.py` computes too.
+//! Numbers that are a function of a name, which `fixtures/models_make.py` also computes.
 
 use candle_core::{Device, Tensor};
 
@@ -18,7 +18,7 @@ pub(crate) fn fill(name: &str, count: usize) -> Vec<f64> {
         .collect()
 }
 
-/// A tensor of such numbers, each mapped in `f64`.
+/// A tensor of such numbers, each transformed by `map` in `f64`.
 pub(crate) fn filled(name: &str, shape: &[usize], map: impl Fn(f64) -> f64) -> Tensor {
     let values: Vec<f32> = fill(name, shape.iter().product()).into_iter().map(|u| map(u) as f32).collect();
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()

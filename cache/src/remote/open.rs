@@ -1,0 +1,95 @@
+//! Opening a remote by its URL.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use super::api::Remote;
+use super::folder::FolderRemote;
+use crate::error::{CacheError, Result};
+
+/// Opens the remote at `url`: a path, or a URL of one of these schemes.
+///
+/// | scheme | remote |
+/// |---|---|
+/// | `file` | [`FolderRemote`] |
+///
+/// Nothing is read or written yet, so a remote that does not exist is no error.
+///
+/// # Errors
+/// The scheme is not supported, or the URL is invalid.
+pub fn open_remote(url: &str) -> Result<Box<dyn Remote>> {
+    match split_scheme(url) {
+        None => Ok(Box::new(FolderRemote::open(url)?)),
+        Some(("file", rest)) => Ok(Box::new(FolderRemote::open(path_of_file_url(url, rest)?)?)),
+        Some((scheme, _)) => Err(CacheError::UnsupportedScheme { url: url.to_owned(), scheme: scheme.to_owned() }),
+    }
+}
+
+/// Splits `scheme://rest`. Returns `None` for a path.
+fn split_scheme(url: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let valid = scheme.starts_with(|letter: char| letter.is_ascii_alphabetic())
+        && scheme.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '+' | '-' | '.'));
+    valid.then_some((scheme, rest))
+}
+
+/// The path of a `file` URL, given what follows `file://`.
+fn path_of_file_url(url: &str, rest: &str) -> Result<PathBuf> {
+    let invalid = |problem| CacheError::InvalidRemote { url: url.to_owned(), problem };
+    let path = rest.strip_prefix("localhost").unwrap_or(rest);
+    if !path.starts_with('/') {
+        return Err(invalid("a `file` URL has three slashes and an absolute path, as in `file:///mnt/share`"));
+    }
+    let bytes = percent_decoded(path).ok_or_else(|| invalid("`%` must be followed by two hexadecimal digits"))?;
+    Ok(PathBuf::from(OsString::from_vec(bytes)))
+}
+
+fn percent_decoded(text: &str) -> Option<Vec<u8>> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let digits = part.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_and_paths_are_opened_or_refused() {
+        let opened = |url: &str| match open_remote(url) {
+            Ok(remote) => remote.url().to_owned(),
+            Err(error) => format!("error: {error}"),
+        };
+        for (url, expected) in [
+            ("/nowhere/share", "/nowhere/share"),
+            ("file:///nowhere/share", "/nowhere/share"),
+            ("file://localhost/nowhere/share", "/nowhere/share"),
+            ("file:///nowhere/my%20share", "/nowhere/my share"),
+            ("/nowhere/100%", "/nowhere/100%"),
+            (
+                "file://share/x",
+                "error: The remote `file://share/x` cannot be used: a `file` URL has three slashes and an absolute path, as in `file:///mnt/share`",
+            ),
+            (
+                "file:///a%2",
+                "error: The remote `file:///a%2` cannot be used: `%` must be followed by two hexadecimal digits",
+            ),
+            (
+                "s3://bucket/prefix",
+                "error: The remote `s3://bucket/prefix` has the unsupported scheme `s3`; use a folder or a `file://` URL",
+            ),
+            ("/dev/null", "error: The remote `/dev/null` cannot be used: it is not a folder"),
+            ("", "error: The remote `` cannot be used: its path is empty"),
+        ] {
+            assert_eq!(opened(url), expected, "{url}");
+        }
+        let relative = opened("relative/share");
+        assert!(relative.starts_with('/') && relative.ends_with("/relative/share"), "{relative}");
+    }
+}

@@ -1,0 +1,224 @@
+//! Pull: copies records and their blobs from a remote to the store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::blobs::{Blob, UnsyncedBlob, renew_seal};
+use super::handle::Store;
+use super::push::distinct_blobs;
+use super::seal::{Seal, protect};
+use super::state::StoreState;
+use super::transfer::{BlobTransfer, TransferFailure, TransferReport};
+use crate::artifact::FileEntry;
+use crate::digest::{Digest, Key};
+use crate::error::{CacheError, Result};
+use crate::object::ObjectName;
+use crate::record::Record;
+use crate::remote::{Remote, check_readable};
+use crate::{clock, durable, parallel};
+
+/// Records that are pulled together. Once they are durable they stay, even if the pull is interrupted later.
+const BATCH: usize = 256;
+
+impl Store {
+    /// Copies the records of `keys` and their blobs from a remote. Every blob and record is verified on arrival, and a record is
+    /// added to the store only with all its blobs. A record that the store already has with other outputs stays and is reported
+    /// as not reproducible. Everything is durable when this returns. An interrupted pull can be repeated and continues where it
+    /// stopped.
+    ///
+    /// `progress` receives the number of bytes copied so far and the total that is known so far.
+    ///
+    /// # Errors
+    /// There is no remote of the current format, the remote cannot be accessed, or the store cannot be written to. Damaged and
+    /// missing objects are not errors but are part of the report.
+    pub fn pull(
+        &self,
+        keys: &[Key],
+        remote: &dyn Remote,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<TransferReport> {
+        self.flush()?;
+        check_readable(remote)?;
+        let mut pull = Pull {
+            store: &self.state,
+            remote,
+            progress,
+            done: AtomicU64::new(0),
+            total: 0,
+            report: TransferReport::default(),
+        };
+        let keys: Vec<Key> = BTreeSet::from_iter(keys.iter().copied()).into_iter().collect();
+        for batch in keys.chunks(BATCH) {
+            pull.batch(batch)?;
+        }
+        Ok(pull.report)
+    }
+}
+
+struct Pull<'a> {
+    store: &'a StoreState,
+    remote: &'a dyn Remote,
+    progress: &'a (dyn Fn(u64, u64) + Sync),
+    done: AtomicU64,
+    total: u64,
+    report: TransferReport,
+}
+
+/// A record of the remote.
+struct FetchedRecord {
+    record: Record,
+    /// Whether the store has the record already.
+    exists: bool,
+}
+
+impl Pull<'_> {
+    fn batch(&mut self, keys: &[Key]) -> Result<()> {
+        let fetched = parallel::map(keys, self.remote.concurrent_requests(), |key| self.fetch_record(key))?;
+        let (mut records, mut known) = (Vec::new(), BTreeSet::new());
+        for (key, fetched) in keys.iter().zip(fetched) {
+            match fetched {
+                Ok(FetchedRecord { record, exists }) => {
+                    records.push(record);
+                    known.extend(exists.then_some(*key));
+                }
+                Err(failure) => self.report.add_problem(*key, failure),
+            }
+        }
+        let failed = self.blobs(&records)?;
+        records.retain(|record| {
+            let failure = record.files().find_map(|file| failed.get(&file.digest));
+            failure.inspect(|failure| self.report.add_problem(record.key, (*failure).clone())).is_none()
+        });
+        let lost = self.store.add_durably(&records, &known)?;
+        for record in &records {
+            match lost.get(&record.key) {
+                Some(blob) => self.report.add_problem(record.key, TransferFailure::MissingBlob(*blob)),
+                None if known.contains(&record.key) => self.report.unchanged_records += 1,
+                None => self.report.records += 1,
+            }
+        }
+        self.report.problems.sort_unstable();
+        Ok(())
+    }
+
+    fn fetch_record(&self, key: &Key) -> Result<Result<FetchedRecord, TransferFailure>> {
+        let Some(bytes) = self.remote.get(&ObjectName::record(key))? else {
+            return Ok(Err(TransferFailure::NoRecord));
+        };
+        let Some(record) = Record::decode(key, &bytes) else { return Ok(Err(TransferFailure::DamagedRecord)) };
+        match self.store.intact_outputs(key)? {
+            Some((outputs, _)) if outputs != record.outputs => Ok(Err(TransferFailure::NotReproducible)),
+            own => Ok(Ok(FetchedRecord { record, exists: own.is_some() })),
+        }
+    }
+
+    /// Copies all blobs of the records that the store does not have. Returns the blobs that could not be copied.
+    fn blobs(&mut self, records: &[Record]) -> Result<BTreeMap<Digest, TransferFailure>> {
+        let (store, remote) = (self.store, self.remote);
+        let files = distinct_blobs(records);
+        let exists = parallel::map(&files, remote.concurrent_requests(), |file| store.reuse_blob(file))?;
+        let missing = files.into_iter().zip(exists).filter(|(_, exists)| !exists).map(|(file, _)| file);
+        let missing: Vec<&FileEntry> = missing.collect();
+        self.total += missing.iter().map(|file| file.size).sum::<u64>();
+        let pulled = parallel::map(&missing, remote.concurrent_requests(), |file| {
+            let pulled = store.pull_blob(file, remote)?;
+            (self.progress)(self.done.fetch_add(file.size, Ordering::Relaxed) + file.size, self.total);
+            Ok(pulled)
+        })?;
+        let mut failed = BTreeMap::new();
+        for (file, pulled) in missing.into_iter().zip(pulled) {
+            match pulled {
+                BlobTransfer::Copied => {
+                    self.report.blobs += 1;
+                    self.report.bytes += file.size;
+                }
+                BlobTransfer::NotNeeded => {}
+                BlobTransfer::Failed(failure) => drop(failed.insert(file.digest, failure)),
+            }
+        }
+        Ok(failed)
+    }
+}
+
+impl StoreState {
+    /// Whether the store has an intact blob, which gc then keeps as long as this process lives.
+    fn reuse_blob(&self, file: &FileEntry) -> Result<bool> {
+        let Some((_, metadata)) = self.blob_metadata(&file.digest)? else { return Ok(false) };
+        // A blob that is not durable may have lost its bytes in a system crash, so it is hashed.
+        let is_durable = metadata.len() == file.size && Seal::of(&metadata, &file.digest) == Seal::Durable;
+        let is_intact = is_durable || self.is_verified(&file.digest, &metadata);
+        if !is_intact && !matches!(self.hash_blob(&file.digest)?, Blob::Present(_)) {
+            return Ok(false);
+        }
+        let _lock = self.lock_for_adding()?;
+        let found = self.blob_metadata(&file.digest)?.filter(|(_, metadata)| self.is_unchanged(file, metadata));
+        let Some((path, metadata)) = found else { return Ok(false) };
+        renew_seal(&path, &metadata, &file.digest)?;
+        Ok(true)
+    }
+
+    /// Copies a blob from the remote, verifies it, and moves it into the store. It is not yet durable.
+    fn pull_blob(&self, file: &FileEntry, remote: &dyn Remote) -> Result<BlobTransfer> {
+        let digest = &file.digest;
+        let path = self.disk.session().path("pull");
+        if !remote.get_to_file(&ObjectName::blob(digest), &path)? {
+            return self.pull_dropped_mark(digest, remote);
+        }
+        let blob = File::open(&path).map_err(CacheError::io("open", &path))?;
+        let size = blob.metadata().map_err(CacheError::io("read", &path))?.len();
+        if size != file.size || Digest::of_open_file(&blob, &path)? != *digest {
+            fs::remove_file(&path).map_err(CacheError::io("remove", &path))?;
+            return Ok(BlobTransfer::Failed(TransferFailure::DamagedBlob(*digest)));
+        }
+        let stamp = protect(&blob, digest).map_err(CacheError::io("seal", &path))?;
+        let _lock = self.lock_for_adding()?;
+        self.move_in_blob(digest, &path, stamp)?;
+        Ok(BlobTransfer::Copied)
+    }
+
+    /// For a blob that is not in the remote: marks it as dropped if the remote does so.
+    fn pull_dropped_mark(&self, digest: &Digest, remote: &dyn Remote) -> Result<BlobTransfer> {
+        let mark = ObjectName::dropped(digest);
+        if remote.get(&mark)?.is_none() {
+            return Ok(BlobTransfer::Failed(TransferFailure::MissingBlob(*digest)));
+        }
+        let _lock = self.lock_for_adding()?;
+        if self.blob_metadata(digest)?.is_none() && !self.is_dropped(digest)? {
+            self.disk.put(&mark, b"")?;
+        }
+        Ok(BlobTransfer::NotNeeded)
+    }
+
+    /// Makes the blobs of the records durable, and then adds the records whose keys are not in `known`. Returns the keys of
+    /// records that could not be added, because the blob was removed meanwhile.
+    fn add_durably(&self, records: &[Record], known: &BTreeSet<Key>) -> Result<BTreeMap<Key, Digest>> {
+        // No rayon from here on: a thread that waits for others may run a job that needs this lock.
+        let _lock = self.lock_for_adding()?;
+        let (mut blobs, mut lost) = (BTreeMap::<Digest, UnsyncedBlob>::new(), BTreeMap::new());
+        let (mut added, mut bytes) = (Vec::new(), Vec::new());
+        for record in records {
+            match self.blobs_to_sync(record, true) {
+                Ok(unsynced) => blobs.extend(unsynced.into_iter().map(|blob| (blob.digest, blob))),
+                Err(CacheError::Absent { digest }) => {
+                    lost.insert(record.key, digest);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            if !known.contains(&record.key) {
+                added.push(record.key);
+                bytes.extend(record.encode());
+            }
+        }
+        let root = self.disk.root();
+        durable::sync_with_names(root, &blobs.values().map(|blob| blob.path.as_path()).collect::<Vec<&Path>>())?;
+        blobs.values().try_for_each(UnsyncedBlob::seal_durable)?;
+        if !added.is_empty() {
+            self.pack.add(&bytes, added, clock::now())?;
+            durable::sync_with_names(root, &[self.pack.path()])?;
+        }
+        Ok(lost)
+    }
+}

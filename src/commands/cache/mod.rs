@@ -1,0 +1,60 @@
+//! `dnc-run cache`: commands for the store, one file each.
+
+mod gc;
+mod ls;
+mod pull;
+mod push;
+mod transfer;
+mod units;
+mod verify;
+
+use clap::{Args, Subcommand};
+use dnc_cache::Store;
+
+use super::failure::Failure;
+use crate::project::{Folders, Project};
+
+/// Arguments of `cache`.
+#[derive(Args)]
+pub struct CacheArgs {
+    #[command(subcommand)]
+    command: CacheCommand,
+    #[command(flatten)]
+    folders: Folders,
+}
+
+#[derive(Subcommand)]
+enum CacheCommand {
+    /// List the records with their sizes and last uses
+    Ls,
+    /// Read every byte of the store, and quarantine what is damaged
+    Verify,
+    /// Remove records that no kept run references, and all files that only they need
+    ///
+    /// The runs of all projects that share the store count.
+    Gc(gc::GcArgs),
+    /// Copy records and their files to a remote
+    ///
+    /// Copies only what the remote lacks. The remote is a folder, for example on a network share, and is created if it does not
+    /// exist. An existing record is never replaced by one with different outputs.
+    Push(push::PushArgs),
+    /// Copy records and their files from a remote
+    ///
+    /// Copies only what the store lacks. All files are verified on arrival.
+    Pull(pull::PullArgs),
+}
+
+impl CacheArgs {
+    /// Runs the command on the store of the project.
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let project = Project::current(&self.folders)?;
+        let store = Store::open(&project.store)?;
+        match self.command {
+            CacheCommand::Ls => ls::run(&store),
+            CacheCommand::Verify => verify::run(&store),
+            CacheCommand::Gc(args) => args.run(&store, &project),
+            CacheCommand::Push(args) => args.run(&store, &project),
+            CacheCommand::Pull(args) => args.run(&store, &project),
+        }
+    }
+}

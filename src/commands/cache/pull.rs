@@ -1,0 +1,37 @@
+//! `dnc-run cache pull`: copies records from a remote.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use dnc_cache::{Key, Store, record_keys};
+
+use super::transfer::{RemoteArgs, keys_of_runs, print_damaged_blobs, print_report, with_progress_bar};
+use crate::commands::failure::Failure;
+use crate::project::Project;
+
+/// Arguments of `cache pull`.
+#[derive(Args)]
+pub(super) struct PullArgs {
+    /// Local runs whose results to pull: `<name>/<n>`, `<name>` for its last run, or `<name>/<first>-<last>` [default: all
+    /// records in the remote]
+    // Not called `runs`, which is the id of the global option `--runs`.
+    #[arg(value_name = "RUN")]
+    run_names: Vec<String>,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+impl PullArgs {
+    /// Pulls the records and prints a summary.
+    pub(super) fn run(self, store: &Store, project: &Project) -> Result<(), Failure> {
+        let remote = self.remote.open()?;
+        let names = keys_of_runs(project, &self.run_names)?;
+        let keys: Vec<Key> = match &names {
+            Some(names) => names.keys().copied().collect(),
+            None => record_keys(&*remote)?,
+        };
+        let report = with_progress_bar(|progress| store.pull(&keys, &*remote, progress))?;
+        print_damaged_blobs(&report, &*remote);
+        print_report("pulled", &report, &*remote, &names.unwrap_or_else(BTreeMap::new))
+    }
+}

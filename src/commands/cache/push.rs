@@ -1,0 +1,36 @@
+//! `dnc-run cache push`: copies records to a remote.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use dnc_cache::{Key, Store};
+
+use super::transfer::{RemoteArgs, keys_of_runs, print_report, with_progress_bar};
+use crate::commands::failure::Failure;
+use crate::project::Project;
+
+/// Arguments of `cache push`.
+#[derive(Args)]
+pub(super) struct PushArgs {
+    /// Runs whose results to push: `<name>/<n>`, `<name>` for its last run, or `<name>/<first>-<last>` [default: all records
+    /// in the store]
+    // Not called `runs`, which is the id of the global option `--runs`.
+    #[arg(value_name = "RUN")]
+    run_names: Vec<String>,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+impl PushArgs {
+    /// Pushes the records and prints a summary.
+    pub(super) fn run(self, store: &Store, project: &Project) -> Result<(), Failure> {
+        let remote = self.remote.open()?;
+        let names = keys_of_runs(project, &self.run_names)?;
+        let keys: Vec<Key> = match &names {
+            Some(names) => names.keys().copied().collect(),
+            None => store.ls()?.records.into_iter().map(|entry| entry.record.key).collect(),
+        };
+        let report = with_progress_bar(|progress| store.push(&keys, &*remote, progress))?;
+        print_report("pushed", &report, &*remote, &names.unwrap_or_else(BTreeMap::new))
+    }
+}

@@ -1,0 +1,104 @@
+//! What `cache push` and `cache pull` share.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clap::Args;
+use dnc_cache::{CacheError, Key, ObjectName, Remote, TransferFailure, TransferReport, open_remote};
+use indicatif::ProgressBar;
+
+use super::units::format_bytes;
+use crate::commands::failure::Failure;
+use crate::execute::Outcome;
+use crate::project::Project;
+use crate::report::run_folder::RunFolder;
+use crate::report::sinks::bar;
+
+/// The name that stands for everything, like an empty list of runs.
+const ALL: &str = "all";
+
+/// Arguments for the remote.
+#[derive(Args)]
+pub(super) struct RemoteArgs {
+    /// Folder or `file://` URL of the remote
+    #[arg(long, env = "DNC_REMOTE", value_name = "URL")]
+    remote: String,
+}
+
+impl RemoteArgs {
+    /// Opens the remote.
+    pub(super) fn open(&self) -> Result<Box<dyn Remote>, Failure> {
+        open_remote(&self.remote).map_err(|error| match error {
+            CacheError::UnsupportedScheme { .. } | CacheError::InvalidRemote { .. } => Failure::Call(error.to_string()),
+            error => error.into(),
+        })
+    }
+}
+
+/// The keys of all nodes that succeeded in these runs, each with the name of one such node. `None` if no run is named, or
+/// `all`.
+pub(super) fn keys_of_runs(project: &Project, runs: &[String]) -> Result<Option<BTreeMap<Key, String>>, Failure> {
+    if runs.is_empty() || runs.iter().any(|run| run == ALL) {
+        return Ok(None);
+    }
+    let mut keys = BTreeMap::new();
+    for text in runs {
+        for run in RunFolder::find_all(&project.runs, text).map_err(Failure::Call)? {
+            let nodes = run.read()?.nodes.into_iter();
+            let succeeded = nodes.filter(|node| matches!(node.outcome, Outcome::Hit | Outcome::Ran));
+            keys.extend(succeeded.filter_map(|node| Some((node.key?, node.node))));
+        }
+    }
+    Ok(Some(keys))
+}
+
+/// Calls `transfer` with a progress callback that draws a bar on standard error.
+pub(super) fn with_progress_bar<T>(transfer: impl FnOnce(&(dyn Fn(u64, u64) + Sync)) -> T) -> T {
+    let bar = ProgressBar::new(0).with_style(bar::style("{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}"));
+    let result = transfer(&|done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    result
+}
+
+/// Prints what was transferred, and what could not be. Fails if anything could not be.
+pub(super) fn print_report(
+    verb: &str,
+    report: &TransferReport,
+    remote: &dyn Remote,
+    names: &BTreeMap<Key, String>,
+) -> Result<(), Failure> {
+    for problem in &report.problems {
+        let key = problem.key.short();
+        match names.get(&problem.key) {
+            Some(node) => print_line!("`{node}` (key {key}): {}", problem.failure),
+            None => print_line!("key {key}: {}", problem.failure),
+        }
+    }
+    let direction = if verb == "pushed" { "to" } else { "from" };
+    eprintln!(
+        "{verb} {} records and {} blobs ({}) {direction} `{}`; {} records were there already",
+        report.records,
+        report.blobs,
+        format_bytes(report.bytes),
+        remote.url(),
+        report.unchanged_records
+    );
+    if report.problems.is_empty() {
+        return Ok(());
+    }
+    eprintln!("{} records could not be {verb}", report.problems.len());
+    Err(Failure::Node)
+}
+
+/// Prints how to repair damaged objects of a remote.
+pub(super) fn print_damaged_blobs(report: &TransferReport, remote: &dyn Remote) {
+    let damaged = report.problems.iter().filter_map(|problem| match problem.failure {
+        TransferFailure::DamagedBlob(digest) => Some(ObjectName::blob(&digest)),
+        _ => None,
+    });
+    for object in BTreeSet::from_iter(damaged) {
+        eprintln!("note: `{object}` in `{}` is damaged; delete it there and push it again", remote.url());
+    }
+}

@@ -1,0 +1,95 @@
+//! The list of commands, and the dispatch to them.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use super::failure::Failure;
+use super::{
+    cache, completions, diff, explain, export, graph, import_weights, plan, run, runs, schema, show, stages, task,
+};
+use crate::manifest::suggest;
+
+/// Divide-and-conquer metric learning as a dataflow.
+///
+/// Runs the stages of a TOML manifest whose inputs changed since they were last computed. Without a manifest, reruns the
+/// manifest of the last run.
+#[derive(Parser)]
+#[command(name = "dnc-run", version, args_conflicts_with_subcommands = true, max_term_width = 120)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::RunArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show what would run, and why
+    Plan(plan::PlanArgs),
+    /// Show the fingerprint of a node, and how it differs from that of its last run
+    Explain(explain::ExplainArgs),
+    /// Draw the graph of nodes
+    Graph(graph::GraphArgs),
+    /// Write a contact sheet of a node's images, or of images beside their augmented views
+    Show(show::ShowArgs),
+    /// List the runs
+    Runs(runs::RunsArgs),
+    /// Compare the metrics of runs
+    Diff(diff::DiffArgs),
+    /// Export the model of a run for PyTorch, as safetensors with published tensor names
+    Export(export::ExportArgs),
+    /// Convert weights saved by PyTorch to safetensors
+    ImportWeights(import_weights::ImportWeightsArgs),
+    /// Inspect, verify, clean up or share the store
+    Cache(cache::CacheArgs),
+    /// List the stages, or describe one of them
+    Stages(stages::StagesArgs),
+    /// Print the JSON Schema of manifests, for editors
+    Schema(schema::SchemaArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+    /// Run one node, for an executor
+    #[command(hide = true)]
+    Task(task::TaskArgs),
+}
+
+/// Runs the command, prints its failure to standard error and returns the exit code.
+pub fn dispatch(cli: Cli) -> ExitCode {
+    let result = match cli.command {
+        None => run_manifest(cli.run),
+        Some(Command::Plan(args)) => args.run(),
+        Some(Command::Explain(args)) => args.run(),
+        Some(Command::Graph(args)) => args.run(),
+        Some(Command::Show(args)) => args.run(),
+        Some(Command::Runs(args)) => args.run(),
+        Some(Command::Diff(args)) => args.run(),
+        Some(Command::Export(args)) => args.run(),
+        Some(Command::ImportWeights(args)) => args.run(),
+        Some(Command::Cache(args)) => args.run(),
+        Some(Command::Stages(args)) => args.run(),
+        Some(Command::Schema(args)) => args.run(),
+        Some(Command::Completions(args)) => args.run(Cli::command()),
+        Some(Command::Task(args)) => args.run(),
+    };
+    result.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
+}
+
+fn run_manifest(args: run::RunArgs) -> Result<(), Failure> {
+    if let Some((manifest, command)) = args.manifest_path().and_then(|path| Some((path, misspelt_command(path)?))) {
+        return Err(Failure::Call(format!(
+            "There is no manifest `{}`; to call the command, write `dnc-run {command}` with its options after it",
+            manifest.display()
+        )));
+    }
+    args.run()
+}
+
+/// The command that is meant by what was parsed as a manifest: misspelt, or after an option.
+fn misspelt_command(manifest: &Path) -> Option<String> {
+    let name = manifest.to_str().filter(|_| manifest.extension().is_none() && !manifest.exists())?;
+    let commands = Cli::command();
+    let visible = commands.get_subcommands().filter(|command| !command.is_hide_set());
+    suggest::nearest(name, visible.map(clap::Command::get_name)).map(str::to_owned)
+}

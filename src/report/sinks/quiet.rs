@@ -1,0 +1,18 @@
+//! `--quiet`: only failures and notices.
+
+use super::plain::notice;
+use super::sink::Sink;
+use crate::execute::Event;
+
+/// Prints failures and notices, and nothing else.
+pub struct Quiet;
+
+impl Sink for Quiet {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::NodeFinished { node, error: Some(error), .. } => eprintln!("{node} failed: {error}"),
+            Event::Notice { node, message } => eprintln!("{}", notice(node.as_deref(), message)),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The engine as a library: reads a manifest, plans, forecasts and runs it, and reads what it measured.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use std::sync::atomic::AtomicBool;
+//!
+//! use dnc_run::report::sinks;
+//! use dnc_run::session::{RunOptions, Session, SessionError};
+//!
+//! # fn main() -> Result<(), SessionError> {
+//! let session = Session::open("pipelines/quickstart.toml")?.set("stage.train.loss.margin=0.1")?;
+//! let plan = session.plan()?;
+//! let options = RunOptions::new(&plan, session.device());
+//! let stop = Arc::new(AtomicBool::new(false));
+//! let run = session.run(&plan, &options, sinks::choose(None, true), &stop)?;
+//! println!("{}: {} nodes ran, {} were cached", run.folder.id(), run.outcomes.ran, run.outcomes.hit);
+//! for metric in run.metrics()? {
+//!     println!("{} {} {} {:.4}", metric.node, metric.split, metric.label(), metric.value);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Commands parse arguments and print; everything else is here. A session keeps no state between calls but
+//! its fields and the GPUs that it has opened.
+
+mod error;
+mod history;
+mod recorder;
+mod run_options;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use dnc_cache::Store;
+use dnc_stages::api::{DeviceChoice, Devices};
+
+pub use error::SessionError;
+use history::History;
+use recorder::Recorder;
+pub use run_options::{ExecutorChoice, RunOptions};
+
+use crate::execute::driver::{Options, Run};
+use crate::execute::executor::{Executor, Processes, Threads};
+use crate::execute::forecast::{Forecast, forecast};
+use crate::execute::sources::ingredients;
+use crate::execute::{Event, Host, Listener, NodeResult, Outcomes, execute};
+use crate::fingerprint::Fingerprint;
+use crate::manifest::{Manifest, Override, ReadOptions};
+use crate::plan::Plan;
+use crate::project::{Folders, Project};
+use crate::report::metrics::{self, Metric};
+use crate::report::reporter::Reporter;
+use crate::report::run_folder::RunFolder;
+use crate::report::sinks::Sink;
+
+/// A manifest with overrides, in a project, on a device.
+#[derive(Clone, Debug)]
+pub struct Session {
+    manifest: PathBuf,
+    overrides: Vec<Override>,
+    project: Project,
+    device: DeviceChoice,
+    devices: Arc<Devices>,
+}
+
+/// A run that has ended, well or badly.
+pub struct FinishedRun {
+    /// Its folder.
+    pub folder: RunFolder,
+    /// What became of each node, in the plan's order.
+    pub results: Vec<NodeResult>,
+    /// Number of nodes per outcome.
+    pub outcomes: Outcomes,
+    /// Whether the user stopped it.
+    pub interrupted: bool,
+}
+
+impl FinishedRun {
+    /// The metrics that it measured.
+    ///
+    /// # Errors
+    /// The table in its folder cannot be read.
+    pub fn metrics(&self) -> Result<Vec<Metric>, SessionError> {
+        metrics::read(&self.folder.path).map_err(SessionError::cannot("Cannot read the metrics of the run"))
+    }
+}
+
+impl Session {
+    /// A session for a manifest in the project that contains it, on the default device.
+    ///
+    /// # Errors
+    /// The current folder does not exist.
+    pub fn open(manifest: impl Into<PathBuf>) -> Result<Self, SessionError> {
+        let manifest = manifest.into();
+        let project = Project::containing(&manifest, &Folders::default())
+            .map_err(SessionError::cannot("Cannot find the project's root"))?;
+        Ok(Self::new(manifest, project, DeviceChoice::Auto))
+    }
+
+    /// A session for a manifest in a project that need not contain it.
+    pub fn new(manifest: PathBuf, project: Project, device: DeviceChoice) -> Self {
+        Self { manifest, overrides: Vec::new(), project, device, devices: Arc::default() }
+    }
+
+    /// The same session with one more override, such as `stage.train.loss.margin=0.1`.
+    ///
+    /// # Errors
+    /// The override has no `=`, or its value is not TOML.
+    pub fn set(self, text: &str) -> Result<Self, SessionError> {
+        let text = Override::set(text)?;
+        Ok(self.with([text]))
+    }
+
+    /// The same session with more overrides.
+    #[must_use]
+    pub fn with(mut self, overrides: impl IntoIterator<Item = Override>) -> Self {
+        self.overrides.extend(overrides);
+        self
+    }
+
+    /// The project.
+    pub fn project(&self) -> &Project {
+        &self.project
+    }
+
+    /// The device.
+    pub fn device(&self) -> DeviceChoice {
+        self.device
+    }
+
+    /// Reads the manifest and unrolls it into a plan.
+    ///
+    /// # Errors
+    /// The manifest is wrong.
+    pub fn plan(&self) -> Result<Plan, SessionError> {
+        let reading = ReadOptions { overrides: &self.overrides, ..ReadOptions::default() };
+        Ok(Plan::new(Manifest::load(&self.manifest, reading)?))
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn store(&self) -> Result<Store, SessionError> {
+        Ok(Store::open(&self.project.store)?)
+    }
+
+    /// What a run with these options would do with each node of `plan`.
+    ///
+    /// # Errors
+    /// The store or a file outside of it cannot be read.
+    pub fn forecast(
+        &self,
+        plan: &Plan,
+        options: &Options,
+        store: &Store,
+        listener: &dyn Listener,
+    ) -> Result<Vec<Forecast>, SessionError> {
+        let ingredients =
+            ingredients(plan, &store.index(), (&self.devices, options.device), listener, &AtomicBool::new(false))?;
+        let history = self.history(plan);
+        Ok(forecast(plan, store, &ingredients, options, &|node| history.fingerprint(store, node))?)
+    }
+
+    /// The fingerprint of `node` in the last run of this manifest that contains it.
+    pub fn last_fingerprint(&self, plan: &Plan, store: &Store, node: &str) -> Option<Fingerprint> {
+        self.history(plan).fingerprint(store, node)
+    }
+
+    fn history(&self, plan: &Plan) -> History {
+        let mut runs = RunFolder::all(&self.project.runs).unwrap_or_default();
+        runs.retain(|run| run.name == plan.manifest.name);
+        History::new(runs.into_iter().rev())
+    }
+
+    /// Runs `plan` and writes a run folder. Progress goes to `sink`; the run stops when `stop` is set. Failed nodes are not
+    /// an error: see [`FinishedRun::outcomes`].
+    ///
+    /// # Errors
+    /// The store, a file outside of it or the run folder cannot be read or written.
+    pub fn run(
+        &self,
+        plan: &Plan,
+        options: &RunOptions,
+        sink: Box<dyn Sink>,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<FinishedRun, SessionError> {
+        let store = Arc::new(self.store()?);
+        let reporter = Arc::new(Reporter::new(sink));
+        let ingredients =
+            ingredients(plan, &store.index(), (&self.devices, options.options.device), reporter.as_ref(), stop)?;
+        let folder = RunFolder::create(&self.project.runs, &plan.manifest.name).map_err(SessionError::cannot(
+            format!("Cannot create a run folder in `{}`", self.project.runs.display()),
+        ))?;
+        reporter.write_logs_to(folder.path.join("logs"));
+        store.add_root(&self.project.runs)?;
+        let absolute = |path: &Path| {
+            std::path::absolute(path).map_err(SessionError::cannot(format!("Cannot locate `{}`", path.display())))
+        };
+        let origin = (absolute(&self.manifest)?, absolute(&self.project.store)?, &self.overrides[..]);
+        let recorder = Recorder::start(&folder, plan, options, &ingredients, origin)?;
+        reporter.event(&Event::RunStarted { run: folder.id(), nodes: recorder.nodes() });
+
+        let history = History::new(folder.before());
+        let run = Run {
+            plan,
+            store: &store,
+            ingredients: &ingredients,
+            options: &options.options,
+            previous: &|node| history.fingerprint(&store, node),
+            listener: reporter.as_ref(),
+            checkpoint: &|results| recorder.checkpoint(results),
+            stop,
+        };
+        let mut executor = self.executor(options, &store, &reporter, stop)?;
+        let (results, ended) = execute(&run, executor.as_mut());
+        // Waits for the work that a failed run has left.
+        drop(executor);
+
+        recorder.finish(&results, &store)?;
+        ended?;
+        let outcomes: Outcomes = recorder.included(&results).map(|result| result.outcome).collect();
+        reporter.event(&Event::RunFinished { outcomes, took: recorder.elapsed() });
+        drop(recorder);
+        Ok(FinishedRun { folder, results, outcomes, interrupted: stop.load(Ordering::Relaxed) })
+    }
+
+    fn executor(
+        &self,
+        options: &RunOptions,
+        store: &Arc<Store>,
+        reporter: &Arc<Reporter>,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Box<dyn Executor>, SessionError> {
+        let limits = options.limits.clone();
+        let listener: Arc<dyn Listener> = Arc::clone(reporter) as _;
+        Ok(match options.executor {
+            ExecutorChoice::Local => {
+                let (store, devices, stop) = (Arc::clone(store), Arc::clone(&self.devices), Arc::clone(stop));
+                Box::new(Threads::new(limits, Host { store, devices, listener, stop }))
+            }
+            ExecutorChoice::Process => {
+                let processes = std::env::current_exe()
+                    .and_then(|program| Processes::new(limits, program, &self.project.store, listener));
+                Box::new(processes.map_err(SessionError::cannot("Cannot prepare processes for the nodes"))?)
+            }
+        })
+    }
+}

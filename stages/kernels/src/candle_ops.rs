@@ -1,0 +1,189 @@
+//! Every operation composed of candle's own: runs on devices and element types that have no kernels of their own, and is
+//! the reference that kernels are tested against.
+//!
+//! Shapes are those of the public functions, which check them and make the tensors contiguous.
+
+use candle_core::{Result, Tensor};
+
+use crate::activation::{Activation, RELU6_CEILING};
+use crate::geometry::{ConvGeometry, Padding, PoolWindow, Reduction};
+use crate::operands::ConvOperands;
+
+/// Smallest squared distance whose root is taken: the root has no finite gradient at zero.
+const SQUARED_DISTANCE_FLOOR: f64 = 1e-12;
+
+/// Smallest norm that a row is divided by, PyTorch's default in `normalize`.
+const NORM_FLOOR: f64 = 1e-12;
+
+/// Pads rows and columns of an NHWC tensor with `value`.
+fn pad(x: &Tensor, padding: Padding, value: f64) -> Result<Tensor> {
+    let along = |x: Tensor, axis: usize, before: usize, after: usize| -> Result<Tensor> {
+        let filled = |size: usize| -> Result<Tensor> {
+            let mut dims = x.dims().to_vec();
+            dims[axis] = size;
+            Tensor::full(value as f32, dims, x.device())?.to_dtype(x.dtype())
+        };
+        let mut parts = Vec::with_capacity(3);
+        if before > 0 {
+            parts.push(filled(before)?);
+        }
+        parts.push(x.clone());
+        if after > 0 {
+            parts.push(filled(after)?);
+        }
+        if parts.len() == 1 {
+            return Ok(x);
+        }
+        Tensor::cat(&parts, axis)
+    };
+    let x = along(x.clone(), 1, padding.top, padding.bottom)?;
+    along(x, 2, padding.left, padding.right)
+}
+
+/// `act(scale ∘ conv(x, weight) + shift + residual)` through candle's NCHW convolution.
+pub(crate) fn convolution(operands: &ConvOperands, activation: Activation, geometry: &ConvGeometry) -> Result<Tensor> {
+    let ConvOperands { x, weight, scale, shift, residual } = operands;
+    let y = conv2d(x, weight, geometry)?;
+    let y = match scale {
+        Some(scale) => y.broadcast_mul(scale)?,
+        None => y,
+    };
+    let y = match shift {
+        Some(shift) => y.broadcast_add(shift)?,
+        None => y,
+    };
+    let y = match residual {
+        Some(residual) => (y + residual)?,
+        None => y,
+    };
+    activate(&y, activation)
+}
+
+/// Rows and columns that no window reaches are cut off first: candle's backward pass derives the output padding of the
+/// transposed convolution from the height alone, and would fail on an image whose width leaves another remainder.
+fn conv2d(x: &Tensor, weight: &Tensor, geometry: &ConvGeometry) -> Result<Tensor> {
+    let ConvGeometry { out: [_, rows, columns, _], kernel, options, .. } = *geometry;
+    let reach = |out: usize, kernel: usize| (out - 1) * options.stride + kernel;
+    pad(x, options.padding, 0.0)?
+        .narrow(1, 0, reach(rows, kernel.0))?
+        .narrow(2, 0, reach(columns, kernel.1))?
+        .permute((0, 3, 1, 2))?
+        .contiguous()?
+        .conv2d(weight, 0, options.stride, 1, options.groups)?
+        .permute((0, 2, 3, 1))?
+        .contiguous() // [batch, rows, columns, out]
+}
+
+/// `act(scale ∘ x + shift + residual)`.
+pub(crate) fn affine(
+    x: &Tensor,
+    scale: &Tensor,
+    shift: &Tensor,
+    residual: Option<&Tensor>,
+    activation: Activation,
+) -> Result<Tensor> {
+    let y = x.broadcast_mul(scale)?.broadcast_add(shift)?;
+    let y = match residual {
+        Some(residual) => (y + residual)?,
+        None => y,
+    };
+    activate(&y, activation)
+}
+
+fn activate(y: &Tensor, activation: Activation) -> Result<Tensor> {
+    match activation {
+        Activation::None => Ok(y.clone()),
+        Activation::Relu => relu(y),
+        Activation::Relu6 => {
+            let ceiling = (y.zeros_like()? + f64::from(RELU6_CEILING))?;
+            y.ge(&ceiling)?.where_cond(&ceiling, &relu(y)?)
+        }
+    }
+}
+
+/// `max(y, 0)` as a selection, so that the gradient at zero is zero as in the kernels and in PyTorch. Candle's `relu` has
+/// gradient 1 there, and its `clamp` 1/2 at both bounds.
+fn relu(y: &Tensor) -> Result<Tensor> {
+    let zeros = y.zeros_like()?.detach();
+    y.le(&zeros)?.where_cond(&zeros, y)
+}
+
+/// Maximum or mean under a sliding window.
+///
+/// Deviation: equal maxima share the gradient, where the kernels and PyTorch give all of it to the first.
+pub(crate) fn pool2d(x: &Tensor, window: PoolWindow, reduction: Reduction) -> Result<Tensor> {
+    match reduction {
+        Reduction::Max => {
+            // Candle's own max-pool has no gradient when windows overlap.
+            let (first, others) = shifted_views(x, window, f64::NEG_INFINITY)?;
+            others.iter().try_fold(first, |best, view| best.maximum(view))
+        }
+        Reduction::Average => {
+            let (first, others) = shifted_views(x, window, 0.0)?;
+            let sum = others.iter().try_fold(first, |sum, view| sum + view)?;
+            sum / (window.kernel.0 * window.kernel.1) as f64
+        }
+    }
+}
+
+/// The shifted, strided views of a padded image, one for each tap of the window: position `(i, j)` of the view of tap
+/// `(a, b)` is pixel `(i · stride + a, j · stride + b)`. The first view, which always exists, is returned separately.
+fn shifted_views(x: &Tensor, window: PoolWindow, fill: f64) -> Result<(Tensor, Vec<Tensor>)> {
+    let PoolWindow { dims: [batch, height, width, channels], kernel, stride, padding, out } = window;
+    let needed = |out: usize, kernel: usize| out * stride + kernel - 1;
+    let bottom = needed(out.0, kernel.0).saturating_sub(height + padding.top);
+    let right = needed(out.1, kernel.1).saturating_sub(width + padding.left);
+    let padded = pad(x, Padding { bottom, right, ..padding }, fill)?;
+    let view = |a: usize, b: usize| -> Result<Tensor> {
+        padded
+            .narrow(1, a, out.0 * stride)?
+            .narrow(2, b, out.1 * stride)?
+            .contiguous()?
+            .reshape((batch, out.0, stride, out.1, stride * channels))?
+            .narrow(2, 0, 1)?
+            .narrow(4, 0, channels)?
+            .reshape((batch, out.0, out.1, channels))
+    };
+    let taps = (0..kernel.0).flat_map(|a| (0..kernel.1).map(move |b| (a, b)));
+    let others = taps.skip(1).map(|(a, b)| view(a, b)).collect::<Result<_>>()?;
+    Ok((view(0, 0)?, others))
+}
+
+/// Maximum or mean over all pixels.
+pub(crate) fn global_pool(x: &Tensor, reduction: Reduction) -> Result<Tensor> {
+    let pixels = x.flatten(1, 2)?; // [batch, pixels, channels]
+    match reduction {
+        Reduction::Max => pixels.max(1),
+        Reduction::Average => pixels.mean(1),
+    }
+}
+
+/// `x · weightᵀ + bias`.
+pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let y = x.matmul(&weight.t()?)?;
+    match bias {
+        Some(bias) => y.broadcast_add(bias),
+        None => Ok(y),
+    }
+}
+
+/// Euclidean distances of all pairs of rows, given their inner `products` `[m, n]`.
+pub(crate) fn distances(x: &Tensor, y: &Tensor, products: Tensor) -> Result<Tensor> {
+    let x_norms = x.sqr()?.sum(1)?.reshape((x.dim(0)?, 1))?;
+    let y_norms = y.sqr()?.sum(1)?.reshape((1, y.dim(0)?))?;
+    let squared = x_norms.broadcast_add(&y_norms)?.sub(&(products * 2.0)?)?;
+    at_least(&squared, SQUARED_DISTANCE_FLOOR)?.sqrt()
+}
+
+/// Each row divided by its norm.
+pub(crate) fn l2_normalise(x: &Tensor) -> Result<Tensor> {
+    let squared = x.sqr()?.sum(1)?.reshape((x.dim(0)?, 1))?;
+    // The bound is applied before the root, which has no finite gradient at zero.
+    x.broadcast_div(&at_least(&squared, NORM_FLOOR * NORM_FLOOR)?.sqrt()?)
+}
+
+/// `max(x, floor)` as a selection, so that the gradient at and below the bound is zero.
+fn at_least(x: &Tensor, floor: f64) -> Result<Tensor> {
+    let floor = (x.zeros_like()? + floor)?;
+    x.gt(&floor)?.where_cond(x, &floor)
+}

@@ -1,0 +1,42 @@
+//! The fully connected layer and Euclidean distances between two sets of rows.
+
+use candle_core::Tensor;
+
+use crate::dispatch;
+use crate::error::{Result, shape_error};
+
+/// `x · weightᵀ + bias`: x `[m, k]`, weight `[out, k]`, bias `[out]`, result `[m, out]`.
+///
+/// # Errors
+/// If the shapes do not match.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let (_, inner) = x.dims2()?;
+    let (out, weight_inner) = weight.dims2()?;
+    if inner != weight_inner || bias.is_some_and(|bias| bias.dims() != [out]) {
+        return Err(shape_error(
+            "linear",
+            format!("x is {:?}, `weight` {:?}, `bias` {:?}", x.dims(), weight.dims(), bias.map(Tensor::dims)),
+        ));
+    }
+    let bias = bias.map(Tensor::contiguous).transpose()?;
+    Ok(dispatch::linear(&x.contiguous()?, &weight.contiguous()?, bias.as_ref())?)
+}
+
+/// Euclidean distances, not squared: x `[m, d]`, y `[n, d]`, result `[m, n]`.
+///
+/// Formula: `d_ij = √max(‖x_i‖² + ‖y_j‖² − 2 x_i·y_j, 1e-12)`.
+/// The gradient of a pair at the lower bound is zero, so that coinciding rows give no NaN.
+///
+/// # Errors
+/// If the rows of `x` and `y` differ in length.
+pub fn pairwise_distances(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    let (_, dimension) = x.dims2()?;
+    let (_, other) = y.dims2()?;
+    if dimension != other {
+        return Err(shape_error(
+            "pairwise_distances",
+            format!("rows of `x` have {dimension} values, rows of `y` {other}"),
+        ));
+    }
+    Ok(dispatch::pairwise_distances(&x.contiguous()?, &y.contiguous()?)?)
+}

@@ -1,0 +1,18 @@
+//! The public operations: each checks the shapes of its arguments, makes them contiguous and hands them to
+//! [`crate::dispatch`].
+//!
+//! Reading order: `affine`, `convolution`, `pooling`, `linear`, `normalise`, `layout`.
+
+mod affine;
+mod convolution;
+mod layout;
+mod linear;
+mod normalise;
+mod pooling;
+
+pub use affine::affine;
+pub use convolution::{conv2d, conv2d_affine};
+pub use layout::nchw_to_nhwc;
+pub use linear::{linear, pairwise_distances};
+pub use normalise::l2_normalise;
+pub use pooling::{avg_pool2d, global_avg_pool, global_max_pool, max_pool2d};

@@ -1,0 +1,98 @@
+//! The backbone trait, pooling, and what a backbone is called in Python.
+
+use candle_core::Tensor;
+use dnc_kernels::{global_avg_pool, global_max_pool};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::preprocessing::Preprocessing;
+use super::stochastic_depth::StochasticDepth;
+use crate::error::{LearnError, Result};
+use crate::parameters::Parameters;
+use crate::spec::Spec;
+use crate::weights::NamedTensor;
+
+/// A network that turns images into features.
+pub trait Backbone: Send + Sync {
+    /// Number F of features of an image.
+    fn feature_dim(&self) -> usize;
+
+    /// The preprocessing of images that the published weights expect.
+    fn preprocessing(&self) -> Preprocessing;
+
+    /// The pooling of the published network.
+    fn pooling(&self) -> Pooling {
+        Pooling::Average
+    }
+
+    /// The [`StochasticDepth::rate`] of the published network; `None` if it has no blocks to skip.
+    fn stochastic_depth(&self) -> Option<f64> {
+        None
+    }
+
+    /// The same network in Python.
+    fn in_python(&self) -> InPython;
+
+    /// Converts one of the network's tensors for its Python code, if that depends on the image size.
+    ///
+    /// # Errors
+    /// If the tensor does not have the network's shape.
+    fn for_python(&self, tensor: NamedTensor, _crop: usize) -> Result<NamedTensor> {
+        Ok(tensor)
+    }
+
+    /// All tensors of the network.
+    fn specs(&self) -> Vec<Spec>;
+
+    /// Features of `images`: `[batch, height, width, 3]` to `[batch, F]`. A network without blocks to skip ignores `depth`.
+    ///
+    /// # Errors
+    /// If `parameters` lack a tensor, the images are too small for the network, or it does not support the pooling.
+    fn forward(
+        &self,
+        parameters: &Parameters,
+        images: &Tensor,
+        pooling: Pooling,
+        depth: Option<StochasticDepth<'_>>,
+    ) -> Result<Tensor>;
+
+    /// Parameters for inference, with every batch-norm folded into the convolution before it. They are only for
+    /// [`forward`](Self::forward): they are not trained, and their names are not for files.
+    ///
+    /// # Errors
+    /// If `parameters` lack a tensor.
+    fn fold(&self, parameters: &Parameters) -> Result<Parameters>;
+}
+
+/// The published Python code of a network, for exporting a model to PyTorch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InPython {
+    /// Expression that builds the network, with placeholders `{dimension}`, `{crop}` and `{pooling}` (`avg`, `max` or
+    /// `token`) for the properties of the model; `None` if there is no published code.
+    pub build: Option<&'static str>,
+    /// Attribute of the module that pools the feature map; `None` if the expression sets the pooling.
+    pub pool: Option<&'static str>,
+    /// Attribute of the linear layer after the features, which the embedding layer replaces.
+    pub linear: &'static str,
+}
+
+/// How the feature map of an image is reduced to one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// Mean over all positions.
+    Average,
+    /// Maximum over all positions.
+    Max,
+    /// The class token of a transformer.
+    ClassToken,
+}
+
+/// Pools the feature map of a convolutional network: `[batch, height, width, F]` to `[batch, F]`.
+pub(super) fn pool(map: &Tensor, pooling: Pooling) -> Result<Tensor> {
+    match pooling {
+        Pooling::Average => Ok(global_avg_pool(map)?),
+        Pooling::Max => Ok(global_max_pool(map)?),
+        Pooling::ClassToken => Err(LearnError::NoTensor { name: "cls_token".into() }),
+    }
+}

@@ -1,0 +1,63 @@
+//! Why a program failed.
+
+use crate::api::StageError;
+
+/// Why a program could not be run, or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// A placeholder has no value.
+    #[error("The placeholder `{{{name}}}` has no value here")]
+    UnknownPlaceholder {
+        /// The placeholder without its braces.
+        name: String,
+    },
+    /// A path in a shell line has characters that the shell would interpret.
+    #[error(
+        "The shell would not read `{path}` as one word; give `run` as a list, as in \
+         `[\"sh\", \"-c\", 'cat \"$0\"', \"{{in.x}}\"]`, or work in a folder whose path has no spaces or special characters"
+    )]
+    UnsafeInShell {
+        /// The path.
+        path: String,
+    },
+    /// A program ended with an error.
+    #[error("`{program}` {status}{}", quoted_output(last_lines))]
+    ProgramFailed {
+        /// The program, as in the manifest.
+        program: String,
+        /// How it ended: `exited with code 3`.
+        status: String,
+        /// The last lines of its output.
+        last_lines: Vec<String>,
+    },
+    /// A program took longer than its time limit and was killed.
+    #[error("`{program}` was killed after its `time_limit` of {seconds} s")]
+    ProgramTimedOut {
+        /// The program, as in the manifest.
+        program: String,
+        /// The limit in seconds.
+        seconds: f64,
+    },
+    /// A program left an output's folder empty.
+    #[error("`{program}` wrote no file to its output `{output}`, the folder `{{out.{output}}}`")]
+    MissingOutput {
+        /// The program, as in the manifest.
+        program: String,
+        /// The output's name.
+        output: String,
+    },
+}
+
+impl From<CommandError> for StageError {
+    fn from(error: CommandError) -> Self {
+        StageError::Other(Box::new(error))
+    }
+}
+
+fn quoted_output(last_lines: &[String]) -> String {
+    match last_lines {
+        [] => " and wrote no output".to_owned(),
+        [line] => format!(": {line}"),
+        lines => lines.iter().fold("; the last lines of its output:".to_owned(), |text, line| text + "\n    " + line),
+    }
+}

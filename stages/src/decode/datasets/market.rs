@@ -1,0 +1,61 @@
+//! Market-1501: pictures of 1,501 persons by six cameras; queries are searched in a gallery with distractors.
+//!
+//! Source: Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV 2015. Layout as distributed:
+//! `bounding_box_train`, `query` and `bounding_box_test` with files such as `0002_c1s1_000451_03.jpg`: person 2, camera 1.
+//! Person −1 is junk, which counts neither as right nor as wrong and is left out; person 0 are distractors, which are kept.
+
+use std::path::Path;
+
+use dnc_tables::Split;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::dataset::Dataset;
+use super::file_names::sorted_names;
+use crate::decode::entry::ExpectedCount;
+use crate::decode::error::DecodeError;
+use crate::decode::listing::{FileListing, Listing};
+
+const EXPECTED: [ExpectedCount; 3] = [
+    ExpectedCount { split: Split::Train, images: 12_936, classes: 751 },
+    ExpectedCount { split: Split::Query, images: 3_368, classes: 750 },
+    ExpectedCount { split: Split::Gallery, images: 15_913, classes: 751 },
+];
+
+const FOLDERS: [(Split, &str); 3] =
+    [(Split::Train, "bounding_box_train"), (Split::Query, "query"), (Split::Gallery, "bounding_box_test")];
+
+/// The person of junk images.
+const JUNK: &str = "-1";
+
+/// Market-1501.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Market {}
+
+impl Dataset for Market {
+    fn list(&self, root: &Path) -> Result<Listing, DecodeError> {
+        let mut images = FileListing::new(root);
+        for (split, folder) in FOLDERS {
+            for name in sorted_names(&root.join(folder))?.iter().filter(|name| name.ends_with(".jpg")) {
+                let path = format!("{folder}/{name}");
+                let (person, camera) = person_and_camera(name).ok_or_else(|| DecodeError::NamingScheme {
+                    name: path.clone(),
+                    dataset: "Market-1501",
+                    form: "`0002_c1s1_000451_03.jpg`",
+                })?;
+                if person != JUNK {
+                    images.add(&path, person, Some(split), Some(camera));
+                }
+            }
+        }
+        images.finish(&EXPECTED)
+    }
+}
+
+/// `0002_c1s1_000451_03.jpg` is person `0002` under camera 1.
+fn person_and_camera(name: &str) -> Option<(&str, u16)> {
+    let (person, rest) = name.split_once('_')?;
+    let (camera, _) = rest.strip_prefix('c')?.split_once('s')?;
+    Some((person, camera.parse().ok()?))
+}

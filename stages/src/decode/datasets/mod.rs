@@ -1,0 +1,129 @@
+//! Data sets: each is one file that knows a layout on disk and lists the images in it.
+//!
+//! **Reading order** `dataset`, the trait; [`folder`], the simplest layout; then its siblings: the parameters, then `list`.
+//!
+//! To add a data set, write its file, and add a line to [`DatasetConfig`] and one to [`DatasetConfig::as_dataset`]. Images that
+//! are separate files need no more; other formats, such as archives, bring their own
+//! [`ImageReader`](super::encoded::ImageReader).
+
+pub mod cars;
+mod csv;
+pub mod cub;
+mod dataset;
+mod described_rows;
+mod file_names;
+pub mod folder;
+pub mod idx;
+pub mod in_shop;
+mod lines;
+pub mod list;
+pub mod market;
+mod mat;
+pub mod parquet;
+pub mod sop;
+pub mod vehicle_id;
+
+use std::path::Path;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::value::{MapAccessDeserializer, MapDeserializer};
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+pub use cars::Cars;
+pub use cub::Cub;
+pub use dataset::Dataset;
+pub use folder::Folder;
+pub use idx::Idx;
+pub use in_shop::InShop;
+pub use list::List;
+pub use market::Market;
+pub use parquet::Parquet;
+pub use sop::Sop;
+pub use vehicle_id::VehicleId;
+
+use super::error::DecodeError;
+use super::listing::Listing;
+
+/// Data set and its parameters, as in `{ kind = "folder", by_split = true }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum DatasetConfig {
+    /// A folder of image files for each class.
+    Folder(Folder),
+    /// The four IDX files of MNIST, Fashion-MNIST and similar data sets.
+    Idx(Idx),
+    /// A list of image files: CSV, TSV, Parquet or Arrow.
+    List(List),
+    /// Parquet files that contain the bytes of image files.
+    Parquet(Parquet),
+    /// Stanford Online Products.
+    Sop(Sop),
+    /// Cars196.
+    Cars(Cars),
+    /// CUB-200-2011.
+    Cub(Cub),
+    /// In-Shop Clothes Retrieval.
+    InShop(InShop),
+    /// PKU VehicleID.
+    VehicleId(VehicleId),
+    /// Market-1501.
+    Market(Market),
+}
+
+impl DatasetConfig {
+    /// The configured data set.
+    pub fn as_dataset(&self) -> &dyn Dataset {
+        match self {
+            DatasetConfig::Folder(dataset) => dataset,
+            DatasetConfig::Idx(dataset) => dataset,
+            DatasetConfig::List(dataset) => dataset,
+            DatasetConfig::Parquet(dataset) => dataset,
+            DatasetConfig::Sop(dataset) => dataset,
+            DatasetConfig::Cars(dataset) => dataset,
+            DatasetConfig::Cub(dataset) => dataset,
+            DatasetConfig::InShop(dataset) => dataset,
+            DatasetConfig::VehicleId(dataset) => dataset,
+            DatasetConfig::Market(dataset) => dataset,
+        }
+    }
+
+    /// As [`Dataset::list`]; a data set without images is an error.
+    ///
+    /// # Errors
+    /// As [`Dataset::list`], or there are no images.
+    pub fn list(&self, root: &Path) -> Result<Listing, DecodeError> {
+        let listing = self.as_dataset().list(root)?;
+        if listing.entries.is_empty() {
+            return Err(DecodeError::NoImages { root: root.to_owned() });
+        }
+        Ok(listing)
+    }
+}
+
+/// Reads a data set given by its name alone or as a table.
+pub(crate) fn named_or_table<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DatasetConfig, D::Error> {
+    struct NamedOrTable;
+    impl<'de> Visitor<'de> for NamedOrTable {
+        type Value = DatasetConfig;
+
+        fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            formatter.write_str("the name of a data set, or a table with its `kind`")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<DatasetConfig, E> {
+            DatasetConfig::deserialize(MapDeserializer::new([("kind", name)].into_iter()))
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<DatasetConfig, A::Error> {
+            DatasetConfig::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+    deserializer.deserialize_any(NamedOrTable)
+}
+
+/// The JSON Schema of what [`named_or_table`] reads.
+pub(crate) fn named_or_table_schema(generator: &mut SchemaGenerator) -> Schema {
+    let table = generator.subschema_for::<DatasetConfig>();
+    schemars::json_schema!({ "anyOf": [{ "type": "string" }, table] })
+}

@@ -1,0 +1,198 @@
+//! Why a data set could not be read.
+
+use std::path::{Path, PathBuf};
+
+use dnc_tables::TableError;
+use dnc_tables::pictures::PictureError;
+use dnc_tables::split::UnknownSplit;
+
+use crate::api::StageError;
+
+/// Why a data set could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// A file or folder cannot be read.
+    #[error("Cannot {action} `{}`", path.display())]
+    File {
+        /// What was being done.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The answer of the system.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A table cannot be read.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The data set is empty.
+    #[error("There are no images in `{}`", root.display())]
+    NoImages {
+        /// Its folder or file.
+        root: PathBuf,
+    },
+    /// A path in a list leads out of the data set's folder, whose contents alone are in the key.
+    #[error("The {what} `{path}` is outside the folder `{}`", root.display())]
+    OutsideRoot {
+        /// `image` or `list`.
+        what: &'static str,
+        /// The path as written.
+        path: String,
+        /// The folder.
+        root: PathBuf,
+    },
+    /// A file name is not text.
+    #[error("The name of `{}` is not valid UTF-8", path.display())]
+    FileName {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A folder of a class has no images.
+    #[error("The class folder `{}` contains no images", folder.display())]
+    EmptyClass {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The folders of a data set that is read by split are not named after splits.
+    #[error("The folder `{}` cannot be read with `by_split = true`, which needs a folder for each split: {source}", root.display())]
+    SplitFolder {
+        /// The data set's folder.
+        root: PathBuf,
+        /// The name that is not a split.
+        source: UnknownSplit,
+    },
+    /// A table lacks a column.
+    #[error("`{}` has no column `{column}` with {contents}", file.display())]
+    MissingColumn {
+        /// The file.
+        file: PathBuf,
+        /// The column.
+        column: String,
+        /// What it should contain: `the classes`.
+        contents: &'static str,
+    },
+    /// A row or line of a list is malformed.
+    #[error("{unit} {number} of `{}` {problem}", file.display())]
+    Row {
+        /// `Row`, counted from 0 without the headings, or `Line`, counted from 1.
+        unit: &'static str,
+        /// Its number.
+        number: usize,
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, a predicate: `has no class`.
+        problem: String,
+    },
+    /// A file is not in the format that its data set has.
+    #[error("`{}` {problem}", file.display())]
+    Format {
+        /// The file or folder.
+        file: PathBuf,
+        /// What is wrong, a predicate: `is truncated`.
+        problem: String,
+    },
+    /// A name follows another scheme than the data set's.
+    #[error("The name `{name}` does not have the form that {dataset} uses: {form}")]
+    NamingScheme {
+        /// The file or folder.
+        name: String,
+        /// The data set.
+        dataset: &'static str,
+        /// What names look like.
+        form: &'static str,
+    },
+    /// A label has no name.
+    #[error("Image {number} of the split {split} has the label {label}, but `classes` has only {names} names")]
+    UnnamedLabel {
+        /// The image's number in its file.
+        number: usize,
+        /// The split.
+        split: dnc_tables::Split,
+        /// The label.
+        label: u8,
+        /// The number of names.
+        names: usize,
+    },
+    /// The split rule asks for more classes than there are, or for none.
+    #[error("`split.{key}` selects {count} of {classes} classes; it must select at least one and at most all")]
+    ClassCount {
+        /// `train` or `validation`.
+        key: &'static str,
+        /// The number of classes it selects.
+        count: usize,
+        /// The number of classes to select from.
+        classes: usize,
+    },
+    /// A selection of classes leaves none over.
+    #[error("`split.{key}` selects all {classes} classes, so that none are left for {rest}")]
+    NoClassLeft {
+        /// `train` or `validation`.
+        key: &'static str,
+        /// The number of classes.
+        classes: usize,
+        /// What would be left without classes: `testing`.
+        rest: &'static str,
+    },
+    /// Neither the data set nor the split rule assigns a split.
+    #[error(
+        "The data set assigns no split to `{source_name}`; set, for example, `split = {{ train = 0.5 }}` to train on half of the classes"
+    )]
+    NoSplit {
+        /// The image.
+        source_name: String,
+    },
+    /// An image cannot be decoded.
+    #[error("The image `{name}` {reason}")]
+    Image {
+        /// The image.
+        name: String,
+        /// Why.
+        reason: ImageError,
+    },
+    /// No image could be decoded.
+    #[error("None of the images in `{}` could be decoded; the log of this node has the reasons", root.display())]
+    NothingDecoded {
+        /// The data set's folder or file.
+        root: PathBuf,
+    },
+    /// The tables of an earlier run disagree about the number of images.
+    #[error("The earlier run has {contents} content digests for {images} images")]
+    EarlierRun {
+        /// Number of content digests.
+        contents: usize,
+        /// Number of images.
+        images: usize,
+    },
+}
+
+impl DecodeError {
+    /// A file or folder that cannot be read; `action` is an infinitive.
+    pub(super) fn file(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        DecodeError::File { action, path: path.to_owned(), source }
+    }
+
+    /// A file in another format; `problem` is a predicate.
+    pub(super) fn format(file: &Path, problem: impl Into<String>) -> Self {
+        DecodeError::Format { file: file.to_owned(), problem: problem.into() }
+    }
+}
+
+impl From<DecodeError> for StageError {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Table(error) => StageError::Table(error),
+            error => StageError::Other(Box::new(error)),
+        }
+    }
+}
+
+/// Why an image has no pixels. The message follows its name.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// Its file cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(#[from] std::io::Error),
+    /// Its bytes cannot be decoded.
+    #[error(transparent)]
+    Undecodable(#[from] PictureError),
+}

@@ -1,0 +1,25 @@
+//! Parameters of `decode` besides the data set and the split rule.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Image size after antialiased bilinear resizing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Resize {
+    /// Height and width in pixels. The aspect ratio is not kept.
+    Exact([u16; 2]),
+    /// Length of the shorter side in pixels. The aspect ratio is kept, and smaller images are not enlarged.
+    Shorter(u16),
+}
+
+/// What to do with an image that cannot be decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// Fail and name the image.
+    #[default]
+    Fail,
+    /// Leave the image out and list it with the reason in the table `skipped` beside the images.
+    Skip,
+}

@@ -1,0 +1,127 @@
+//! Parameters of `evaluate`, as a manifest writes them.
+
+use dnc_learn::subspaces::Merged;
+use dnc_tables::Split;
+use dnc_tables::pictures::nuisance::Nuisance;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::ParamError;
+
+/// Computes retrieval metrics for a model, for embeddings, or for raw pixels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Evaluate {
+    /// Values of k for Recall@k.
+    pub recall: Vec<u32>,
+    /// Splits to evaluate. Without it, all splits but `train`. Images of the split `query` are searched in the split
+    /// `gallery`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub splits: Option<Vec<Split>>,
+    /// Person re-identification protocol: ignore gallery images of the query's class and camera, and report CMC@k and mAP
+    /// instead of Recall@k, MAP@R and R-precision. Needs images with cameras.
+    pub cameras: bool,
+    /// VehicleID protocol: number of random galleries. A gallery holds one image of each class of the split; all other images
+    /// of the split are searched in it. Without it, each image is searched among all other images of its split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub random_galleries: Option<u32>,
+    /// Whether to report NMI and AMI between the classes and k-means clusters of the embeddings, with as many clusters as
+    /// classes.
+    pub nmi: bool,
+    /// Few-shot classification on the split's classes. Without it, no few-shot accuracy is reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub few_shot: Option<Episodes>,
+    /// Whether to report alignment, uniformity, spectral decay and effective rank of the embeddings.
+    pub shape: bool,
+    /// Whether to report Recall@1 in each learner's subspace (`subspace_recall`). Needs the input `model`.
+    pub subspaces: bool,
+    /// Image perturbations that are unrelated to the class. For each, the drop in Recall@1 is reported (`drop_blur` and so on).
+    /// Needs the input `images`.
+    pub nuisances: Vec<Nuisance>,
+    /// Number of nearest neighbours of each query that the table `queries` holds.
+    pub neighbours: u32,
+    /// Side in pixels of the squares to which images are resized before their raw pixels are compared, which happens if
+    /// neither `model` nor `embeddings` is connected. Without it, all images must have the same size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thumbnail: Option<u16>,
+    /// How the learners' subspaces are combined into one embedding.
+    pub merged: Merged,
+    /// Batch size of the model. It does not affect the metrics.
+    pub batch: usize,
+}
+
+impl Default for Evaluate {
+    fn default() -> Self {
+        Self {
+            recall: vec![1, 10],
+            splits: None,
+            cameras: false,
+            random_galleries: None,
+            nmi: false,
+            few_shot: None,
+            shape: false,
+            subspaces: false,
+            nuisances: Vec::new(),
+            neighbours: 10,
+            thumbnail: None,
+            merged: Merged::Plain,
+            batch: 80,
+        }
+    }
+}
+
+impl Evaluate {
+    /// Checks values that their types allow but evaluation does not.
+    pub(super) fn check_values(&self) -> Result<(), ParamError> {
+        if self.recall.is_empty() || self.recall.contains(&0) {
+            return Err(ParamError::new("recall", "`recall` needs at least one value of k, each at least 1"));
+        }
+        if self.batch == 0 {
+            return Err(ParamError::new("batch", "`batch` must be at least 1"));
+        }
+        if self.thumbnail == Some(0) {
+            return Err(ParamError::new("thumbnail", "`thumbnail` must be at least 1"));
+        }
+        if self.random_galleries == Some(0) {
+            return Err(ParamError::new("random_galleries", "`random_galleries` must be at least 1"));
+        }
+        self.few_shot.as_ref().map_or(Ok(()), Episodes::check_values)
+    }
+
+    /// Whether the images of a split are evaluated as queries.
+    pub(super) fn includes(&self, split: Split) -> bool {
+        self.splits.as_ref().map_or(split != Split::Train, |splits| splits.contains(&split))
+    }
+}
+
+/// Few-shot episodes: `queries` images of each of `ways` classes are classified by the nearest class mean of `shots` images.
+/// The defaults are those of the few-shot literature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Episodes {
+    /// Number of classes per episode.
+    pub ways: u32,
+    /// Numbers of labelled images per class. Accuracy is reported for each number.
+    pub shots: Vec<u32>,
+    /// Number of images per class that are classified.
+    pub queries: u32,
+    /// Number of episodes whose accuracy is averaged.
+    pub episodes: u32,
+}
+
+impl Default for Episodes {
+    fn default() -> Self {
+        Self { ways: 5, shots: vec![1, 5], queries: 15, episodes: 600 }
+    }
+}
+
+impl Episodes {
+    fn check_values(&self) -> Result<(), ParamError> {
+        if self.ways < 2 || self.queries == 0 || self.shots.is_empty() || self.shots.contains(&0) || self.episodes < 2 {
+            let message = "`few_shot` needs `ways` and `episodes` of at least 2, `queries` of at least 1, and at least one \
+                           number of `shots`, each at least 1";
+            return Err(ParamError::new("few_shot", message));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,34 @@
+//! Rows of the output tables `metrics` and `queries`, collected while splits are evaluated.
+
+use dnc_tables::Split;
+use dnc_tables::metrics::MetricRow;
+use dnc_tables::queries::QueryRow;
+
+use crate::api::Context;
+
+/// Round of a node that does not belong to a round.
+const NO_ROUND: i32 = -1;
+
+/// Rows of the output tables.
+pub(super) struct Results {
+    round: i32,
+    learners: i32,
+    pub(super) metrics: Vec<MetricRow>,
+    pub(super) queries: Vec<QueryRow>,
+}
+
+impl Results {
+    /// No rows yet, for the round and the number of learners of this node.
+    pub(super) fn new(context: &Context<'_>) -> Self {
+        let ambient = context.ambient();
+        let round = ambient.round.map_or(NO_ROUND, |round| round as i32);
+        let learners = ambient.learners.map_or(0, |learners| learners as i32);
+        Self { round, learners, metrics: Vec::new(), queries: Vec::new() }
+    }
+
+    /// Adds the value of a metric.
+    pub(super) fn add(&mut self, split: Split, name: impl Into<String>, k: Option<u32>, value: f64) {
+        let (round, learners, metric) = (self.round, self.learners, name.into());
+        self.metrics.push(MetricRow { round, learners, split, metric, k: k.map(|k| k as i32), value });
+    }
+}
