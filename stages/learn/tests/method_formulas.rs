@@ -72,6 +72,7 @@ fn slow(config: &LossConfig, images: &Images, proxies: &[[f64; DIM]]) -> f64 {
     let triplets = || (0..n).flat_map(|a| positives(a).flat_map(move |p| negatives(a).map(move |n| (a, p, n))));
     let hinge = |values: Vec<f64>| mean(values.into_iter().filter(|&value| value > 0.0));
     match config {
+        LossConfig::Xbm(_) => unreachable!("`method_xbm.rs` tests this loss"),
         LossConfig::Margin(c) => slow_margin(c, images, &[c.beta]),
         LossConfig::Triplet(c) if c.soft => mean(triplets().map(|(a, p, n)| (1.0 + (d(a, p) - d(a, n)).exp()).ln())),
         LossConfig::Triplet(c) => hinge(triplets().map(|(a, p, n)| d(a, p) - d(a, n) + c.margin).collect()),

@@ -201,6 +201,27 @@ fn a_cancelled_run_resumes_and_ends_with_the_same_bytes() {
     check_resuming(&stage(json!({ "freeze_backbone": 1 })));
 }
 
+#[test]
+fn a_cancelled_run_resumes_with_its_cross_batch_memory() {
+    check_resuming(&stage(json!({ "loss": { "kind": "xbm", "size": 40, "warm_up": 1 } })));
+}
+
+#[test]
+fn a_new_round_starts_with_an_empty_cross_batch_memory() {
+    let workshop = workshop(2, None);
+    let mut inputs = inputs(&workshop);
+    let stage = stage(json!({ "epochs": 2, "loss": { "kind": "xbm", "size": 100, "warm_up": 0 } }));
+    for _ in 0..2 {
+        let outputs = run(&workshop, &stage, &inputs);
+        inputs.model = artifact(ArtifactKind::Model, &outputs["model"].folder);
+        let tensors = model::Model::open(&inputs.model).unwrap().parameters;
+        let state =
+            |learner: u32| tensors.iter().find(|t| t.name == format!("loss.state.{learner}.embeddings")).unwrap();
+        // Two epochs of one batch of 18 images per learner.
+        assert_eq!((state(0).shape.as_slice(), state(1).shape.as_slice()), ([36, 8].as_slice(), [36, 8].as_slice()));
+    }
+}
+
 /// Checks that a training that is cancelled several times gives the same bytes as an uninterrupted one.
 fn check_resuming(stage: &Train) {
     let workshop = workshop(2, None);

@@ -15,6 +15,7 @@ mod multi_similarity;
 mod n_pairs;
 mod proxy_anchor;
 mod triplet;
+mod xbm;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,7 @@ pub use multi_similarity::MultiSimilarity;
 pub use n_pairs::NPairs;
 pub use proxy_anchor::ProxyAnchor;
 pub use triplet::Triplet;
+pub use xbm::{PairLoss, Xbm};
 
 /// Loss function and its hyper-parameters, as in `{ kind = "margin", beta = 1.2, margin = 0.2 }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -44,6 +46,8 @@ pub enum LossConfig {
     MultiSimilarity(MultiSimilarity),
     /// Proxy-Anchor loss: one learned proxy per class, compared with all images of the batch.
     ProxyAnchor(ProxyAnchor),
+    /// Cross-batch memory: a pair loss between the batch and the embeddings of earlier batches.
+    Xbm(Xbm),
 }
 
 impl LossConfig {
@@ -56,6 +60,7 @@ impl LossConfig {
             LossConfig::Contrastive(loss) => loss,
             LossConfig::MultiSimilarity(loss) => loss,
             LossConfig::ProxyAnchor(loss) => loss,
+            LossConfig::Xbm(loss) => loss,
         }
     }
 }

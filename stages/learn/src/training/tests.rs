@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use super::*;
-use crate::losses::{Beta, LossConfig, Margin, ProxyAnchor};
+use crate::losses::{Beta, LossConfig, Margin, PairLoss, ProxyAnchor, Xbm, drop_state};
 use crate::merge::{Merge, Trained};
 use crate::miners::MinerConfig;
 use crate::model::Model;
@@ -223,4 +223,57 @@ fn doubling_copies_the_masks_and_resets_their_moments() {
     assert_eq!(moments.len() + 3, two.1.len(), "all other moments are kept");
     let (parameters, optimiser) = begin(2);
     assert!((parameters.named_tensors().unwrap(), optimiser.named_moments(&parameters).unwrap()) == two);
+}
+
+#[test]
+fn a_cross_batch_memory_is_kept_per_learner_and_survives_an_interruption_and_a_merge() {
+    let margin = Margin { learn_beta: Beta::Shared, ..Margin::default() };
+    let xbm = |size, warm_up| {
+        let loss = LossConfig::Xbm(Xbm { loss: PairLoss::Margin(margin.clone()), size, warm_up });
+        method(loss, SubspaceConfig::Slice(Slice {}))
+    };
+    let with_memory = xbm(20, 1);
+    let begin = new_model(&with_memory);
+    let (whole, _) = train(&with_memory, &begin, 2, None, 0..3);
+    let (interrupted, _) = train(&with_memory, &begin, 2, None, 0..1);
+    assert!(whole == train(&with_memory, &interrupted, 2, None, 1..3).0);
+
+    let shapes = |saved: &Saved| -> Vec<(String, Vec<usize>)> {
+        let states = saved.0.iter().filter(|tensor| tensor.name.starts_with("loss.state."));
+        states.map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect()
+    };
+    let state = |learner: usize| {
+        let name = |name: &str| format!("loss.state.{learner}.{name}");
+        [(name("embeddings"), vec![20, 8]), (name("images"), vec![20]), (name("labels"), vec![20])]
+    };
+    assert_eq!(shapes(&whole), [state(0), state(1)].concat());
+    for learner in 0..2 {
+        let name = format!("loss.state.{learner}.labels");
+        let labels = whole.0.iter().find(|tensor| tensor.name == name).unwrap();
+        let labels: Vec<f32> = labels.to_tensor(&Device::Cpu).unwrap().to_vec1().unwrap();
+        assert!(labels.iter().all(|label| *label as usize % 2 == learner), "{labels:?}");
+    }
+
+    // Learners that were trained alone each have their own memory, and merging keeps it.
+    let alone = [0, 1].map(|learner| train(&with_memory, &begin, 2, Some(learner), 0..3).0);
+    let mut merge = Merge::of(2);
+    for (learner, (tensors, moments)) in alone.iter().enumerate() {
+        assert_eq!(shapes(&alone[learner]), state(learner));
+        merge.add(Trained { batches: 3.0, tensors, moments }).unwrap();
+    }
+    let mut merged = merge.finish();
+    assert_eq!(shapes(&merged), shapes(&whole));
+    for (learner, trained) in alone.iter().enumerate() {
+        let name = format!("loss.state.{learner}.embeddings");
+        assert_eq!(values(&merged, &name), values(trained, &name));
+    }
+    drop_state(&mut merged.0);
+    assert!(shapes(&merged).is_empty());
+
+    // A memory that is never filled changes nothing.
+    let plain = method(LossConfig::Margin(margin.clone()), SubspaceConfig::Slice(Slice {}));
+    let (plain, _) = train(&plain, &begin, 2, None, 0..2);
+    for (size, warm_up) in [(0, 0), (20, u64::MAX)] {
+        assert!(plain == train(&xbm(size, warm_up), &begin, 2, None, 0..2).0, "size {size}, warm-up {warm_up}");
+    }
 }
