@@ -312,6 +312,16 @@ mod tests {
         let workshop = Workshop::new();
         let (images, model) = inputs(&workshop);
         let outputs = embed(&workshop, &Embed::default(), &images, &model);
-        check_known_bytes((Embed::VERSION, &outputs), (2, &[("cpu/avx512/gnu", "ba3f26f9df8eff9d")]));
+        check_known_bytes(
+            (Embed::VERSION, &outputs),
+            (
+                2,
+                &[
+                    ("cpu/avx512/gnu", "ba3f26f9df8eff9d"),
+                    ("cpu/avx2/gnu", "ba3f26f9df8eff9d"),
+                    ("cpu/portable/gnu", "8254e99b67b83fd2"),
+                ],
+            ),
+        );
     }
 }
