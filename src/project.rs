@@ -32,8 +32,14 @@ impl Project {
     /// The project that contains `path`.
     ///
     /// # Errors
-    /// The current folder does not exist.
+    /// The current folder does not exist, or a folder is given as a URL.
     pub fn containing(path: &Path, folders: &Folders) -> io::Result<Self> {
+        for folder in [&folders.store, &folders.runs].into_iter().flatten() {
+            if folder.to_str().is_some_and(|text| text.contains("://")) {
+                let message = format!("`{}` is a URL, but store and runs must be local folders", folder.display());
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+            }
+        }
         let root = project_root(path)?;
         Ok(Self {
             store: folders.store.clone().unwrap_or_else(|| root.join(".dnc").join("store")),

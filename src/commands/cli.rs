@@ -13,8 +13,8 @@ use crate::manifest::suggest;
 
 /// Divide-and-conquer metric learning as a dataflow.
 ///
-/// Runs the stages of a TOML manifest whose inputs changed since they were last computed. Without a manifest, reruns the
-/// manifest of the last run.
+/// Runs the stages of a TOML manifest, but only those whose results are not in the store yet. Without a manifest, repeats the
+/// last run with its overrides.
 #[derive(Parser)]
 #[command(name = "dnc-run", version, args_conflicts_with_subcommands = true, max_term_width = 120)]
 pub struct Cli {

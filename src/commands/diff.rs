@@ -85,6 +85,12 @@ impl DiffArgs {
             eprintln!("None of the runs has metrics");
             return Ok(());
         }
+        for group in groups.iter().filter(|group| !group.has_images_of(&groups[0])) {
+            eprintln!(
+                "note: {} and {} did not read the same images, so their queries cannot be paired",
+                groups[0].name, group.name
+            );
+        }
         if !self.metrics.is_empty() {
             metric_filter::keep_named(&mut metrics, &self.metrics).map_err(Failure::Call)?;
         } else if self.by_seed {

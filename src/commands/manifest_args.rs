@@ -21,7 +21,7 @@ pub struct ManifestArgs {
     /// Override a key, as in `stage.train.loss.margin=0.1` (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Device on which floats are computed: auto, cpu or cuda:N
+    /// Device for floating-point work: auto (the first GPU, else the CPU), cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
     /// Folders of the project

@@ -28,22 +28,22 @@ pub struct RunArgs {
     /// Run once per value, and per combination of values if given several times
     #[arg(long, value_name = "KEY=A,B,…")]
     vary: Vec<String>,
-    /// Rerun this stage and everything downstream even if cached: `cluster`, `cluster@2`, `train@2[3]`
-    #[arg(long, value_name = "STAGE[@ROUND]")]
+    /// Rerun this stage or node and everything downstream, even if cached, as in `cluster`, `cluster@2` or `train@2[3]`
+    #[arg(long, value_name = "NODE")]
     from: Option<String>,
-    /// Run only this stage and everything upstream
-    #[arg(long, value_name = "STAGE[@ROUND]")]
+    /// Run only this stage or node and everything upstream
+    #[arg(long, value_name = "NODE")]
     until: Option<String>,
     /// Show what would run without running it
     #[arg(long)]
     dry_run: bool,
-    /// Number of nodes at once [default: --threads, or the number of cores plus two]
+    /// Maximum number of nodes running at once [default: --threads if given, else the number of cores plus two]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
     /// Number of threads of all nodes together [default: the number of cores]
     #[arg(long, value_name = "N")]
     threads: Option<NonZero<usize>>,
-    /// Ordinals of the GPUs to use [default: that of --device]
+    /// GPUs that nodes may use, as in `0,1` [default: the one of --device]
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     gpus: Vec<usize>,
     /// With --vary, continue with the remaining runs after a run with a failed node

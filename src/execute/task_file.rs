@@ -70,9 +70,12 @@ fn answer_path(path: &Path) -> PathBuf {
     path.with_extension("answer.json")
 }
 
-/// Reads the answer to the task file at `path`, if there is one.
-pub(super) fn read_answer(path: &Path) -> Option<Answer> {
-    serde_json::from_slice(&fs::read(answer_path(path)).ok()?).ok()
+/// Reads and removes the answer to the task file at `path`, if there is one.
+pub(super) fn take_answer(path: &Path) -> Option<Answer> {
+    let text = fs::read(answer_path(path)).ok()?;
+    // What cannot be removed goes with the folder of task files.
+    let _ = fs::remove_file(answer_path(path));
+    serde_json::from_slice(&text).ok()
 }
 
 /// Runs the work in the task file at `path` and leaves the answer beside it. Work stops when `stop` is set and, where

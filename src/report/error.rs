@@ -37,9 +37,9 @@ pub enum ReportError {
         /// The cause.
         source: TableFault,
     },
-    /// The `manifest.toml` of a run could not be read.
+    /// The `manifest.toml` or `run.json` of a run could not be read.
     #[error("Cannot read `{}`", path.display())]
-    ReadManifest {
+    ReadRunFile {
         /// The file.
         path: PathBuf,
         /// The cause.

@@ -191,6 +191,7 @@ impl Session {
         let reporter = Arc::new(Reporter::new(sink));
         let ingredients =
             ingredients(plan, &store.index(), (&self.devices, options.options.device), reporter.as_ref(), stop)?;
+        let mut executor = self.executor(options, &store, &reporter, stop)?;
         let folder = RunFolder::create(&self.project.runs, &plan.manifest.name).map_err(SessionError::cannot(
             format!("Cannot create a run folder in `{}`", self.project.runs.display()),
         ))?;
@@ -214,7 +215,6 @@ impl Session {
             checkpoint: &|results| recorder.checkpoint(results),
             stop,
         };
-        let mut executor = self.executor(options, &store, &reporter, stop)?;
         let (results, ended) = execute(&run, executor.as_mut());
         // Waits for the work that a failed run has left.
         drop(executor);
@@ -244,7 +244,9 @@ impl Session {
             ExecutorChoice::Process => {
                 let processes = std::env::current_exe()
                     .and_then(|program| Processes::new(limits, program, &self.project.store, listener));
-                Box::new(processes.map_err(SessionError::cannot("Cannot prepare processes for the nodes"))?)
+                Box::new(processes.map_err(SessionError::cannot(
+                    "Cannot create a folder for task files; set TMPDIR to a folder that can be written to",
+                ))?)
             }
         })
     }

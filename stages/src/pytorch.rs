@@ -104,9 +104,10 @@ pub fn export(model: &model::Model, folder: &Path) -> Result<Card, StageError> {
 /// Text of `README.md`: how to use the exported folder.
 fn readme(card: &Card, python: InPython, learners: bool) -> String {
     let Card { backbone, dimension, embedding, resize, crop, channels, mean, std, .. } = card;
+    let names = if python.build.is_some() { ", under the tensor names of the network's published code" } else { "" };
     let mut text = format!(
         "# Model exported by `dnc-run`: {backbone}, embedding dimension {dimension}\n\n\
-         `model.safetensors` uses the tensor names of the network's published code. Its layer `{embedding}` computes the embedding.\n"
+         `model.safetensors` holds the weights{names}. Its layer `{embedding}` computes the embedding.\n"
     );
     if learners {
         text += "`learners.safetensors` holds the learners' masks and the loss's learned parameters. They are not needed to compute embeddings.\n";

@@ -149,7 +149,7 @@ fn folders_without_pictures() {
     insta::assert_snapshot!(table, @"
     no folder: 2 `root` of `it` does not exist: `pictures`
     a file: 1 Cannot read the folder `HERE/pictures`: Not a directory (os error 20)
-    zero images: 1 There are no images in `HERE/pictures`
+    zero images: 1 There are no images in `HERE/pictures`; `dnc-run stages decode` describes the layout that each data set expects
     an empty class: 1 The class folder `HERE/pictures/test/a` contains no images
     no such split: 1 The folder `HERE/pictures` cannot be read with `by_split = true`, which needs a folder for each split: Unknown split `elsewhere`; it must be `train`, `validation`, `test`, `query` or `gallery`
     ");

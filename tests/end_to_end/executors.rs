@@ -57,3 +57,15 @@ fn a_task_of_another_version_is_refused() {
     assert_eq!(called.code, Some(1));
     assert!(called.stderr.contains("it was written by dnc-run 0.0.1"), "{}", called.stderr);
 }
+
+#[test]
+fn a_process_that_somebody_else_stops_fails_its_node() {
+    let project = Project::new();
+    let kill = "kill -TERM $PPID; sleep 5; echo a > {out.a}/a";
+    project.write("p.toml", MANIFEST.replace("kill -9 $PPID; echo a > {out.a}/a", kill));
+    let called = project.call(&["p.toml", "--executor", "process"]);
+    assert_eq!(called.code, Some(1), "{}", called.stderr);
+    assert!(called.stderr.contains("asked to stop by somebody else"), "{}", called.stderr);
+    assert_eq!(project.nodes("p", "failed"), ["killed"]);
+    assert_eq!(project.nodes("p", "ran"), ["sound", "after"]);
+}

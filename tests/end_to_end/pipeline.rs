@@ -50,3 +50,27 @@ fn threads_jobs_stores_and_executors_do_not_change_a_byte() {
     assert!(misfit.stdout.contains("missing      bn1.weight") && !project.path().join("x.safetensors").exists());
     assert_eq!(project.call(&["export", "quickstart", "m", "--runs", "runs", "--node", "embed@0"]).code, Some(2));
 }
+
+#[test]
+fn a_training_that_diverges_fails_and_says_where() {
+    for loss in ["margin", "triplet", "contrastive"] {
+        let project = Project::new();
+        let loss = format!("stage.train.loss={{ kind = \"{loss}\" }}");
+        let sets = [
+            "stage.decode.per_class=2",
+            "rounds.learners=[1]",
+            "stage.train.epochs=2",
+            "stage.train.sampler.per_class=2",
+            "stage.train.optimiser.lr=1e10",
+            "stage.init.backbone=small",
+            &loss,
+        ];
+        let mut arguments = vec![MANIFEST, "--store", "store", "--runs", "runs"];
+        arguments.extend(sets.iter().flat_map(|set| ["--set", *set]));
+        let called = project.call(&arguments);
+        assert_eq!(called.code, Some(1), "{loss}: {}", called.stderr);
+        assert_eq!(project.nodes("quickstart", "failed"), ["train@0[0]"], "{loss}");
+        assert!(called.stderr.contains("Cannot train the model in epoch 0, step"), "{loss}: {}", called.stderr);
+        assert!(called.stderr.contains("try a lower learning rate"), "{loss}: {}", called.stderr);
+    }
+}

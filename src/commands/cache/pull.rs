@@ -24,7 +24,7 @@ pub(super) struct PullArgs {
 impl PullArgs {
     /// Pulls the records and prints a summary.
     pub(super) fn run(self, store: &Store, project: &Project) -> Result<(), Failure> {
-        let remote = self.remote.open()?;
+        let remote = self.remote.open(&project.store)?;
         let names = keys_of_runs(project, &self.run_names)?;
         let keys: Vec<Key> = match &names {
             Some(names) => names.keys().copied().collect(),

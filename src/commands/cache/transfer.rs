@@ -1,6 +1,7 @@
 //! What `cache push` and `cache pull` share.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use dnc_cache::{CacheError, Key, ObjectName, Remote, TransferFailure, TransferReport, open_remote};
@@ -25,8 +26,17 @@ pub(super) struct RemoteArgs {
 }
 
 impl RemoteArgs {
-    /// Opens the remote.
-    pub(super) fn open(&self) -> Result<Box<dyn Remote>, Failure> {
+    /// Opens the remote, which must not be a part of the store: `cache gc` would remove it.
+    pub(super) fn open(&self, store: &Path) -> Result<Box<dyn Remote>, Failure> {
+        let folder = PathBuf::from(self.remote.strip_prefix("file://").unwrap_or(&self.remote));
+        let is_inside =
+            |store: PathBuf| folder.ancestors().any(|above| above.canonicalize().is_ok_and(|above| above == store));
+        if store.canonicalize().is_ok_and(is_inside) {
+            let (remote, store) = (&self.remote, store.display());
+            return Err(Failure::Call(format!(
+                "The remote `{remote}` is in the store `{store}`; name a folder outside of it"
+            )));
+        }
         open_remote(&self.remote).map_err(|error| match error {
             CacheError::UnsupportedScheme { .. } | CacheError::InvalidRemote { .. } => Failure::Call(error.to_string()),
             error => error.into(),

@@ -291,7 +291,12 @@ impl<'run, 'r> Pass<'run, 'r> {
                 }
             }
             Attempt::InputLost => self.again = true,
-            Attempt::Cancelled => {}
+            Attempt::Cancelled if self.run.stop.load(Ordering::Relaxed) => {}
+            Attempt::Cancelled => {
+                result.error = Some("Its process was asked to stop by somebody else than this run".to_owned());
+                self.schedule.failed(node);
+                self.finish(node, Outcome::Failed);
+            }
         }
     }
 

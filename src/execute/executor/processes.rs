@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use super::Executor;
 use crate::execute::budget::{Budget, Grant, Limits};
 use crate::execute::event::{Event, Listener};
-use crate::execute::task_file::{TaskFile, read_answer};
+use crate::execute::task_file::{TaskFile, take_answer};
 use crate::execute::work::{Answer, Attempt, Work};
 use crate::plan::{Needs, NodeIndex};
 
@@ -31,9 +31,20 @@ pub struct Processes {
     listener: Arc<dyn Listener>,
     /// Holds the task files.
     folder: TempDir,
+    /// Number of task files written. Each attempt has files of its own, so that no answer is taken for another's.
+    attempts: u64,
     running: BTreeMap<NodeIndex, Running>,
-    sender: Sender<Answer>,
-    answers: Receiver<Answer>,
+    is_cancelled: bool,
+    sender: Sender<Ended>,
+    answers: Receiver<Ended>,
+}
+
+/// How a process ended.
+struct Ended {
+    /// The answer that it left, or one in its place.
+    answer: Answer,
+    /// Whether it was ended by a signal before it could answer.
+    by_signal: bool,
 }
 
 /// A node that runs.
@@ -58,7 +69,9 @@ impl Processes {
             store: std::path::absolute(store)?,
             listener,
             folder: tempfile::tempdir()?,
+            attempts: 0,
             running: BTreeMap::new(),
+            is_cancelled: false,
             sender,
             answers,
         })
@@ -93,7 +106,8 @@ impl Executor for Processes {
             work.device = DeviceChoice::Cuda(gpu);
         }
         let (index, node) = (work.index, work.node.clone());
-        let path = self.folder.path().join(format!("{index}.json"));
+        self.attempts += 1;
+        let path = self.folder.path().join(format!("{index}-{}.json", self.attempts));
         let threads = grant.share.now();
         let mut running = Running { grant, process: None, thread: None };
         match self.start(&path, threads, work) {
@@ -101,15 +115,16 @@ impl Executor for Processes {
                 running.process = Pid::from_child(&child).into();
                 let (sender, listener) = (self.sender.clone(), Arc::clone(&self.listener));
                 running.thread = Some(thread::spawn(move || {
-                    let answer = wait(child, index, &node, &path, &listener);
+                    let ended = wait(child, index, &node, &path, &listener);
                     // Nobody receives it once the executor has been dropped.
-                    drop(sender.send(answer));
+                    drop(sender.send(ended));
                 }));
             }
             Err(error) => {
                 let program = self.program.display();
-                let answer = failed(index, format!("Cannot start `{program} task`: {error}"));
-                self.sender.send(answer).unwrap_or_else(|_| unreachable!("this value holds the receiver"));
+                let message = format!("Cannot start `{program} task` with the file `{}`: {error}", path.display());
+                let ended = Ended { answer: failed(index, message), by_signal: false };
+                self.sender.send(ended).unwrap_or_else(|_| unreachable!("this value holds the receiver"));
             }
         }
         self.running.insert(index, running);
@@ -117,7 +132,11 @@ impl Executor for Processes {
 
     fn poll(&mut self, timeout: Duration) -> Option<Answer> {
         match self.answers.recv_timeout(timeout) {
-            Ok(answer) => {
+            Ok(Ended { mut answer, by_signal }) => {
+                if by_signal && self.is_cancelled {
+                    // It was stopped before it could handle the signal.
+                    answer.attempt = Attempt::Cancelled;
+                }
                 let running = self.running.remove(&answer.index).expect("work is answered once");
                 self.budget.give_back(running.grant);
                 Some(answer)
@@ -128,9 +147,12 @@ impl Executor for Processes {
     }
 
     fn cancel(&mut self) {
+        self.is_cancelled = true;
         for process in self.running.values().filter_map(|running| running.process) {
-            // It may have ended meanwhile.
-            let _ = kill_process(process, Signal::TERM);
+            // It may have ended meanwhile. One that is suspended handles the signal when it goes on.
+            for signal in [Signal::TERM, Signal::CONT] {
+                let _ = kill_process(process, signal);
+            }
         }
     }
 }
@@ -146,7 +168,7 @@ impl Drop for Processes {
 }
 
 /// Passes on the events of a node until its process ends, then reads its answer.
-fn wait(mut child: Child, index: NodeIndex, node: &str, path: &Path, listener: &Arc<dyn Listener>) -> Answer {
+fn wait(mut child: Child, index: NodeIndex, node: &str, path: &Path, listener: &Arc<dyn Listener>) -> Ended {
     let begun = Instant::now();
     let stderr = child.stderr.take().expect("standard error is piped");
     let log = {
@@ -167,9 +189,10 @@ fn wait(mut child: Child, index: NodeIndex, node: &str, path: &Path, listener: &
     let status = child.wait();
     // The log belongs to the node and is complete before the node is.
     let _ = log.join();
-    let answer = read_answer(path);
+    let answer = take_answer(path);
     let _ = fs::remove_file(path);
-    answer.unwrap_or_else(|| {
+    let by_signal = answer.is_none() && status.as_ref().is_ok_and(|status| status.signal().is_some());
+    let answer = answer.unwrap_or_else(|| {
         let ended = match status {
             Ok(status) => match (status.signal(), status.code()) {
                 (Some(9), _) => "was killed (signal 9), perhaps because the machine ran out of memory".to_owned(),
@@ -179,7 +202,8 @@ fn wait(mut child: Child, index: NodeIndex, node: &str, path: &Path, listener: &
             Err(error) => format!("cannot be waited for: {error}"),
         };
         Answer { took: begun.elapsed(), ..failed(index, format!("Its process {ended}; the node's log may say more")) }
-    })
+    });
+    Ended { answer, by_signal }
 }
 
 fn failed(index: NodeIndex, message: String) -> Answer {

@@ -162,6 +162,7 @@ mod tests {
             seeds: seeds.into(),
             metrics: values.map(|value| vec![metric(value)]).into(),
             queries: vec![Queries::new(); 3],
+            ..Group::default()
         }
     }
 

@@ -135,7 +135,7 @@ pub fn compare_groups(groups: &[Group], resampling: Resampling) -> Vec<ComparedM
     let mut node_splits: Vec<NodeSplit> = metrics.iter().map(node_split).collect();
     node_splits.dedup();
     for node_split in &node_splits {
-        for other in 1..groups.len() {
+        for other in (1..groups.len()).filter(|&other| groups[other].has_images_of(&groups[0])) {
             compare_over_queries(node_split, groups, other, &mut metrics, resampling);
         }
     }

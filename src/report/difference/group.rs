@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 
 pub use super::group_name::GroupName;
+use dnc_cache::Digest;
+
 use crate::report::error::ReportError;
 use crate::report::metrics::{self, Metric};
 use crate::report::queries::{self, NodeSplit, Queries};
@@ -31,6 +33,8 @@ pub struct Group {
     pub metrics: Vec<Vec<Metric>>,
     /// The queries of each run.
     pub queries: Vec<Queries>,
+    /// Digests of the tables of images in these runs. An image has the same id in two runs only if they read the same table.
+    pub images: BTreeSet<Digest>,
 }
 
 impl Group {
@@ -55,10 +59,25 @@ impl Group {
             }
             group.runs.push(run.id());
             group.seeds.push(manifest_and_seed(run)?.1);
+            let json = run.read().map_err(|source| ReportError::ReadRunFile {
+                path: run.path.join("run.json"),
+                source: source.into(),
+            })?;
+            group.images.extend(json.nodes.iter().filter_map(|node| node.outputs.get(IMAGES)));
             group.metrics.push(metrics);
             group.queries.push(queries);
         }
         Ok(group)
+    }
+}
+
+/// Name of the output that holds a table of images.
+const IMAGES: &str = "images";
+
+impl Group {
+    /// Whether the queries of both groups can be paired: the runs read the same tables of images.
+    pub fn has_images_of(&self, other: &Group) -> bool {
+        self.images == other.images
     }
 }
 
@@ -95,11 +114,11 @@ fn manifest_and_seed(run: &RunFolder) -> Result<(toml::Table, i64), ReportError>
     let path = run.path.join("manifest.toml");
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) => return Err(ReportError::ReadManifest { path, source: error.into() }),
+        Err(error) => return Err(ReportError::ReadRunFile { path, source: error.into() }),
     };
     let mut manifest: toml::Table = match toml::from_str(&text) {
         Ok(manifest) => manifest,
-        Err(error) => return Err(ReportError::ReadManifest { path, source: error.into() }),
+        Err(error) => return Err(ReportError::ReadRunFile { path, source: error.into() }),
     };
     let seed = manifest.remove("seed").and_then(|seed| seed.as_integer()).unwrap_or_default();
     Ok((manifest, seed))

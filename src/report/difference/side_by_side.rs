@@ -48,9 +48,10 @@ fn row(metric: &ComparedMetric, form: TextForm) -> Vec<String> {
 /// The cells of the difference `other − first`.
 fn difference_cells(first: &GroupValues, other: &GroupValues, wide: bool, form: TextForm) -> Vec<String> {
     let comparison = other.comparison.as_ref();
-    // Known even if there are neither seeds nor queries to compare.
-    let difference = first.mean().zip(other.mean()).map(|(first, other)| format!("{:+.4}", other - first));
-    let difference = difference.unwrap_or_default();
+    // That of the pairs that were compared. Without a comparison, the difference of the means is still known.
+    let of_means = || first.mean().zip(other.mean()).map(|(first, other)| other - first);
+    let difference = comparison.map(|comparison| comparison.difference.mean).or_else(of_means);
+    let difference = difference.map_or_else(String::new, |difference| format!("{difference:+.4}"));
     let interval = comparison.map(|comparison| signed_interval(comparison.difference.interval));
     let verdict = comparison.map_or_else(String::new, verdict);
     if !wide {

@@ -182,8 +182,8 @@ pub(crate) fn l2_normalise(x: &Tensor) -> Result<Tensor> {
     x.broadcast_div(&at_least(&squared, NORM_FLOOR * NORM_FLOOR)?.sqrt()?)
 }
 
-/// `max(x, floor)` as a selection, so that the gradient at and below the bound is zero.
+/// `max(x, floor)` as a selection, so that the gradient at and below the bound is zero. NaN stays NaN.
 fn at_least(x: &Tensor, floor: f64) -> Result<Tensor> {
     let floor = (x.zeros_like()? + floor)?;
-    x.gt(&floor)?.where_cond(x, &floor)
+    x.le(&floor)?.where_cond(&floor, x)
 }

@@ -26,7 +26,10 @@ pub enum DecodeError {
     #[error(transparent)]
     Table(#[from] TableError),
     /// The data set is empty.
-    #[error("There are no images in `{}`", root.display())]
+    #[error(
+        "There are no images in `{}`; `dnc-run stages decode` describes the layout that each data set expects",
+        root.display()
+    )]
     NoImages {
         /// Its folder or file.
         root: PathBuf,
@@ -46,6 +49,18 @@ pub enum DecodeError {
     FileName {
         /// The file.
         path: PathBuf,
+    },
+    /// The images lie in the root itself instead of in class folders.
+    #[error(
+        "`{}` contains {images} images, but no class folders; expected `{}/CLASS/IMAGE`",
+        root.display(),
+        root.display()
+    )]
+    NoClassFolders {
+        /// The root of the data set.
+        root: PathBuf,
+        /// Number of images in it.
+        images: usize,
     },
     /// A folder of a class has no images.
     #[error("The class folder `{}` contains no images", folder.display())]

@@ -96,6 +96,8 @@ impl<'a> Trainer<'a> {
             let (learner, images) = (batch.learner as usize, batch.images.as_slice());
             let (step, streams) = (self.steps, streams_of(batch));
             let input = StepInput { learner, pixels: &pixels, images, labels: &labels, step, streams: &streams };
+            let nth = steps.len();
+            let failed = |source| StageError::compute(format!("train the model in epoch {epoch}, step {nth}"), source);
             let statistics = method.step(&mut self.parameters, &mut self.optimiser, input).map_err(failed)?;
             self.steps += 1;
             steps.push(FinishedStep { learner: batch.learner, lr: self.settings.backbone.lr * factor, statistics });

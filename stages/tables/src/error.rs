@@ -38,6 +38,17 @@ pub enum TableError {
         /// The file.
         file: String,
     },
+    /// A value is infinite or NaN.
+    #[error(
+        "The {what} contains {value}: every value must be finite. A training that diverged needs a lower learning rate; weights \
+         or data that contain such values must be replaced"
+    )]
+    NotFinite {
+        /// The column or tensor, with its table.
+        what: String,
+        /// The value.
+        value: f64,
+    },
     /// An artifact lacks a file.
     #[error("The artifact `{node}` ({kind}) has no file `{file}`")]
     MissingFile {

@@ -22,6 +22,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{WriterProperties, WriterVersion};
 
 use crate::error::{Cause, TableError};
+use crate::finite::check_batch;
 
 /// Length of the end of an Arrow file: the length of the footer and the magic bytes.
 const ARROW_TRAILER: usize = 10;
@@ -276,6 +277,7 @@ impl TableWriter {
     }
 
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), TableError> {
+        check_batch(batch, &self.path.file_stem().unwrap_or_default().to_string_lossy())?;
         let written: Result<(), Cause> = match &mut self.sink {
             Sink::Arrow(writer) => writer.write(batch).map_err(Into::into),
             Sink::Parquet(writer) => writer.write(batch).map_err(Into::into),

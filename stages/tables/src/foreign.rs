@@ -10,6 +10,7 @@ use crate::artifact::{FacetDigests, OutputArtifact};
 use crate::error::TableError;
 use crate::facets::Facets;
 use crate::file::TableFile;
+use crate::finite::check_batch;
 use crate::kind::ArtifactKind;
 use crate::model;
 use crate::pixels::{PIXELS, PixelsFacet};
@@ -126,7 +127,9 @@ fn read_parts(
         let all = || file.schema.fields().iter().map(|field| field.name().clone()).collect();
         uncovered.entry((*name).to_owned()).or_default().get_or_insert_with(all).retain(|column| !is_ours(column));
         file.batches(is_ours, &mut |batch| {
-            each(conform(&batch, schema, name)?);
+            let batch = conform(&batch, schema, name)?;
+            check_batch(&batch, name)?;
+            each(batch);
             Ok::<_, TableError>(())
         })?;
     }

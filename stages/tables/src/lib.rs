@@ -16,6 +16,7 @@ pub mod embeddings;
 pub mod error;
 pub mod facets;
 mod file;
+mod finite;
 mod foreign;
 pub mod history;
 pub mod images;

@@ -20,6 +20,7 @@ use crate::artifact::{InputArtifact, OutputArtifact};
 use crate::error::TableError;
 use crate::facets::{Facet, Facets};
 use crate::file::{Form, TableWriter, batch};
+use crate::finite::check_tensors;
 use crate::kind::ArtifactKind;
 use crate::schema::{TableSchema, column, list};
 use crate::table::Table;
@@ -156,8 +157,10 @@ pub(crate) fn facets_of_folder(folder: &Path) -> Result<FacetDigests, TableError
     facets(&Model::read_files(folder)?)
 }
 
-/// The digests of `parameters`, `moments` and `step`.
+/// The digests of `parameters`, `moments` and `step`, once all values are known to be finite.
 fn facets(model: &Model) -> Result<FacetDigests, TableError> {
+    check_tensors(&model.parameters)?;
+    check_tensors(&model.moments)?;
     let mut architecture = text_facet();
     architecture.update(&StringArray::from(vec![model.architecture.to_string()]));
     let mut step = Facet::new(&DataType::UInt64).expect("numbers have an encoding");

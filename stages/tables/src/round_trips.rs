@@ -73,11 +73,10 @@ fn assignments() {
 #[test]
 fn history() {
     let row = |step, term: &str, value| HistoryRow { step, epoch: step / 2, learner: 1, term: term.to_owned(), value };
-    let rows = [row(0, "loss", 1.5), row(0, "lr", 1e-5), row(3, "loss", f64::NAN)];
+    let rows = [row(0, "loss", 1.5), row(0, "lr", 1e-5), row(3, "loss", f64::MAX)];
     let written = written(ArtifactKind::History, |output| crate::history::write(output, &rows));
     let read = crate::history::open(&written.input).unwrap();
-    assert_eq!(read[..2], rows[..2]);
-    assert!(read[2].value.is_nan());
+    assert_eq!(read, rows);
 }
 
 #[test]

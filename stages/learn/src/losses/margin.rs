@@ -22,7 +22,7 @@ use crate::pairwise::scalar;
 pub struct Margin {
     /// β: distance that separates positives from negatives; the initial value if `learn_beta` is set.
     pub beta: f64,
-    /// α: margin on the right side of β beyond which a pair adds no loss.
+    /// α: margin on the correct side of β beyond which a pair adds no loss.
     pub margin: f64,
     /// Whether β is learned, and if so, whether all classes share it. Its learning rate is `optimiser.loss.lr`.
     pub learn_beta: Beta,

@@ -9,7 +9,8 @@
 use super::interval::{Interval, central_probability, mean_interval, quantile_975};
 use super::paired::Difference;
 
-/// The mean of `b − a` over seeds, where `a[i]` and `b[i]` have the same seed; `None` for fewer than two seeds.
+/// The mean of `b − a` over seeds, where `a[i]` and `b[i]` have the same seed; `None` for fewer than two seeds, or if all
+/// differences are the same and not zero: so few values say nothing about the spread.
 ///
 /// # Panics
 /// If `a` and `b` have different lengths.
@@ -18,8 +19,7 @@ pub fn paired_t(a: &[f64], b: &[f64]) -> Option<Difference> {
     let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| b - a).collect();
     let Interval { mean, half_width } = mean_interval(&differences)?;
     if half_width == 0.0 {
-        // All differences are equal: there is no uncertainty.
-        return Some(Difference { mean, interval: (mean, mean), p: if mean == 0.0 { 1.0 } else { 0.0 } });
+        return (mean == 0.0).then_some(Difference { mean, interval: (mean, mean), p: 1.0 });
     }
     let freedom = differences.len() - 1;
     let p = 1.0 - central_probability(mean.abs() / half_width * quantile_975(freedom), freedom);
@@ -47,7 +47,7 @@ mod tests {
         let (a, b) = ([0.2657, 0.2601, 0.2710, 0.2633, 0.2688], [0.2685, 0.2671, 0.2702, 0.2719, 0.2741]);
         check(&a, &b, (0.00458, -0.0000095, 0.0091695, 0.050294));
         check(&[0.5, 0.25], &[0.5, 0.25], (0.0, 0.0, 0.0, 1.0));
-        check(&[0.5, 0.25], &[0.75, 0.5], (0.25, 0.25, 0.25, 0.0));
+        assert_eq!(paired_t(&[0.5, 0.25], &[0.75, 0.5]), None);
         assert_eq!(paired_t(&[1.0], &[2.0]), None);
     }
 }

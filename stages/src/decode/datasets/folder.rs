@@ -37,6 +37,10 @@ impl Dataset for Folder {
             }
         } else {
             add_images(&mut images, root, "", "", None)?;
+            let in_root = sorted_names(root)?.iter().filter(|name| is_image(name)).count();
+            if images.len() == 0 && in_root > 0 {
+                return Err(DecodeError::NoClassFolders { root: root.to_owned(), images: in_root });
+            }
         }
         images.finish(&[])
     }

@@ -107,7 +107,7 @@ fn an_empty_data_set_is_an_error() {
     let params = json!({ "dataset": "folder", "root": "root", "split": { "train": 1 } });
     insta::assert_snapshot!(failure(&shop, params.clone()), @"The class folder `HERE/root/empty` contains no images");
     fs::remove_dir(shop.path().join("root/empty")).unwrap();
-    insta::assert_snapshot!(failure(&shop, params.clone()), @"There are no images in `HERE/root`");
+    insta::assert_snapshot!(failure(&shop, params.clone()), @"There are no images in `HERE/root`; `dnc-run stages decode` describes the layout that each data set expects");
     fs::remove_dir(shop.path().join("root")).unwrap();
     insta::assert_snapshot!(failure(&shop, params), @"Cannot read the folder `HERE/root`");
 }
