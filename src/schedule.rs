@@ -132,9 +132,9 @@ impl Schedule {
         self.actions.pop_front()
     }
 
-    /// Whether every included node has finished.
-    pub fn is_finished(&self) -> bool {
-        self.unfinished == 0
+    /// Number of included nodes that have not finished.
+    pub fn unfinished(&self) -> usize {
+        self.unfinished
     }
 
     /// State of a node; `None` if the run does not include it.
@@ -284,7 +284,7 @@ mod tests {
                 }
             }
         }
-        assert!(schedule.is_finished(), "no action is left, yet a node is unfinished");
+        assert_eq!(schedule.unfinished(), 0, "no action is left, yet a node is unfinished");
         (ran, schedule)
     }
 

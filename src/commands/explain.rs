@@ -34,9 +34,10 @@ impl ExplainArgs {
         let selected = Selection::new(node).nodes(&plan).map_err(Failure::Call)?;
         let store = session.store()?;
         let options = Options::everything(&plan, session.device().resolve());
-        let forecasts = session.forecast(&plan, &options, &store, &hashing_progress())?;
+        let history = session.history(&plan);
+        let forecasts = session.forecast(&plan, &options, &store, &history, &hashing_progress())?;
         for index in selected {
-            let previous = session.last_fingerprint(&plan, &store, &plan.nodes[index].name);
+            let previous = history.fingerprint(&store, &plan.nodes[index].name);
             explain(&plan, index, &forecasts, previous)?;
         }
         Ok(())

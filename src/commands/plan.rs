@@ -29,7 +29,7 @@ impl PlanArgs {
 /// Prints what a run with these options would do.
 pub(super) fn show(session: &Session, plan: &Plan, options: &Options) -> Result<(), Failure> {
     let store = session.store()?;
-    let forecasts = session.forecast(plan, options, &store, &hashing_progress())?;
+    let forecasts = session.forecast(plan, options, &store, &session.history(plan), &hashing_progress())?;
     let width = plan.nodes.iter().map(|node| node.name.len()).max().unwrap_or(0);
     let (mut hits, mut stale, mut unknown) = (0, 0, 0);
     for (node, forecast) in plan.nodes.iter().zip(&forecasts) {

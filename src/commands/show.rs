@@ -126,7 +126,7 @@ fn artifacts(
     let selected = Selection::new(node).nodes(plan).map_err(Failure::Call)?;
     let index = selected[0];
     let options = Options::everything(plan, session.device().resolve());
-    let forecasts = session.forecast(plan, &options, store, &hashing_progress())?;
+    let forecasts = session.forecast(plan, &options, store, &session.history(plan), &hashing_progress())?;
     let output_of = |index: usize, kind: ArtifactKind| -> Result<Option<InputArtifact>, Failure> {
         let name = &plan.nodes[index].name;
         let Forecast::Hit { fingerprint } = &forecasts[index] else {

@@ -8,6 +8,7 @@ use dnc_cache::{Key, Outputs};
 use super::outcome::Outcome;
 use super::reason::Reason;
 use super::task::Task;
+use crate::error_chain::error_chain;
 
 /// What is known of a node when a run ends.
 #[derive(Clone, Debug)]
@@ -43,4 +44,9 @@ impl Default for NodeResult {
             task: None,
         }
     }
+}
+
+/// Why a node has failed that ran, but whose record could not be written.
+pub(super) fn not_recorded(source: &dyn std::error::Error) -> String {
+    format!("It ran, but could not be recorded: {}", error_chain(source))
 }

@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{Event, Listener};
 use super::host::Host;
+use super::result::not_recorded;
 use super::run_work::run_work;
 use super::thread_share::ThreadShare;
 use super::work::{Answer, Attempt, Work};
 use super::workers::NodePool;
-use crate::error_chain::error_chain;
 
 /// What a task file holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -103,7 +103,7 @@ pub fn run_task_file(path: &Path, attached: bool, stop: &Arc<AtomicBool>) -> io:
     let mut answer = run_work(&work, &share, &mut NodePool::default(), &host);
     match host.store.flush() {
         Err(CacheError::Commit { source, .. }) => {
-            let message = format!("It ran, but could not be recorded: {}", error_chain(&*source));
+            let message = not_recorded(&*source);
             answer.attempt = Attempt::Failed { message };
         }
         other => other.map_err(io::Error::other)?,

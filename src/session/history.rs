@@ -12,7 +12,7 @@ use crate::report::run_folder::RunFolder;
 const RUNS: usize = 10;
 
 /// The runs before a run, each read when it is first needed.
-pub(super) struct History(Vec<EarlierRun>);
+pub struct History(Vec<EarlierRun>);
 
 struct EarlierRun {
     folder: RunFolder,
@@ -27,7 +27,7 @@ impl History {
     }
 
     /// The fingerprint of `node` in the last run that contains it.
-    pub(super) fn fingerprint(&self, store: &Store, node: &str) -> Option<Fingerprint> {
+    pub fn fingerprint(&self, store: &Store, node: &str) -> Option<Fingerprint> {
         self.0.iter().find_map(|run| run.fingerprint(store, node))
     }
 }

@@ -32,12 +32,13 @@ mod run_options;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use dnc_cache::Store;
 use dnc_stages::api::{DeviceChoice, Devices};
 
 pub use error::SessionError;
-use history::History;
+pub use history::History;
 use recorder::Recorder;
 pub use run_options::{ExecutorChoice, RunOptions};
 
@@ -46,7 +47,6 @@ use crate::execute::executor::{Executor, Processes, Threads};
 use crate::execute::forecast::{Forecast, forecast};
 use crate::execute::sources::ingredients;
 use crate::execute::{Event, Host, Listener, NodeResult, Outcomes, execute};
-use crate::fingerprint::Fingerprint;
 use crate::manifest::{Manifest, Override, ReadOptions};
 use crate::plan::Plan;
 use crate::project::{Folders, Project};
@@ -147,7 +147,7 @@ impl Session {
         Ok(Store::open(&self.project.store)?)
     }
 
-    /// What a run with these options would do with each node of `plan`.
+    /// What a run with these options would do with each node of `plan`, given the `history` of its runs.
     ///
     /// # Errors
     /// The store or a file outside of it cannot be read.
@@ -156,20 +156,16 @@ impl Session {
         plan: &Plan,
         options: &Options,
         store: &Store,
+        history: &History,
         listener: &dyn Listener,
     ) -> Result<Vec<Forecast>, SessionError> {
         let ingredients =
             ingredients(plan, &store.index(), (&self.devices, options.device), listener, &AtomicBool::new(false))?;
-        let history = self.history(plan);
         Ok(forecast(plan, store, &ingredients, options, &|node| history.fingerprint(store, node))?)
     }
 
-    /// The fingerprint of `node` in the last run of this manifest that contains it.
-    pub fn last_fingerprint(&self, plan: &Plan, store: &Store, node: &str) -> Option<Fingerprint> {
-        self.history(plan).fingerprint(store, node)
-    }
-
-    fn history(&self, plan: &Plan) -> History {
+    /// The runs of this manifest so far.
+    pub fn history(&self, plan: &Plan) -> History {
         let mut runs = RunFolder::all(&self.project.runs).unwrap_or_default();
         runs.retain(|run| run.name == plan.manifest.name);
         History::new(runs.into_iter().rev())
@@ -187,6 +183,7 @@ impl Session {
         sink: Box<dyn Sink>,
         stop: &Arc<AtomicBool>,
     ) -> Result<FinishedRun, SessionError> {
+        let begun = Instant::now();
         let store = Arc::new(self.store()?);
         let reporter = Arc::new(Reporter::new(sink));
         let ingredients =
@@ -201,7 +198,7 @@ impl Session {
             std::path::absolute(path).map_err(SessionError::cannot(format!("Cannot locate `{}`", path.display())))
         };
         let origin = (absolute(&self.manifest)?, absolute(&self.project.store)?, &self.overrides[..]);
-        let recorder = Recorder::start(&folder, plan, options, &ingredients, origin)?;
+        let recorder = Recorder::start(&folder, plan, options, &ingredients, origin, begun)?;
         reporter.event(&Event::RunStarted { run: folder.id(), nodes: recorder.nodes() });
 
         let history = History::new(folder.before());

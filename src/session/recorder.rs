@@ -34,13 +34,14 @@ pub(super) struct Recorder<'run> {
 }
 
 impl<'run> Recorder<'run> {
-    /// Writes a first `run.json`, so that a run that is killed is known to later runs and to `cache gc`.
+    /// Writes a first `run.json` of the run that has `begun`, so that a run that is killed is known to later runs and to `cache gc`.
     pub(super) fn start(
         folder: &'run RunFolder,
         plan: &'run Plan,
         options: &RunOptions,
         ingredients: &Ingredients,
         (manifest, store, overrides): (PathBuf, PathBuf, &[Override]),
+        begun: Instant,
     ) -> Result<Self, SessionError> {
         let recorder = Self {
             folder,
@@ -61,7 +62,7 @@ impl<'run> Recorder<'run> {
                 overrides: overrides.iter().map(ToString::to_string).collect(),
                 nodes: Vec::new(),
             },
-            begun: Instant::now(),
+            begun,
             written: Mutex::new((Instant::now(), 0)),
         };
         folder.write(&recorder.header).map_err(recorder.cannot_write())?;

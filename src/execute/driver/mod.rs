@@ -18,8 +18,7 @@ use pass::Pass;
 use super::event::Event;
 use super::executor::Executor;
 use super::outcome::Outcome;
-use super::result::NodeResult;
-use crate::error_chain::error_chain;
+use super::result::{NodeResult, not_recorded};
 
 /// Brings the targets up to date and returns what became of each node, in the plan's order. A node that fails is an outcome and
 /// not an error. The error means that the store cannot be read or written at all, which ended the run.
@@ -59,7 +58,7 @@ fn flush(run: &Run<'_>, results: &mut [NodeResult]) -> Result<(), CacheError> {
         if result.outcome == Outcome::Ran && result.key.is_some_and(|key| keys.contains(&key)) {
             result.outputs.clear();
             result.outcome = Outcome::Failed;
-            let message = format!("It ran, but could not be recorded: {}", error_chain(&*source));
+            let message = not_recorded(&*source);
             result.error = Some(message.clone());
             run.listener.event(&Event::NodeFinished {
                 node: node.name.clone(),

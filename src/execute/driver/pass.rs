@@ -59,18 +59,19 @@ impl<'run, 'r> Pass<'run, 'r> {
     /// A walk in which the nodes marked `forced` run in any case.
     pub(super) fn new(run: &'run Run<'run>, forced: &'r mut [bool], before: &'r [NodeResult]) -> Self {
         let (plan, targets) = (run.plan, &run.options.targets);
+        let schedule = Schedule::new(plan.upstream(), targets);
         Self {
             run,
             forced,
             before,
-            schedule: Schedule::new(plan.upstream(), targets),
+            nodes: schedule.unfinished(),
+            schedule,
             results: plan.nodes.iter().map(|_| NodeResult::default()).collect(),
             retention: Retention::new(plan, targets),
             ready: Vec::new(),
             elsewhere: ComputedElsewhere::default(),
             running: 0,
             finished: 0,
-            nodes: plan.above(targets).iter().filter(|&&wanted| wanted).count(),
             again: false,
         }
     }
