@@ -7,7 +7,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::failure::Failure;
 use super::{
-    cache, completions, diff, explain, export, graph, import_weights, plan, run, runs, schema, show, stages, task,
+    cache, completions, diff, explain, export, get, graph, import_weights, plan, run, runs, schema, show, stages, task,
 };
 use crate::manifest::suggest;
 
@@ -40,6 +40,8 @@ enum Command {
     Diff(diff::DiffArgs),
     /// Export the model of a run for PyTorch, as safetensors with published tensor names
     Export(export::ExportArgs),
+    /// Copy what a node wrote out of the store, as Parquet, CSV, Arrow or JSON
+    Get(get::GetArgs),
     /// Convert weights saved by PyTorch to safetensors
     ImportWeights(import_weights::ImportWeightsArgs),
     /// Inspect, verify, clean up or share the store
@@ -66,6 +68,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Some(Command::Runs(args)) => args.run(),
         Some(Command::Diff(args)) => args.run(),
         Some(Command::Export(args)) => args.run(),
+        Some(Command::Get(args)) => args.run(),
         Some(Command::ImportWeights(args)) => args.run(),
         Some(Command::Cache(args)) => args.run(),
         Some(Command::Stages(args)) => args.run(),

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use super::failure::Failure;
+use super::output::check_replaceable;
 use crate::project::{Folders, Project};
 use crate::report::difference::by_seed::SeedTable;
 use crate::report::difference::comparison::{ComparedMetric, Resampling, compare_groups};
@@ -24,10 +25,11 @@ pub struct DiffArgs {
     /// Runs to compare: `sop/3`, a range such as `sop/1-3`, or `sop` for the last run; append `:NODE` for one node
     ///
     /// Runs that differ only by their seed form a group, shown as mean ± half width of Student's 95 % interval. Every group is
-    /// compared with the first one. If both have several seeds, the comparison is over seeds: Student's paired t-test if the
-    /// seeds are the same, Welch's t-test if not. Otherwise it is over the queries that both answered: paired bootstrap and
-    /// sign-flip test. A difference is "not distinguishable" if its 95 % interval contains 0. JSON and Parquet include the
-    /// value of each seed.
+    /// compared with the first one. If both have several seeds, the comparison is over seeds and says which setting is better:
+    /// Student's paired t-test if the seeds are the same, Welch's t-test if not. Otherwise it is over the queries that both
+    /// answered (paired bootstrap and sign-flip test) and says only which of these trained models is better on these queries:
+    /// another seed may reverse it. A difference is "not distinguishable" if its 95 % interval contains 0. JSON and Parquet
+    /// include the value of each seed.
     #[arg(required = true, value_name = "RUN[:NODE]")]
     compared: Vec<String>,
     /// Output format
@@ -43,6 +45,9 @@ pub struct DiffArgs {
     /// cmc@1]
     #[arg(long = "metric", value_name = "NAME", value_delimiter = ',')]
     metrics: Vec<String>,
+    /// Also show metrics that are the same in all runs
+    #[arg(long)]
+    all: bool,
     /// File to write instead of standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -97,6 +102,25 @@ impl DiffArgs {
             metric_filter::keep_main(&mut metrics);
         }
 
+        if metrics.iter().any(ComparedMetric::is_about_single_models) {
+            eprintln!(
+                "note: with one seed on a side, a verdict is about these models; to compare settings, run several seeds, as in `--vary \
+                 seed=0,1,2,3,4`"
+            );
+        }
+        if !self.all && !self.by_seed && matches!(self.format, Format::Table | Format::Md) {
+            let count = metrics.len();
+            metrics.retain(|metric| !metric.is_constant());
+            match count - metrics.len() {
+                0 => {}
+                same if metrics.is_empty() => {
+                    eprintln!("All {same} metrics are the same in all runs; `--all` shows them");
+                    return Ok(());
+                }
+                same => eprintln!("note: {same} more metrics are the same in all runs; `--all` shows them"),
+            }
+        }
+
         let mut out = self.open_output()?;
         if self.by_seed {
             let images_per_second = images_per_second(&members, &project.runs);
@@ -124,7 +148,10 @@ impl DiffArgs {
 
     fn open_output(&self) -> Result<Box<dyn Write + Send>, Failure> {
         Ok(match &self.output {
-            Some(path) => Box::new(File::create(path).with_context(|| format!("Cannot write `{}`", path.display()))?),
+            Some(path) => {
+                check_replaceable(path, &["txt", "md", "json", "parquet"])?;
+                Box::new(File::create(path).with_context(|| format!("Cannot write `{}`", path.display()))?)
+            }
             None if self.format == Format::Parquet && io::stdout().is_terminal() => {
                 return Err(Failure::Call("Parquet cannot be shown in a terminal; add `--output FILE`".into()));
             }

@@ -2,18 +2,16 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Args;
-use dnc_cache::{CacheError, Store};
+use dnc_stages::api::ArtifactKind;
 use dnc_stages::pytorch;
 use dnc_stages::tables::model::Model;
 
 use super::failure::Failure;
 use crate::project::{Folders, Project};
-use crate::report::run_folder::{NodeJson, RunFolder, RunJson};
-
-/// Name of the output that holds a model.
-const MODEL: &str = "model";
+use crate::report::run_folder::RunFolder;
+use crate::report::stored::{MODEL, StoredRun, model_node};
+use crate::report::{metrics, result};
 
 /// Arguments of `dnc-run export`.
 #[derive(Args)]
@@ -24,7 +22,7 @@ pub struct ExportArgs {
     /// Folder to write: weights as safetensors, the preprocessing of images, and a README
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// Node whose model is exported [default: the last node with a trained model]
+    /// Node whose model is exported [default: the last `choose`, else `merge`, else `train`]
     #[arg(long)]
     node: Option<String>,
     #[command(flatten)]
@@ -35,50 +33,41 @@ impl ExportArgs {
     /// Writes the folder.
     pub(super) fn run(self) -> Result<(), Failure> {
         let project = Project::current(&self.folders)?;
-        let run = RunFolder::find(&project.runs, &self.run).map_err(Failure::Call)?;
-        let json = run.read()?;
-        let node = chosen(&json, self.node.as_deref()).map_err(Failure::Call)?;
-
-        let store = Store::open(self.folders.store.as_ref().unwrap_or(&json.store))?;
-        let key = node.key.with_context(|| format!("The node `{}` of `{}` has no key", node.node, run.id()))?;
-        let gone = || {
-            let (root, manifest) = (store.root().display(), run.path.join("manifest.toml"));
-            let again = format!("dnc-run {} --store {root} --until {}", manifest.display(), node.node);
-            format!("The model of `{}` is no longer in the store `{root}`; `{again}` computes it again", node.node)
+        let folder = RunFolder::find(&project.runs, &self.run).map_err(Failure::Call)?;
+        let run = StoredRun::open(folder, self.folders.store.as_deref())?;
+        let node = match &self.node {
+            Some(name) => run.node(name),
+            None => Ok(model_node(&run.json).map_err(|message| Failure::Call(self.with_advice(&project, message)))?),
         };
-        let record = store.record(&key)?.with_context(gone)?;
-        let artifact = record.outputs.get(MODEL).with_context(gone)?;
-        let files = tempfile::tempdir().context("Cannot create a temporary folder")?;
-        match store.materialise(artifact, files.path()) {
-            Err(error @ CacheError::Absent { .. }) => return Err(anyhow::Error::new(error).context(gone()).into()),
-            other => other?,
-        }
-        let card = pytorch::export(&Model::read_files(files.path())?, &self.folder)?;
+        let node = node.map_err(|error| Failure::Call(error.to_string()))?;
+        let model = run.open_output(node, MODEL, ArtifactKind::Model)?;
+        let card = pytorch::export(&Model::open(&model)?, &self.folder)?;
         eprintln!(
             "Wrote the model of `{}` in `{}` to `{}`: {}, {} dimensions",
             node.node,
-            run.id(),
+            run.folder.id(),
             self.folder.display(),
             card.backbone,
             card.dimension
         );
+        let stage_of = |name: &str| run.node(name).ok().map(|node| node.stage.as_str());
+        if let Some(sentence) = result::sentence(stage_of, &metrics::read(&run.folder.path)?) {
+            eprintln!("{sentence}");
+        }
         Ok(())
     }
-}
 
-/// The node called `name`, or else the last node with a trained model.
-fn chosen<'a>(run: &'a RunJson, name: Option<&str>) -> Result<&'a NodeJson, String> {
-    let with_model: Vec<_> = run.nodes.iter().filter(|node| node.outputs.contains_key(MODEL)).collect();
-    let found = match name {
-        Some(name) => with_model.iter().find(|node| node.node == name),
-        None => with_model.iter().rfind(|node| node.stage != "init").or(with_model.last()),
-    };
-    found.copied().ok_or_else(|| {
-        let known: Vec<_> = with_model.iter().map(|node| format!("`{}`", node.node)).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        match name {
-            Some(name) => format!("`{}` has no node `{name}` with a model; nodes with a model: {known}", run.run),
-            None => format!("`{}` has no node with a model", run.run),
+    /// What can be exported instead of a run without a final model.
+    fn with_advice(&self, project: &Project, message: String) -> String {
+        let name = self.run.split('/').next().unwrap_or(&self.run);
+        let runs = RunFolder::all(&project.runs).unwrap_or_default();
+        let of_name = runs.iter().rev().filter(|run| run.name == name);
+        let finished = of_name.filter(|run| run.read().is_ok_and(|json| model_node(&json).is_ok())).next();
+        match finished {
+            Some(run) => {
+                format!("{message}; export the last run that finished, `{}`, or name a node with --node", run.id())
+            }
+            None => format!("{message}; name a node that finished with --node, or run the manifest again"),
         }
-    })
+    }
 }

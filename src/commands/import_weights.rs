@@ -6,6 +6,7 @@ use clap::Args;
 use dnc_stages::pytorch::import_weights;
 
 use super::failure::Failure;
+use super::output::check_replaceable;
 
 /// Arguments of `dnc-run import-weights`.
 #[derive(Args)]
@@ -25,13 +26,19 @@ pub struct ImportWeightsArgs {
 impl ImportWeightsArgs {
     /// Writes the file and lists the tensors that do not match the backbone.
     pub(super) fn run(self) -> Result<(), Failure> {
+        check_replaceable(&self.out, &["safetensors"])?;
+        if self.out.canonicalize().ok().is_some_and(|out| self.file.canonicalize().is_ok_and(|file| file == out)) {
+            let message =
+                format!("`{}` cannot be read and written at the same time; choose another name", self.out.display());
+            return Err(Failure::Call(message));
+        }
         let imported = import_weights(&self.file, &self.out, self.backbone.as_deref())?;
         let misfits = imported.fit.as_ref().map(|fit| (fit, self.backbone.as_deref().unwrap_or_default()));
         if let Some((fit, _)) = misfits {
             for name in &fit.missing {
                 print_line!("missing      {name}");
             }
-            for name in &fit.unexpected {
+            for name in fit.left_out.iter().chain(&fit.unexpected) {
                 print_line!("unexpected   {name}");
             }
             for tensor in &fit.mismatched {

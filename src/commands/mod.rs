@@ -13,6 +13,7 @@ pub mod diff;
 pub mod explain;
 pub mod export;
 pub mod failure;
+pub mod get;
 pub mod graph;
 pub mod import_weights;
 pub mod manifest_args;

@@ -16,8 +16,8 @@ use super::plan;
 use crate::execute::stop;
 use crate::manifest::overrides::vary;
 use crate::plan::Plan;
-use crate::report::metrics;
 use crate::report::sinks::{self, Progress};
+use crate::report::{metrics, result};
 use crate::session::{ExecutorChoice, RunOptions, Session};
 
 /// Arguments of a run.
@@ -101,6 +101,11 @@ impl RunArgs {
         let rows = run.metrics()?;
         if !rows.is_empty() {
             print_line!("{}", metrics::table(&rows));
+        }
+        let stage_of =
+            |name: &str| plan.nodes.iter().find(|node| node.name == name).map(|node| plan.stage(node).kind.name);
+        if let Some(sentence) = result::sentence(stage_of, &rows) {
+            print_line!("{sentence}");
         }
         let (interrupted, failed) = (run.interrupted, run.outcomes.failed);
         // Freeing thousands of nodes takes longer than the process has left, and the next run of --vary need not wait.

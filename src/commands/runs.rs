@@ -10,6 +10,7 @@ use crate::manifest::suggest;
 use crate::project::{Folders, Project};
 use crate::report::run_folder::{RunFolder, RunJson};
 use crate::report::table::text_table;
+use crate::report::{metrics, result};
 
 /// Arguments of `runs`.
 #[derive(Args)]
@@ -41,7 +42,10 @@ impl RunsArgs {
             Ok(json) => row(run, &json),
             Err(_) => vec![run.id(), "unfinished".to_owned()],
         });
-        print_line!("{}", text_table(&["run", "state", "hit", "ran", "seconds", "overrides"], rows.collect()));
+        print_line!(
+            "{}",
+            text_table(&["run", "state", "hit", "ran", "seconds", "result", "overrides"], rows.collect())
+        );
         Ok(())
     }
 }
@@ -60,6 +64,13 @@ fn row(run: &RunFolder, json: &RunJson) -> Vec<String> {
         count(Outcome::Hit).to_string(),
         count(Outcome::Ran).to_string(),
         format!("{:.1}", json.seconds),
+        headline(run, json).unwrap_or_default(),
         json.overrides.join(" "),
     ]
+}
+
+/// The main metric of a run, if it computed any.
+fn headline(run: &RunFolder, json: &RunJson) -> Option<String> {
+    let stage_of = |name: &str| json.nodes.iter().find(|node| node.node == name).map(|node| node.stage.as_str());
+    result::headline(stage_of, &metrics::read(&run.path).ok()?)
 }

@@ -13,6 +13,7 @@ use image::{ImageFormat, RgbImage};
 
 use super::failure::Failure;
 use super::manifest_args::{ManifestArgs, hashing_progress};
+use super::output::check_replaceable;
 use crate::execute::attempt::verified_files;
 use crate::execute::driver::Options;
 use crate::execute::forecast::Forecast;
@@ -57,6 +58,8 @@ impl ShowArgs {
         let Some(node) = self.node.take() else {
             return Err(Failure::Call("`show` needs a node, as in `dnc-run show MANIFEST NODE`".into()));
         };
+        let path = self.output.clone().unwrap_or_else(|| format!("{node}.png").into());
+        check_replaceable(&path, &["png"])?;
         let session = self.manifest.session()?;
         let plan = session.plan()?;
         let store = session.store()?;
@@ -66,7 +69,6 @@ impl ShowArgs {
             Some(views) => self.rows_of_views(&images, &Views::open(&views)?)?,
             None => self.rows_of_images(&images)?,
         };
-        let path = self.output.unwrap_or_else(|| format!("{node}.png").into());
         let sheet = sheet::draw(&rows, self.side.into());
         sheet
             .save_with_format(&path, ImageFormat::Png)

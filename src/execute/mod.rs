@@ -4,7 +4,8 @@
 //! node runs), [`work`] (a task as it is handed to an executor), [`driver`] (the loop), [`executor`] (where nodes run: on
 //! threads of this process or each in a process of its own), [`attempt`] (one attempt at a task: claim, run, commit),
 //! [`budget`] (who gets which threads, memory and GPU), [`retention`] (which bytes are dropped), [`forecast`] (what a run
-//! would do), [`event`] (what a listener hears).
+//! would do), [`usage`] (what a node used), [`event`] (what a
+//! listener hears).
 
 pub mod attempt;
 pub mod budget;
@@ -14,6 +15,7 @@ pub mod event;
 pub mod executor;
 pub mod forecast;
 pub mod host;
+mod memory;
 mod observer;
 pub mod outcome;
 mod panics;
@@ -26,6 +28,7 @@ pub mod stop;
 pub mod task;
 mod task_file;
 mod thread_share;
+pub mod usage;
 pub mod work;
 pub mod workers;
 

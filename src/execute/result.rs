@@ -1,13 +1,13 @@
 //! What is known of a node when a run ends.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::Instant;
 
 use dnc_cache::{Key, Outputs};
 
 use super::outcome::Outcome;
 use super::reason::Reason;
 use super::task::Task;
+use super::usage::Usage;
 use crate::error_chain::error_chain;
 
 /// What is known of a node when a run ends.
@@ -23,10 +23,10 @@ pub struct NodeResult {
     pub reason: Option<Reason>,
     /// Why it failed, if it did.
     pub error: Option<String>,
-    /// Run time.
-    pub took: Duration,
-    /// Measurements that are not deterministic, such as images per second.
-    pub measured: BTreeMap<String, f64>,
+    /// When it was last handed to the executor.
+    pub began: Option<Instant>,
+    /// What it used while it ran.
+    pub usage: Usage,
     /// The task, from look-up until the node runs.
     pub(super) task: Option<Box<Task>>,
 }
@@ -39,8 +39,8 @@ impl Default for NodeResult {
             outputs: Outputs::new(),
             reason: None,
             error: None,
-            took: Duration::ZERO,
-            measured: BTreeMap::new(),
+            began: None,
+            usage: Usage::default(),
             task: None,
         }
     }

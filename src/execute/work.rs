@@ -1,7 +1,6 @@
 //! A task as it is handed to an executor: everything that another process or machine needs to run it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use dnc_cache::{Artifact, Outputs};
 use dnc_stages::ArtifactKind;
@@ -11,8 +10,8 @@ use dnc_stages::api::DeviceChoice;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::event::seconds;
 use super::task::{SourceFile, Task};
+use super::usage::Usage;
 use crate::fingerprint::Fingerprint;
 use crate::plan::{Needs, NodeIndex};
 
@@ -106,9 +105,6 @@ pub struct Answer {
     pub index: NodeIndex,
     /// How the attempt ended.
     pub attempt: Attempt,
-    /// Run time in seconds.
-    #[serde(with = "seconds")]
-    pub took: Duration,
-    /// Measurements that are not deterministic, such as images per second.
-    pub measured: BTreeMap<String, f64>,
+    /// What it used.
+    pub usage: Usage,
 }

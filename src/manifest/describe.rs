@@ -86,7 +86,8 @@ impl<'a> Page<'a> {
             self.text += "\nOutputs (columns with their type, unit and meaning)\n";
         }
         for output in outputs {
-            self.line(1, format!("{}: artifact of kind {}", output.name, output.kind));
+            let optional = if output.is_optional { ", optional" } else { "" };
+            self.line(1, format!("{}: artifact of kind {}{optional}", output.name, output.kind));
             for table in output.kind.tables() {
                 for field in table.columns.fields() {
                     let column = table.facet(field.name());

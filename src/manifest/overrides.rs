@@ -7,9 +7,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use dnc_stages::registry;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
+use super::describe;
 use super::diagnostic::{Diagnostic, Diagnostics, Texts};
 use super::suggest;
 use super::value::{Word, with_article};
@@ -102,7 +104,10 @@ pub(super) fn apply<'t>(
     let mut root = Spanned::new(0..0, DeValue::Table(table));
     for (index, change) in overrides.iter().enumerate() {
         let (text, start) = texts.get(index + 1);
-        let set = change.parse(text, start).and_then(|(key, value)| set_value(&mut root, key, value));
+        let set = change.parse(text, start).and_then(|(key, value)| {
+            add_default_kind(&mut root, &key);
+            set_value(&mut root, key, value)
+        });
         problems.extend(set.err());
     }
     match root.into_inner() {
@@ -156,6 +161,29 @@ fn set_value<'t>(
         }
     }
     Ok(())
+}
+
+/// If `path` leads into a parameter that the stage leaves at its default, which is a table with a `kind`, adds that table with
+/// its `kind`: `--set stage.train.loss.margin=0.1` is about the default loss.
+fn add_default_kind(root: &mut Spanned<DeValue<'_>>, path: &[Word<'_>]) {
+    let [first, stage, param, _, ..] = path else { return };
+    let DeValue::Table(table) = root.get_mut() else { return };
+    let Some(stages) = table.get_mut("stage").filter(|_| first.get_ref() == "stage") else { return };
+    let DeValue::Table(stages) = stages.get_mut() else { return };
+    let Some(table) = stages.get_mut(stage.get_ref().as_ref()) else { return };
+    let DeValue::Table(table) = table.get_mut() else { return };
+    if table.contains_key(param.get_ref().as_ref()) {
+        return;
+    }
+    let kind = table.get("kind").and_then(|kind| kind.get_ref().as_str()).unwrap_or(stage.get_ref());
+    let Some(kind) = registry::find(kind) else { return };
+    let default = &describe::schema_of(kind)["properties"][param.get_ref().as_ref()]["default"]["kind"];
+    if let Some(default) = default.as_str() {
+        let mut table_of_param = DeTable::new();
+        let word = |text: &str| Spanned::new(0..0, Cow::Owned(text.to_owned()));
+        table_of_param.insert(word("kind"), Spanned::new(0..0, DeValue::String(Cow::Owned(default.to_owned()))));
+        table.insert(word(param.get_ref()), Spanned::new(0..0, DeValue::Table(table_of_param)));
+    }
 }
 
 fn empty<'t>() -> Spanned<DeValue<'t>> {

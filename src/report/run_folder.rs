@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dnc_cache::{Digest, Key};
 use serde::{Deserialize, Serialize};
@@ -211,9 +211,22 @@ pub struct NodeJson {
     /// Why it failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// When it began, if it ran: seconds since the start of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<f64>,
     /// Run time in seconds.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub seconds: f64,
+    /// The most threads that it could use, if it ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+    /// The GPU that it had, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<usize>,
+    /// Peak resident memory in bytes of its process while it ran, other nodes of the process included and programs that it
+    /// started excluded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
     /// Measurements that are not deterministic, such as images per second.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub measured: BTreeMap<String, f64>,
@@ -223,13 +236,14 @@ pub struct NodeJson {
 }
 
 impl NodeJson {
-    /// The entries of the nodes that the run includes.
-    pub fn all(plan: &Plan, results: &[NodeResult], included: impl Fn(NodeIndex) -> bool) -> Vec<Self> {
+    /// The entries of the nodes that the run, which has `begun`, includes.
+    pub fn all(plan: &Plan, results: &[NodeResult], begun: Instant, included: impl Fn(NodeIndex) -> bool) -> Vec<Self> {
         let nodes = plan.nodes.iter().zip(results).enumerate().filter(|(index, _)| included(*index));
-        nodes.map(|(_, (node, result))| Self::new(&node.name, plan.stage(node).kind.name, result)).collect()
+        nodes.map(|(_, (node, result))| Self::new(&node.name, plan.stage(node).kind.name, result, begun)).collect()
     }
 
-    fn new(node: &str, stage: &str, result: &NodeResult) -> Self {
+    fn new(node: &str, stage: &str, result: &NodeResult, begun: Instant) -> Self {
+        let usage = &result.usage;
         Self {
             node: node.to_owned(),
             stage: stage.to_owned(),
@@ -237,8 +251,12 @@ impl NodeJson {
             key: result.key,
             reason: result.reason.as_ref().and_then(|reason| serde_json::to_value(reason).ok()),
             error: result.error.clone(),
-            seconds: result.took.as_secs_f64(),
-            measured: result.measured.clone(),
+            began: result.began.map(|began| began.saturating_duration_since(begun).as_secs_f64()),
+            seconds: usage.took.as_secs_f64(),
+            threads: result.began.map(|_| usage.threads),
+            gpu: usage.gpu,
+            peak_memory: usage.peak_memory,
+            measured: usage.measured.clone(),
             outputs: result.outputs.iter().map(|(name, artifact)| (name.clone(), artifact.digest())).collect(),
         }
     }
@@ -320,7 +338,7 @@ mod tests {
         let node = format!(
             concat!(
                 r#"{{"node":"train@0","stage":"train","outcome":"ran","key":"{key}","reason":{{"reason":"new"}},"#,
-                r#""error":"no","seconds":14.25,"measured":{{"images per second":1782.5}},"outputs":{{"model":"{key}"}}}}"#,
+                r#""error":"no","began":0.5,"seconds":14.25,"threads":2,"gpu":1,"peak_memory":1024,"measured":{{"images per second":1782.5}},"outputs":{{"model":"{key}"}}}}"#,
             ),
             key = key,
         );

@@ -165,10 +165,10 @@ impl Session {
     }
 
     /// The runs of this manifest so far.
-    pub fn history(&self, plan: &Plan) -> History {
+    pub fn history<'p>(&self, plan: &'p Plan) -> History<'p> {
         let mut runs = RunFolder::all(&self.project.runs).unwrap_or_default();
         runs.retain(|run| run.name == plan.manifest.name);
-        History::new(runs.into_iter().rev())
+        History::new(runs.into_iter().rev(), plan)
     }
 
     /// Runs `plan` and writes a run folder. Progress goes to `sink`; the run stops when `stop` is set. Failed nodes are not
@@ -201,7 +201,7 @@ impl Session {
         let recorder = Recorder::start(&folder, plan, options, &ingredients, origin, begun)?;
         reporter.event(&Event::RunStarted { run: folder.id(), nodes: recorder.nodes() });
 
-        let history = History::new(folder.before());
+        let history = History::new(folder.before(), plan);
         let run = Run {
             plan,
             store: &store,

@@ -117,7 +117,7 @@ impl<'run> Recorder<'run> {
         RunJson {
             unfinished,
             seconds: self.begun.elapsed().as_secs_f64(),
-            nodes: NodeJson::all(self.plan, results, |node| self.included[node]),
+            nodes: NodeJson::all(self.plan, results, self.begun, |node| self.included[node]),
             ..self.header.clone()
         }
     }

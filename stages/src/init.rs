@@ -56,8 +56,9 @@ pub struct Init {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resize: Option<usize>,
     /// File with pretrained weights, relative to the manifest's folder: safetensors, or a `state_dict` saved by PyTorch. It
-    /// must hold all tensors of the backbone; the embedding layer is drawn from the seed if the file does not hold it.
-    /// Without it, all tensors are drawn from the seed.
+    /// must hold all tensors of the backbone and no others, except for a classifier head, which is left out. The embedding
+    /// layer is drawn from the seed if the file does not hold it; the file that `dnc-run export` writes does. Without
+    /// `weights`, all tensors are drawn from the seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
 }
@@ -69,7 +70,7 @@ fn default_dropout() -> f64 {
 
 impl Stage for Init {
     const NAME: &'static str = "init";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const SUMMARY: &'static str = "Create a model, optionally from pretrained weights";
 
     fn ports(&self) -> Ports {
@@ -129,12 +130,14 @@ impl Stage for Init {
         let specs = network.specs();
         let streams = context.streams()?.named(Self::NAME);
         let mut parameters = Parameters::initialise(&specs, &streams, &candle_core::Device::Cpu).map_err(failed)?;
-        if self.weights.is_some() {
-            self.load(&mut parameters, context)?;
-        }
+        let has_embedding = match &self.weights {
+            Some(_) => self.load(&mut parameters, context)?,
+            None => false,
+        };
         let architecture = serde_json::to_value(&architecture)
             .map_err(|source| StageError::compute("write the model's architecture", source))?;
-        if context.input_if_any("images").is_some() {
+        // An embedding from a file is used as it is.
+        if context.input_if_any("images").is_some() && !has_embedding {
             centre(&network, &mut parameters, context)?;
         }
         let parameters = parameters.named_tensors().map_err(failed)?;
@@ -157,19 +160,21 @@ impl Init {
         }
     }
 
-    fn load(&self, parameters: &mut Parameters, context: &Context<'_>) -> Result<(), StageError> {
+    /// Loads the weights file, and returns whether it holds the embedding.
+    fn load(&self, parameters: &mut Parameters, context: &Context<'_>) -> Result<bool, StageError> {
         let path = context.source("weights")?;
         let failed = |source| StageError::compute("load the weights", source);
-        let fit = parameters.load(&import(path).map_err(failed)?).map_err(failed)?;
-        if !fit.is_complete() {
+        let tensors = import(path).map_err(failed)?;
+        let fit = parameters.load(&tensors).map_err(failed)?;
+        if !fit.is_exact() {
             let (path, backbone) = (path.to_path_buf(), self.backbone.clone());
             return Err(StageError::WeightsMismatch { path, backbone, fit: Box::new(fit) });
         }
-        if !fit.is_exact() {
-            context
-                .log(format!("The weights file `{}` has tensors that the model does not use: {fit}", path.display()));
+        if !fit.left_out.is_empty() {
+            let names = fit.left_out.join("`, `");
+            context.log(format!("The classifier head of `{}` is left out: `{names}`", path.display()));
         }
-        Ok(())
+        Ok(tensors.iter().any(|tensor| tensor.name.ends_with("embedding.weight")))
     }
 }
 
@@ -248,20 +253,21 @@ mod tests {
             tensor.bytes.fill(0);
         }
         file.push(NamedTensor { name: "fc.bias".into(), ..file[0].clone() });
-        export(&workshop.path().join("w.safetensors"), &file).unwrap();
+        export(&workshop.path().join("w.safetensors"), &file, None).unwrap();
         let loading = Init { weights: Some("w.safetensors".into()), ..stage };
         for (loaded, drawn) in tensors(&workshop, &loading).iter().zip(&drawn) {
             let expected =
                 if drawn.name.starts_with("embedding.") { drawn.bytes.clone() } else { vec![0; drawn.bytes.len()] };
             assert_eq!(loaded.bytes, expected, "`{}`", drawn.name);
         }
-        assert!(
-            workshop.log.0.lock().unwrap()[0]
-                .ends_with("has tensors that the model does not use: 1 unexpected (`fc.bias`)")
-        );
-        export(&workshop.path().join("w.safetensors"), &file[1..]).unwrap();
+        assert!(workshop.log.0.lock().unwrap()[0].ends_with("is left out: `fc.bias`"));
+        export(&workshop.path().join("w.safetensors"), &file[1..], None).unwrap();
         let error = workshop.run(&loading, &[]).err().unwrap().to_string();
         assert!(error.contains("does not fit `small`: 1 missing ("), "{error}");
+        file.push(NamedTensor { name: "layer9.weight".into(), ..file[0].clone() });
+        export(&workshop.path().join("w.safetensors"), &file, None).unwrap();
+        let error = workshop.run(&loading, &[]).err().unwrap().to_string();
+        assert!(error.contains("does not fit `small`: 1 unexpected (`layer9.weight`)"), "{error}");
     }
 
     #[test]
@@ -290,7 +296,7 @@ mod tests {
         check_known_bytes(
             (Init::VERSION, &workshop.run(&stage, &[]).unwrap()),
             (
-                2,
+                3,
                 &[
                     ("cpu/avx512/gnu", "fd126a2972c6defc"),
                     ("cpu/avx2/gnu", "fd126a2972c6defc"),

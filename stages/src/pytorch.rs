@@ -8,8 +8,8 @@
 //! - `learners.safetensors`, if the model has any: masks and the loss's learned parameters, which the published code does not
 //!   have.
 
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
 use dnc_learn::backbones::{ChannelOrder, InPython, Pooling};
 use dnc_learn::model::{Architecture, Model};
@@ -65,15 +65,21 @@ pub fn export(model: &model::Model, folder: &Path) -> Result<Card, StageError> {
     let crop = network.preprocessing.crop;
     tensors = tensors
         .into_iter()
-        .map(|tensor| match Group::of(&tensor.name) {
-            Group::Embedding => Ok(NamedTensor { name: tensor.name.replacen("embedding", python.linear, 1), ..tensor }),
-            _ => network.backbone.for_python(tensor, crop),
-        })
+        .map(|tensor| network.backbone.for_python(tensor, crop))
         .collect::<Result<_, _>>()
         .map_err(failed)?;
-    weights::export(&folder.join("model.safetensors"), &tensors).map_err(failed)?;
-    if !learners.is_empty() {
-        weights::export(&folder.join("learners.safetensors"), &learners).map_err(failed)?;
+    weights::export(&folder.join("model.safetensors"), &tensors, Some(python.linear)).map_err(failed)?;
+    let path = folder.join("learners.safetensors");
+    if learners.is_empty() {
+        // Another model's, exported to the same folder before.
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(StageError::file("remove", &path, source));
+            }
+            _ => {}
+        }
+    } else {
+        weights::export(&path, &learners, None).map_err(failed)?;
     }
 
     let preprocessing = network.preprocessing;
@@ -168,13 +174,14 @@ pub fn import_weights(from: &Path, to: &Path, backbone: Option<&str>) -> Result<
     };
     let complete = fit.as_ref().is_none_or(Fit::is_complete);
     if complete {
-        weights::export(to, &chosen).map_err(failed)?;
+        weights::export(to, &chosen, None).map_err(failed)?;
     }
     Ok(Imported { tensors: all.len(), written: if complete { chosen.len() } else { 0 }, fit })
 }
 
 #[cfg(test)]
 mod tests {
+    use dnc_learn::backbones::BACKBONES;
     use serde_json::json;
 
     use super::*;
@@ -203,10 +210,13 @@ mod tests {
         let exported = import(&folder.path().join("model.safetensors")).unwrap();
         assert_eq!(exported.len(), model.parameters.len() - 1);
         for tensor in &model.parameters {
-            let name = tensor.name.replace("embedding.", "_fc.");
-            let found = exported.iter().find(|exported| exported.name == name);
+            let name = &tensor.name;
+            let found = exported.iter().find(|exported| exported.name == *name);
             assert_eq!(found.map(|found| &found.bytes), (name != "masks").then_some(&tensor.bytes), "{name}");
         }
+        let file = fs::read(folder.path().join("model.safetensors")).unwrap();
+        let header = String::from_utf8_lossy(&file[8..8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize]);
+        assert!(header.contains(r#""_fc.weight""#) && !header.contains(r#""embedding.weight""#), "{header}");
         assert_eq!(import(&folder.path().join("learners.safetensors")).unwrap()[0].name, "masks");
         let readme = fs::read_to_string(folder.path().join("README.md")).unwrap();
         assert!(readme.contains("num_classes=4, image_size=96)") && readme.contains("subtract [127.0"), "{readme}");
@@ -241,6 +251,26 @@ mod tests {
         assert_eq!(positions, Some(vec![1, 1 + 6 * 6, 384]));
     }
 
+    /// The network as it was trained, for every backbone: the embedding too, also where it was centred on images.
+    #[test]
+    fn an_export_is_the_same_model_when_it_is_loaded() {
+        for (backbone, _) in BACKBONES {
+            let mut params = json!({ "backbone": backbone, "dimension": 4 });
+            if backbone == "vit_small_patch14_dinov2" {
+                // At any other size the export holds interpolated position embeddings, which timm expects.
+                params["crop"] = json!(518);
+            }
+            let model = drawn(params.clone());
+            let workshop = Workshop::new();
+            export(&model, workshop.path()).unwrap();
+            params["weights"] = json!("model.safetensors");
+            let stage: Init = serde_json::from_value(params).unwrap();
+            let outputs = workshop.run(&stage, &[]).unwrap();
+            let loaded = model::Model::open(&artifact(ArtifactKind::Model, &outputs["model"].folder)).unwrap();
+            assert!(loaded.parameters == model.parameters, "{backbone}");
+        }
+    }
+
     #[test]
     fn weights_are_imported_for_a_backbone_or_unchanged() {
         let model = drawn(json!({ "backbone": "plain", "dimension": 4 }));
@@ -248,7 +278,7 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         let mut tensors = model.parameters.clone();
         tensors.iter_mut().for_each(|tensor| tensor.name.insert_str(0, "module."));
-        weights::export(&path("wrapped"), &tensors).unwrap();
+        weights::export(&path("wrapped"), &tensors, None).unwrap();
 
         let all = import_weights(&path("wrapped"), &path("all"), None).unwrap();
         assert_eq!((all.written, all.fit), (tensors.len(), None));

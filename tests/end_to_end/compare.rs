@@ -68,6 +68,14 @@ fn runs_are_compared_over_seeds_or_queries_in_every_format() {
     assert_eq!((&nodes["over"], &nodes["verdict"]), (&"queries".into(), &"better".into()), "{metric}");
 
     let table = ["diff", "compared/1", "compared/3"];
+    let told = project.call(&table);
+    assert!(!told.stdout.contains("pixels") && told.stdout.contains("worse model, over queries"), "{}", told.stdout);
+    assert!(
+        told.stderr.contains("4 more metrics are the same") && told.stderr.contains("one seed on a side"),
+        "{}",
+        told.stderr
+    );
+    let table = ["diff", "compared/1", "compared/3", "--all"];
     let text = project.run(&table).stdout;
     assert!(text.contains("95 % interval") && text.contains("not distinguishable"), "{text}");
     assert!(text.contains(" compared/3 − compared/1 "), "{text}");

@@ -337,7 +337,7 @@ fn programs_that_fail() {
     writes no table: 1 `sh` wrote no file to its output `x`, the folder `{out.x}`
     writes a text for a table: 1 The file `HERE/.dnc/store/tmp/TASK/metrics.parquet` is neither an Arrow nor a Parquet file
     writes a table of another name: 1 The output folder `HERE/.dnc/store/tmp/TASK` has kind metrics and so must contain `metrics.arrow` or `metrics.parquet`
-    writes a link: 1 `HERE/.dnc/store/tmp/TASK/x` is neither a file nor a folder
+    writes a link: 1 The link `x` in its output `x` points to `/etc/passwd`, which lies outside the output; copy the file into `{out.x}`
     writes a pipe: 1 `HERE/.dnc/store/tmp/TASK/x` is neither a file nor a folder
     reads a file that is not there: 2 `files.0` of `it` does not exist: `nowhere`
     ");

@@ -33,12 +33,35 @@ fn threads_jobs_stores_and_executors_do_not_change_a_byte() {
     run(&project, "two", &[]);
     assert_eq!(project.nodes("quickstart", "ran"), [""; 0]);
 
-    let told = project.run(&["diff", "quickstart/1", "quickstart/2", "--runs", "runs"]).stdout;
+    let told = project.run(&["diff", "quickstart/1", "quickstart/2", "--runs", "runs", "--all"]).stdout;
     assert!(told.contains("+0.0000") && !told.contains("+0.1"), "{told}");
     let json = project.run(&["diff", "quickstart/1", "quickstart", "--runs", "runs", "--format", "json"]).stdout;
     let lines: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
     assert_eq!(lines[0]["groups"][1]["comparison"]["verdict"], "not distinguishable", "{json}");
     assert_eq!(project.call(&["diff", "quickstart/9", "--runs", "runs"]).code, Some(2));
+
+    let get = |arguments: &[&str]| project.call(&[&["get", "quickstart", "--runs", "runs"], arguments].concat());
+    let written = get(&["train@1[1].history", "history.csv"]);
+    assert_eq!(written.stdout, "history.csv\n", "{}", written.stderr);
+    assert!(
+        project.read("history.csv").starts_with("step,epoch,learner,term,value\n0,0,1,"),
+        "{}",
+        project.read("history.csv")
+    );
+    let again = get(&["train@1[1].history", "history.csv"]).stderr;
+    assert!(again.contains("Cannot write `history.csv`: File exists"), "{again}");
+    let written = get(&["evaluate@1", "--format", "json"]).stdout;
+    assert!(written.contains("evaluate@1.embeddings/embeddings.json") && written.contains("queries.json"), "{written}");
+    let first: serde_json::Value =
+        serde_json::from_str(project.read("evaluate@1.embeddings/embeddings.json").lines().next().unwrap())
+            .expect("each line is JSON");
+    assert_eq!(first["vector"].as_array().map(Vec::len), Some(128));
+    let unknown = get(&["evaluate@1.embedding"]).stderr;
+    assert!(
+        unknown.contains("has no output `embedding`; its outputs: `embeddings`, `metrics` and `queries`"),
+        "{unknown}"
+    );
+    assert!(get(&["evaluat@1"]).stderr.contains("did you mean `evaluate@1`?"));
 
     let told = project.run(&["export", "quickstart", "model", "--runs", "runs"]).stderr;
     assert!(told.contains("the model of `choose@1`") && told.contains("plain"), "{told}");

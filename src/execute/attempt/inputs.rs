@@ -73,7 +73,7 @@ impl EarlierOutputs {
         let is_wanted = job.resources().earlier && !work.forced && !work.verify;
         let Some(previous) = work.previous.as_ref().filter(|_| is_wanted).filter(is_usable) else { return Ok(earlier) };
         let Some(mut record) = store.record(&previous.key())? else { return Ok(earlier) };
-        for Output { name, kind } in job.ports().outputs {
+        for Output { name, kind, .. } in job.ports().outputs {
             if let Some(artifact) = record.outputs.remove(&name)
                 && store.present(&artifact)?
             {

@@ -19,6 +19,9 @@ pub(super) fn take_in(
     let mut outputs = Outputs::new();
     for output in job.ports().outputs {
         let Some(written) = written.remove(&output.name) else {
+            if output.is_optional {
+                continue;
+            }
             return Err(Failure::Message(format!("It did not write its output `{}`", output.name)));
         };
         let facets = written.facets.into_iter().map(|(name, bytes)| (name, Digest::from_bytes(bytes))).collect();

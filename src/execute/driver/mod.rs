@@ -63,7 +63,7 @@ fn flush(run: &Run<'_>, results: &mut [NodeResult]) -> Result<(), CacheError> {
             run.listener.event(&Event::NodeFinished {
                 node: node.name.clone(),
                 outcome: Outcome::Failed,
-                took: result.took,
+                took: result.usage.took,
                 error: Some(message),
                 finished: nodes,
                 nodes,

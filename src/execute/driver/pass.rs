@@ -203,6 +203,7 @@ impl<'run, 'r> Pass<'run, 'r> {
             let needs = self.run.plan.needs(&self.run.plan.nodes[node]);
             if executor.has_room(&needs) {
                 let work = self.work(node, needs);
+                self.results[node].began = Some(Instant::now());
                 executor.submit(work, candidates.len());
                 self.running += 1;
             } else {
@@ -249,11 +250,10 @@ impl<'run, 'r> Pass<'run, 'r> {
 
     /// Notes how an attempt ended.
     fn take(&mut self, answer: Answer) {
-        let Answer { index: node, attempt, took, measured } = answer;
+        let Answer { index: node, attempt, usage } = answer;
         self.running -= 1;
         let result = &mut self.results[node];
-        result.took = took;
-        result.measured = measured;
+        result.usage = usage;
         let was_known = !result.outputs.is_empty();
         match attempt {
             Attempt::Ran { outputs, differs } => {
@@ -308,7 +308,7 @@ impl<'run, 'r> Pass<'run, 'r> {
         self.run.listener.event(&Event::NodeFinished {
             node: self.run.plan.nodes[node].name.clone(),
             outcome,
-            took: result.took,
+            took: result.usage.took,
             error: result.error.clone(),
             finished: self.finished,
             nodes: self.nodes,

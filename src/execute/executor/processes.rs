@@ -20,6 +20,7 @@ use super::Executor;
 use crate::execute::budget::{Budget, Grant, Limits};
 use crate::execute::event::{Event, Listener};
 use crate::execute::task_file::{TaskFile, take_answer};
+use crate::execute::usage::Usage;
 use crate::execute::work::{Answer, Attempt, Work};
 use crate::plan::{Needs, NodeIndex};
 
@@ -201,11 +202,12 @@ fn wait(mut child: Child, index: NodeIndex, node: &str, path: &Path, listener: &
             },
             Err(error) => format!("cannot be waited for: {error}"),
         };
-        Answer { took: begun.elapsed(), ..failed(index, format!("Its process {ended}; the node's log may say more")) }
+        let usage = Usage { took: begun.elapsed(), ..Usage::default() };
+        Answer { usage, ..failed(index, format!("Its process {ended}; the node's log may say more")) }
     });
     Ended { answer, by_signal }
 }
 
 fn failed(index: NodeIndex, message: String) -> Answer {
-    Answer { index, attempt: Attempt::Failed { message }, took: Duration::ZERO, measured: BTreeMap::new() }
+    Answer { index, attempt: Attempt::Failed { message }, usage: Usage::default() }
 }

@@ -37,6 +37,18 @@ fn set_replaces_a_value_of_the_manifest() {
 }
 
 #[test]
+fn a_key_inside_a_default_keeps_the_kind_of_the_default() {
+    let without_loss: String =
+        PIPELINE.lines().filter(|line| !line.starts_with("loss")).map(|line| format!("{line}\n")).collect();
+    assert_ne!(without_loss.len(), PIPELINE.len());
+    let manifest = read(&without_loss, &["stage.train.loss.margin=0.1"]).expect("the default loss has a margin");
+    let loss = &manifest.stages[4].params["loss"];
+    assert_eq!((&loss["kind"], &loss["margin"]), (&json!("margin"), &json!(0.1)));
+    let error = read(&without_loss, &["stage.train.loss.scale=1"]).err().expect("it has no scale").to_string();
+    assert!(error.contains("scale"), "{error}");
+}
+
+#[test]
 fn problems_are_underlined_in_the_argument() {
     assert_snapshot!(refused("stage.train.loss.mragin=0.1"), @r"
         error: Unknown parameter `loss.mragin` of `train`

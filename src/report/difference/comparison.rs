@@ -92,6 +92,22 @@ impl ComparedMetric {
         metric_label(&self.metric, self.k)
     }
 
+    /// Whether every run of every group has the same value.
+    pub fn is_constant(&self) -> bool {
+        let first = self.groups.first().and_then(|group| group.values.first());
+        self.groups.len() > 1
+            && self
+                .groups
+                .iter()
+                .all(|group| !group.values.is_empty() && group.values.iter().all(|value| Some(value) == first))
+    }
+
+    /// Whether a verdict compares trained models rather than settings.
+    pub fn is_about_single_models(&self) -> bool {
+        let comparisons = self.groups.iter().filter_map(|group| group.comparison.as_ref());
+        comparisons.filter(|comparison| comparison.excludes_zero()).any(|comparison| comparison.basis == Basis::Queries)
+    }
+
     fn is_same_as(&self, metric: &Metric) -> bool {
         (&self.node, &self.split, &self.metric, self.k) == (&metric.node, &metric.split, &metric.metric, metric.k)
     }

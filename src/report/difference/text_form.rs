@@ -41,11 +41,15 @@ pub(super) fn signed_interval((low, high): (f64, f64)) -> String {
     format!("{low:+.4} … {high:+.4}")
 }
 
-/// The verdict with its basis, such as `better, paired over seeds`.
+/// The verdict with what it is about: `better, paired over seeds` is about settings, `better model, over queries` about the models
+/// of two runs.
 pub(super) fn verdict(comparison: &Comparison) -> String {
     let basis = match comparison.basis {
         Basis::Seeds => "over seeds",
         Basis::PairedSeeds => "paired over seeds",
+        Basis::Queries if comparison.excludes_zero() => {
+            return format!("{} model, over queries", comparison.verdict.name());
+        }
         Basis::Queries => "over queries",
     };
     format!("{}, {basis}", comparison.verdict.name())

@@ -12,6 +12,8 @@ pub struct Fit {
     pub missing: Vec<String>,
     /// Given, but not expected.
     pub unexpected: Vec<String>,
+    /// Given and left out: the classifier head of a network, or other parts of a training checkpoint, such as the optimiser.
+    pub left_out: Vec<String>,
     /// Expected and given, but with another shape.
     pub mismatched: Vec<ShapeMismatch>,
 }
@@ -28,7 +30,7 @@ pub struct ShapeMismatch {
 }
 
 impl Fit {
-    /// Whether every expected tensor was given in its shape, and no other tensor.
+    /// Whether every expected tensor was given in its shape, and no other tensor but those that are left out.
     pub fn is_exact(&self) -> bool {
         self.is_complete() && self.unexpected.is_empty()
     }
@@ -45,10 +47,11 @@ impl fmt::Display for Fit {
         let mismatched =
             mismatched.map(|m| format!("`{}` is {:?} instead of {:?}", m.name, m.found, m.wanted)).collect();
         let quoted = |names: &[String]| names.iter().map(|name| format!("`{name}`")).collect();
-        let lists: [(&str, Vec<String>); 3] = [
+        let lists: [(&str, Vec<String>); 4] = [
             ("missing", quoted(&self.missing)),
             ("of another shape", mismatched),
             ("unexpected", quoted(&self.unexpected)),
+            ("left out", quoted(&self.left_out)),
         ];
         let mut separator = "";
         for (what, items) in lists.iter().filter(|(_, items)| !items.is_empty()) {

@@ -292,7 +292,7 @@ mod tests {
         }
         file.push(NamedTensor { name: "fc.bias".into(), ..other[0].clone() });
         let fit = parameters.load(&file).unwrap();
-        insta::assert_snapshot!(fit, @"1 unexpected (`fc.bias`)");
+        insta::assert_snapshot!(fit, @"1 left out (`fc.bias`)");
         let after = parameters.named_tensors().unwrap();
         assert_eq!(after[4], other[4]);
         assert_eq!(after[6], before[6], "the embedding keeps its initial values");

@@ -72,7 +72,7 @@ fn exported_tensors_are_imported_unchanged() {
     let path = folder.path().join("model.safetensors");
     let mut tensors = import(&fixture("models_tiny.pth")).unwrap();
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    export(&path, &tensors).unwrap();
+    export(&path, &tensors, None).unwrap();
     assert_eq!(import(&path).unwrap(), tensors);
     assert!(tensors.iter().any(|tensor| tensor.dtype == DType::BF16));
 }

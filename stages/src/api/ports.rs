@@ -82,11 +82,19 @@ pub struct Output {
     pub name: String,
     /// What it holds.
     pub kind: ArtifactKind,
+    /// Whether the stage may leave it out, depending on which of its inputs are connected.
+    pub is_optional: bool,
 }
 
 impl Output {
     /// An output called `name` that holds `kind`.
     pub fn new(name: impl Into<String>, kind: ArtifactKind) -> Self {
-        Self { name: name.into(), kind }
+        Self { name: name.into(), kind, is_optional: false }
+    }
+
+    /// The same output, which the stage may leave out.
+    #[must_use]
+    pub fn optional(self) -> Self {
+        Self { is_optional: true, ..self }
     }
 }

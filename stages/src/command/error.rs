@@ -1,5 +1,7 @@
 //! Why a program failed.
 
+use std::path::PathBuf;
+
 use crate::api::StageError;
 
 /// Why a program could not be run, or failed.
@@ -38,6 +40,22 @@ pub enum CommandError {
         /// The limit in seconds.
         seconds: f64,
     },
+    /// A program left a symbolic link that cannot be kept.
+    #[error(
+        "The link `{}` in its output `{output}` points to `{}`, {problem}; copy the file into `{{out.{output}}}`",
+        link.display(),
+        points_to.display()
+    )]
+    Link {
+        /// The link, relative to the output's folder.
+        link: PathBuf,
+        /// What it points to, as written.
+        points_to: PathBuf,
+        /// The output's name.
+        output: String,
+        /// Why it cannot be kept.
+        problem: &'static str,
+    },
     /// A program left an output's folder empty.
     #[error("`{program}` wrote no file to its output `{output}`, the folder `{{out.{output}}}`")]
     MissingOutput {
@@ -54,8 +72,16 @@ impl From<CommandError> for StageError {
     }
 }
 
+/// The most characters of a line of a program's output in a message.
+const LONGEST_LINE: usize = 400;
+
 fn quoted_output(last_lines: &[String]) -> String {
-    match last_lines {
+    let cut = |line: &String| match line.char_indices().nth(LONGEST_LINE) {
+        Some((end, _)) => format!("{} …", &line[..end]),
+        None => line.clone(),
+    };
+    let last_lines: Vec<String> = last_lines.iter().map(cut).collect();
+    match last_lines.as_slice() {
         [] => " and wrote no output".to_owned(),
         [line] => format!(": {line}"),
         lines => lines.iter().fold("; the last lines of its output:".to_owned(), |text, line| text + "\n    " + line),

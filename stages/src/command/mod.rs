@@ -6,10 +6,11 @@
 //! of a script that an interpreter gets by its absolute path. A shell line is not searched for file names: list scripts
 //! under `files` and write `{file.N}`.
 //!
-//! **Reading order** [`placeholders`], [`inputs`], [`output_lines`], [`process`], [`error`].
+//! **Reading order** [`placeholders`], [`inputs`], [`links`], [`output_lines`], [`process`], [`error`].
 
 mod error;
 mod inputs;
+mod links;
 mod output_lines;
 mod placeholders;
 mod process;
@@ -53,12 +54,12 @@ pub struct Command {
     /// - `{learners}`: number of learners in the round (needs `per = "round"` or `per = "learner"`)
     /// - `{learner}`: number of this node's learner, from 0 (needs `per = "learner"`)
     ///
-    /// Other text in braces is left as it is. Example: `in = { vectors = "embed" }`,
+    /// Other text in braces is left as it is, and so is a brace after `$`. Example: `in = { vectors = "embed" }`,
     /// `run = ["python3", "{file.0}", "{in.vectors}", "{out.plot}/plot.png"]`, `files = ["scripts/plot.py"]`,
     /// `outputs = { plot = "files" }`.
     pub run: CommandLine,
     /// Outputs by name, with the kind of artifact that each holds; `files` stands for any files. The program must write at
-    /// least one file to each output's folder. A table's file is named after its kind, as in `metrics.parquet` or
+    /// least one file to each output's folder. A symbolic link to something in the same output is kept as a file. A table's file is named after its kind, as in `metrics.parquet` or
     /// `metrics.arrow`, and is checked against the columns of that kind.
     #[serde(default)]
     pub outputs: BTreeMap<String, ArtifactKind>,
@@ -208,6 +209,7 @@ impl Stage for Command {
             return Err(CommandError::ProgramFailed { program: program(), status, last_lines }.into());
         }
         for (name, &kind) in &self.outputs {
+            links::resolve(&context.output(name)?.folder, name)?;
             if !dnc_tables::add_facets(context.output(name)?, kind)? {
                 return Err(CommandError::MissingOutput { program: program(), output: name.clone() }.into());
             }
@@ -254,6 +256,10 @@ impl Command {
         if unknown.starts_with("out.") {
             let names: Vec<String> = self.outputs.keys().map(|name| format!("`{{out.{name}}}`")).collect();
             return format!("the stage's outputs are {}", names.join(", "));
+        }
+        if !unknown.starts_with("file.") {
+            return "the placeholders are `{in.NAME}`, `{out.NAME}`, `{file.N}`, `{seed}`, `{round}`, `{learners}` and `{learner}`"
+                .to_owned();
         }
         match self.files.len() {
             0 => "the stage has no `files`".to_owned(),

@@ -20,6 +20,7 @@ mod subspaces;
 mod tests;
 mod vector_source;
 
+use dnc_tables::embeddings::{self, EmbeddingRows};
 use dnc_tables::{Split, metrics, model, queries};
 
 use crate::api::{
@@ -35,7 +36,7 @@ use vector_source::VectorSource;
 
 impl Stage for Evaluate {
     const NAME: &'static str = "evaluate";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const SUMMARY: &'static str = "Compute retrieval metrics for a model, for embeddings, or for raw pixels";
 
     fn ports(&self) -> Ports {
@@ -43,13 +44,18 @@ impl Stage for Evaluate {
         if self.cameras {
             images.push("camera");
         }
+        let mut outputs =
+            vec![Output::new("metrics", ArtifactKind::Metrics), Output::new("queries", ArtifactKind::Queries)];
+        if self.embeddings {
+            outputs.push(Output::new("embeddings", ArtifactKind::Embeddings).optional());
+        }
         Ports {
             inputs: vec![
                 Input::new("images", ArtifactKind::Images, &images).optional(),
                 Input::new("model", ArtifactKind::Model, &[model::PARAMETERS]).optional(),
                 Input::new("embeddings", ArtifactKind::Embeddings, &["id", "label", "split", "vector"]).optional(),
             ],
-            outputs: vec![Output::new("metrics", ArtifactKind::Metrics), Output::new("queries", ArtifactKind::Queries)],
+            outputs,
         }
     }
 
@@ -70,7 +76,7 @@ impl Stage for Evaluate {
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
         let source = VectorSource::open(self, context)?;
         let embedded = source.embedded(context)?;
-        let mut results = Results::new(context);
+        let mut results = Results::new(context, source.learners(context)?);
         for split in [Split::Train, Split::Validation, Split::Test, Split::Query] {
             if !self.includes(split) || embedded.rows_of(split).is_empty() {
                 continue;
@@ -83,7 +89,13 @@ impl Stage for Evaluate {
             return Err(EvaluateError::NothingToEvaluate.into());
         }
         metrics::write(context.output("metrics")?, results.metrics)?;
-        Ok(queries::write(context.output("queries")?, &results.queries)?)
+        queries::write(context.output("queries")?, &results.queries)?;
+        if self.embeddings && source.is_model(context) {
+            let EmbeddedImages { ids, labels, splits, vectors, dim, .. } = &embedded;
+            let rows = EmbeddingRows { ids, labels, splits, vectors, dim: *dim };
+            embeddings::write(context.output("embeddings")?, rows)?;
+        }
+        Ok(())
     }
 }
 

@@ -40,6 +40,9 @@ pub struct Evaluate {
     pub nuisances: Vec<Nuisance>,
     /// Number of nearest neighbours of each query that the table `queries` holds.
     pub neighbours: u32,
+    /// Whether to write the vectors of the evaluated images as the output `embeddings`, which search and reports read. Only
+    /// vectors that a model computed are written.
+    pub embeddings: bool,
     /// Side in pixels of the squares to which images are resized before their raw pixels are compared, which happens if
     /// neither `model` nor `embeddings` is connected. Without it, all images must have the same size.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +66,7 @@ impl Default for Evaluate {
             subspaces: false,
             nuisances: Vec::new(),
             neighbours: 10,
+            embeddings: true,
             thumbnail: None,
             merged: Merged::Plain,
             batch: 80,

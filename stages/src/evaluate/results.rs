@@ -18,12 +18,10 @@ pub(super) struct Results {
 }
 
 impl Results {
-    /// No rows yet, for the round and the number of learners of this node.
-    pub(super) fn new(context: &Context<'_>) -> Self {
-        let ambient = context.ambient();
-        let round = ambient.round.map_or(NO_ROUND, |round| round as i32);
-        let learners = ambient.learners.map_or(0, |learners| learners as i32);
-        Self { round, learners, metrics: Vec::new(), queries: Vec::new() }
+    /// No rows yet, for the round of this node and this number of learners.
+    pub(super) fn new(context: &Context<'_>, learners: u32) -> Self {
+        let round = context.ambient().round.map_or(NO_ROUND, |round| round as i32);
+        Self { round, learners: learners as i32, metrics: Vec::new(), queries: Vec::new() }
     }
 
     /// Adds the value of a metric.

@@ -289,6 +289,10 @@ fn each_subspace_is_searched_by_itself() {
     let vectors =
         artifact(ArtifactKind::Embeddings, &shop.run(&Embed::default(), &inputs).unwrap()["embeddings"].folder);
     let vectors = embeddings::Embeddings::open(&vectors).unwrap();
+    let written = artifact(ArtifactKind::Embeddings, &outputs["embeddings"].folder);
+    let written = embeddings::Embeddings::open(&written).unwrap();
+    assert_eq!(written.ids().unwrap(), vectors.ids().unwrap());
+    assert_eq!(written.vectors().unwrap(), vectors.vectors().unwrap(), "the output is what `embed` writes");
     for learner in 0..2 {
         let half = vectors.vectors().unwrap().chunks_exact(4).flat_map(|row| {
             let half = &row[learner * 2..][..2];
@@ -322,6 +326,6 @@ fn the_version_matches_the_bytes() {
     let params = json!({ "recall": [1, 5], "nmi": true, "few_shot": few_shot, "nuisances": nuisances });
     let run =
         |threads| on_threads(threads, || digest(&shop.run(&stage(params.clone()), &[("images", &images)]).unwrap()));
-    assert_eq!((Evaluate::VERSION, run(1).as_str()), (3, "9d37a45a71991dfc"));
+    assert_eq!((Evaluate::VERSION, run(1).as_str()), (4, "9d37a45a71991dfc"));
     assert_eq!(run(1), run(3));
 }

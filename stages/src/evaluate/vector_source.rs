@@ -4,14 +4,14 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use dnc_learn::subspaces::Merged;
-use dnc_tables::Split;
+use dnc_learn::subspaces::{MASKS, Merged};
 use dnc_tables::embeddings::Embeddings;
 use dnc_tables::images::Images;
 use dnc_tables::pictures::Square;
 use dnc_tables::pictures::nuisance::Changes;
 use dnc_tables::pictures::resize::crop_resized;
 use dnc_tables::views::Region;
+use dnc_tables::{Split, model};
 
 use super::embedded::EmbeddedImages;
 use super::error::EvaluateError;
@@ -45,6 +45,22 @@ impl<'s> VectorSource<'s> {
             embedded.cameras = Some(self.cameras(&embedded.ids)?);
         }
         Ok(embedded)
+    }
+
+    /// Number of learners: of the node's round, else of the model, which has a mask for each. Raw pixels have none.
+    pub(super) fn learners(&self, context: &Context<'_>) -> Result<u32, StageError> {
+        if let Some(learners) = context.ambient().learners {
+            return Ok(learners);
+        }
+        let Some(model) = context.input_if_any("model") else { return Ok(0) };
+        let model = model::Model::open(model)?;
+        let masks = model.parameters.iter().find(|tensor| tensor.name == MASKS);
+        Ok(masks.and_then(|masks| masks.shape.first()).map_or(1, |&learners| learners as u32))
+    }
+
+    /// Whether the vectors are those of a model, rather than read from a table or raw pixels.
+    pub(super) fn is_model(&self, context: &Context<'_>) -> bool {
+        context.input_if_any("embeddings").is_none() && context.input_if_any("model").is_some()
     }
 
     /// The same images, each perturbed in its own way.

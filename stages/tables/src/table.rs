@@ -110,7 +110,7 @@ pub(crate) fn files<'a>(artifact: &'a InputArtifact, table: &'a str) -> impl Ite
 }
 
 /// The name of the table that a file belongs to, by the name of the file.
-pub(crate) fn table_of(file: &str) -> Option<&str> {
+pub fn table_of(file: &str) -> Option<&str> {
     let stem = file.strip_suffix(".arrow").or_else(|| file.strip_suffix(".parquet"))?;
     let part = stem.rsplit_once('-').filter(|(_, part)| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
     Some(part.map_or(stem, |(table, _)| table))

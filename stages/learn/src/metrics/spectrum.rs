@@ -44,12 +44,15 @@ pub fn spectrum(embeddings: &[f32], dim: usize) -> Result<Spectrum> {
             format!("{} values are not a whole number of rows of {dim}", embeddings.len()),
         ));
     }
-    let scatter = scatter(embeddings, dim);
-    let variances = scatter.self_adjoint_eigenvalues(Side::Lower).map_err(|_| {
+    // Both products have the same eigenvalues but for zeros, and the smaller one is enough.
+    let count = embeddings.len() / dim;
+    let product = if count < dim { gram(embeddings, dim) } else { scatter(embeddings, dim) };
+    let variances = product.self_adjoint_eigenvalues(Side::Lower).map_err(|_| {
         metric_error("spectrum", "the singular values did not converge; check that every value is finite")
     })?;
     // Largest first; rounding may leave a zero slightly negative.
-    let singular: Vec<f64> = variances.iter().rev().map(|variance| variance.max(0.0).sqrt()).collect();
+    let mut singular: Vec<f64> = variances.iter().rev().map(|variance| variance.max(0.0).sqrt()).collect();
+    singular.resize(dim, 0.0);
     let sum: f64 = singular.iter().sum();
     if !(sum > 0.0 && sum.is_finite()) {
         return Err(metric_error("spectrum", "all rows are equal, or a value is not finite"));
@@ -66,11 +69,7 @@ pub fn spectrum(embeddings: &[f32], dim: usize) -> Result<Spectrum> {
 fn scatter(embeddings: &[f32], dim: usize) -> Mat<f64> {
     const ROWS: usize = 1024;
     const STRIP: usize = 64;
-    let count = embeddings.len() / dim;
-    let mut mean = vec![0.0; dim];
-    for row in embeddings.chunks_exact(dim) {
-        mean.iter_mut().zip(row).for_each(|(mean, value)| *mean += f64::from(*value) / count as f64);
-    }
+    let mean = mean_row(embeddings, dim);
     let strip = |first: usize| {
         let mut strip = Mat::<f64>::zeros(dim, STRIP.min(dim - first));
         for rows in embeddings.chunks(ROWS * dim) {
@@ -84,6 +83,32 @@ fn scatter(embeddings: &[f32], dim: usize) -> Mat<f64> {
     };
     let strips: Vec<Mat<f64>> = (0..dim).into_par_iter().step_by(STRIP).map(strip).collect();
     Mat::from_fn(dim, dim, |row, column| strips[column / STRIP][(row, column % STRIP)])
+}
+
+/// X Xᵀ of the centred rows X, `[rows, rows]`, in double precision.
+fn gram(embeddings: &[f32], dim: usize) -> Mat<f64> {
+    const STRIP: usize = 64;
+    let count = embeddings.len() / dim;
+    let mean = mean_row(embeddings, dim);
+    let centred = Mat::from_fn(dim, count, |i, row| f64::from(embeddings[row * dim + i]) - mean[i]);
+    let strip = |first: usize| {
+        let columns = centred.subcols(first, STRIP.min(count - first));
+        let mut strip = Mat::<f64>::zeros(count, columns.ncols());
+        matmul(&mut strip, Accum::Replace, centred.transpose(), columns, 1.0, Par::Seq);
+        strip
+    };
+    let strips: Vec<Mat<f64>> = (0..count).into_par_iter().step_by(STRIP).map(strip).collect();
+    Mat::from_fn(count, count, |row, column| strips[column / STRIP][(row, column % STRIP)])
+}
+
+/// The mean of all rows, `[dim]`.
+fn mean_row(embeddings: &[f32], dim: usize) -> Vec<f64> {
+    let count = embeddings.len() / dim;
+    let mut mean = vec![0.0; dim];
+    for row in embeddings.chunks_exact(dim) {
+        mean.iter_mut().zip(row).for_each(|(mean, value)| *mean += f64::from(*value) / count as f64);
+    }
+    mean
 }
 
 #[cfg(test)]
@@ -108,6 +133,20 @@ mod tests {
         let decay = -((3.0f64 * 0.75).ln() + (3.0f64 * 0.25).ln() + (3.0 * SMALLEST_SHARE).ln()) / 3.0;
         assert!((found.effective_rank - rank).abs() < 1e-9, "{found:?}");
         assert!((found.decay - decay).abs() < 1e-6, "{found:?} {decay}");
+    }
+
+    #[test]
+    fn fewer_rows_than_dimensions_have_the_spectrum_of_the_scatter_matrix() {
+        let (count, dim) = (70, 150);
+        let rows: Vec<f32> = (0..count * dim).map(|i| ((i * 37 % 101) as f32).sin() + (i % dim) as f32).collect();
+        let found = spectrum(&rows, dim).expect("well formed");
+        let expected = scatter(&rows, dim).self_adjoint_eigenvalues(Side::Lower).expect("finite");
+        let expected: Vec<f64> = expected.iter().rev().take(count - 1).map(|variance| variance.sqrt()).collect();
+        let sum: f64 = expected.iter().sum();
+        for (found, expected) in found.shares.iter().zip(expected) {
+            assert!((found - expected / sum).abs() < 1e-9, "{found} {}", expected / sum);
+        }
+        assert_eq!(found.shares.len(), dim);
     }
 
     #[test]

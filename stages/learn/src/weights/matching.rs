@@ -9,6 +9,44 @@ use crate::fit::{Fit, ShapeMismatch};
 const WRAPPERS: [&str; 9] =
     ["state_dict.", "model_state_dict.", "model.", "module.", "backbone.", "encoder.", "teacher.", "student.", "net."];
 
+/// Layers of published networks and training code that turn features into class scores or projections. A model has its
+/// embedding layer in their place.
+const HEADS: [&str; 10] =
+    ["fc", "_fc", "head", "heads", "classifier", "last_linear", "linear", "logits", "projector", "projection_head"];
+
+/// Parts of a training checkpoint beside the network, by the first part of the name. DINO saves its student beside the
+/// teacher, which is the published network.
+const CHECKPOINT_PARTS: [&str; 10] = [
+    "optimizer",
+    "optimizer_state_dict",
+    "optimizer_states",
+    "lr_scheduler",
+    "lr_schedulers",
+    "scheduler",
+    "scaler",
+    "dino_loss",
+    "ibot_patch_loss",
+    "student",
+];
+
+/// The token that stands for hidden patches while DINOv2 and other masked models are trained.
+const MASK_TOKEN: &str = "mask_token";
+
+/// Whether a tensor that a model does not expect can be left out without changing what the network computes.
+fn may_be_left_out(name: &str) -> bool {
+    let mut inner = name;
+    loop {
+        let first = inner.split('.').next().unwrap_or(inner);
+        if inner == MASK_TOKEN || HEADS.contains(&first) || CHECKPOINT_PARTS.contains(&first) {
+            return true;
+        }
+        match WRAPPERS.iter().find_map(|wrapper| inner.strip_prefix(wrapper)) {
+            Some(rest) => inner = rest,
+            None => return false,
+        }
+    }
+}
+
 /// Pairs each expected name with the tensor of that name.
 pub(crate) fn exact<'a, 't>(
     expected: impl Iterator<Item = (&'a str, &'a [usize])>,
@@ -33,12 +71,15 @@ pub(crate) fn unwrapped<'a, 't>(
         }
         name.to_owned()
     };
-    // If two tensors end up with the same name, the first one in the file is used.
+    // If two tensors end up with the same name, the first one in the file is used, but never a student's.
     let mut given = BTreeMap::new();
-    for tensor in tensors {
+    let (students, others): (Vec<_>, Vec<_>) = tensors.iter().partition(|tensor| tensor.name.starts_with("student."));
+    for tensor in others.into_iter().chain(students) {
         given.entry(unwrap(&tensor.name)).or_insert(tensor);
     }
-    pair(expected, given)
+    let (pairs, mut fit) = pair(expected, given);
+    fit.left_out = fit.unexpected.extract_if(.., |name| may_be_left_out(name)).collect();
+    (pairs, fit)
 }
 
 fn pair<'a, 't>(
@@ -83,6 +124,29 @@ mod tests {
             @"1 missing (`c`); 1 of another shape (`b` is [1, 3] instead of [3, 1]); 1 unexpected (`module.d`)"
         );
         assert!(!fit.is_complete());
+    }
+
+    #[test]
+    fn heads_and_other_parts_of_checkpoints_are_left_out_but_nothing_else() {
+        let expected: [(&str, &[usize]); 1] = [("a", &[2])];
+        let names = [
+            "student.backbone.a",
+            "teacher.backbone.a",
+            "teacher.head.mlp.0.weight",
+            "optimizer.state.0.exp_avg",
+            "fc.bias",
+            "module.classifier.1.weight",
+            "mask_token",
+            "layer4.2.conv1.weight",
+            "register_tokens",
+            "headless.weight",
+        ];
+        let given = names.map(|name| tensor(name, &[2]));
+        let (pairs, fit) = unwrapped(expected.into_iter(), &given);
+        assert_eq!(pairs[0].1.name, "teacher.backbone.a");
+        assert_eq!(fit.unexpected, ["headless.weight", "layer4.2.conv1.weight", "register_tokens"]);
+        assert_eq!(fit.left_out.len(), 5);
+        assert!(!fit.is_exact() && fit.is_complete());
     }
 
     #[test]

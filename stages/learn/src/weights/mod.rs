@@ -46,13 +46,14 @@ pub fn import(path: &Path) -> Result<Vec<NamedTensor>> {
 }
 
 /// Writes `tensors` to a safetensors file at `path`, which PyTorch loads with `safetensors.torch.load_file` and
-/// `load_state_dict`.
+/// `load_state_dict`. With a `layer`, the embedding is written under the name of that layer, which is the last one of a
+/// network's published code; [`import`] gives it its own name back.
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn export(path: &Path, tensors: &[NamedTensor]) -> Result<()> {
-    let bytes =
-        safetensors::write(tensors).map_err(|problem| LearnError::WeightsFormat { path: path.to_owned(), problem })?;
+pub fn export(path: &Path, tensors: &[NamedTensor], layer: Option<&str>) -> Result<()> {
+    let bytes = safetensors::write(tensors, layer)
+        .map_err(|problem| LearnError::WeightsFormat { path: path.to_owned(), problem })?;
     File::create(path).and_then(|mut file| file.write_all(&bytes)).map_err(|source| LearnError::WeightsFile {
         doing: "write",
         path: path.to_owned(),

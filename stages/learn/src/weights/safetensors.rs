@@ -2,36 +2,57 @@
 //!
 //! Source: the `safetensors` crate, which checks that the offsets lie in the file and do not overlap.
 
+use std::collections::HashMap;
+
 use candle_core::DType;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::named_tensor::NamedTensor;
 use super::parse_result::ParseResult;
 
-/// The tensors in the file `bytes`, ordered by name.
+/// Key of the metadata that names the layer which holds the embedding under the name of a network's published code.
+const EMBEDDING_LAYER: &str = "dnc.embedding";
+/// Name of the embedding layer in a model.
+const EMBEDDING: &str = "embedding";
+
+/// The tensors in the file `bytes`, ordered by name. The embedding that [`write`] renamed has its own name again.
 pub(super) fn read(bytes: &[u8]) -> ParseResult<Vec<NamedTensor>> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
+    let layer = header.metadata().as_ref().and_then(|metadata| metadata.get(EMBEDDING_LAYER));
     let mut tensors = Vec::with_capacity(file.len());
     for (name, view) in file.iter() {
         let dtype =
             from_dtype(view.dtype()).ok_or_else(|| format!("`{name}` has the unsupported type {:?}", view.dtype()))?;
-        let (name, shape, bytes) = (name.to_owned(), view.shape().to_vec(), view.data().to_vec());
+        let name = layer.and_then(|layer| renamed(name, layer, EMBEDDING)).unwrap_or_else(|| name.to_owned());
+        let (shape, bytes) = (view.shape().to_vec(), view.data().to_vec());
         tensors.push(NamedTensor { name, dtype, shape, bytes });
     }
-    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    tensors.sort_by(|a: &NamedTensor, b| a.name.cmp(&b.name));
     Ok(tensors)
 }
 
-/// The bytes of a file that holds `tensors`.
-pub(super) fn write(tensors: &[NamedTensor]) -> ParseResult<Vec<u8>> {
+/// The bytes of a file that holds `tensors`. With a `layer`, the embedding gets that name, and the file says so.
+pub(super) fn write(tensors: &[NamedTensor], layer: Option<&str>) -> ParseResult<Vec<u8>> {
     let mut views = Vec::with_capacity(tensors.len());
     for tensor in tensors {
         let dtype = to_dtype(tensor.dtype)
             .ok_or_else(|| format!("`{}` has the unsupported type {:?}", tensor.name, tensor.dtype))?;
         let view = TensorView::new(dtype, tensor.shape.clone(), &tensor.bytes).map_err(|error| error.to_string())?;
-        views.push((tensor.name.as_str(), view));
+        let name = layer.and_then(|layer| renamed(&tensor.name, EMBEDDING, layer));
+        views.push((name.unwrap_or_else(|| tensor.name.clone()), view));
     }
-    safetensors::serialize(views, None).map_err(|error| error.to_string())
+    // PyTorch's loaders look for `format`.
+    let metadata = layer.map(|layer| {
+        HashMap::from([("format".to_owned(), "pt".to_owned()), (EMBEDDING_LAYER.to_owned(), layer.to_owned())])
+    });
+    safetensors::serialize(views, metadata).map_err(|error| error.to_string())
+}
+
+/// `name` with the layer `to` instead of `from`, if it is a tensor of that layer.
+fn renamed(name: &str, from: &str, to: &str) -> Option<String> {
+    let rest = name.strip_prefix(from)?.strip_prefix('.')?;
+    Some(format!("{to}.{rest}"))
 }
 
 fn from_dtype(dtype: Dtype) -> Option<DType> {

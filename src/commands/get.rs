@@ -1,0 +1,216 @@
+//! `dnc-run get RUN NODE[.output] [DEST]`: copies what a node wrote out of the store, converted if asked for.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use arrow::array::RecordBatch;
+use arrow::ipc::writer::FileWriter;
+use clap::{Args, ValueEnum};
+use dnc_stages::api::InputFile;
+use dnc_stages::tables::{for_each_batch, schema_of, table_of};
+use parquet::arrow::ArrowWriter;
+
+use super::failure::Failure;
+use crate::project::{Folders, Project};
+use crate::report::run_folder::{NodeJson, RunFolder};
+use crate::report::stored::StoredRun;
+use crate::report::text_rows;
+
+/// Arguments of `dnc-run get`.
+#[derive(Args)]
+pub struct GetArgs {
+    /// Run: `<name>/<n>`, or `<name>` for its last run
+    #[arg(value_name = "RUN")]
+    run: String,
+    /// Node, as in `train@2[3]`, or one of its outputs, as in `train@2[3].history`
+    #[arg(value_name = "NODE[.OUTPUT]")]
+    node: String,
+    /// Folder to write. With the extension of a table (.parquet, .csv, .arrow, .json): the file to write [default: NODE.OUTPUT]
+    #[arg(value_name = "DEST")]
+    destination: Option<PathBuf>,
+    /// Format of tables [default: that of DEST, else as they are stored]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+    #[command(flatten)]
+    folders: Folders,
+}
+
+/// Format of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Parquet
+    Parquet,
+    /// Comma-separated values; lists become text such as `[1, 2]`
+    Csv,
+    /// Arrow IPC file
+    Arrow,
+    /// One JSON object per row and line
+    Json,
+}
+
+impl Format {
+    fn of(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()? {
+            "parquet" => Some(Format::Parquet),
+            "csv" => Some(Format::Csv),
+            "arrow" => Some(Format::Arrow),
+            "json" | "jsonl" | "ndjson" => Some(Format::Json),
+            _ => None,
+        }
+    }
+
+    fn extension(self) -> &'static str {
+        match self {
+            Format::Parquet => "parquet",
+            Format::Csv => "csv",
+            Format::Arrow => "arrow",
+            Format::Json => "json",
+        }
+    }
+}
+
+impl GetArgs {
+    /// Writes the files and prints the path of each.
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let project = Project::current(&self.folders)?;
+        let folder = RunFolder::find(&project.runs, &self.run).map_err(Failure::Call)?;
+        let run = StoredRun::open(folder, self.folders.store.as_deref())?;
+        let (node, output) = self.wanted(&run)?;
+        let to_file = self.destination.as_deref().and_then(Format::of);
+        match (output, to_file) {
+            (Some(output), Some(format)) => {
+                let destination = self.destination.as_deref().expect("its extension was read");
+                let files = run.files(node, output).map_err(call)?;
+                write_one(&files, destination, self.format.unwrap_or(format))?;
+                print_line!("{}", destination.display());
+                return Ok(());
+            }
+            (None, Some(_)) => {
+                let first = node.outputs.keys().next().map_or("output", String::as_str);
+                return Err(Failure::Call(format!(
+                    "A single file holds one output; name it, as in `{}.{first}`. Outputs of `{}`: {}",
+                    node.node,
+                    node.node,
+                    crate::manifest::suggest::all_of(node.outputs.keys().map(String::as_str))
+                )));
+            }
+            (_, None) => {}
+        }
+        let outputs: Vec<&str> =
+            output.map_or_else(|| node.outputs.keys().map(String::as_str).collect(), |one| vec![one]);
+        if outputs.is_empty() {
+            // The message says why it has none.
+            run.files(node, "").map_err(call)?;
+        }
+        let several = output.is_none();
+        for output in outputs {
+            let destination = match &self.destination {
+                Some(folder) if several => folder.join(output),
+                Some(folder) => folder.clone(),
+                None => format!("{}.{output}", node.node).into(),
+            };
+            for path in write_all(&run.files(node, output).map_err(call)?, &destination, self.format)? {
+                print_line!("{}", path.display());
+            }
+        }
+        Ok(())
+    }
+
+    /// The node and the output, if one is named. Nodes of a plan have no dot in their names.
+    fn wanted<'a>(&'a self, run: &'a StoredRun) -> Result<(&'a NodeJson, Option<&'a str>), Failure> {
+        let (name, output) = match self.node.rsplit_once('.') {
+            Some((name, output)) if !run.json.nodes.iter().any(|node| node.node == self.node) => (name, Some(output)),
+            _ => (self.node.as_str(), None),
+        };
+        Ok((run.node(name).map_err(call)?, output))
+    }
+}
+
+fn call(error: crate::report::stored::StoredError) -> Failure {
+    Failure::Call(error.to_string())
+}
+
+/// Writes the files of an artifact below `folder`, tables in `format`. Returns what was written.
+fn write_all(files: &[InputFile], folder: &Path, format: Option<Format>) -> anyhow::Result<Vec<PathBuf>> {
+    let mut written = Vec::new();
+    for file in files {
+        let is_table = table_of(&file.name).is_some();
+        let name = Path::new(&file.name);
+        let name = match format.filter(|_| is_table) {
+            Some(format) => name.with_extension(format.extension()),
+            None => name.to_path_buf(),
+        };
+        let path = folder.join(name);
+        match format.filter(|_| is_table) {
+            Some(format) => write_table(&[file], &path, format)?,
+            None => {
+                create(&path, |mut to| {
+                    io::copy(&mut BufReader::new(File::open(&file.path)?), &mut to)?;
+                    Ok(())
+                })?;
+            }
+        }
+        written.push(path);
+    }
+    Ok(written)
+}
+
+/// Writes the table of an artifact to one file: the only one, or the one that the artifact is named after.
+fn write_one(files: &[InputFile], path: &Path, format: Format) -> Result<(), Failure> {
+    let mut tables: Vec<&str> = files.iter().filter_map(|file| table_of(&file.name)).collect();
+    tables.dedup();
+    let [table] = tables[..] else {
+        let names = crate::manifest::suggest::all_of(files.iter().map(|file| file.name.as_str()));
+        return Err(Failure::Call(format!(
+            "This output is not one table but the files {names}; name a folder instead of `{}`",
+            path.display()
+        )));
+    };
+    let parts: Vec<&InputFile> = files.iter().filter(|file| table_of(&file.name) == Some(table)).collect();
+    Ok(write_table(&parts, path, format)?)
+}
+
+/// Writes a table, which may be in several files, as one file.
+fn write_table(parts: &[&InputFile], path: &Path, format: Format) -> anyhow::Result<()> {
+    let schema = schema_of(&parts[0].path)?.ok_or_else(|| anyhow!("`{}` is not a table", parts[0].name))?;
+    let each = |write: &mut dyn FnMut(RecordBatch) -> anyhow::Result<()>| {
+        parts.iter().try_for_each(|part| for_each_batch(&part.path, |_| true, write))
+    };
+    create(path, |file| match format {
+        Format::Parquet => {
+            let mut writer = ArrowWriter::try_new(file, Arc::new(schema.clone()), None)?;
+            each(&mut |batch| Ok(writer.write(&batch)?))?;
+            writer.close()?;
+            Ok(())
+        }
+        Format::Arrow => {
+            let mut writer = FileWriter::try_new_buffered(file, &schema)?;
+            each(&mut |batch| Ok(writer.write(&batch)?))?;
+            Ok(writer.finish()?)
+        }
+        Format::Csv => {
+            let mut file = BufWriter::new(file);
+            writeln!(file, "{}", text_rows::csv_heading(&schema))?;
+            each(&mut |batch| Ok(text_rows::csv(&batch, &mut file)?))?;
+            Ok(file.flush()?)
+        }
+        Format::Json => {
+            let mut file = BufWriter::new(file);
+            each(&mut |batch| Ok(text_rows::json(&batch, &mut file)?))?;
+            Ok(file.flush()?)
+        }
+    })
+}
+
+/// Creates a new file with its folders. If it cannot be written completely, it is removed.
+fn create(path: &Path, write: impl FnOnce(File) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let failed = || format!("Cannot write `{}`", path.display());
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(failed)?;
+    }
+    let file = File::create_new(path).with_context(failed)?;
+    write(file).with_context(failed).inspect_err(|_| drop(fs::remove_file(path)))
+}

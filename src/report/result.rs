@@ -1,0 +1,96 @@
+//! The result of a run in one sentence, and in one number.
+
+use super::metrics::{Metric, metric_label};
+
+/// Metrics that the sentence gives, where they were computed. Without cameras the first three, with cameras the last two.
+const TOLD: [(&str, Option<i32>); 5] =
+    [("recall", Some(1)), ("map_at_r", None), ("r_precision", None), ("cmc", Some(1)), ("map", None)];
+
+/// Splits that a result is about, the most telling first.
+const SPLITS: [&str; 3] = ["test", "query", "validation"];
+
+/// The result of a run whose rounds were chosen from, or `None`. `stage_of` gives the kind of the stage of a node; `metrics`
+/// are in the order of the plan.
+///
+/// For example: ``Round 2 (4 learners) was chosen by map_at_r 0.3127 on validation classes: test recall@1 0.3962, map_at_r
+/// 0.2247, r_precision 0.3010.``
+pub fn sentence<'a>(stage_of: impl Fn(&str) -> Option<&'a str>, metrics: &[Metric]) -> Option<String> {
+    let (chosen, node) = chosen(&stage_of, metrics)?;
+    let (split, values) = told(metrics, node)?;
+    let learners = if chosen.learners == 1 { "1 learner".to_owned() } else { format!("{} learners", chosen.learners) };
+    Some(format!(
+        "Round {} ({learners}) was chosen by {} {:.4} on {} classes: {split} {}.",
+        chosen.round,
+        chosen.label(),
+        chosen.value,
+        chosen.split,
+        values.join(", ")
+    ))
+}
+
+/// The first metric of the chosen round, or of the last evaluation if rounds are not chosen from: `test recall@1 0.3962`.
+pub fn headline<'a>(stage_of: impl Fn(&str) -> Option<&'a str>, metrics: &[Metric]) -> Option<String> {
+    let last = || metrics.iter().rfind(|metric| stage_of(&metric.node) == Some("evaluate"));
+    let node = chosen(&stage_of, metrics).map(|(_, node)| node).or_else(|| Some(last()?.node.as_str()))?;
+    let (split, values) = told(metrics, node)?;
+    Some(format!("{split} {}", values.first()?))
+}
+
+/// The metric that the last `choose` chose by, and the evaluation that it is from.
+fn chosen<'a, 'm>(stage_of: &impl Fn(&str) -> Option<&'a str>, metrics: &'m [Metric]) -> Option<(&'m Metric, &'m str)> {
+    let chosen = metrics.iter().rfind(|metric| stage_of(&metric.node) == Some("choose"))?;
+    let is_base = |metric: &&Metric| {
+        let Metric { round, learners, split, metric: name, k, value, .. } = metric;
+        (*round, *learners, split, name, *k, *value)
+            == (chosen.round, chosen.learners, &chosen.split, &chosen.metric, chosen.k, chosen.value)
+            && stage_of(&metric.node) == Some("evaluate")
+    };
+    Some((chosen, &metrics.iter().find(is_base)?.node))
+}
+
+/// The split that an evaluation is mainly about, and its metrics on it, such as `recall@1 0.3962`.
+fn told(metrics: &[Metric], node: &str) -> Option<(&'static str, Vec<String>)> {
+    let of_node = || metrics.iter().filter(|metric| metric.node == node);
+    let split = SPLITS.into_iter().find(|split| of_node().any(|metric| metric.split == *split))?;
+    let value = |(name, k): (&str, Option<i32>)| {
+        let found = of_node().find(|metric| metric.split == split && metric.metric == name && metric.k == k)?;
+        Some(format!("{} {:.4}", metric_label(name, k), found.value))
+    };
+    Some((split, TOLD.into_iter().filter_map(value).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_names_the_chosen_round_not_the_last() {
+        let stage_of = |node: &str| Some(if node.starts_with("choose") { "choose" } else { "evaluate" });
+        let metric = |node: &str, round, split: &str, metric: &str, k, value| Metric {
+            run: "sop/1".into(),
+            node: node.into(),
+            round,
+            learners: 1 << round,
+            split: split.into(),
+            metric: metric.into(),
+            k,
+            value,
+        };
+        let metrics = [
+            metric("evaluate@0", 0, "validation", "map_at_r", None, 0.5),
+            metric("evaluate@0", 0, "test", "recall", Some(1), 0.25),
+            metric("evaluate@0", 0, "test", "map_at_r", None, 0.125),
+            metric("evaluate@1", 1, "validation", "map_at_r", None, 0.25),
+            metric("evaluate@1", 1, "test", "recall", Some(1), 0.75),
+            metric("choose@0", 0, "validation", "map_at_r", None, 0.5),
+            metric("choose@1", 0, "validation", "map_at_r", None, 0.5),
+        ];
+        insta::assert_snapshot!(
+            sentence(stage_of, &metrics).expect("a round was chosen"),
+            @"Round 0 (1 learner) was chosen by map_at_r 0.5000 on validation classes: test recall@1 0.2500, map_at_r 0.1250."
+        );
+        assert_eq!(headline(stage_of, &metrics).as_deref(), Some("test recall@1 0.2500"));
+        assert_eq!(sentence(stage_of, &metrics[..5]), None, "nothing was chosen");
+        assert_eq!(headline(stage_of, &metrics[..5]).as_deref(), Some("test recall@1 0.7500"));
+    }
+}
