@@ -54,6 +54,11 @@ fn row(run: &RunFolder, json: &RunJson) -> Vec<String> {
         (0, _) => "interrupted".to_owned(),
         (failed, _) => format!("{failed} failed"),
     };
+    let state = match json.nodes.iter().map(|node| node.warnings.len()).sum() {
+        0 => state,
+        1 => format!("{state}, 1 warning"),
+        several => format!("{state}, {several} warnings"),
+    };
     vec![
         run.id(),
         state,

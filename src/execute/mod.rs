@@ -26,6 +26,7 @@ pub mod stop;
 pub mod task;
 mod task_file;
 mod thread_share;
+mod warnings;
 pub mod work;
 pub mod workers;
 

@@ -27,6 +27,8 @@ pub struct NodeResult {
     pub took: Duration,
     /// Measurements that are not deterministic, such as images per second.
     pub measured: BTreeMap<String, f64>,
+    /// What it found suspicious about its data or parameters.
+    pub warnings: Vec<String>,
     /// The task, from look-up until the node runs.
     pub(super) task: Option<Box<Task>>,
 }
@@ -41,6 +43,7 @@ impl Default for NodeResult {
             error: None,
             took: Duration::ZERO,
             measured: BTreeMap::new(),
+            warnings: Vec::new(),
             task: None,
         }
     }

@@ -20,7 +20,8 @@ pub(super) fn run_work(work: &Work, share: &Arc<ThreadShare>, pool: &mut NodePoo
     let index = work.index;
     let listener = host.listener.as_ref();
     if host.stop.load(Ordering::Relaxed) {
-        return Answer { index, attempt: Attempt::Cancelled, took: Duration::ZERO, measured: BTreeMap::new() };
+        let (measured, warnings) = (BTreeMap::new(), Vec::new());
+        return Answer { index, attempt: Attempt::Cancelled, took: Duration::ZERO, measured, warnings };
     }
     let observer = NodeObserver::new(listener, &work.node);
     let begin = || listener.event(&Event::NodeStarted { node: work.node.clone(), why: work.why.clone() });
@@ -33,5 +34,6 @@ pub(super) fn run_work(work: &Work, share: &Arc<ThreadShare>, pool: &mut NodePoo
             message: format!("It panicked outside of its stage (this is a bug, please report it): {message}"),
         }
     });
-    Answer { index, attempt, took: begun.elapsed(), measured: observer.into_measured() }
+    let (measured, warnings) = observer.into_parts();
+    Answer { index, attempt, took: begun.elapsed(), measured, warnings }
 }

@@ -111,4 +111,6 @@ pub struct Answer {
     pub took: Duration,
     /// Measurements that are not deterministic, such as images per second.
     pub measured: BTreeMap<String, f64>,
+    /// What the node found suspicious while it ran.
+    pub warnings: Vec<String>,
 }

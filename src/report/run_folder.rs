@@ -217,6 +217,9 @@ pub struct NodeJson {
     /// Measurements that are not deterministic, such as images per second.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub measured: BTreeMap<String, f64>,
+    /// What it found suspicious about its data or parameters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// The digest of each output.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, Digest>,
@@ -239,6 +242,7 @@ impl NodeJson {
             error: result.error.clone(),
             seconds: result.took.as_secs_f64(),
             measured: result.measured.clone(),
+            warnings: result.warnings.clone(),
             outputs: result.outputs.iter().map(|(name, artifact)| (name.clone(), artifact.digest())).collect(),
         }
     }
@@ -320,7 +324,7 @@ mod tests {
         let node = format!(
             concat!(
                 r#"{{"node":"train@0","stage":"train","outcome":"ran","key":"{key}","reason":{{"reason":"new"}},"#,
-                r#""error":"no","seconds":14.25,"measured":{{"images per second":1782.5}},"outputs":{{"model":"{key}"}}}}"#,
+                r#""error":"no","seconds":14.25,"measured":{{"images per second":1782.5}},"warnings":["w"],"outputs":{{"model":"{key}"}}}}"#,
             ),
             key = key,
         );

@@ -124,6 +124,7 @@ struct Silent;
 impl Observer for Silent {
     fn progress(&self, _: u64, _: u64, _: &str) {}
     fn log(&self, _: &str) {}
+    fn warn(&self, _: &str) {}
     fn measured(&self, _: &str, _: f64) {}
 }
 

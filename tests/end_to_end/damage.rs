@@ -285,13 +285,13 @@ fn weights_that_do_not_fit() {
         }),
     ]);
     insta::assert_snapshot!(table, @"
-    a text: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: it is neither safetensors nor a `state_dict` saved by PyTorch
-    empty: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: it is neither safetensors nor a `state_dict` saved by PyTorch
-    cut in its head: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: invalid header length
-    cut in its values: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: incomplete metadata, file not fully covered
+    a text: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: it is a pointer of Git LFS (`git lfs pull` fetches the file), neither safetensors nor a `state_dict` saved by PyTorch
+    empty: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: it is empty, neither safetensors nor a `state_dict` saved by PyTorch
+    cut in its head: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: it is truncated or damaged: invalid header length
+    cut in its values: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: it is truncated or damaged: incomplete metadata, file not fully covered
     another shape: 1 The weights file `HERE/model.safetensors` does not fit `resnet18`: 99 missing (`bn1.bias`, `bn1.running_mean`, `bn1.running_var`, `bn1.weight`, `layer1.0.bn1.bias`, `layer1.0.bn1.running_mean`, `layer1.0.bn1.running_var`, `layer1.0.bn1.weight`, …); 1 of another shape (`conv1.weight` is [2] instead of [64, 3, 7, 7])
     none of its tensors: 1 The weights file `HERE/model.safetensors` does not fit `resnet18`: 100 missing (`bn1.bias`, `bn1.running_mean`, `bn1.running_var`, `bn1.weight`, `conv1.weight`, `layer1.0.bn1.bias`, `layer1.0.bn1.running_mean`, `layer1.0.bn1.running_var`, …); 1 unexpected (`x`)
-    a zip without a model: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: it is neither safetensors nor a `state_dict` saved by PyTorch
+    a zip without a model: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: it is something else, neither safetensors nor a `state_dict` saved by PyTorch
     a file that is not there: 2 `weights` of `it` does not exist: `nowhere.pth`
     ");
 }

@@ -207,5 +207,11 @@ fn wait(mut child: Child, index: NodeIndex, node: &str, path: &Path, listener: &
 }
 
 fn failed(index: NodeIndex, message: String) -> Answer {
-    Answer { index, attempt: Attempt::Failed { message }, took: Duration::ZERO, measured: BTreeMap::new() }
+    Answer {
+        index,
+        attempt: Attempt::Failed { message },
+        took: Duration::ZERO,
+        measured: BTreeMap::new(),
+        warnings: Vec::new(),
+    }
 }

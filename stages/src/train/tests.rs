@@ -193,6 +193,7 @@ impl Observer for CancelAfter {
         }
     }
     fn log(&self, _: &str) {}
+    fn warn(&self, _: &str) {}
     fn measured(&self, _: &str, _: f64) {}
 }
 
@@ -243,6 +244,7 @@ fn check_resuming(stage: &Train) {
         let mut context = Context::new(Environment {
             inputs: given.into(),
             sources: BTreeMap::new(),
+            own: Vec::new(),
             ambient,
             device: DeviceChoice::Cpu,
             devices: &devices,
