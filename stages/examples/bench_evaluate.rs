@@ -105,6 +105,7 @@ fn context<'run>(
     Context::new(Environment {
         inputs,
         sources: BTreeMap::new(),
+        own: Vec::new(),
         ambient: AmbientValues { seed: Some(0), round: Some(0), learners: Some(1), ..AmbientValues::default() },
         device: DeviceChoice::Cpu,
         devices,

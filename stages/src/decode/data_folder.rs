@@ -1,7 +1,7 @@
 //! The folder or file of a data set, and what lies in its folders: images, and whatever else people and programs leave there.
 
 use std::fs::{self, DirEntry, Metadata};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
 use super::error::DecodeError;
@@ -15,8 +15,17 @@ const NEVER_DATA: [&str; 2] = [".git", ".dnc"];
 /// The folder or file of a data set.
 pub struct DataFolder {
     path: PathBuf,
-    /// Files and folders that the program itself writes, as paths and as they are found on disk.
-    own: Vec<(PathBuf, Option<Identity>)>,
+    /// Files and folders that the program itself writes.
+    own: Vec<Own>,
+}
+
+/// A file or folder that the program itself writes.
+#[derive(Clone)]
+struct Own {
+    /// Its path relative to the data, if its path says that it lies among them.
+    relative: Option<PathBuf>,
+    /// What it is on disk, if it exists.
+    identity: Option<Identity>,
 }
 
 /// Device and inode number.
@@ -46,13 +55,20 @@ pub enum EntryKind {
 impl DataFolder {
     /// The folder or file at `path`, to which the `own` files and folders of the program do not belong.
     pub fn new(path: &Path, own: &[PathBuf]) -> Self {
-        let own = own.iter().map(|own| (own.clone(), fs::metadata(own).ok().map(|found| identity(&found))));
+        let own = own.iter().map(|own| Own {
+            relative: own.strip_prefix(path).ok().filter(|own| *own != Path::new("")).map(Path::to_owned),
+            identity: fs::metadata(own).ok().map(|found| identity(&found)),
+        });
         Self { path: path.to_owned(), own: own.collect() }
     }
 
     /// The folder called `name` in it.
     pub fn below(&self, name: &str) -> Self {
-        Self { path: self.path.join(name), own: self.own.clone() }
+        let below = |own: &Own| Own {
+            relative: own.relative.as_ref().and_then(|own| own.strip_prefix(name).ok().map(Path::to_owned)),
+            ..own.clone()
+        };
+        Self { path: self.path.join(name), own: self.own.iter().map(below).collect() }
     }
 
     /// Its path.
@@ -102,7 +118,7 @@ impl DataFolder {
         let kind = entry.file_type().ok();
         let metadata = match kind {
             // What a plain file is called is enough, unless it may be one of the program's own.
-            Some(kind) if kind.is_file() && self.own.is_empty() => {
+            Some(kind) if kind.is_file() && !self.may_be_own(entry.ino()) => {
                 return Some(FolderEntry { name, kind: EntryKind::File });
             }
             _ => fs::metadata(entry.path()),
@@ -120,8 +136,13 @@ impl DataFolder {
         Some(FolderEntry { name, kind })
     }
 
+    /// Whether an inode of this number may be one of the program's own.
+    fn may_be_own(&self, inode: u64) -> bool {
+        self.own.iter().any(|own| own.identity.is_some_and(|(_, own)| own == inode))
+    }
+
     fn is_own(&self, found: Identity) -> bool {
-        self.own.iter().any(|(_, own)| *own == Some(found))
+        self.own.iter().any(|own| own.identity == Some(found))
     }
 
     /// The path relative to the root of an image that a list calls `written`, absolute or relative to the root; `None` if it is
@@ -142,8 +163,7 @@ impl DataFolder {
             }
         }
         let relative = names.join("/");
-        let is_own =
-            |(own, _): &(PathBuf, _)| self.path.join(&relative).starts_with(own) && own.starts_with(&self.path);
+        let is_own = |own: &Own| own.relative.as_ref().is_some_and(|own| Path::new(&relative).starts_with(own));
         let is_data = !names.iter().any(|name| NEVER_DATA.contains(name)) && !self.own.iter().any(is_own);
         is_data.then_some(relative)
     }

@@ -71,7 +71,7 @@ pub struct Decode {
     /// Colour behind transparent pixels: red, green and blue, 0 to 255.
     #[serde(default = "white")]
     pub background: [u8; 3],
-    /// What to do with an image that cannot be decoded.
+    /// What to do with an image that cannot be read, or a row of a list without a class or a file.
     #[serde(default)]
     pub on_error: OnError,
     /// Limits on the size of images. Larger images count as images that cannot be decoded.

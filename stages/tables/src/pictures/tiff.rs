@@ -1,7 +1,7 @@
 //! TIFF images with palettes, floating-point samples, YCbCr colours or an unusual number of bits, which the `image` crate refuses.
 //!
 //! Floats are taken for shares of white if none of them exceeds 1, and for values from 0 to 255 otherwise, as Pillow does; what is
-//! beyond is clipped. Integers of more than 8 bits keep their highest 8.
+//! beyond is clipped, and so are signed integers. Unsigned ones of more than 8 bits keep their highest 8.
 //!
 //! Source: "TIFF Revision 6.0", Adobe 1992; YCbCr is that of JPEG (ITU-R BT.601 with all 256 values).
 
@@ -37,19 +37,26 @@ pub(super) fn decode(bytes: &[u8], background: [u8; 3], limits: Limits) -> Resul
     check_size(width.into(), height.into(), limits)?;
     let is_planar = decoder.find_tag_unsigned::<u16>(Tag::PlanarConfiguration).ok().flatten() == Some(2);
     let sample_format = decoder.find_tag_unsigned_vec::<u16>(Tag::SampleFormat).ok().flatten();
-    let is_float = sample_format.is_some_and(|formats| formats.first() == Some(&3));
+    // Signed integers are 2, floats are 3.
+    let is_unusual = sample_format.is_some_and(|formats| matches!(formats.first(), Some(2 | 3)));
     let samples = match colours {
         _ if has_palette => 1,
-        ColorType::Gray(bits) if is_float || !matches!(bits, 1 | 8 | 16) => 1,
+        ColorType::Gray(bits) if is_unusual || !matches!(bits, 1 | 8 | 16) => 1,
         ColorType::Multiband { num_samples: 2, .. } => 2,
-        ColorType::GrayA(_) if is_float => 2,
-        ColorType::RGB(bits) if is_float || bits > 16 => 3,
+        ColorType::GrayA(_) if is_unusual => 2,
+        ColorType::RGB(bits) if is_unusual || bits > 16 => 3,
         ColorType::YCbCr(8) => 3,
-        ColorType::RGBA(bits) if is_float || bits > 16 => 4,
+        ColorType::RGBA(bits) if is_unusual || bits > 16 => 4,
         _ => return Ok(None),
     };
     if is_planar && samples > 1 {
         return Ok(None);
+    }
+    if has_palette && colours.bit_depth() > 8 {
+        return Err(PictureError::Damaged {
+            format: "TIFF",
+            reason: "its palette has more than 256 colours".to_owned(),
+        });
     }
     let palette = has_palette.then(|| decoder.get_tag_u16_vec(Tag::ColorMap)).transpose().map_err(damaged)?;
     let orientation = decoder.find_tag_unsigned::<u8>(Tag::Orientation).ok().flatten();
@@ -58,10 +65,7 @@ pub(super) fn decode(bytes: &[u8], background: [u8; 3], limits: Limits) -> Resul
     let bits = colours.bit_depth();
     let values = match decoder.read_image().map_err(damaged)? {
         DecodingResult::U8(packed) if bits < 8 => unpacked(&packed, width * samples, height, bits, palette.is_none()),
-        read => bytes_of(read).ok_or_else(|| PictureError::Damaged {
-            format: "TIFF",
-            reason: "its samples are signed integers".to_owned(),
-        })?,
+        read => bytes_of(read),
     };
     if values.len() < width * height * samples {
         return Err(PictureError::Damaged { format: "TIFF", reason: "it has too few samples".to_owned() });
@@ -136,9 +140,9 @@ fn unpacked(packed: &[u8], row_length: usize, rows: usize, bits: u8, spread: boo
     values
 }
 
-/// The samples as 8-bit numbers; `None` for signed integers.
-fn bytes_of(read: DecodingResult) -> Option<Vec<u8>> {
-    Some(match read {
+/// The samples as 8-bit numbers.
+fn bytes_of(read: DecodingResult) -> Vec<u8> {
+    match read {
         DecodingResult::U8(values) => values,
         DecodingResult::U16(values) => values.into_iter().map(|value| (value >> 8) as u8).collect(),
         DecodingResult::U32(values) => values.into_iter().map(|value| (value >> 24) as u8).collect(),
@@ -146,8 +150,15 @@ fn bytes_of(read: DecodingResult) -> Option<Vec<u8>> {
         DecodingResult::F16(values) => of_floats(values.into_iter().map(f64::from)),
         DecodingResult::F32(values) => of_floats(values.into_iter().map(f64::from)),
         DecodingResult::F64(values) => of_floats(values.into_iter()),
-        _ => return None,
-    })
+        DecodingResult::I8(values) => clipped(values.into_iter().map(i64::from)),
+        DecodingResult::I16(values) => clipped(values.into_iter().map(i64::from)),
+        DecodingResult::I32(values) => clipped(values.into_iter().map(i64::from)),
+        DecodingResult::I64(values) => clipped(values.into_iter()),
+    }
+}
+
+fn clipped(values: impl Iterator<Item = i64>) -> Vec<u8> {
+    values.map(|value| value.clamp(0, 255) as u8).collect()
 }
 
 fn of_floats(values: impl Iterator<Item = f64> + Clone) -> Vec<u8> {
@@ -274,6 +285,8 @@ mod tests {
             [255, 0, 51, 0, 255, 102]
         );
         assert_eq!(pixels(&encoded::<colortype::RGB32Float>(1, &[10.0, 20.0, 255.0])), [10, 20, 255]);
+        assert_eq!(pixels(&encoded::<colortype::GrayI32>(3, &[-7, 100, 5000])), each(&[0, 100, 255]));
+        assert_eq!(pixels(&encoded::<colortype::GrayI16>(2, &[-7, 100])), each(&[0, 100]));
         assert_eq!(pixels(&encoded::<colortype::Gray64Float>(1, &[0.2])), [51; 3]);
         assert_eq!(pixels(&encoded::<colortype::Gray32>(2, &[0, u32::MAX / 2])), each(&[0, 127]));
         assert_eq!(pixels(&encoded::<colortype::YCbCr8>(2, &[76, 85, 255, 255, 128, 128])), [254, 0, 0, 255, 255, 255]);
