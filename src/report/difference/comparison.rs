@@ -143,8 +143,10 @@ pub fn compare_groups(groups: &[Group], resampling: Resampling) -> Vec<ComparedM
     let mut metrics = collect_metrics(groups);
     for metric in &mut metrics {
         let [first, others @ ..] = metric.groups.as_mut_slice() else { continue };
-        for other in others {
-            other.comparison = compare_over_seeds(&metric.metric, first, other);
+        for (other, group) in others.iter_mut().zip(&groups[1..]) {
+            // Seeds are paired only where they evaluated the same images.
+            let same_images = group.has_images_of(&groups[0]);
+            other.comparison = compare_over_seeds(&metric.metric, first, other, same_images);
         }
     }
     let node_split = |metric: &ComparedMetric| NodeSplit { node: metric.node.clone(), split: metric.split.clone() };
@@ -183,8 +185,9 @@ fn within(bounds: Option<(f64, f64)>, (low, high): (f64, f64)) -> (f64, f64) {
     (low.clamp(least, most), high.clamp(least, most))
 }
 
-fn compare_over_seeds(metric: &str, first: &GroupValues, other: &GroupValues) -> Option<Comparison> {
-    let pairs = first.by_seed().zip(other.by_seed()).filter(|(first, other)| first.keys().eq(other.keys()));
+fn compare_over_seeds(metric: &str, first: &GroupValues, other: &GroupValues, same_images: bool) -> Option<Comparison> {
+    let pairs = first.by_seed().zip(other.by_seed()).filter(|_| same_images);
+    let pairs = pairs.filter(|(first, other)| first.keys().eq(other.keys()));
     let (basis, difference) = match pairs {
         Some((first, other)) => {
             let [first, other] = [first, other].map(|values| values.into_values().collect::<Vec<f64>>());

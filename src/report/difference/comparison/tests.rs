@@ -136,6 +136,10 @@ fn runs_with_the_same_seeds_are_compared_in_pairs() {
     // Their standard error is a third of a hundredth.
     assert!((interval.0 - (0.07 / 3.0 - 4.302_652_7 / 300.0)).abs() < 1e-8, "{interval:?}");
     check([2, 0, 3], (Basis::Seeds, Verdict::Indistinguishable));
+    let elsewhere = Group { images: [dnc_cache::Digest::of(b"other images")].into(), ..runs(second, [2, 0, 1]) };
+    let found = compare_groups(&[runs(first, [0, 1, 2]), elsewhere], RESAMPLING);
+    let found = found[0].groups[1].comparison.expect("there are three seeds of each");
+    assert_eq!(found.basis, Basis::Seeds, "seeds of other images are not paired");
 
     let mut table = Vec::new();
     let groups = [runs(first, [0, 1, 2]), runs(second, [2, 0, 1]), runs(second, [4, 5, 6])];
@@ -164,6 +168,6 @@ fn intervals_of_shares_stay_within_0_and_1() {
         seeds: vec![0, 1],
         comparison: None,
     });
-    let difference = compare_over_seeds("recall", &first, &other).expect("there are two seeds").difference;
+    let difference = compare_over_seeds("recall", &first, &other, true).expect("there are two seeds").difference;
     assert_eq!(difference.interval, (-1.0, 1.0));
 }
