@@ -41,7 +41,10 @@ impl RunsArgs {
             Ok(json) => row(run, &json),
             Err(_) => vec![run.id(), "unfinished".to_owned()],
         });
-        print_line!("{}", text_table(&["run", "state", "hit", "ran", "seconds", "overrides"], rows.collect()));
+        print_line!(
+            "{}",
+            text_table(&["run", "state", "hit", "ran", "warnings", "seconds", "overrides"], rows.collect())
+        );
         Ok(())
     }
 }
@@ -54,16 +57,14 @@ fn row(run: &RunFolder, json: &RunJson) -> Vec<String> {
         (0, _) => "interrupted".to_owned(),
         (failed, _) => format!("{failed} failed"),
     };
-    let state = match json.nodes.iter().map(|node| node.warnings.len()).sum() {
-        0 => state,
-        1 => format!("{state}, 1 warning"),
-        several => format!("{state}, {several} warnings"),
-    };
+    // Nodes of one stage often give the same.
+    let warnings: BTreeSet<&String> = json.nodes.iter().flat_map(|node| &node.warnings).collect();
     vec![
         run.id(),
         state,
         count(Outcome::Hit).to_string(),
         count(Outcome::Ran).to_string(),
+        warnings.len().to_string(),
         format!("{:.1}", json.seconds),
         json.overrides.join(" "),
     ]

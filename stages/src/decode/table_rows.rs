@@ -88,7 +88,11 @@ pub(super) fn check_type(schema: &Schema, column: &str, file: &Path) -> Result<(
     if encoded(field).is_some() {
         return Ok(());
     }
-    let is_text = matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    let values = match field.data_type() {
+        DataType::Dictionary(_, values) => values,
+        plain => plain,
+    };
+    let is_text = matches!(values, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     let advice = if is_text {
         "; if it names image files, use `dataset = { kind = \"list\", file = … }`"
     } else {
