@@ -52,7 +52,7 @@ mod store;
 pub use artifact::{Artifact, FileEntry};
 pub use digest::{Digest, Hasher, Key, ParseDigestError};
 pub use error::{CacheError, Result};
-pub use index::{Index, IndexedFiles, SourceDigest};
+pub use index::{Index, IndexedFiles, SourceDigest, SourceRules};
 pub use object::{Object, ObjectName};
 pub use record::{Outputs, Record};
 pub use remote::{ConditionalPut, FolderRemote, ObjectListing, Remote, open_remote, record_keys};

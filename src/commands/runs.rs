@@ -44,7 +44,7 @@ impl RunsArgs {
         });
         print_line!(
             "{}",
-            text_table(&["run", "state", "hit", "ran", "seconds", "result", "overrides"], rows.collect())
+            text_table(&["run", "state", "hit", "ran", "warnings", "seconds", "result", "overrides"], rows.collect())
         );
         Ok(())
     }
@@ -58,11 +58,14 @@ fn row(run: &RunFolder, json: &RunJson) -> Vec<String> {
         (0, _) => "interrupted".to_owned(),
         (failed, _) => format!("{failed} failed"),
     };
+    // Nodes of one stage often give the same.
+    let warnings: BTreeSet<&String> = json.nodes.iter().flat_map(|node| &node.warnings).collect();
     vec![
         run.id(),
         state,
         count(Outcome::Hit).to_string(),
         count(Outcome::Ran).to_string(),
+        warnings.len().to_string(),
         format!("{:.1}", json.seconds),
         headline(run, json).unwrap_or_default(),
         json.overrides.join(" "),

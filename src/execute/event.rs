@@ -82,6 +82,13 @@ pub enum Event {
         /// Number of nodes in all.
         nodes: usize,
     },
+    /// What a node found suspicious about its data or parameters. A hit is warned about like a node that runs.
+    Warning {
+        /// The node.
+        node: String,
+        /// What it found.
+        message: String,
+    },
     /// Something that the user should know but that does not stop the run: a damaged blob, a node that is not reproducible.
     Notice {
         /// The node concerned, if any.

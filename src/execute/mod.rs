@@ -29,6 +29,7 @@ pub mod task;
 mod task_file;
 mod thread_share;
 pub mod usage;
+mod warnings;
 pub mod work;
 pub mod workers;
 

@@ -27,6 +27,8 @@ pub struct NodeResult {
     pub began: Option<Instant>,
     /// What it used while it ran.
     pub usage: Usage,
+    /// What it found suspicious about its data or parameters.
+    pub warnings: Vec<String>,
     /// The task, from look-up until the node runs.
     pub(super) task: Option<Box<Task>>,
 }
@@ -41,6 +43,7 @@ impl Default for NodeResult {
             error: None,
             began: None,
             usage: Usage::default(),
+            warnings: Vec::new(),
             task: None,
         }
     }

@@ -24,7 +24,7 @@ pub(super) fn run_work(work: &Work, share: &Arc<ThreadShare>, pool: &mut NodePoo
     let index = work.index;
     let listener = host.listener.as_ref();
     if host.stop.load(Ordering::Relaxed) {
-        return Answer { index, attempt: Attempt::Cancelled, usage: Usage::default() };
+        return Answer { index, attempt: Attempt::Cancelled, usage: Usage::default(), warnings: Vec::new() };
     }
     let observer = NodeObserver::new(listener, &work.node);
     let begin = || listener.event(&Event::NodeStarted { node: work.node.clone(), why: work.why.clone() });
@@ -39,6 +39,7 @@ pub(super) fn run_work(work: &Work, share: &Arc<ThreadShare>, pool: &mut NodePoo
             message: format!("It panicked outside of its stage (this is a bug, please report it): {message}"),
         }
     });
+    let (measured, warnings) = observer.into_parts();
     let usage = Usage {
         took: begun.elapsed(),
         threads: share.most(),
@@ -47,7 +48,7 @@ pub(super) fn run_work(work: &Work, share: &Arc<ThreadShare>, pool: &mut NodePoo
             _ => None,
         },
         peak_memory: memory.and_then(|memory| memory.peak()),
-        measured: observer.into_measured(),
+        measured,
     };
-    Answer { index, attempt, usage }
+    Answer { index, attempt, usage, warnings }
 }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use dnc_cache::{CacheError, Digest, Index};
+use dnc_cache::{CacheError, SourceRules, Store};
 use dnc_stages::StageError;
 use dnc_stages::api::{DeviceChoice, Devices, Source, cpu_arithmetic};
 
@@ -39,33 +39,53 @@ pub enum SourceError {
     Interrupted,
 }
 
+/// What the program itself reads and writes in a project, which is never data, even if it lies among the data.
+pub struct OwnPaths {
+    /// The manifest.
+    pub manifest: PathBuf,
+    /// The store, and the folders of runs of all projects that share it.
+    pub folders: Vec<PathBuf>,
+}
+
+impl OwnPaths {
+    /// What counts of a source.
+    fn rules(&self, source: &Source) -> SourceRules {
+        let mut excluded = self.folders.clone();
+        // A program may well read its manifest.
+        excluded.extend(source.is_data.then(|| self.manifest.clone()));
+        let extensions = source.extensions.iter().map(|&extension| extension.to_owned()).collect();
+        SourceRules { excluded, is_data: source.is_data, extensions }
+    }
+}
+
 /// What enters the keys of all nodes: the arithmetic of CPU and device, and the digests of all files outside the store.
 ///
 /// # Errors
 /// The device cannot be opened, a file cannot be read, or `stop` was set meanwhile.
 pub fn ingredients(
     plan: &Plan,
-    index: &Index,
+    (store, own): (&Store, &OwnPaths),
     (devices, device): (&Devices, DeviceChoice),
     listener: &dyn Listener,
     stop: &AtomicBool,
 ) -> Result<Ingredients, SourceError> {
+    let index = store.index();
     // First of all: a run on a device that is not there must not start.
     let device_arithmetic = devices.arithmetic(device)?;
     let last_report = Mutex::new(Instant::now());
     // Thousands of stages may run the same program: it is located and hashed once.
-    let mut hashed: HashMap<(bool, PathBuf), (PathBuf, Digest)> = HashMap::new();
+    let mut hashed: HashMap<Source, SourceFile> = HashMap::new();
     let mut sources = Vec::with_capacity(plan.manifest.stages.len());
     for stage in &plan.manifest.stages {
         let mut files = Vec::new();
         for source in stage.job.sources() {
-            let on_path = source.is_on_path();
-            let key = (on_path, source.path.clone());
-            let (path, digest) = match hashed.get(&key) {
-                Some(found) => found.clone(),
+            let key = Source { param: String::new(), ..source.clone() };
+            let found = match hashed.get(&key) {
+                Some(found) => found,
                 None => {
                     let path = absolute(&source, &plan.manifest.folder);
-                    let found = index.digest_path_with_progress(&path, &|done, total| {
+                    let rules = if path.is_dir() { own.rules(&source) } else { SourceRules::default() };
+                    let found = index.digest_path_with_progress(&path, &rules, &|done, total| {
                         if is_due(&last_report) {
                             let (stage, param) = (stage.name.clone(), source.param.clone());
                             listener.event(&Event::SourceProgress { stage, param, done, total });
@@ -78,10 +98,12 @@ pub fn ingredients(
                             SourceError::Hash { param: source.param.clone(), stage: stage.name.clone(), source: error }
                         }
                     })?;
-                    hashed.entry(key).or_insert((path, found.digest)).clone()
+                    let (on_path, digest) = (source.is_on_path(), found.digest);
+                    let found = SourceFile { param: String::new(), path, digest, on_path, rules };
+                    hashed.entry(key).or_insert(found)
                 }
             };
-            files.push(SourceFile { param: source.param, path, digest, on_path });
+            files.push(SourceFile { param: source.param, ..found.clone() });
         }
         sources.push(files);
     }

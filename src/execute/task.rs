@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use dnc_cache::{Artifact, Digest, Key, Outputs};
+use dnc_cache::{Artifact, Digest, Key, Outputs, SourceRules};
 use dnc_stages::api::{Arithmetic, Columns};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -46,6 +46,8 @@ pub struct SourceFile {
     pub digest: Digest,
     /// Whether it is a program found on the PATH.
     pub on_path: bool,
+    /// What of it counts.
+    pub rules: SourceRules,
 }
 
 /// A node whose inputs are known.
@@ -158,6 +160,7 @@ mod tests {
             path: "/x".into(),
             digest: Digest::of(b"x"),
             on_path: false,
+            rules: SourceRules::default(),
         };
         let params = json!({ "root": "a/b", "run": ["python3", "plot.py", "--fast"], "crop": 48, "limit": 9 });
         let sources = [source("root"), source("run.1"), source("absent.0")];

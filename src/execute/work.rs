@@ -107,4 +107,6 @@ pub struct Answer {
     pub attempt: Attempt,
     /// What it used.
     pub usage: Usage,
+    /// What the node found suspicious while it ran.
+    pub warnings: Vec<String>,
 }

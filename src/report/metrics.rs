@@ -53,19 +53,24 @@ pub fn metric_label(metric: &str, k: Option<i32>) -> String {
     k.map_or_else(|| metric.to_owned(), |k| format!("{metric}@{k}"))
 }
 
-/// Writes `metrics.parquet` and `queries.parquet` of a run: the tables of all its nodes, with the columns `run` and `node` in
+/// Writes `metrics.parquet`, `queries.parquet` and `summary.parquet` of a run: the tables of all its nodes, with the columns `run` and `node` in
 /// front. A file is written only if a node has such a table.
 ///
 /// # Errors
 /// A table cannot be read from the store or written to the folder.
 pub fn write(folder: &RunFolder, plan: &Plan, results: &[NodeResult], store: &Store) -> Result<(), ReportError> {
-    for kind in ArtifactKind::ALL.into_iter().filter(|kind| kind.is_reported()) {
+    for kind in ArtifactKind::ALL.into_iter().filter(|kind| kind.is_reported() || kind.has_warnings()) {
         let mut table: Option<(SchemaRef, Vec<RecordBatch>)> = None;
         for (node, result) in plan.nodes.iter().zip(results) {
             let failed = |source| ReportError::ReadArtifact { kind, node: node.name.clone(), source };
             for output in plan.stage(node).ports.outputs.iter().filter(|output| output.kind == kind) {
                 let Some(artifact) = result.outputs.get(&output.name) else { continue };
-                for batch in read_artifact(store, artifact).map_err(failed)? {
+                let read = match read_artifact(store, artifact) {
+                    // A summary whose bytes are gone is not made again for the sake of the run folder.
+                    Err(TableFault::MissingBlob(_)) if kind.has_warnings() => continue,
+                    read => read.map_err(failed)?,
+                };
+                for batch in read {
                     let batch = with_origin(&batch, &folder.id(), &node.name).map_err(failed)?;
                     table.get_or_insert_with(|| (batch.schema(), Vec::new())).1.push(batch);
                 }

@@ -52,7 +52,7 @@ impl Query {
     }
 }
 
-/// Reads the queries in a run folder. Without `queries.parquet` there are none.
+/// Reads the queries in a run folder that have a match. Without `queries.parquet` there are none.
 ///
 /// # Errors
 /// The file cannot be read as such a table.
@@ -63,6 +63,10 @@ pub fn read(run: &Path) -> Result<Queries, ReportError> {
         let (ids, labels, first_hits) = (columns.u32s("id")?, columns.u32s("label")?, columns.u32s("first_hit")?);
         let (r_precisions, average_precisions) = (columns.f64s("r_precision")?, columns.f64s("average_precision")?);
         for (row, (node, split)) in nodes.into_iter().zip(splits).enumerate() {
+            // A query without a match has no score.
+            if r_precisions.is_null(row) {
+                continue;
+            }
             queries.entry(NodeSplit { node, split }).or_default().push(Query {
                 id: ids.value(row),
                 label: labels.value(row),

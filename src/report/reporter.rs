@@ -1,6 +1,6 @@
 //! The listener of a run: passes its events to a sink and writes the logs of its nodes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -16,12 +16,14 @@ pub struct Reporter {
     logs: OnceLock<PathBuf>,
     /// The logs of running nodes.
     open: Mutex<HashMap<String, File>>,
+    /// Warnings that were shown: nodes of one stage often give the same.
+    shown: Mutex<HashSet<String>>,
 }
 
 impl Reporter {
     /// A reporter that writes no logs yet.
     pub fn new(sink: Box<dyn Sink>) -> Self {
-        Self { sink: Mutex::new(sink), logs: OnceLock::new(), open: Mutex::default() }
+        Self { sink: Mutex::new(sink), logs: OnceLock::new(), open: Mutex::default(), shown: Mutex::default() }
     }
 
     /// Writes logs from now on, to the folder `logs`, which is created with the first line.
@@ -67,6 +69,7 @@ impl Listener for Reporter {
                 }
                 lock(&self.open).remove(node);
             }
+            Event::Warning { message, .. } if !lock(&self.shown).insert(message.clone()) => {}
             _ => self.tell(event),
         }
     }

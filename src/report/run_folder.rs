@@ -230,6 +230,9 @@ pub struct NodeJson {
     /// Measurements that are not deterministic, such as images per second.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub measured: BTreeMap<String, f64>,
+    /// What it found suspicious about its data or parameters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// The digest of each output.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, Digest>,
@@ -257,6 +260,7 @@ impl NodeJson {
             gpu: usage.gpu,
             peak_memory: usage.peak_memory,
             measured: usage.measured.clone(),
+            warnings: result.warnings.clone(),
             outputs: result.outputs.iter().map(|(name, artifact)| (name.clone(), artifact.digest())).collect(),
         }
     }
@@ -338,7 +342,8 @@ mod tests {
         let node = format!(
             concat!(
                 r#"{{"node":"train@0","stage":"train","outcome":"ran","key":"{key}","reason":{{"reason":"new"}},"#,
-                r#""error":"no","began":0.5,"seconds":14.25,"threads":2,"gpu":1,"peak_memory":1024,"measured":{{"images per second":1782.5}},"outputs":{{"model":"{key}"}}}}"#,
+                r#""error":"no","began":0.5,"seconds":14.25,"threads":2,"gpu":1,"peak_memory":1024,"#,
+                r#""measured":{{"images per second":1782.5}},"warnings":["w"],"outputs":{{"model":"{key}"}}}}"#,
             ),
             key = key,
         );

@@ -45,7 +45,7 @@ pub use run_options::{ExecutorChoice, RunOptions};
 use crate::execute::driver::{Options, Run};
 use crate::execute::executor::{Executor, Processes, Threads};
 use crate::execute::forecast::{Forecast, forecast};
-use crate::execute::sources::ingredients;
+use crate::execute::sources::{OwnPaths, ingredients};
 use crate::execute::{Event, Host, Listener, NodeResult, Outcomes, execute};
 use crate::manifest::{Manifest, Override, ReadOptions};
 use crate::plan::Plan;
@@ -159,8 +159,9 @@ impl Session {
         history: &History,
         listener: &dyn Listener,
     ) -> Result<Vec<Forecast>, SessionError> {
-        let ingredients =
-            ingredients(plan, &store.index(), (&self.devices, options.device), listener, &AtomicBool::new(false))?;
+        let own = self.own_paths(store)?;
+        let devices = (self.devices.as_ref(), options.device);
+        let ingredients = ingredients(plan, (store, &own), devices, listener, &AtomicBool::new(false))?;
         Ok(forecast(plan, store, &ingredients, options, &|node| history.fingerprint(store, node))?)
     }
 
@@ -186,8 +187,9 @@ impl Session {
         let begun = Instant::now();
         let store = Arc::new(self.store()?);
         let reporter = Arc::new(Reporter::new(sink));
-        let ingredients =
-            ingredients(plan, &store.index(), (&self.devices, options.options.device), reporter.as_ref(), stop)?;
+        let own = self.own_paths(&store)?;
+        let devices = (self.devices.as_ref(), options.options.device);
+        let ingredients = ingredients(plan, (&store, &own), devices, reporter.as_ref(), stop)?;
         let mut executor = self.executor(options, &store, &reporter, stop)?;
         let folder = RunFolder::create(&self.project.runs, &plan.manifest.name).map_err(SessionError::cannot(
             format!("Cannot create a run folder in `{}`", self.project.runs.display()),
@@ -224,6 +226,13 @@ impl Session {
         Ok(FinishedRun { folder, results, outcomes, interrupted: stop.load(Ordering::Relaxed) })
     }
 
+    /// What this program writes, and its manifest: none of it is data.
+    fn own_paths(&self, store: &Store) -> Result<OwnPaths, SessionError> {
+        let mut folders = vec![self.project.store.clone(), self.project.runs.clone()];
+        folders.extend(store.roots()?);
+        Ok(OwnPaths { manifest: located(self.manifest.clone()), folders: folders.into_iter().map(located).collect() })
+    }
+
     fn executor(
         &self,
         options: &RunOptions,
@@ -247,4 +256,9 @@ impl Session {
             }
         })
     }
+}
+
+/// The same path for processes with another current folder.
+fn located(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }

@@ -105,6 +105,7 @@ fn context<'run>(
     Context::new(Environment {
         inputs,
         sources: BTreeMap::new(),
+        own: Vec::new(),
         ambient: AmbientValues { seed: Some(0), round: Some(0), learners: Some(1), ..AmbientValues::default() },
         device: DeviceChoice::Cpu,
         devices,
@@ -124,6 +125,7 @@ struct Silent;
 impl Observer for Silent {
     fn progress(&self, _: u64, _: u64, _: &str) {}
     fn log(&self, _: &str) {}
+    fn warn(&self, _: &str) {}
     fn measured(&self, _: &str, _: f64) {}
 }
 

@@ -23,7 +23,7 @@ use crate::api::{ArtifactKind, Context, Input, Output, Ports, Stage, StageError}
 pub struct Choose {
     /// Split whose metric is compared.
     pub split: Split,
-    /// Metric that is compared; the higher value wins.
+    /// Metric that is compared; the higher value wins. Where images have cameras, `map` takes the place of `map_at_r`.
     pub metric: String,
     /// Value of k, for metrics that have one, such as `recall`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,9 +32,14 @@ pub struct Choose {
 
 impl Default for Choose {
     fn default() -> Self {
-        Self { split: Split::Validation, metric: "map_at_r".to_owned(), k: None }
+        Self { split: Split::Validation, metric: MAP_AT_R.to_owned(), k: None }
     }
 }
+
+/// The metric that models are chosen by.
+const MAP_AT_R: &str = "map_at_r";
+/// What takes its place where images have cameras.
+const MAP: &str = "map";
 
 impl Stage for Choose {
     const NAME: &'static str = "choose";
@@ -78,7 +83,9 @@ impl Choose {
     fn compared_row(&self, rows: &[MetricRow]) -> Result<MetricRow, StageError> {
         let of_split = || rows.iter().filter(|row| row.split == self.split);
         let k = self.k.map(|k| k as i32);
-        if let Some(row) = of_split().find(|row| row.metric == self.metric && row.k == k) {
+        let row = |metric: &str| of_split().find(|row| row.metric == metric && row.k == k);
+        let across_cameras = (self.metric == MAP_AT_R).then_some(MAP);
+        if let Some(row) = row(&self.metric).or_else(|| row(across_cameras?)) {
             return Ok(row.clone());
         }
         let with_k = |metric: &str, k: Option<i32>| k.map_or_else(|| metric.to_owned(), |k| format!("{metric}@{k}"));
@@ -150,6 +157,9 @@ mod tests {
         };
         let test = [row(0, Split::Test, 0.5)];
         insta::assert_snapshot!(check(&Choose::default(), &test), @"The metrics have no `map_at_r` for the split `validation`; it has none: reserve classes for it in `decode`, and let `evaluate` include it");
+        let cameras = [MetricRow { metric: "map".into(), ..row(0, Split::Validation, 0.5) }];
+        let [model, metrics] = tables(&shop, 0, &cameras);
+        assert!(shop.run(&Choose::default(), &[("model", &model), ("metrics", &metrics)]).is_ok());
         let recall = Choose { split: Split::Test, metric: "recall".into(), k: Some(1) };
         insta::assert_snapshot!(check(&recall, &test), @"The metrics have no `recall@1` for the split `test`; it has map_at_r");
         let [model, metrics] = tables(&shop, 0, &[row(0, Split::Validation, 0.5)]);

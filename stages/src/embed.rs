@@ -173,7 +173,7 @@ impl Network {
             .parameters
             .into_iter()
             .partition(|tensor| matches!(Group::of(&tensor.name), Group::Backbone | Group::Embedding));
-        let parameters = Parameters::restore(&model.specs(), &network, device).map_err(failed)?;
+        let parameters = Parameters::restore(&model.specs_for(&network), &network, device).map_err(failed)?;
         let folded = model.fold(&parameters).map_err(failed)?;
         let parameters = if dtype == DType::F32 { folded } else { folded.cast(dtype).map_err(failed)? };
         let masks = others.iter().find(|tensor| tensor.name == MASKS).map(|masks| masks.to_tensor(device));

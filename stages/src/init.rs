@@ -33,7 +33,11 @@ const BATCH: usize = 64;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Init {
-    /// Network that computes features from images.
+    /// Network that computes features from images; in brackets millions of parameters and number of features. With published
+    /// weights for 224 × 224 pixels and published PyTorch code: `resnet18` (11.2, 512), `resnet34` (21.3, 512), `resnet50` (23.6,
+    /// 2048), `efficientnet_lite0` (3.4, 1280), `bn_inception` (10.3, 1024), `vit_small_patch16` (21.7, 384),
+    /// `vit_small_patch14_dinov2` (21.6, 384). Without either, to be trained from scratch on small images: `plain` (1.2, 384), made for
+    /// 48 × 48 pixels, and `small` (1.2, 256), for any size.
     #[schemars(extend("enum" = BACKBONES.map(|(name, _)| name)))]
     pub backbone: String,
     /// Embedding dimension.
@@ -70,7 +74,7 @@ fn default_dropout() -> f64 {
 
 impl Stage for Init {
     const NAME: &'static str = "init";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const SUMMARY: &'static str = "Create a model, optionally from pretrained weights";
 
     fn ports(&self) -> Ports {
@@ -101,6 +105,7 @@ impl Stage for Init {
         }
         let model =
             Model::build(&self.architecture()).map_err(|error| ParamError::new("backbone", error.to_string()))?;
+        model.check_crop().map_err(|error| ParamError::new("crop", error.to_string()))?;
         let (crop, resize) = (model.preprocessing.crop, model.preprocessing.resize);
         if crop == 0 || resize < crop {
             return Err(ParamError::new(
@@ -131,7 +136,7 @@ impl Stage for Init {
         let streams = context.streams()?.named(Self::NAME);
         let mut parameters = Parameters::initialise(&specs, &streams, &candle_core::Device::Cpu).map_err(failed)?;
         let has_embedding = match &self.weights {
-            Some(_) => self.load(&mut parameters, context)?,
+            Some(_) => self.load(&network, &mut parameters, context)?,
             None => false,
         };
         let architecture = serde_json::to_value(&architecture)
@@ -161,10 +166,11 @@ impl Init {
     }
 
     /// Loads the weights file, and returns whether it holds the embedding.
-    fn load(&self, parameters: &mut Parameters, context: &Context<'_>) -> Result<bool, StageError> {
+    fn load(&self, network: &Model, parameters: &mut Parameters, context: &Context<'_>) -> Result<bool, StageError> {
         let path = context.source("weights")?;
         let failed = |source| StageError::compute("load the weights", source);
-        let tensors = import(path).map_err(failed)?;
+        let tensors =
+            network.backbone.for_crop(import(path).map_err(failed)?, network.preprocessing.crop).map_err(failed)?;
         let fit = parameters.load(&tensors).map_err(failed)?;
         if !fit.is_exact() {
             let (path, backbone) = (path.to_path_buf(), self.backbone.clone());
@@ -172,7 +178,7 @@ impl Init {
         }
         if !fit.left_out.is_empty() {
             let names = fit.left_out.join("`, `");
-            context.log(format!("The classifier head of `{}` is left out: `{names}`", path.display()));
+            context.warn(format!("The classifier head in `{}` is left out: `{names}`", path.display()));
         }
         Ok(tensors.iter().any(|tensor| tensor.name.ends_with("embedding.weight")))
     }
@@ -288,6 +294,51 @@ mod tests {
         );
     }
 
+    #[test]
+    fn every_backbone_is_described() {
+        let mut generator = schemars::SchemaGenerator::default();
+        let schema = serde_json::to_string(&StageKind::of::<Init>().schema(&mut generator)).unwrap();
+        let definitions = serde_json::to_string(generator.definitions()).unwrap();
+        let text = (schema + &definitions).replace("\\n", " ");
+        for (name, build) in BACKBONES {
+            let backbone = build();
+            let specs = backbone.specs_for(backbone.preprocessing().crop, &[]);
+            let parameters: usize = specs.iter().map(|spec| spec.shape.iter().product::<usize>()).sum();
+            let expected = format!("`{name}` ({:.1}, {})", parameters as f64 / 1e6, backbone.feature_dim());
+            assert!(text.contains(&expected), "{expected}");
+        }
+    }
+
+    #[test]
+    fn a_crop_that_the_backbone_does_not_take_is_refused_with_the_manifest() {
+        let check = |backbone: &str, crop: usize| {
+            let params = json!({ "backbone": backbone, "dimension": 8, "crop": crop, "resize": crop });
+            let error = StageKind::of::<Init>().parse(params).err().unwrap();
+            format!("{}: {error}", error.key)
+        };
+        insta::assert_snapshot!(check("plain", 32), @"crop: `crop` cannot be 32: it must be at least 33");
+        insta::assert_snapshot!(check("vit_small_patch14_dinov2", 225), @"crop: `crop` cannot be 225: its images are cut into patches, so that it must be a multiple of 14");
+        insta::assert_snapshot!(check("bn_inception", 48), @"crop: `crop` cannot be 48: it must be a multiple of 32, from 1 less to 6 more");
+    }
+
+    #[test]
+    fn positions_of_another_image_size_are_interpolated() {
+        let workshop = Workshop::new();
+        let stage = |crop: usize, weights: Option<&str>| {
+            let params = json!({ "backbone": "vit_small_patch16", "dimension": 4, "crop": crop, "resize": crop });
+            Init { weights: weights.map(Into::into), ..init(params) }
+        };
+        let small = tensors(&workshop, &stage(32, None));
+        let backbone: Vec<_> = small.iter().filter(|tensor| !tensor.name.starts_with("embedding.")).cloned().collect();
+        export(&workshop.path().join("w.safetensors"), &backbone, None).unwrap();
+        let positions =
+            |tensors: &[NamedTensor]| tensors.iter().find(|tensor| tensor.name == "pos_embed").unwrap().clone();
+        assert_eq!(positions(&tensors(&workshop, &stage(32, Some("w.safetensors")))), positions(&small));
+        let large = positions(&tensors(&workshop, &stage(64, Some("w.safetensors"))));
+        assert_eq!(large.shape, [1, 1 + 4 * 4, 384]);
+        assert_eq!(large.bytes[..384 * 4], positions(&small).bytes[..384 * 4], "the class token has its own position");
+    }
+
     /// Law 3: a commit that changes these bytes also raises [`Init::VERSION`], and updates the digest.
     #[test]
     fn the_version_matches_the_bytes() {
@@ -296,7 +347,7 @@ mod tests {
         check_known_bytes(
             (Init::VERSION, &workshop.run(&stage, &[]).unwrap()),
             (
-                3,
+                4,
                 &[
                     ("cpu/avx512/gnu", "fd126a2972c6defc"),
                     ("cpu/avx2/gnu", "fd126a2972c6defc"),

@@ -168,7 +168,8 @@ pub fn import_weights(from: &Path, to: &Path, backbone: Option<&str>) -> Result<
     let (chosen, fit) = match network {
         None => (all.clone(), None),
         Some(network) => {
-            let (chosen, fit) = fitting(&network.specs(), &all);
+            let specs = network.specs_for(network.preprocessing().crop, &all);
+            let (chosen, fit) = fitting(&specs, &all);
             (chosen, Some(fit))
         }
     };

@@ -22,6 +22,8 @@ pub(crate) struct Workshop {
     pub(crate) ambient: AmbientValues,
     /// Outputs of an earlier run.
     pub(crate) earlier: BTreeMap<String, InputArtifact>,
+    /// Files and folders in the role of those that the program writes.
+    pub(crate) own: Vec<PathBuf>,
     /// Whether digests of files are known without reading them.
     pub(crate) knows_digests: bool,
     /// Lines that stages wrote to their logs.
@@ -38,6 +40,9 @@ impl Observer for Lines {
     fn log(&self, line: &str) {
         self.0.lock().expect("no test panics while it logs").push(line.to_owned());
     }
+    fn warn(&self, message: &str) {
+        self.log(&format!("Warning: {message}"));
+    }
     fn measured(&self, _: &str, _: f64) {}
 }
 
@@ -53,6 +58,7 @@ impl Workshop {
             folder,
             ambient,
             earlier: BTreeMap::new(),
+            own: Vec::new(),
             knows_digests: false,
             log: Lines::default(),
             devices: Devices::default(),
@@ -94,6 +100,7 @@ impl Workshop {
         let mut context = Context::new(Environment {
             inputs: connected,
             sources,
+            own: self.own.clone(),
             ambient,
             device: DeviceChoice::Cpu,
             devices: &self.devices,

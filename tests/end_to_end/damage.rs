@@ -3,6 +3,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -107,23 +108,43 @@ fn pictures_that_are_none() {
             &pictures(|project| symlink("nowhere", project.path().join("pictures/test/a/2.bmp")).expect("it is new")),
         ),
         (
-            "a link to itself",
-            &pictures(|project| symlink(".", project.path().join("pictures/test/a/up")).expect("it is new")),
+            "a pipe",
+            &pictures(|project| {
+                drop(UnixListener::bind(project.path().join("pictures/test/a/2.bmp")).expect("it is new"))
+            }),
         ),
-        ("a folder called as an image", &pictures(|project| drop(project.write("pictures/test/a/2.bmp/3.txt", "")))),
+        ("a pointer", &damaged(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n".to_vec())),
     ]);
-    insta::assert_snapshot!(table, @"
-    truncated: 1 The image `HERE/pictures/test/a/2.bmp` cannot be decoded as BMP: failed to fill whole buffer
-    only a header: 1 The image `HERE/pictures/test/a/2.bmp` cannot be decoded as BMP: failed to fill whole buffer
-    empty: 1 The image `HERE/pictures/test/a/2.bmp` is not a JPEG, PNG, WebP, GIF, BMP or TIFF image
-    a text: 1 The image `HERE/pictures/test/a/2.bmp` is not a JPEG, PNG, WebP, GIF, BMP or TIFF image
-    beyond the limits: 1 The image `HERE/pictures/test/a/2.bmp` cannot be decoded as BMP: Format error decoding Bmp: Image too large (one of (2139062143, 2139062143) > soft limit of 65535)
+    insta::assert_snapshot!(table, @r#"
+    truncated: 1 The image `HERE/pictures/test/a/2.bmp` cannot be decoded as BMP: failed to fill whole buffer; `on_error = "skip"` leaves out such images and lists them
+    only a header: 1 The image `HERE/pictures/test/a/2.bmp` cannot be decoded as BMP: failed to fill whole buffer; `on_error = "skip"` leaves out such images and lists them
+    empty: 1 The image `HERE/pictures/test/a/2.bmp` is empty; `on_error = "skip"` leaves out such images and lists them
+    a text: 1 The image `HERE/pictures/test/a/2.bmp` is not a JPEG, PNG, WebP, GIF, BMP or TIFF image; `on_error = "skip"` leaves out such images and lists them
+    beyond the limits: 1 The image `HERE/pictures/test/a/2.bmp` cannot be decoded as BMP: Format error decoding Bmp: Image too large (one of (2139062143, 2139062143) > soft limit of 65535); `on_error = "skip"` leaves out such images and lists them
     a truncated JPEG: 1 The image `HERE/pictures/test/a/2.bmp` cannot be decoded as JPEG: I/O errors Not enough bytes, expected 2 but found 0
-    a truncated PNG: 1 The image `HERE/pictures/test/a/2.bmp` cannot be decoded as PNG: unexpected end of file
-    a link to nothing: 1 Cannot hash `root` of the stage `it`: Could not read `HERE/pictures/test/a/2.bmp`: No such file or directory (os error 2)
-    a link to itself: 1 Cannot hash `root` of the stage `it`: The link `HERE/pictures/test/a/up` points to a folder that contains it
-    a folder called as an image: 1 The class folder `HERE/pictures/test/a/2.bmp` contains no images
-    ");
+    a truncated PNG: 1 The image `HERE/pictures/test/a/2.bmp` cannot be decoded as PNG: unexpected end of file; `on_error = "skip"` leaves out such images and lists them
+    a link to nothing: 1 The image `HERE/pictures/test/a/2.bmp` is a link that leads nowhere; `on_error = "skip"` leaves out such images and lists them
+    a pipe: 1 The image `HERE/pictures/test/a/2.bmp` is a pipe, socket or device; `on_error = "skip"` leaves out such images and lists them
+    a pointer: 1 The image `HERE/pictures/test/a/2.bmp` is a pointer of Git LFS; `git lfs pull` fetches the image; `on_error = "skip"` leaves out such images and lists them
+    "#);
+}
+
+/// What lies beside the pictures and is no picture does not stop them.
+#[test]
+fn strays_among_pictures() {
+    let strays: [&dyn Fn(&Path); 3] = [
+        &|class| symlink(".", class.join("up")).expect("it is new"),
+        &|class| fs::create_dir(class.join("2.bmp")).expect("it is new"),
+        &|class| symlink("nowhere", class.join("notes.txt")).expect("it is new"),
+    ];
+    for stray in strays {
+        let project = Project::new();
+        project.write("pictures/test/a/1.bmp", bitmap(4, 4));
+        stray(&project.path().join("pictures/test/a"));
+        project.write("it.toml", one(DECODE));
+        let called = project.run(&["it.toml"]);
+        assert!(called.stderr.contains("warning: it: 1 file or folder was passed over"), "{}", called.stderr);
+    }
 }
 
 #[test]
@@ -146,11 +167,11 @@ fn folders_without_pictures() {
             }),
         ),
     ]);
-    insta::assert_snapshot!(table, @"
+    insta::assert_snapshot!(table, @r"
     no folder: 2 `root` of `it` does not exist: `pictures`
     a file: 1 Cannot read the folder `HERE/pictures`: Not a directory (os error 20)
-    zero images: 1 There are no images in `HERE/pictures`; `dnc-run stages decode` describes the layout that each data set expects
-    an empty class: 1 The class folder `HERE/pictures/test/a` contains no images
+    zero images: 1 There are no images in `HERE/pictures`: 1 file or folder was passed over: `readme.txt` does not end like an image file; `dnc-run stages decode` describes the layout that each data set expects
+    an empty class: 1 There are no images in `HERE/pictures`: 1 file or folder was passed over: `test/a/readme.txt` does not end like an image file; `dnc-run stages decode` describes the layout that each data set expects
     no such split: 1 The folder `HERE/pictures` cannot be read with `by_split = true`, which needs a folder for each split: Unknown split `elsewhere`; it must be `train`, `validation`, `test`, `query` or `gallery`
     ");
 }
@@ -237,14 +258,14 @@ fn tables_that_are_damaged() {
         }),
     ]);
     insta::assert_snapshot!(table, @r#"
-    a text: 1 The file `HERE/images.parquet` is neither an Arrow nor a Parquet file
-    empty: 1 The file `HERE/images.parquet` is neither an Arrow nor a Parquet file
+    a text: 1 `HERE/images.parquet` is not a Parquet file
+    empty: 1 `HERE/images.parquet` is not a Parquet file
     cut short: 1 Cannot read `HERE/images.parquet`: Parquet error: Invalid Parquet file. Corrupt footer
     its foot is overwritten: 1 Cannot read `HERE/images.parquet`: External: invalid utf-8 sequence of 1 bytes from index 362
     a page is overwritten: 1 Cannot read `HERE/images.parquet`: Parquet argument error: EOF: eof decoding byte array
-    no such column of classes: 1 `HERE/images.parquet` has no column `label` with the classes
-    no such column of images: 1 Cannot read `HERE/images.parquet`: Schema error: Unable to get field named "picture". Valid fields: ["class", "source", "split", "image"]
-    text for images: 1 `HERE/images.parquet` has no column `class` with the bytes of image files
+    no such column of classes: 1 `HERE/images.parquet` has no column `label` with the classes, but `class`, `source`, `split`, `image`; name the column that has them in `dataset`, as in `class = "…"`
+    no such column of images: 1 `HERE/images.parquet` has no column `picture` with the image files, but `class`, `source`, `split`, `image`; name the column that has them in `dataset`, as in `image = "…"`
+    text for images: 1 `HERE/images.parquet` has a column `class` of type Dictionary(Int32, Utf8), but the bytes of image files are expected: binary, a list of `u8`, or a struct with such a field `bytes`; if it names image files, use `dataset = { kind = "list", file = … }`
     a folder without tables: 1 `HERE/images` contains no file `*.parquet`
     "#);
 }
@@ -285,13 +306,13 @@ fn weights_that_do_not_fit() {
         }),
     ]);
     insta::assert_snapshot!(table, @"
-    a text: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: it is neither safetensors nor a `state_dict` saved by PyTorch
-    empty: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: it is neither safetensors nor a `state_dict` saved by PyTorch
-    cut in its head: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: invalid header length
-    cut in its values: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: incomplete metadata, file not fully covered
+    a text: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: it is a pointer of Git LFS (`git lfs pull` fetches the file), neither safetensors nor a `state_dict` saved by PyTorch
+    empty: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: it is empty, neither safetensors nor a `state_dict` saved by PyTorch
+    cut in its head: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: it is truncated or damaged: invalid header length
+    cut in its values: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: it is truncated or damaged: incomplete metadata, file not fully covered
     another shape: 1 The weights file `HERE/model.safetensors` does not fit `resnet18`: 99 missing (`bn1.bias`, `bn1.running_mean`, `bn1.running_var`, `bn1.weight`, `layer1.0.bn1.bias`, `layer1.0.bn1.running_mean`, `layer1.0.bn1.running_var`, `layer1.0.bn1.weight`, …); 1 of another shape (`conv1.weight` is [2] instead of [64, 3, 7, 7])
     none of its tensors: 1 The weights file `HERE/model.safetensors` does not fit `resnet18`: 100 missing (`bn1.bias`, `bn1.running_mean`, `bn1.running_var`, `bn1.weight`, `conv1.weight`, `layer1.0.bn1.bias`, `layer1.0.bn1.running_mean`, `layer1.0.bn1.running_var`, …); 1 unexpected (`x`)
-    a zip without a model: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: it is neither safetensors nor a `state_dict` saved by PyTorch
+    a zip without a model: 1 Cannot load the weights: Could not parse the weights file `HERE/model.safetensors`: it is something else, neither safetensors nor a `state_dict` saved by PyTorch
     a file that is not there: 2 `weights` of `it` does not exist: `nowhere.pth`
     ");
 }
@@ -410,10 +431,10 @@ fn what_may_not_be_read_or_written() {
         ("a store that is read-only", told_to_nobody(&store, ".dnc/store/tmp", 0o555)),
         ("a picture that may not be read", told_to_nobody(&pictures, "pictures/test/a/1.bmp", 0o000)),
     ];
-    insta::assert_snapshot!(table.map(|(name, told)| format!("{name}: {told}\n")).concat(), @"
+    insta::assert_snapshot!(table.map(|(name, told)| format!("{name}: {told}\n")).concat(), @r#"
     a store that is read-only: 1 The store `HERE/.dnc/store` is read-only; name a folder that can be written to: Permission denied (os error 13)
-    a picture that may not be read: 1 Cannot hash `root` of the stage `it`: Could not open `HERE/pictures/test/a/1.bmp`: Permission denied (os error 13)
-    ");
+    a picture that may not be read: 1 The image `HERE/pictures/test/a/1.bmp` cannot be read: Permission denied (os error 13); `on_error = "skip"` leaves out such images and lists them
+    "#);
     assert_clean(&store);
 }
 

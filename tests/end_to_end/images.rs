@@ -176,3 +176,69 @@ outputs = { images = "images" }
     project.run(&["given.toml"]);
     assert_eq!(project.nodes("given", "ran"), ["decode"]);
 }
+
+/// The manifest lies beside the classes, and so do the store, the runs and a log: none of them is data.
+#[test]
+fn data_store_and_runs_may_share_a_folder() {
+    let project = Project::new();
+    let manifest = MANIFEST.replace(r#"root = "images""#, r#"root = ".""#);
+    project.write("pictures.toml", &manifest);
+    for shade in 0..6 {
+        let class = project.path().join(["cat", "dog"][usize::from(shade % 2)]);
+        fs::create_dir_all(&class).expect("the folder can be created");
+        let picture = RgbImage::from_pixel(20, 16, Rgb([shade; 3]));
+        picture.save(class.join(format!("{shade}.png"))).expect("the picture can be written");
+    }
+    project.write("output.log", "");
+    let called = project.run(&["pictures.toml"]);
+    assert!(
+        called.stderr.contains("warning: decode: 1 file or folder was passed over: `output.log`"),
+        "{}",
+        called.stderr
+    );
+    let first = project.digests("pictures");
+    project.write("output.log", &called.stderr);
+    project.write("pictures.toml", format!("# a remark\n{manifest}"));
+    project.run(&["pictures.toml"]);
+    assert_eq!(project.nodes("pictures", "ran"), [""; 0]);
+    assert_eq!(project.digests("pictures"), first);
+    // Other places for what the program writes, below the data as well.
+    for _ in 0..2 {
+        project.run(&["pictures.toml", "--store", "cat/store", "--runs", "cat/runs"]);
+    }
+    let runs: serde_json::Value = serde_json::from_str(&project.read("cat/runs/pictures/2/run.json")).unwrap();
+    assert!(runs["nodes"].as_array().unwrap().iter().all(|node| node["outcome"] == "hit"), "{runs}");
+    // From a folder below the data.
+    project.write("cat/manifests/pictures.toml", manifest.replace(r#"root = ".""#, r#"root = "../..""#));
+    project.run(&["cat/manifests/pictures.toml"]);
+    project.run(&["cat/manifests/pictures.toml"]);
+    assert_eq!(project.nodes("pictures", "ran"), [""; 0]);
+}
+
+/// What is suspicious is shown by the run that finds it and by every later one, and is kept with the run.
+#[test]
+fn warnings_about_the_data_are_shown_by_hits_too() {
+    let project = pictures();
+    fs::copy(project.path().join("images/cat/0.png"), project.path().join("images/dog/again.png")).unwrap();
+    fs::write(project.path().join("images/dog/broken.png"), "text").unwrap();
+    let set = ["--set", "stage.decode.on_error=skip"];
+    let called = project.call(&["pictures.toml"]);
+    assert!(called.code == Some(1) && called.stderr.contains("`on_error = \"skip\"`"), "{}", called.stderr);
+    let expected = [
+        "warning: decode: 1 of 8 images were skipped; the first is `dog/broken.png`, which is not a JPEG",
+        "warning: decode: 1 picture is in training and in evaluation alike, as `cat/0.png`",
+        "warning: decode: 1 picture is in several classes, as `cat/0.png`",
+    ];
+    for options in [&[][..], &[], &["--quiet"], &["--executor", "process", "--from", "decode"]] {
+        let called = project.run(&[&["pictures.toml"], &set[..], options].concat());
+        for message in expected {
+            assert_eq!(called.stderr.matches(message).count(), 1, "{message}:\n{}", called.stderr);
+        }
+    }
+    let run = project.last_run("pictures");
+    assert_eq!(run["nodes"][0]["warnings"].as_array().map(Vec::len), Some(4), "{run}");
+    assert!(project.path().join("runs/pictures/3/summary.parquet").exists());
+    let runs = project.run(&["runs"]).stdout;
+    let last = runs.lines().last().expect("there are runs").split_whitespace().collect::<Vec<_>>();
+    assert_eq!(last[..5], ["pictures/6", "done", "0", "2", "4"], "{runs}");
+}

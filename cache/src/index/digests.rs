@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 use rayon::prelude::*;
 
 use super::file_list::{FileList, IndexedFile, list_name};
+use super::rules::SourceRules;
 use super::walk::{FileStat, SourceEntry, walk};
 use crate::artifact::digest_of_files;
 use crate::clock;
@@ -62,36 +63,45 @@ impl Index {
     /// The path does not exist; a file or folder cannot be read, changes during the call, or has a name that is not UTF-8; a
     /// link points to a folder that contains it; or an entry is neither a file nor a folder. The error names the path.
     pub fn digest_path(&self, path: impl AsRef<Path>) -> Result<SourceDigest> {
-        self.digest_path_with_progress(path, &|_, _| Ok(()))
+        self.digest_path_with_progress(path, &SourceRules::default(), &|_, _| Ok(()))
     }
 
-    /// Like [`Index::digest_path`], with a callback that receives the bytes read so far and the total, from several threads at
-    /// once. An error of the callback stops the reading. Files that were hashed before an error are in the index afterwards.
+    /// Like [`Index::digest_path`], of what counts under these rules, with a callback that receives the bytes read so far and the
+    /// total, from several threads at once. An error of the callback stops the reading. Files that were hashed before an error
+    /// are in the index afterwards.
     ///
     /// # Errors
-    /// As for [`Index::digest_path`], and any error that the callback returns.
+    /// As for [`Index::digest_path`] as far as the rules do not allow it, and any error that the callback returns.
     pub fn digest_path_with_progress(
         &self,
         path: impl AsRef<Path>,
+        rules: &SourceRules,
         on_progress: &(dyn Fn(u64, u64) -> io::Result<()> + Sync),
     ) -> Result<SourceDigest> {
-        self.digest_path_at(path.as_ref(), clock::now(), on_progress)
+        self.digest_path_at(path.as_ref(), rules, clock::now(), on_progress)
     }
 
     /// `now` is a time that is not later than the start of the call.
-    fn digest_path_at(&self, path: &Path, now: SystemTime, on_progress: OnProgress<'_>) -> Result<SourceDigest> {
+    fn digest_path_at(
+        &self,
+        path: &Path,
+        rules: &SourceRules,
+        now: SystemTime,
+        on_progress: OnProgress<'_>,
+    ) -> Result<SourceDigest> {
         let root = fs::canonicalize(path).map_err(CacheError::io("find", path))?;
         let name = list_name(&root);
         let list = self.disk.get(&name)?.unwrap_or_default();
         let indexed = FileList::decode(&list).filter(|list| list.root == root).map_or(Vec::new(), |list| list.files);
-        let sources = walk(&root)?;
-        let (digests, hashed) = digests(&root, &sources, &indexed, on_progress);
+        let sources = walk(&root, rules)?;
+        let (digests, hashed) = digests(&root, &sources, &indexed, rules, on_progress);
 
         let since_1970 = clock::earlier(now, CLOCK_TICK).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let not_racy_before = i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX);
         let files = sources.iter().zip(&digests).filter_map(|(source, digest)| {
             let stat = source.stat.filter(|stat| stat.changed < not_racy_before)?;
-            Some(IndexedFile { path: &source.path, stat, digest: *digest.as_ref()?.as_ref().ok()? })
+            let digest = *digest.as_ref()?.as_ref().ok()?;
+            (digest != unreadable()).then_some(IndexedFile { path: &source.path, stat, digest })
         });
         let files: Vec<_> = files.collect();
         if files != indexed {
@@ -160,6 +170,7 @@ fn digests(
     root: &Path,
     sources: &[SourceEntry],
     indexed: &[IndexedFile<'_>],
+    rules: &SourceRules,
     on_progress: OnProgress<'_>,
 ) -> (Vec<Option<Result<Digest>>>, u64) {
     // Both lists are sorted by path, so they can be merged in one pass.
@@ -179,16 +190,28 @@ fn digests(
     let on_read = |bytes: u64| on_progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total);
     let digests = sources.par_iter().zip(indexed).map(|(source, digest)| match (digest, source.stat) {
         (Some(digest), _) => Some(Ok(digest)),
-        (None, None) => Some(Ok(Digest::of(b""))),
+        (None, None) => Some(Ok(Digest::of(source.kind.as_bytes()))),
         (None, Some(_)) if failed.load(Ordering::Relaxed) => None,
         (None, Some(stat)) => {
             let path = if source.path.is_empty() { root.to_owned() } else { root.join(&source.path) };
-            let digest = hash(&path, stat, &on_read);
+            let digest = match hash(&path, stat, &on_read) {
+                Err(error) if rules.is_data && is_denied(&error) => Ok(unreadable()),
+                digest => digest,
+            };
             failed.fetch_or(digest.is_err(), Ordering::Relaxed);
             Some(digest)
         }
     });
     (digests.collect(), hashed)
+}
+
+/// What counts for a file among data that may not be read.
+fn unreadable() -> Digest {
+    Digest::of(b"file that may not be read")
+}
+
+fn is_denied(error: &CacheError) -> bool {
+    matches!(error, CacheError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
 }
 
 fn hash(path: &Path, stat: FileStat, on_read: OnBytesRead<'_>) -> Result<Digest> {
@@ -224,7 +247,7 @@ mod tests {
 
     /// Hashes the input as if the files had not changed for a while, so that none is racy.
     fn digest_later(index: &Index, path: &Path) -> SourceDigest {
-        index.digest_path_at(path, clock::now() + 2 * CLOCK_TICK, &|_, _| Ok(())).unwrap()
+        index.digest_path_at(path, &SourceRules::default(), clock::now() + 2 * CLOCK_TICK, &|_, _| Ok(())).unwrap()
     }
 
     #[test]
@@ -250,7 +273,8 @@ mod tests {
             if done > 5 { Err(io::Error::other("enough")) } else { Ok(()) }
         };
         let one_by_one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        let stopped = one_by_one.install(|| index.digest_path_at(&input, clock::now() + 2 * CLOCK_TICK, &stop));
+        let stopped = one_by_one
+            .install(|| index.digest_path_at(&input, &SourceRules::default(), clock::now() + 2 * CLOCK_TICK, &stop));
         assert!(matches!(stopped, Err(CacheError::Io { .. })), "{stopped:?}");
         assert_eq!(last_done.into_inner(), 10);
         assert_eq!(digest_later(&index, &input).hashed, 3);
@@ -301,8 +325,9 @@ mod tests {
     fn a_recently_changed_file_is_read_again() {
         let (_folder, index, input) = index_and_input();
         let changed = clock::changed(&fs::metadata(input.join("list")).unwrap());
-        let first = index.digest_path_at(&input, changed, &|_, _| Ok(())).unwrap();
-        assert_eq!(index.digest_path_at(&input, changed, &|_, _| Ok(())).unwrap(), SourceDigest { hashed: 4, ..first });
+        let digest = || index.digest_path_at(&input, &SourceRules::default(), changed, &|_, _| Ok(())).unwrap();
+        let first = digest();
+        assert_eq!(digest(), SourceDigest { hashed: 4, ..first });
     }
 
     #[test]
@@ -362,6 +387,44 @@ mod tests {
         symlink("nowhere", input.join("dogs/2.png")).unwrap();
         assert_eq!(message(&input), "Could not read `FOLDER/input/dogs/2.png`");
         assert_eq!(message(Path::new("/dev/null")), "`/dev/null` is neither a file nor a folder");
+    }
+
+    #[test]
+    fn what_the_program_writes_is_no_data_and_what_lies_around_is_no_error() {
+        let (folder, index, input) = index_and_input();
+        let runs = input.join("runs");
+        let rules = SourceRules { excluded: vec![runs.clone()], is_data: true, extensions: vec!["png".to_owned()] };
+        let digest = || index.digest_path_with_progress(&input, &rules, &|_, _| Ok(())).unwrap().digest;
+        let plain = digest();
+        fs::create_dir_all(runs.join("a/1")).unwrap();
+        fs::write(runs.join("a/1/run.json"), "{}").unwrap();
+        symlink(&runs, input.join("link to runs")).unwrap();
+        fs::create_dir_all(input.join("cats/.git")).unwrap();
+        fs::write(input.join("cats/.git/index"), "1").unwrap();
+        fs::write(input.join("list"), "other contents of a file that is no image").unwrap();
+        assert_eq!(digest(), plain);
+        let mut digests = vec![plain];
+        let mut changed = || {
+            digests.push(digest());
+            assert_ne!(digests[digests.len() - 1], digests[digests.len() - 2]);
+        };
+        symlink("nowhere", input.join("dogs/2.png")).unwrap();
+        changed();
+        symlink(&input, input.join("dogs/up")).unwrap();
+        changed();
+        std::os::unix::net::UnixListener::bind(input.join("dogs/socket")).unwrap();
+        changed();
+        use std::os::unix::ffi::OsStrExt;
+        fs::write(input.join(std::ffi::OsStr::from_bytes(b"cats/caf\xe9.png")), "").unwrap();
+        changed();
+        fs::write(input.join("cats/1.PNG"), "a cat").unwrap();
+        changed();
+        fs::write(input.join("cats/1.PNG"), "a dog").unwrap();
+        changed();
+        // Without these rules, all of it is an error.
+        fs::remove_file(input.join("link to runs")).unwrap();
+        assert!(index.digest_path(&input).is_err());
+        drop(folder);
     }
 
     #[test]

@@ -165,6 +165,7 @@ impl StageRun<'_> {
         let environment = Environment {
             inputs: self.inputs.clone(),
             sources: self.work.sources.iter().map(|source| (source.param.clone(), source.path.clone())).collect(),
+            own: self.work.sources.iter().flat_map(|source| source.rules.excluded.clone()).collect(),
             ambient: self.work.ambient(),
             device: self.work.device,
             devices,
@@ -227,8 +228,8 @@ fn no_threads(error: rayon::ThreadPoolBuildError) -> Failure {
 /// Fails if a file outside the store changed while the stage ran. Programs found on the PATH are not checked again, since a
 /// thousand nodes may run the same one.
 fn check_unchanged(store: &Store, sources: &[SourceFile]) -> Result<(), Failure> {
-    for SourceFile { param, path, digest, .. } in sources.iter().filter(|source| !source.on_path) {
-        if store.index().digest_path(path)?.digest != *digest {
+    for SourceFile { param, path, digest, rules, .. } in sources.iter().filter(|source| !source.on_path) {
+        if store.index().digest_path_with_progress(path, rules, &|_, _| Ok(()))?.digest != *digest {
             let path = path.display();
             return Err(Failure::Message(format!(
                 "`{path}` (`{param}`) changed while the node ran; start the run again"

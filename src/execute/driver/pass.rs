@@ -16,6 +16,7 @@ use crate::execute::outcome::Outcome;
 use crate::execute::reason::Reason;
 use crate::execute::result::NodeResult;
 use crate::execute::retention::Retention;
+use crate::execute::warnings::warnings_in;
 use crate::execute::work::{Answer, Attempt, Work, WorkInput};
 use crate::plan::{Needs, NodeIndex, Wire};
 use crate::schedule::{Action, Schedule, State};
@@ -170,6 +171,7 @@ impl<'run, 'r> Pass<'run, 'r> {
                 self.results[node].outputs = outputs;
                 self.schedule.found(node);
                 self.finish(node, Outcome::Hit);
+                self.warn(node);
             }
             Found::Stale(task, _) if has_failed(self.before.get(node), task.key) => {
                 self.results[node] = self.before[node].clone();
@@ -250,10 +252,11 @@ impl<'run, 'r> Pass<'run, 'r> {
 
     /// Notes how an attempt ended.
     fn take(&mut self, answer: Answer) {
-        let Answer { index: node, attempt, usage } = answer;
+        let Answer { index: node, attempt, usage, warnings } = answer;
         self.running -= 1;
         let result = &mut self.results[node];
         result.usage = usage;
+        result.warnings = warnings;
         let was_known = !result.outputs.is_empty();
         match attempt {
             Attempt::Ran { outputs, differs } => {
@@ -266,6 +269,7 @@ impl<'run, 'r> Pass<'run, 'r> {
                 }
                 self.schedule.ran(node);
                 self.finish(node, Outcome::Ran);
+                self.warn(node);
                 self.again |= was_known && differs.is_some();
             }
             Attempt::Found { outputs } => {
@@ -273,6 +277,7 @@ impl<'run, 'r> Pass<'run, 'r> {
                 result.reason = None;
                 self.schedule.ran(node);
                 self.finish(node, Outcome::Hit);
+                self.warn(node);
             }
             Attempt::Failed { message } => {
                 result.error = Some(message);
@@ -298,6 +303,23 @@ impl<'run, 'r> Pass<'run, 'r> {
                 self.schedule.failed(node);
                 self.finish(node, Outcome::Failed);
             }
+        }
+    }
+
+    /// Shows the warnings in the outputs of a node that were not shown yet.
+    fn warn(&mut self, node: NodeIndex) {
+        let plan = self.run.plan;
+        let found = warnings_in(self.run.store, plan, &plan.nodes[node], &self.results[node].outputs);
+        for message in found {
+            let is_known = |result: &NodeResult| result.warnings.contains(&message);
+            if is_known(&self.results[node]) {
+                continue;
+            }
+            if !self.before.get(node).is_some_and(is_known) {
+                let node = plan.nodes[node].name.clone();
+                self.run.listener.event(&Event::Warning { node, message: message.clone() });
+            }
+            self.results[node].warnings.push(message);
         }
     }
 

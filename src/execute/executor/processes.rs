@@ -209,5 +209,5 @@ fn wait(mut child: Child, index: NodeIndex, node: &str, path: &Path, listener: &
 }
 
 fn failed(index: NodeIndex, message: String) -> Answer {
-    Answer { index, attempt: Attempt::Failed { message }, usage: Usage::default() }
+    Answer { index, attempt: Attempt::Failed { message }, usage: Usage::default(), warnings: Vec::new() }
 }

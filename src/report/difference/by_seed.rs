@@ -120,8 +120,8 @@ fn metric_rows(metric: &ComparedMetric, form: TextForm) -> Vec<Vec<String>> {
     };
     rows.push(row("mean", of_groups(&|group| value(group.mean())), of_others(&mean_difference)));
     let interval = |group: &GroupValues| {
-        let text = group.interval().map(|interval| (interval.mean, interval.half_width));
-        text.map_or_else(String::new, |(mean, half)| format!("{:.4} … {:.4}", mean - half, mean + half))
+        let interval = group.interval(&metric.metric);
+        interval.map_or_else(String::new, |interval| format!("{:.4} … {:.4}", interval.low, interval.high))
     };
     let difference_interval = |other: &GroupValues| {
         let comparison = other.comparison.as_ref();

@@ -10,7 +10,7 @@ use dnc_learn::statistics::{
     Difference, Interval, Verdict, mean_interval, paired_bootstrap, paired_t, sign_flip_test, welch,
 };
 use dnc_learn::streams::Streams;
-use dnc_stages::tables::metrics::more_is_better;
+use dnc_stages::tables::metrics::{bounds, more_is_better};
 
 use super::group::Group;
 use crate::report::metrics::{Metric, metric_label};
@@ -49,6 +49,19 @@ pub struct GroupValues {
     pub seeds: Vec<i64>,
     /// The difference to the first group; `None` for the first group itself.
     pub comparison: Option<Comparison>,
+}
+
+/// A mean over runs with its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MeanInterval {
+    /// The mean.
+    pub mean: f64,
+    /// The ends of the interval.
+    pub low: f64,
+    /// See `low`.
+    pub high: f64,
+    /// Half of the interval's width; `None` if it was cut, so that the mean is not in its middle.
+    pub half_width: Option<f64>,
 }
 
 /// The difference of a group to the first one: this group minus the first.
@@ -119,9 +132,12 @@ impl GroupValues {
         (!self.values.is_empty()).then(|| self.values.iter().sum::<f64>() / self.values.len() as f64)
     }
 
-    /// Mean with Student's 95 % interval, for two or more runs.
-    pub fn interval(&self) -> Option<Interval> {
-        mean_interval(&self.values)
+    /// Student's 95 % interval of the mean, for two or more runs, as far as the metric can reach.
+    pub fn interval(&self, metric: &str) -> Option<MeanInterval> {
+        let Interval { mean, half_width } = mean_interval(&self.values)?;
+        let (low, high) = within(bounds(metric), (mean - half_width, mean + half_width));
+        let is_whole = (low, high) == (mean - half_width, mean + half_width);
+        Some(MeanInterval { mean, low, high, half_width: is_whole.then_some(half_width) })
     }
 
     /// The values by seed; `None` if a seed has several.
@@ -143,8 +159,10 @@ pub fn compare_groups(groups: &[Group], resampling: Resampling) -> Vec<ComparedM
     let mut metrics = collect_metrics(groups);
     for metric in &mut metrics {
         let [first, others @ ..] = metric.groups.as_mut_slice() else { continue };
-        for other in others {
-            other.comparison = compare_over_seeds(&metric.metric, first, other);
+        for (other, group) in others.iter_mut().zip(&groups[1..]) {
+            // Seeds are paired only where they evaluated the same images.
+            let same_images = group.has_images_of(&groups[0]);
+            other.comparison = compare_over_seeds(&metric.metric, first, other, same_images);
         }
     }
     let node_split = |metric: &ComparedMetric| NodeSplit { node: metric.node.clone(), split: metric.split.clone() };
@@ -177,8 +195,15 @@ fn collect_metrics(groups: &[Group]) -> Vec<ComparedMetric> {
     compared
 }
 
-fn compare_over_seeds(metric: &str, first: &GroupValues, other: &GroupValues) -> Option<Comparison> {
-    let pairs = first.by_seed().zip(other.by_seed()).filter(|(first, other)| first.keys().eq(other.keys()));
+/// The part of an interval that lies within these bounds, if there are any.
+fn within(bounds: Option<(f64, f64)>, (low, high): (f64, f64)) -> (f64, f64) {
+    let Some((least, most)) = bounds else { return (low, high) };
+    (low.clamp(least, most), high.clamp(least, most))
+}
+
+fn compare_over_seeds(metric: &str, first: &GroupValues, other: &GroupValues, same_images: bool) -> Option<Comparison> {
+    let pairs = first.by_seed().zip(other.by_seed()).filter(|_| same_images);
+    let pairs = pairs.filter(|(first, other)| first.keys().eq(other.keys()));
     let (basis, difference) = match pairs {
         Some((first, other)) => {
             let [first, other] = [first, other].map(|values| values.into_values().collect::<Vec<f64>>());
@@ -186,7 +211,8 @@ fn compare_over_seeds(metric: &str, first: &GroupValues, other: &GroupValues) ->
         }
         None => (Basis::Seeds, welch(&first.values, &other.values)),
     };
-    let difference = difference.filter(|difference| difference.mean.is_finite())?;
+    let mut difference = difference.filter(|difference| difference.mean.is_finite())?;
+    difference.interval = within(bounds(metric).map(|(low, high)| (low - high, high - low)), difference.interval);
     let verdict = Verdict::of(&difference, more_is_better(metric));
     Some(Comparison { basis, difference, sign_flip: None, verdict })
 }

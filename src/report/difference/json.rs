@@ -82,6 +82,7 @@ struct GroupJson {
     values: Vec<f64>,
     mean: Option<f64>,
     half_width: Option<f64>,
+    interval: Option<[f64; 2]>,
     comparison: Option<ComparisonJson>,
 }
 
@@ -104,19 +105,25 @@ impl MetricJson {
             metric: metric.metric.clone(),
             k: metric.k,
             by_seed,
-            groups: groups.iter().zip(&metric.groups).map(|(group, values)| GroupJson::new(group, values)).collect(),
+            groups: groups
+                .iter()
+                .zip(&metric.groups)
+                .map(|(group, values)| GroupJson::new(group, values, &metric.metric))
+                .collect(),
         }
     }
 }
 
 impl GroupJson {
-    fn new(group: &Group, values: &GroupValues) -> Self {
+    fn new(group: &Group, values: &GroupValues, metric: &str) -> Self {
+        let interval = values.interval(metric);
         Self {
             runs: group.runs.clone(),
             seeds: values.seeds.clone(),
             values: values.values.clone(),
             mean: values.mean(),
-            half_width: values.interval().map(|interval| interval.half_width),
+            half_width: interval.and_then(|interval| interval.half_width),
+            interval: interval.map(|interval| [interval.low, interval.high]),
             comparison: values.comparison.map(|comparison| ComparisonJson {
                 over: comparison.basis.name(),
                 difference: comparison.difference.mean,

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::comparison::{ComparedMetric, GroupValues};
+use super::comparison::{ComparedMetric, GroupValues, MeanInterval};
 use super::group::{Group, GroupName};
 use super::text_form::{TextForm, signed_interval, verdict};
 
@@ -33,8 +33,10 @@ fn headings(groups: &[Group]) -> Vec<String> {
 
 fn row(metric: &ComparedMetric, form: TextForm) -> Vec<String> {
     let mut cells = vec![metric.node.clone(), metric.split.clone(), metric.label()];
-    cells.extend(metric.groups.iter().map(|group| match (group.mean(), group.interval()) {
-        (_, Some(interval)) => format!("{:.4} ± {:.4}", interval.mean, interval.half_width),
+    cells.extend(metric.groups.iter().map(|group| match (group.mean(), group.interval(&metric.metric)) {
+        (_, Some(MeanInterval { mean, half_width: Some(half_width), .. })) => format!("{mean:.4} ± {half_width:.4}"),
+        // A share cannot be below 0 or above 1.
+        (_, Some(MeanInterval { mean, low, high, .. })) => format!("{mean:.4} ({low:.4} … {high:.4})"),
         (Some(mean), None) => format!("{mean:.4}"),
         (None, None) => String::new(),
     }));

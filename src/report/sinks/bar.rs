@@ -85,6 +85,7 @@ impl Sink for Bar {
                 }
                 self.whole.set_position(*finished as u64);
             }
+            Event::Warning { node, message } => self.line(&plain::warning(node, message)),
             Event::Notice { node, message } => self.line(&plain::notice(node.as_deref(), message)),
             Event::NodeLog { .. } => {}
             Event::RunFinished { outcomes, took } => {

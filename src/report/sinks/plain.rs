@@ -47,6 +47,7 @@ impl Sink for Plain {
                 self.tenths.remove(node);
                 eprintln!("{}", finished_line(node, *outcome, *took, error.as_deref(), *finished, *nodes));
             }
+            Event::Warning { node, message } => eprintln!("{}", warning(node, message)),
             Event::Notice { node, message } => eprintln!("{}", notice(node.as_deref(), message)),
             Event::RunFinished { outcomes, took } => eprintln!("{}", summary(*outcomes, *took)),
         }
@@ -73,6 +74,11 @@ pub(super) fn finished_line(
 /// The line for a notice.
 pub(super) fn notice(node: Option<&str>, message: &str) -> String {
     node.map_or_else(|| format!("note: {message}"), |node| format!("note: {node}: {message}"))
+}
+
+/// The line for a warning.
+pub(super) fn warning(node: &str, message: &str) -> String {
+    format!("warning: {node}: {message}")
 }
 
 /// The last line of a run.

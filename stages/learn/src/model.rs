@@ -15,6 +15,7 @@ use crate::error::{LearnError, Result};
 use crate::parameters::{Group, Parameters};
 use crate::spec::Spec;
 use crate::streams::Streams;
+use crate::weights::NamedTensor;
 
 /// Description of a model, in a manifest and beside its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -102,9 +103,26 @@ impl Model {
 
     /// All tensors of the model: those of the backbone and the embedding layer.
     pub fn specs(&self) -> Vec<Spec> {
-        let mut specs = self.backbone.specs();
+        self.specs_for(&[])
+    }
+
+    /// All tensors of the model, of which `given` are to be used: a tensor that may have several shapes has that of the given one.
+    pub fn specs_for(&self, given: &[NamedTensor]) -> Vec<Spec> {
+        let mut specs = self.backbone.specs_for(self.preprocessing.crop, given);
         specs.extend(Spec::embedding(self.backbone.feature_dim(), self.dimension));
         specs
+    }
+
+    /// Checks that the network takes images of `crop` × `crop` pixels.
+    ///
+    /// # Errors
+    /// It does not: they are too small, or cannot be halved as often as the network does.
+    pub fn check_crop(&self) -> Result<()> {
+        let crop = self.preprocessing.crop;
+        match self.backbone.refuses(crop) {
+            None => Ok(()),
+            Some(reason) => Err(LearnError::Config { parameter: "crop", value: crop.to_string(), reason }),
+        }
     }
 
     /// Features of preprocessed `images`, `[batch, height, width, 3]`: `[batch, F]`. During training, `training` is the random stream of
@@ -187,6 +205,30 @@ mod tests {
         assert!((mean - 1.0).abs() < 0.02, "{mean}");
         assert_eq!(values, drop(1));
         assert_ne!(values, drop(2));
+    }
+
+    /// The sizes around those at which one network or another stops working.
+    #[test]
+    fn a_network_takes_the_sizes_that_it_does_not_refuse() {
+        for (name, _) in
+            crate::backbones::BACKBONES.into_iter().filter(|(name, _)| !["resnet34", "resnet50"].contains(name))
+        {
+            let mut model = Model::new(name, 2).unwrap();
+            for crop in [1, 13, 14, 16, 28, 30, 31, 32, 33, 38, 39, 62, 63, 70, 71] {
+                model.preprocessing.crop = crop;
+                let mut parameters = Parameters::empty(&Device::Cpu);
+                for spec in model.specs() {
+                    let zeros = Tensor::zeros(spec.shape.as_slice(), DType::F32, &Device::Cpu).unwrap();
+                    parameters.insert(&spec.name, spec.role, &zeros).unwrap();
+                }
+                let images = Tensor::zeros((1, crop, crop, 3), DType::F32, &Device::Cpu).unwrap();
+                let features = model.features(&parameters, &images, None);
+                assert_eq!(features.is_ok(), model.check_crop().is_ok(), "{name}, {crop}");
+            }
+        }
+        let mut model = Model::new("vit_small_patch16", 2).unwrap();
+        model.preprocessing.crop = 100;
+        insta::assert_snapshot!(model.check_crop().unwrap_err(), @"`crop` cannot be 100: its images are cut into patches, so that it must be a multiple of 16");
     }
 
     #[test]

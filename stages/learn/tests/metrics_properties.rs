@@ -117,7 +117,7 @@ proptest! {
 
     #[test]
     fn persons_across_cameras(queries in images(1..12), gallery in images(1..40)) {
-        let pairs = |images: &[Image]| images.iter().map(|image| (image.label, image.camera)).collect::<Vec<_>>();
+        let pairs = |images: &[Image]| images.iter().map(|image| (image.label, Some(image.camera))).collect::<Vec<_>>();
         let same = |query: usize, row: usize| {
             (queries[query].label, queries[query].camera) == (gallery[row].label, gallery[row].camera)
         };

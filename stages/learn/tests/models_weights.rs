@@ -121,7 +121,7 @@ fn errors_name_the_problem_and_its_position() {
     };
     let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
     let legacy = |object: &[u8]| [magic, b"\x80\x02M\xe9\x03.".as_slice(), b"}.", object].concat();
-    check(b"hello", "it is neither safetensors nor a `state_dict` saved by PyTorch");
+    check(b"hello", "it is something else, neither safetensors nor a `state_dict` saved by PyTorch");
     check(&legacy(b"I"), "its pickle has the unsupported instruction 0x49");
     check(&legacy(b"h\x05."), "it refers to a value that was never stored");
     check(&legacy(b"\x85."), "its stack is empty");

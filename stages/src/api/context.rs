@@ -23,6 +23,8 @@ pub struct Environment<'run> {
     pub inputs: BTreeMap<String, Vec<InputArtifact>>,
     /// Resolved paths of files and folders outside the store, by the parameter that names them.
     pub sources: BTreeMap<String, PathBuf>,
+    /// Files and folders that the program itself writes, which are never data: the store and the folders of runs.
+    pub own: Vec<PathBuf>,
     /// The values that the stage declared in [`Ambient`](super::ambient::Ambient); the rest is `None`.
     pub ambient: AmbientValues,
     /// Where floats are computed.
@@ -107,6 +109,11 @@ impl<'run> Context<'run> {
     pub fn source(&self, param: &str) -> Result<&Path, StageError> {
         let path = self.environment.sources.get(param);
         path.map(PathBuf::as_path).ok_or_else(|| undeclared(format!("the source `{param}`")))
+    }
+
+    /// Files and folders that the program itself writes, which are never data.
+    pub fn own(&self) -> &[PathBuf] {
+        &self.environment.own
     }
 
     /// The root of this run's random streams.
@@ -201,6 +208,11 @@ impl<'run> Context<'run> {
     /// Writes a line to the node's log.
     pub fn log(&self, line: impl AsRef<str>) {
         self.environment.observer.log(line.as_ref());
+    }
+
+    /// Warns of something suspicious about data or parameters, a sentence without its full stop. It is shown and logged.
+    pub fn warn(&self, message: impl AsRef<str>) {
+        self.environment.observer.warn(message.as_ref());
     }
 
     /// Reports a value that is not deterministic, such as images per second; it is stored in the run's `run.json`.

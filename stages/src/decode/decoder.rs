@@ -41,11 +41,11 @@ pub(super) struct Decoder<'a> {
 
 impl Decoder<'_> {
     /// Decodes all `entries` into `table`.
-    pub(super) fn run(
+    pub(super) fn run<'e>(
         &self,
-        entries: &[Entry],
+        entries: &'e [Entry],
         reader: &mut dyn ImageReader,
-        table: &mut ImageTable<'_>,
+        table: &mut ImageTable<'e>,
         context: &Context<'_>,
     ) -> Result<(), StageError> {
         let contents = match self.earlier {
@@ -106,6 +106,9 @@ impl Decoder<'_> {
             return Ok(decoded);
         }
         let image = image.read(self.limits)?;
+        if let EncodedImage::Missing(reason) = image {
+            return Err(ImageError::Missing(reason));
+        }
         let content = image.digest();
         match copied(content) {
             Some(decoded) => Ok(decoded),

@@ -1,13 +1,14 @@
 //! Encoded images, and the trait of what reads them from the files of a data set.
 
-use std::fs;
 use std::path::PathBuf;
+use std::{fs, io};
 
 use dnc_tables::contents::ContentDigest;
 use dnc_tables::pictures::{Limits, PictureError, Raster, decode};
 
 use super::entry::Entry;
 use super::error::{DecodeError, ImageError};
+use super::similar_name::same_name;
 use crate::api::KnownDigest;
 
 /// Reads the encoded images of a data set: from a file each, from rows of tables, from an archive …. A data set brings its own
@@ -39,6 +40,8 @@ pub enum EncodedImage<'a> {
     File(PathBuf),
     /// The bytes of an image file.
     Bytes(Vec<u8>),
+    /// There is none, for this reason, a predicate.
+    Missing(String),
     /// Grey pixels, not encoded.
     Grey {
         /// Height in pixels.
@@ -57,7 +60,18 @@ impl EncodedImage<'_> {
     /// The file cannot be read or exceeds the limits.
     pub fn read(self, limits: Limits) -> Result<Self, ImageError> {
         let EncodedImage::File(path) = self else { return Ok(self) };
-        let length = fs::metadata(&path)?.len();
+        let (path, metadata) = match fs::metadata(&path) {
+            Ok(metadata) => (path, metadata),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match same_name(&path) {
+                Some(found) => (found.clone(), fs::metadata(&found)?),
+                None => return Err(ImageError::NotFound),
+            },
+            Err(error) => return Err(error.into()),
+        };
+        if !metadata.is_file() {
+            return Err(ImageError::Missing("is not a file".to_owned()));
+        }
+        let length = metadata.len();
         if length > limits.bytes {
             return Err(PictureError::Limit { found: length, unit: "bytes", limit: limits.bytes }.into());
         }
@@ -67,7 +81,7 @@ impl EncodedImage<'_> {
     /// The digest of the bytes in memory.
     pub fn digest(&self) -> ContentDigest {
         let bytes = match self {
-            EncodedImage::File(_) => &[],
+            EncodedImage::File(_) | EncodedImage::Missing(_) => &[],
             EncodedImage::Bytes(bytes) => bytes.as_slice(),
             EncodedImage::Grey { pixels, .. } => pixels,
         };
@@ -81,6 +95,7 @@ impl EncodedImage<'_> {
     pub fn decode(self, background: [u8; 3], limits: Limits, spare: Vec<u8>) -> Result<Raster, ImageError> {
         match self {
             EncodedImage::File(path) => EncodedImage::File(path).read(limits)?.decode(background, limits, spare),
+            EncodedImage::Missing(reason) => Err(ImageError::Missing(reason)),
             EncodedImage::Bytes(bytes) => Ok(decode(&bytes, background, limits, spare)?),
             EncodedImage::Grey { height, width, pixels } => {
                 let pixels = pixels.iter().flat_map(|&value| [value; 3]).collect();

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use dnc_tables::Split;
+use dnc_tables::split::UnknownSplit;
 
 /// One image of a data set before its bytes are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,5 +52,16 @@ impl ClassNames {
     /// All names, by index.
     pub(super) fn into_names(self) -> Vec<String> {
         self.names
+    }
+}
+
+/// The split that a folder or list calls `name`, in any case, or by one of the other names that people give it.
+pub(super) fn split_named(name: &str) -> Result<Split, UnknownSplit> {
+    match name.trim().to_lowercase().as_str() {
+        "training" => Ok(Split::Train),
+        "val" | "valid" | "dev" => Ok(Split::Validation),
+        "testing" => Ok(Split::Test),
+        "queries" | "probe" => Ok(Split::Query),
+        other => other.parse().map_err(|_| UnknownSplit(name.to_owned())),
     }
 }

@@ -27,12 +27,14 @@ pub enum DecodeError {
     Table(#[from] TableError),
     /// The data set is empty.
     #[error(
-        "There are no images in `{}`; `dnc-run stages decode` describes the layout that each data set expects",
+        "There are no images in `{}`{passed_over}; `dnc-run stages decode` describes the layout that each data set expects",
         root.display()
     )]
     NoImages {
         /// Its folder or file.
         root: PathBuf,
+        /// What there is instead, as it continues the sentence; empty if there is nothing.
+        passed_over: String,
     },
     /// A path in a list leads out of the data set's folder, whose contents alone are in the key.
     #[error("The {what} `{path}` is outside the folder `{}`", root.display())]
@@ -43,12 +45,6 @@ pub enum DecodeError {
         path: String,
         /// The folder.
         root: PathBuf,
-    },
-    /// A file name is not text.
-    #[error("The name of `{}` is not valid UTF-8", path.display())]
-    FileName {
-        /// The file.
-        path: PathBuf,
     },
     /// The images lie in the root itself instead of in class folders.
     #[error(
@@ -62,12 +58,6 @@ pub enum DecodeError {
         /// Number of images in it.
         images: usize,
     },
-    /// A folder of a class has no images.
-    #[error("The class folder `{}` contains no images", folder.display())]
-    EmptyClass {
-        /// The folder.
-        folder: PathBuf,
-    },
     /// The folders of a data set that is read by split are not named after splits.
     #[error("The folder `{}` cannot be read with `by_split = true`, which needs a folder for each split: {source}", root.display())]
     SplitFolder {
@@ -77,19 +67,23 @@ pub enum DecodeError {
         source: UnknownSplit,
     },
     /// A table lacks a column.
-    #[error("`{}` has no column `{column}` with {contents}", file.display())]
+    #[error("`{}` has no column `{column}` with {contents}{}", file.display(), columns_found(found, key))]
     MissingColumn {
         /// The file.
         file: PathBuf,
         /// The column.
         column: String,
+        /// The parameter that names it.
+        key: &'static str,
         /// What it should contain: `the classes`.
         contents: &'static str,
+        /// The columns that there are.
+        found: Vec<String>,
     },
-    /// A row or line of a list is malformed.
+    /// A line of a list is malformed.
     #[error("{unit} {number} of `{}` {problem}", file.display())]
     Row {
-        /// `Row`, counted from 0 without the headings, or `Line`, counted from 1.
+        /// `Line`, counted from 1.
         unit: &'static str,
         /// Its number.
         number: usize,
@@ -148,6 +142,21 @@ pub enum DecodeError {
         /// What would be left without classes: `testing`.
         rest: &'static str,
     },
+    /// The validation images cannot tell a good model from a bad one.
+    #[error(
+        "The split `validation` cannot choose a model: of its {classes} class{}, {answerable} have at least two images{}; at \
+         least two such classes are needed. Hold out more classes (`split.validation`), or give them more images",
+        if *classes == 1 { "" } else { "es" },
+        if *across_cameras { " under different cameras" } else { "" }
+    )]
+    Validation {
+        /// The number of its classes.
+        classes: usize,
+        /// The number of classes in which an image can be found by another one.
+        answerable: usize,
+        /// Whether images have cameras.
+        across_cameras: bool,
+    },
     /// Neither the data set nor the split rule assigns a split.
     #[error(
         "The data set assigns no split to `{source_name}`; set, for example, `split = {{ train = 0.5 }}` to train on half of the classes"
@@ -156,19 +165,23 @@ pub enum DecodeError {
         /// The image.
         source_name: String,
     },
-    /// An image cannot be decoded.
-    #[error("The image `{name}` {reason}")]
+    /// An image cannot be read.
+    #[error("{what} {reason}; `on_error = \"skip\"` leaves out such images and lists them")]
     Image {
-        /// The image.
-        name: String,
-        /// Why.
-        reason: ImageError,
+        /// What it is called: `The image …`, `Row 3 of …`.
+        what: String,
+        /// Why it cannot be read, a predicate.
+        reason: String,
     },
     /// No image could be decoded.
-    #[error("None of the images in `{}` could be decoded; the log of this node has the reasons", root.display())]
+    #[error("None of the {count} images in `{}` could be read; {first}", root.display())]
     NothingDecoded {
         /// The data set's folder or file.
         root: PathBuf,
+        /// The number of images.
+        count: usize,
+        /// The first image and its reason.
+        first: String,
     },
     /// The tables of an earlier run disagree about the number of images.
     #[error("The earlier run has {contents} content digests for {images} images")]
@@ -207,7 +220,24 @@ pub enum ImageError {
     /// Its file cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(#[from] std::io::Error),
+    /// Its file does not exist.
+    #[error("does not exist")]
+    NotFound,
+    /// There is no image, for this reason, a predicate.
+    #[error("{0}")]
+    Missing(String),
     /// Its bytes cannot be decoded.
     #[error(transparent)]
     Undecodable(#[from] PictureError),
+}
+
+/// What follows the message about a missing column: what there is, and what to set.
+fn columns_found(found: &[String], key: &str) -> String {
+    let names = found.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();
+    match names.as_slice() {
+        [] => String::new(),
+        names => {
+            format!(", but {}; name the column that has them in `dataset`, as in `{key} = \"…\"`", names.join(", "))
+        }
+    }
 }

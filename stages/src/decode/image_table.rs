@@ -1,6 +1,7 @@
 //! The table of images while it is being written.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use dnc_tables::contents::ContentDigest;
 use dnc_tables::images::{ImageRow, ImagesWriter};
@@ -13,6 +14,7 @@ use super::earlier_images::ReusablePart;
 use super::entry::Entry;
 use super::error::{DecodeError, ImageError};
 use super::parameters::OnError;
+use super::similar_name;
 
 /// An image in its final size, with the digest of the bytes that it was decoded from.
 pub(super) struct DecodedImage {
@@ -31,12 +33,24 @@ impl DecodedImage {
     }
 }
 
+/// An image in the table.
+#[derive(Clone, Copy)]
+pub(super) struct WrittenImage<'a> {
+    pub(super) entry: &'a Entry,
+    /// Its size and the digest of its pixels, which are those of no other picture.
+    pub(super) pixels: ((u16, u16), PixelDigest),
+}
+
 /// Entries with their names for messages and the result of decoding them.
 pub(super) type DecodedChunk<'a> = Vec<(&'a Entry, String, Result<DecodedImage, ImageError>)>;
 
 /// The table of images and the tables beside it, while they are being written.
 pub(super) struct ImageTable<'a> {
     images: ImagesWriter,
+    /// The entry of each image.
+    entries: Vec<&'a Entry>,
+    /// Height and width of each image.
+    sizes: Vec<(u16, u16)>,
     classes: &'a [String],
     on_error: OnError,
     /// What each image was decoded from.
@@ -52,14 +66,22 @@ pub(super) struct ImageTable<'a> {
 }
 
 impl<'a> ImageTable<'a> {
-    pub(super) fn new(output: &OutputArtifact, classes: &'a [String], on_error: OnError) -> Self {
+    /// A table without images, of which `skipped` could not be read.
+    pub(super) fn new(
+        output: &OutputArtifact,
+        classes: &'a [String],
+        on_error: OnError,
+        skipped: Vec<SkippedRow>,
+    ) -> Self {
         Self {
             images: ImagesWriter::new(output),
+            entries: Vec::new(),
+            sizes: Vec::new(),
             classes,
             on_error,
             contents: Vec::new(),
             labels: HashMap::new(),
-            skipped: Vec::new(),
+            skipped,
             copied: 0,
             kept_parts: 0,
         }
@@ -71,32 +93,43 @@ impl<'a> ImageTable<'a> {
     }
 
     /// Appends a chunk. An image that could not be decoded fails or is skipped.
-    pub(super) fn push_chunk(&mut self, chunk: DecodedChunk<'_>) -> Result<(), DecodeError> {
+    pub(super) fn push_chunk(&mut self, chunk: DecodedChunk<'a>) -> Result<(), DecodeError> {
         for (entry, name, decoded) in chunk {
             match decoded {
                 Ok(decoded) => self.push(entry, &decoded)?,
                 Err(reason) if self.on_error == OnError::Skip => {
                     self.skipped.push(SkippedRow { source: entry.source.clone(), reason: reason.to_string() });
                 }
-                Err(reason) => return Err(DecodeError::Image { name, reason }),
+                Err(reason) => {
+                    let advice = match reason {
+                        ImageError::NotFound => similar_name::advice(Path::new(&name)),
+                        _ => String::new(),
+                    };
+                    let (what, reason) = (format!("The image `{name}`"), format!("{reason}{advice}"));
+                    return Err(DecodeError::Image { what, reason });
+                }
             }
         }
         Ok(())
     }
 
-    fn push(&mut self, entry: &Entry, decoded: &DecodedImage) -> Result<(), TableError> {
+    fn push(&mut self, entry: &'a Entry, decoded: &DecodedImage) -> Result<(), TableError> {
         let DecodedImage { content, raster, digest, is_copied } = decoded;
         self.contents.push(*content);
         self.copied += usize::from(*is_copied);
         let size = (raster.height as u16, raster.width as u16);
+        self.entries.push(entry);
+        self.sizes.push(size);
         let row = ImageRow { pixels: &raster.pixels, ..self.row(entry, size) };
         self.images.push_hashed(&row, *digest)?;
         Ok(())
     }
 
     /// Appends the images of a part of an earlier run, which are those of `entries`.
-    pub(super) fn keep(&mut self, entries: &[Entry], contents: &[Option<ContentDigest>], part: &ReusablePart<'_>) {
+    pub(super) fn keep(&mut self, entries: &'a [Entry], contents: &[Option<ContentDigest>], part: &ReusablePart<'_>) {
         self.contents.extend(contents.iter().flatten());
+        self.entries.extend(entries);
+        self.sizes.extend(part.sizes);
         self.copied += entries.len();
         self.kept_parts += 1;
         let rows: Vec<ImageRow<'_>> =
@@ -120,6 +153,13 @@ impl<'a> ImageTable<'a> {
             width,
             pixels: &[],
         }
+    }
+
+    /// The images so far.
+    pub(super) fn written(&self) -> Vec<WrittenImage<'a>> {
+        let digests = self.images.pixel_digests();
+        let all = self.entries.iter().zip(&self.sizes).zip(digests);
+        all.map(|((&entry, &size), &digest)| WrittenImage { entry, pixels: (size, digest) }).collect()
     }
 
     /// Writes the rest of all tables.

@@ -1,12 +1,12 @@
-//! What a data set contains: a list of its images, and the reader of their bytes.
+//! What a data set contains: a list of its images, the reader of their bytes, and what lies beside them.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 
 use dnc_tables::Split;
 
+use super::data_folder::DataFolder;
 use super::encoded::ImageReader;
 use super::entry::{ClassNames, Entry, ExpectedCount};
-use super::error::DecodeError;
 use super::image_files::ImageFiles;
 
 /// What a data set contains.
@@ -19,20 +19,77 @@ pub struct Listing {
     pub reader: Box<dyn ImageReader>,
     /// The numbers of images and classes of a complete copy, if they are known.
     pub expected: Vec<ExpectedCount>,
+    /// What is no image, and images that are known to be broken.
+    pub strays: Strays,
+}
+
+/// What lies beside the images of a data set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Strays {
+    /// Files and folders that are no images of the data set.
+    pub passed_over: Vec<PassedOver>,
+    /// Images that the data set names but that cannot be read, whatever their bytes.
+    pub broken: Vec<Broken>,
+}
+
+/// A file or folder that is no image of the data set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Its path relative to the root.
+    pub source: String,
+    /// Why it is no image, a predicate: `does not end like an image file`.
+    pub reason: &'static str,
+    /// Whether it lies in most folders, so that it is counted but no warning is due.
+    pub is_usual: bool,
+}
+
+/// An image that the data set names but that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// What it is called in messages: `The image …`, `Row 3 of …`.
+    pub what: String,
+    /// Its origin, as in the table of images.
+    pub source: String,
+    /// Why it cannot be read, a predicate: `has no class`.
+    pub reason: String,
+}
+
+impl Strays {
+    /// Adds something that is no image.
+    pub fn pass_over(&mut self, source: impl Into<String>, reason: &'static str) {
+        self.passed_over.push(PassedOver { source: source.into(), reason, is_usual: false });
+    }
+
+    /// Adds something that lies in most folders.
+    pub fn pass_over_usual(&mut self, source: impl Into<String>, reason: &'static str) {
+        self.passed_over.push(PassedOver { source: source.into(), reason, is_usual: true });
+    }
+
+    /// Adds something that an operating system or archive program left.
+    pub fn pass_over_junk(&mut self, source: impl Into<String>) {
+        self.pass_over_usual(source, "is hidden, or was left by an operating system or an archive program");
+    }
+
+    /// Adds an image that cannot be read.
+    pub fn add_broken(&mut self, what: String, source: impl Into<String>, reason: impl Into<String>) {
+        self.broken.push(Broken { what, source: source.into(), reason: reason.into() });
+    }
 }
 
 /// Lists a data set whose images are separate files.
-pub(super) struct FileListing {
-    root: PathBuf,
+pub(super) struct FileListing<'a> {
+    folder: &'a DataFolder,
     classes: ClassNames,
     entries: Vec<Entry>,
     paths: Vec<PathBuf>,
+    pub(super) strays: Strays,
 }
 
-impl FileListing {
-    /// An empty list of files below `root`.
-    pub(super) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), classes: ClassNames::default(), entries: Vec::new(), paths: Vec::new() }
+impl<'a> FileListing<'a> {
+    /// An empty list of files in `folder`.
+    pub(super) fn new(folder: &'a DataFolder) -> Self {
+        let (entries, paths) = (Vec::new(), Vec::new());
+        Self { folder, classes: ClassNames::default(), entries, paths, strays: Strays::default() }
     }
 
     /// The number of images so far.
@@ -40,28 +97,28 @@ impl FileListing {
         self.entries.len()
     }
 
-    /// Adds the image in the file at `path`, relative to the root, with `/` between folders.
+    /// Adds the image in the file at `path`, relative to the root or absolute, with `/` between folders. A path outside the root,
+    /// whose contents alone are part of the key, is a broken image.
     pub(super) fn add(&mut self, path: &str, class: &str, split: Option<Split>, camera: Option<u16>) {
+        let Some(relative) = self.folder.relative(path) else {
+            let reason = format!("is outside the folder `{}`", self.folder.path().display());
+            return self.strays.add_broken(format!("The image `{path}`"), path, reason);
+        };
         let (class, position) = (self.classes.index(class), self.paths.len());
-        self.entries.push(Entry { class, split, camera, source: path.to_owned(), position });
-        self.paths.push(PathBuf::from(path));
+        self.paths.push(PathBuf::from(&relative));
+        self.entries.push(Entry { class, split, camera, source: relative, position });
+    }
+
+    /// Adds an image at `path` that cannot be read.
+    pub(super) fn add_unreadable(&mut self, path: &str, reason: &'static str) {
+        let what = format!("The image `{}`", self.folder.join(path).display());
+        self.strays.add_broken(what, path, reason);
     }
 
     /// The complete list.
-    ///
-    /// # Errors
-    /// A path leads out of the root, whose contents alone are part of the key.
-    pub(super) fn finish(self, expected: &[ExpectedCount]) -> Result<Listing, DecodeError> {
-        let Self { root, classes, entries, paths } = self;
-        if let Some(path) = paths.iter().find(|path| leads_outside(path)) {
-            return Err(DecodeError::OutsideRoot { what: "image", path: path.display().to_string(), root });
-        }
-        let reader = Box::new(ImageFiles::new(root, paths));
-        Ok(Listing { entries, classes: classes.into_names(), reader, expected: expected.to_vec() })
+    pub(super) fn finish(self, expected: &[ExpectedCount]) -> Listing {
+        let Self { folder, classes, entries, paths, strays } = self;
+        let reader = Box::new(ImageFiles::new(folder.path().to_owned(), paths));
+        Listing { entries, classes: classes.into_names(), reader, expected: expected.to_vec(), strays }
     }
-}
-
-/// Whether a relative path may lead out of the folder that it is relative to.
-pub(super) fn leads_outside(path: &Path) -> bool {
-    !path.components().all(|component| matches!(component, Component::Normal(_) | Component::CurDir))
 }

@@ -1,47 +1,53 @@
 //! `decode`: reads a data set from disk and decodes its images into a table.
 //!
 //! Read this file first, then [`datasets`] (which images a data set has), [`split_rule`] (what each is for), [`encoded`] (where
-//! their bytes come from), `decoder` (from bytes to pixels, many at once), `image_table` (writing) and [`earlier_images`] (what
-//! an earlier run decoded). Images are decoded in chunks on all threads while the previous chunk is written, so that memory is
+//! their bytes come from), `decoder` (from bytes to pixels, many at once), `image_table` (writing), `findings` (the data summary)
+//! and [`earlier_images`] (what an earlier run decoded). Images are decoded in chunks on all threads while the previous chunk is written, so that memory is
 //! bounded and the table is the same for any number of threads. Parts of the table that did not change since an earlier run
 //! are kept, neither decoded nor copied.
 
+pub mod data_folder;
 pub mod datasets;
 mod decoder;
 pub mod earlier_images;
 pub mod encoded;
 pub mod entry;
 pub mod error;
+mod findings;
 pub mod grey_images;
 pub mod image_files;
 mod image_table;
 pub mod listing;
 mod parameters;
+mod similar_name;
 pub mod split_rule;
 pub mod table_rows;
 #[cfg(test)]
 mod tests;
+mod validation;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 
-use dnc_tables::Split;
 use dnc_tables::pictures::Limits;
+use dnc_tables::skipped::SkippedRow;
+use dnc_tables::summary::{self, Subject, SummaryRow};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{
-    Ambient, ArtifactKind, Context, Output, ParamError, Ports, Resources, Source, Stage, StageError, Threads,
-};
+use crate::api::{ArtifactKind, Context, Output, ParamError, Ports, Resources, Source, Stage, StageError, Threads};
+use data_folder::DataFolder;
 use datasets::{DatasetConfig, named_or_table, named_or_table_schema};
 use decoder::Decoder;
 use earlier_images::EarlierImages;
 use entry::Entry;
 use error::DecodeError;
+use findings::{compare_with_published, describe, findings};
 use image_table::ImageTable;
-use listing::Listing;
+use listing::{Broken, Listing};
 pub use parameters::{OnError, Resize};
 use split_rule::SplitRule;
+use validation::check_validation;
 
 /// Reads a data set and decodes its images into a table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -65,7 +71,7 @@ pub struct Decode {
     /// Colour behind transparent pixels: red, green and blue, 0 to 255.
     #[serde(default = "white")]
     pub background: [u8; 3],
-    /// What to do with an image that cannot be decoded.
+    /// What to do with an image that cannot be read, or a row of a list without a class or a file.
     #[serde(default)]
     pub on_error: OnError,
     /// Limits on the size of images. Larger images count as images that cannot be decoded.
@@ -75,15 +81,14 @@ pub struct Decode {
 
 impl Stage for Decode {
     const NAME: &'static str = "decode";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const SUMMARY: &'static str = "Read a data set and decode its images into a table";
 
     fn ports(&self) -> Ports {
-        Ports { inputs: Vec::new(), outputs: vec![Output::new("images", ArtifactKind::Images)] }
-    }
-
-    fn ambient(&self) -> Ambient {
-        Ambient { seed: self.split.is_random(), ..Ambient::default() }
+        Ports {
+            inputs: Vec::new(),
+            outputs: vec![Output::new("images", ArtifactKind::Images), Output::new("summary", ArtifactKind::Summary)],
+        }
     }
 
     fn check(&self) -> Result<(), ParamError> {
@@ -98,7 +103,7 @@ impl Stage for Decode {
     }
 
     fn sources(&self) -> Vec<Source> {
-        vec![Source::file("root", &self.root)]
+        vec![Source::data("root", &self.root, self.dataset.as_dataset().extensions())]
     }
 
     fn resources(&self) -> Resources {
@@ -106,16 +111,24 @@ impl Stage for Decode {
     }
 
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
-        let root = context.source("root")?.to_path_buf();
-        let Listing { mut entries, classes, mut reader, expected } = self.dataset.list(&root)?;
+        let root = DataFolder::new(context.source("root")?, context.own());
+        let Listing { mut entries, classes, mut reader, expected, strays } = self.dataset.list(&root)?;
+        if let (OnError::Fail, Some(Broken { what, reason, .. })) = (self.on_error, strays.broken.first().cloned()) {
+            return Err(DecodeError::Image { what, reason }.into());
+        }
+        if entries.is_empty() && strays.broken.is_empty() {
+            let passed_over = describe(&strays.passed_over).map_or_else(String::new, |passed| format!(": {passed}"));
+            return Err(DecodeError::NoImages { root: root.path().to_owned(), passed_over }.into());
+        }
+        let published = compare_with_published(&entries, &expected);
         if let Some(limit) = self.per_class {
             limit_per_class(&mut entries, limit);
         }
-        let streams = if self.split.is_random() { Some(context.streams()?) } else { None };
-        self.split.apply(&mut entries, &classes, streams.as_ref())?;
-        log_counts(context, &entries, &expected);
+        self.split.apply(&mut entries, &classes)?;
+        check_validation(entries.iter())?;
         let earlier = context.earlier("images").map(EarlierImages::open).transpose()?.flatten();
-        let mut table = ImageTable::new(context.output("images")?, &classes, self.on_error);
+        let skipped = strays.broken.into_iter().map(|Broken { source, reason, .. }| SkippedRow { source, reason });
+        let mut table = ImageTable::new(context.output("images")?, &classes, self.on_error, skipped.collect());
         let Self { background, resize, limits, .. } = *self;
         let decoder = Decoder { background, resize, limits, earlier: earlier.as_ref() };
         decoder.run(&entries, reader.as_mut(), &mut table, context)?;
@@ -126,12 +139,32 @@ impl Stage for Decode {
             ));
         }
         if table.len() == 0 {
-            return Err(DecodeError::NothingDecoded { root }.into());
+            let first = table.skipped.first().map(|first| format!("`{}` {}", first.source, first.reason));
+            let (count, first) = (table.skipped.len(), first.unwrap_or_default());
+            return Err(DecodeError::NothingDecoded { root: root.path().to_owned(), count, first }.into());
         }
         for skipped in &table.skipped {
             context.log(format!("Skipped `{}`, which {}", skipped.source, skipped.reason));
         }
+        let written = table.written();
+        // Images that were skipped may be missed.
+        check_validation(written.iter().map(|image| image.entry))?;
+        let rows = findings(&written, &classes, &table.skipped, &strays.passed_over, published);
+        log(context, &rows);
+        summary::write(context.output("summary")?, &rows)?;
         Ok(table.finish(context.output("images")?)?)
+    }
+}
+
+/// Logs the numbers of images and classes of each split, and the warnings.
+fn log(context: &Context<'_>, rows: &[SummaryRow]) {
+    let of = |subject: Subject| rows.iter().filter(move |row| row.subject == subject);
+    for (images, classes) in of(Subject::Split).zip(of(Subject::Classes)) {
+        let split = images.split.map_or("", dnc_tables::Split::name);
+        context.log(format!("{split}: {} images of {} classes", images.count, classes.count));
+    }
+    for message in rows.iter().filter(|row| row.is_warning).filter_map(|row| row.message.as_ref()) {
+        context.log(format!("Warning: {message}"));
     }
 }
 
@@ -143,29 +176,6 @@ fn limit_per_class(entries: &mut Vec<Entry>, limit: u32) {
         *count += 1;
         *count <= limit
     });
-}
-
-/// Logs the numbers of images and classes of each split, with a warning where a complete copy has others.
-fn log_counts(context: &Context<'_>, entries: &[Entry], expected: &[entry::ExpectedCount]) {
-    let mut counts: BTreeMap<Split, (usize, BTreeSet<usize>)> = BTreeMap::new();
-    for entry in entries {
-        let (images, classes) = counts.entry(entry.split.unwrap_or(Split::Train)).or_default();
-        *images += 1;
-        classes.insert(entry.class);
-    }
-    for (split, (images, classes)) in &counts {
-        context.log(format!("{split}: {images} images of {} classes", classes.len()));
-    }
-    for expected in expected {
-        let (images, classes) =
-            counts.get(&expected.split).map_or((0, 0), |(images, classes)| (*images, classes.len()));
-        if (images, classes) != (expected.images, expected.classes) {
-            context.log(format!(
-                "Warning: {} has {images} images of {classes} classes, but a complete copy has {} images of {} classes",
-                expected.split, expected.images, expected.classes
-            ));
-        }
-    }
 }
 
 fn white() -> [u8; 3] {

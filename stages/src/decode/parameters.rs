@@ -13,13 +13,13 @@ pub enum Resize {
     Shorter(u16),
 }
 
-/// What to do with an image that cannot be decoded.
+/// What to do with an image that cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {
     /// Fail and name the image.
     #[default]
     Fail,
-    /// Leave the image out and list it with the reason in the table `skipped` beside the images.
+    /// Leave the image out, list it with the reason in the table `skipped` beside the images, and warn of it in every run.
     Skip,
 }

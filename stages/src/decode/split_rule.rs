@@ -1,4 +1,6 @@
 //! The split rule: which classes are for training, validation and testing, if the data set does not decide.
+//!
+//! It has a seed of its own, so that runs with several seeds are evaluated on the same classes.
 
 use dnc_learn::streams::Streams;
 use dnc_tables::Split;
@@ -20,13 +22,16 @@ pub struct SplitRule {
     pub validation: Option<f64>,
     /// Which classes are selected.
     pub choose: Choose,
+    /// Seed of the random selection. It is not the seed of the run: runs with several seeds have the same test classes, without which
+    /// their metrics could not be compared.
+    pub seed: u64,
 }
 
 /// Which classes are selected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Choose {
-    /// Random classes, drawn with the seed.
+    /// Random classes, drawn with `split.seed`.
     #[default]
     Random,
     /// The first classes in the order of the data set.
@@ -34,11 +39,6 @@ pub enum Choose {
 }
 
 impl SplitRule {
-    /// Whether it draws random numbers.
-    pub fn is_random(&self) -> bool {
-        self.choose == Choose::Random && (self.train.is_some() || self.validation.is_some())
-    }
-
     /// Refuses amounts that are neither a number of classes nor a fraction.
     ///
     /// # Errors
@@ -54,18 +54,13 @@ impl SplitRule {
         Ok(())
     }
 
-    /// Assigns a split to every entry. `classes` are the names of the classes; random selections are drawn from `streams`.
+    /// Assigns a split to every entry. `classes` are the names of the classes.
     ///
     /// # Errors
     /// Neither the data set nor the rule assigns a split, or there are too few classes.
-    pub fn apply(
-        &self,
-        entries: &mut [Entry],
-        classes: &[String],
-        streams: Option<&Streams>,
-    ) -> Result<(), DecodeError> {
+    pub fn apply(&self, entries: &mut [Entry], classes: &[String]) -> Result<(), DecodeError> {
         if let Some(amount) = self.train {
-            let train = self.select("train", amount, (0..classes.len()).collect(), classes, streams)?;
+            let train = self.select("train", amount, (0..classes.len()).collect(), classes)?;
             if train.len() == classes.len() {
                 return Err(DecodeError::NoClassLeft { key: "train", classes: classes.len(), rest: "testing" });
             }
@@ -83,7 +78,7 @@ impl SplitRule {
             trained.sort_unstable();
             trained.dedup();
             let count = trained.len();
-            let held_out = self.select("validation", amount, trained, classes, streams)?;
+            let held_out = self.select("validation", amount, trained, classes)?;
             if held_out.len() == count {
                 return Err(DecodeError::NoClassLeft { key: "validation", classes: count, rest: "training" });
             }
@@ -104,14 +99,13 @@ impl SplitRule {
         amount: f64,
         mut ranked: Vec<usize>,
         classes: &[String],
-        streams: Option<&Streams>,
     ) -> Result<Vec<usize>, DecodeError> {
         let count = if amount < 1.0 { (amount * ranked.len() as f64).round() as usize } else { amount as usize };
         if count == 0 || count > ranked.len() {
             return Err(DecodeError::ClassCount { key, count, classes: ranked.len() });
         }
-        if let (Choose::Random, Some(streams)) = (self.choose, streams) {
-            let draws = streams.named("split").named(key);
+        if self.choose == Choose::Random {
+            let draws = Streams::new(self.seed).named("split").named(key);
             ranked.sort_by_cached_key(|&class| (draws.named(&classes[class]).seed(), class));
         }
         ranked.truncate(count);

@@ -8,8 +8,8 @@ pub(super) struct EmbeddedImages {
     pub(super) ids: Vec<u32>,
     pub(super) labels: Vec<u32>,
     pub(super) splits: Vec<Split>,
-    /// Only if cameras are used.
-    pub(super) cameras: Option<Vec<u16>>,
+    /// Only if cameras are used; an image may have none.
+    pub(super) cameras: Option<Vec<Option<u16>>>,
     /// `[images, dim]`.
     pub(super) vectors: Vec<f32>,
     pub(super) dim: usize,

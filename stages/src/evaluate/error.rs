@@ -15,7 +15,9 @@ pub enum EvaluateError {
     #[error("There are images in the split `query` but none in the split `gallery` to search")]
     NoGallery,
     /// An image has no camera, although cameras are used.
-    #[error("Image {id} has no camera, which `cameras = true` needs")]
+    #[error(
+        "Image {id} has no camera, which `cameras = true` needs; without `cameras`, such images count as seen by a camera of their own"
+    )]
     NoCamera {
         /// The image's id.
         id: u32,

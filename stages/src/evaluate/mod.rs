@@ -34,16 +34,16 @@ use embedded::EmbeddedImages;
 use results::Results;
 use vector_source::VectorSource;
 
+/// The metric that says that images of the query's camera were counted although images have cameras.
+const SAME_CAMERA_COUNTED: &str = "same_camera_counted";
+
 impl Stage for Evaluate {
     const NAME: &'static str = "evaluate";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const SUMMARY: &'static str = "Compute retrieval metrics for a model, for embeddings, or for raw pixels";
 
     fn ports(&self) -> Ports {
-        let mut images = vec!["id", "label", "split", "height", "width", "pixels"];
-        if self.cameras {
-            images.push("camera");
-        }
+        let images = ["id", "label", "split", "camera", "height", "width", "pixels"];
         let mut outputs =
             vec![Output::new("metrics", ArtifactKind::Metrics), Output::new("queries", ArtifactKind::Queries)];
         if self.embeddings {
@@ -81,6 +81,9 @@ impl Stage for Evaluate {
             if !self.includes(split) || embedded.rows_of(split).is_empty() {
                 continue;
             }
+            if source.ignores_cameras()? {
+                results.add(split, SAME_CAMERA_COUNTED, None, 1.0);
+            }
             let searches = search::searches(self, context, &embedded, split)?;
             let recall_at_1 = retrieval::add_metrics(self, context, &searches, &mut results)?;
             self.add_requested_metrics(context, &source, &embedded, split, recall_at_1, &mut results)?;
@@ -108,7 +111,7 @@ impl Evaluate {
         source: &VectorSource<'_>,
         embedded: &EmbeddedImages,
         split: Split,
-        recall_at_1: f64,
+        recall_at_1: Option<f64>,
         results: &mut Results,
     ) -> Result<(), StageError> {
         if self.nmi || self.shape || self.few_shot.is_some() {

@@ -17,7 +17,7 @@ pub(super) fn add_metrics(
     source: &VectorSource<'_>,
     embedded: &EmbeddedImages,
     split: Split,
-    recall_at_1: f64,
+    recall_at_1: Option<f64>,
     results: &mut Results,
 ) -> Result<(), StageError> {
     for &nuisance in &stage.nuisances {
@@ -28,8 +28,9 @@ pub(super) fn add_metrics(
         }
         let perturbed = source.perturbed(context, &embedded.select(&rows), &changes)?;
         let searches = search::searches(stage, context, &perturbed, split)?;
-        let drop = recall_at_1 - retrieval::recall_at_1(context, &searches)?;
-        results.add(split, format!("drop_{}", nuisance.name()), Some(1), drop);
+        if let (Some(before), Some(after)) = (recall_at_1, retrieval::recall_at_1(context, &searches)?) {
+            results.add(split, format!("drop_{}", nuisance.name()), Some(1), before - after);
+        }
     }
     Ok(())
 }

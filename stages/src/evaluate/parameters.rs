@@ -19,8 +19,10 @@ pub struct Evaluate {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub splits: Option<Vec<Split>>,
     /// Person re-identification protocol: ignore gallery images of the query's class and camera, and report CMC@k and mAP
-    /// instead of Recall@k, MAP@R and R-precision. Needs images with cameras.
-    pub cameras: bool,
+    /// instead of Recall@k, MAP@R and R-precision. Without it, the protocol is used if images have cameras. If it is turned off
+    /// although they have, the metric `same_camera_counted` says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cameras: Option<bool>,
     /// VehicleID protocol: number of random galleries. A gallery holds one image of each class of the split; all other images
     /// of the split are searched in it. Without it, each image is searched among all other images of its split.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,7 +60,7 @@ impl Default for Evaluate {
         Self {
             recall: vec![1, 10],
             splits: None,
-            cameras: false,
+            cameras: None,
             random_galleries: None,
             nmi: false,
             few_shot: None,

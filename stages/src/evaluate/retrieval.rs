@@ -15,34 +15,46 @@ use crate::api::{Context, StageError};
 /// Queries that are searched at a time.
 const BLOCK: usize = 4096;
 
-/// Adds every retrieval metric of a split and a row for each query; returns Recall@1.
+/// The metric that counts the queries without a match, which are left out of all others.
+const UNMATCHED: &str = "unmatched_queries";
+
+/// Adds every retrieval metric of a split and a row for each query; returns Recall@1, which exists if any query has a match.
 pub(super) fn add_metrics(
     stage: &Evaluate,
     context: &Context<'_>,
     searches: &[Search],
     results: &mut Results,
-) -> Result<f64, StageError> {
-    let Some(split) = searches.first().map(|search| search.split) else { return Ok(f64::NAN) };
-    let mut scores = QueryScores::new(stage);
+) -> Result<Option<f64>, StageError> {
+    let Some(first) = searches.first() else { return Ok(None) };
+    let (split, cameras) = (first.split, first.uses_cameras());
+    let mut scores = QueryScores::new(stage, cameras);
     for search in searches {
         let neighbours = |relevant: &[u32]| neighbours_needed(stage, search, relevant);
         search_in_blocks(context, search, neighbours, |block| scores.add(search, block, results))?;
     }
-    let recall = if stage.cameras { "cmc" } else { "recall" };
+    let unmatched = scores.recall_at_1.0.iter().filter(|value| value.is_none()).count();
+    if unmatched > 0 {
+        results.add(split, UNMATCHED, None, unmatched as f64);
+        context.log(format!("{split}: {unmatched} queries have no image of their class to find and are left out"));
+    }
+    if unmatched == scores.recall_at_1.0.len() {
+        return Ok(None);
+    }
+    let recall = if cameras { "cmc" } else { "recall" };
     for (&k, values) in stage.recall.iter().zip(&scores.recall) {
         results.add(split, recall, Some(k), values.mean());
     }
-    if stage.cameras {
+    if cameras {
         results.add(split, "map", None, scores.precision.mean());
     } else {
         results.add(split, "map_at_r", None, scores.precision.mean());
         results.add(split, "r_precision", None, scores.r_precision.mean());
     }
-    Ok(scores.recall_at_1.mean())
+    Ok(Some(scores.recall_at_1.mean()))
 }
 
-/// Recall@1 alone.
-pub(super) fn recall_at_1(context: &Context<'_>, searches: &[Search]) -> Result<f64, StageError> {
+/// Recall@1 alone; `None` if no query has a match.
+pub(super) fn recall_at_1(context: &Context<'_>, searches: &[Search]) -> Result<Option<f64>, StageError> {
     let mut values = PerQuery(Vec::new());
     for search in searches {
         search_in_blocks(
@@ -55,7 +67,7 @@ pub(super) fn recall_at_1(context: &Context<'_>, searches: &[Search]) -> Result<
             },
         )?;
     }
-    Ok(values.mean())
+    Ok(values.0.iter().any(Option::is_some).then(|| values.mean()))
 }
 
 /// Neighbours of a block of queries.
@@ -102,7 +114,7 @@ fn search_in_blocks(
 fn neighbours_needed(stage: &Evaluate, search: &Search, relevant: &[u32]) -> usize {
     let most_relevant = relevant.iter().copied().max().unwrap_or(0);
     // Average precision needs the whole ranking.
-    let full_ranking = if stage.cameras { search.gallery().ids.len() as u32 } else { 1 };
+    let full_ranking = if search.uses_cameras() { search.gallery().ids.len() as u32 } else { 1 };
     let needed = stage.recall.iter().copied().chain([stage.neighbours, most_relevant, full_ranking]);
     needed.max().unwrap_or(full_ranking) as usize
 }
@@ -110,6 +122,7 @@ fn neighbours_needed(stage: &Evaluate, search: &Search, relevant: &[u32]) -> usi
 /// Value of each metric for every query of all searches.
 struct QueryScores<'s> {
     stage: &'s Evaluate,
+    cameras: bool,
     /// For each k of `recall`.
     recall: Vec<PerQuery>,
     recall_at_1: PerQuery,
@@ -119,21 +132,21 @@ struct QueryScores<'s> {
 }
 
 impl<'s> QueryScores<'s> {
-    fn new(stage: &'s Evaluate) -> Self {
+    fn new(stage: &'s Evaluate, cameras: bool) -> Self {
         let none = || PerQuery(Vec::new());
         let recall = stage.recall.iter().map(|_| none()).collect();
-        Self { stage, recall, recall_at_1: none(), r_precision: none(), precision: none() }
+        Self { stage, cameras, recall, recall_at_1: none(), r_precision: none(), precision: none() }
     }
 
     fn add(&mut self, search: &Search, block: Block<'_>, results: &mut Results) -> dnc_learn::error::Result<()> {
         let Block { ranking, .. } = &block;
         for (&k, values) in self.stage.recall.iter().zip(&mut self.recall) {
             let k = k as usize;
-            values.0.extend(if self.stage.cameras { cmc(ranking, k)? } else { recall_at_k(ranking, k)? }.0);
+            values.0.extend(if self.cameras { cmc(ranking, k)? } else { recall_at_k(ranking, k)? }.0);
         }
         let recall_at_1 = recall_at_k(ranking, 1)?;
         let r_precision = r_precision(ranking)?;
-        let precision = if self.stage.cameras { average_precision(ranking) } else { map_at_r(ranking)? };
+        let precision = if self.cameras { average_precision(ranking) } else { map_at_r(ranking)? };
         let kept = self.stage.neighbours;
         results.queries.extend(query_rows(search, &block, [&recall_at_1, &r_precision, &precision], kept));
         self.recall_at_1.0.extend(recall_at_1.0);
@@ -143,8 +156,8 @@ impl<'s> QueryScores<'s> {
     }
 }
 
-/// A row for each query of a block, with `kept` neighbours. Queries without relevant gallery images have none, since no
-/// metric is defined for them.
+/// A row for each query of a block, with `kept` neighbours. No metric is defined for queries without relevant gallery images, but
+/// their neighbours are.
 fn query_rows(
     search: &Search,
     block: &Block<'_>,
@@ -153,22 +166,21 @@ fn query_rows(
 ) -> Vec<QueryRow> {
     let (queries, gallery) = (&search.queries, search.gallery());
     let row = |index: usize| {
-        let (hit, r_precision, average_precision) = (hits.0[index]?, r_precisions.0[index]?, precisions.0[index]?);
         let query = block.start + index;
         let (found, distances) = block.neighbours.of(index);
         let kept = found.len().min(kept as usize);
         let is_hit = |&row: &u32| gallery.labels[row as usize] == queries.labels[query];
-        Some(QueryRow {
+        QueryRow {
             id: queries.ids[query],
             label: queries.labels[query],
             split: search.split,
             neighbours: found[..kept].iter().map(|&row| gallery.ids[row as usize]).collect(),
             distances: distances[..kept].iter().map(|&squared| squared.sqrt()).collect(),
-            hit: hit == 1.0,
+            hit: hits.0[index] == Some(1.0),
             first_hit: found.iter().position(is_hit).map(|rank| rank as u32 + 1),
-            r_precision,
-            average_precision,
-        })
+            r_precision: r_precisions.0[index],
+            average_precision: precisions.0[index],
+        }
     };
-    (0..hits.0.len()).filter_map(row).collect()
+    (0..hits.0.len()).map(row).collect()
 }

@@ -3,7 +3,7 @@
 //! - By default, each image of a split is a query and is searched among all other images of the split (leave-one-out).
 //! - Images of the split `query` are searched among those of the split `gallery`.
 //! - With random galleries, one image of each class is drawn as gallery and all others are queries, several times.
-//! - With cameras, gallery images of the query's class and camera are ignored (person re-identification).
+//! - If images have cameras, gallery images of the query's class and camera are ignored (person re-identification).
 //!
 //! **Source** Song et al., *Deep metric learning via lifted structured feature embedding*, 2016, §6 (leave-one-out); Liu et al.,
 //! *DeepFashion*, 2016 (query and gallery); Liu et al., *Deep relative distance learning*, 2016, §5.2 (random galleries of VehicleID);
@@ -34,6 +34,11 @@ impl Search {
         self.gallery.as_ref().unwrap_or(&self.queries)
     }
 
+    /// Whether cameras are used.
+    pub(super) fn uses_cameras(&self) -> bool {
+        self.queries.cameras.is_some()
+    }
+
     /// Whether a query ignores a row of the gallery: the query itself or, with cameras, the same class and camera.
     pub(super) fn ignores(&self, query: usize, row: usize) -> bool {
         if self.gallery.is_none() && query == row {
@@ -41,7 +46,10 @@ impl Search {
         }
         let (queries, gallery) = (&self.queries, self.gallery());
         match (&queries.cameras, &gallery.cameras) {
-            (Some(here), Some(there)) => queries.labels[query] == gallery.labels[row] && here[query] == there[row],
+            (Some(here), Some(there)) => {
+                let is_same = here[query].is_some() && here[query] == there[row];
+                is_same && queries.labels[query] == gallery.labels[row]
+            }
             _ => false,
         }
     }
@@ -53,7 +61,15 @@ impl Search {
             Some(side.labels.iter().copied().zip(cameras.iter().copied()).collect::<Vec<_>>())
         };
         match (pairs(&self.queries), pairs(self.gallery())) {
-            (Some(queries), Some(gallery)) => relevant_across_cameras(&queries, &gallery),
+            (Some(queries), Some(gallery)) => {
+                let mut relevant = relevant_across_cameras(&queries, &gallery);
+                if self.gallery.is_none() {
+                    // An image without a camera counts itself.
+                    let alone = relevant.iter_mut().zip(&queries).filter(|(_, (_, camera))| camera.is_none());
+                    alone.for_each(|(count, _)| *count -= 1);
+                }
+                relevant
+            }
             _ if self.gallery.is_none() => relevant_within(&self.queries.labels),
             _ => relevant_between(&self.queries.labels, &self.gallery().labels),
         }

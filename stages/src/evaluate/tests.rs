@@ -80,14 +80,15 @@ fn each_split_is_searched_by_itself() {
     0 validation r_precision 0.5000
     0 validation recall@1 0.5000
     0 validation recall@2 1.0000
+    0 validation unmatched_queries 1.0000
     0 test map_at_r 0.7500
     0 test r_precision 0.7500
     0 test recall@1 0.7500
     0 test recall@2 0.7500
     ");
     let queries = queries_of(&outputs);
-    assert_eq!(queries.iter().map(|query| query.id).collect::<Vec<_>>(), [50, 60, 0, 10, 20, 30]);
-    let third = &queries[4];
+    assert_eq!(queries.iter().map(|query| query.id).collect::<Vec<_>>(), [50, 60, 70, 0, 10, 20, 30]);
+    let third = &queries[5];
     assert_eq!((third.neighbours.as_slice(), third.hit, third.split), (&[10, 0][..], false, T));
     // The chord of an angle of 15°.
     assert!((third.distances[0] - 2.0 * 7.5_f32.to_radians().sin()).abs() < 1e-6);
@@ -111,16 +112,61 @@ fn images_of_the_same_class_and_camera_are_ignored() {
     let rows = [(200, 10, 1, Q, Some(1)), (200, 11, 1, G, Some(1)), (200, 30, 2, G, Some(1)), (200, 90, 1, G, Some(2))];
     let images = pictures(&shop, &rows);
     let run = |params| shop.run(&stage(params), &[("images", &images)]).unwrap();
-    insta::assert_snapshot!(metrics_of(&run(json!({ "recall": [1] }))), @r"
+    insta::assert_snapshot!(metrics_of(&run(json!({ "recall": [1], "cameras": false }))), @r"
     0 query map_at_r 0.5000
     0 query r_precision 0.5000
     0 query recall@1 1.0000
+    0 query same_camera_counted 1.0000
     ");
-    insta::assert_snapshot!(metrics_of(&run(json!({ "recall": [1, 2], "cameras": true }))), @r"
+    let across = metrics_of(&run(json!({ "recall": [1, 2], "cameras": true })));
+    insta::assert_snapshot!(across, @r"
     0 query cmc@1 0.0000
     0 query cmc@2 1.0000
     0 query map 0.5000
     ");
+    assert_eq!(metrics_of(&run(json!({ "recall": [1, 2] }))), across, "images have cameras, so they are used");
+}
+
+/// An image without a camera among others with one is found, and finds others.
+#[test]
+fn an_image_without_a_camera_has_one_of_its_own() {
+    let shop = Workshop::new();
+    let rows = [
+        (200, 10, 1, T, Some(1)),
+        (200, 11, 1, T, Some(1)),
+        (200, 12, 1, T, None),
+        (200, 90, 2, T, None),
+        (200, 91, 2, T, None),
+        (200, 99, 3, T, Some(1)),
+    ];
+    let images = pictures(&shop, &rows);
+    let outputs = shop.run(&stage(json!({ "recall": [1] })), &[("images", &images)]).unwrap();
+    insta::assert_snapshot!(metrics_of(&outputs), @r"
+    0 test cmc@1 1.0000
+    0 test map 1.0000
+    0 test unmatched_queries 1.0000
+    ");
+}
+
+#[test]
+fn queries_without_a_match_are_counted_and_have_neighbours() {
+    let shop = Workshop::new();
+    let run = |rows: &[(f32, u32, Split)]| {
+        shop.run(&stage(json!({ "recall": [1], "neighbours": 2 })), &[("embeddings", &embedded(&shop, rows))]).unwrap()
+    };
+    let outputs = run(&[(0.0, 1, Q), (2.2, 7, Q), (3.0, 2, G), (1.0, 1, G), (50.0, 2, G)]);
+    insta::assert_snapshot!(metrics_of(&outputs), @r"
+    0 query map_at_r 1.0000
+    0 query r_precision 1.0000
+    0 query recall@1 1.0000
+    0 query unmatched_queries 1.0000
+    ");
+    let unmatched = &queries_of(&outputs)[1];
+    assert_eq!((unmatched.id, unmatched.neighbours.as_slice(), unmatched.hit), (10, &[20, 30][..], false));
+    assert_eq!((unmatched.r_precision, unmatched.average_precision, unmatched.first_hit), (None, None, None));
+    let outputs = run(&[(0.0, 1, Q), (3.0, 2, G)]);
+    assert_eq!(metrics_of(&outputs), "0 query unmatched_queries 1.0000\n");
+    assert_eq!(queries_of(&outputs).len(), 1);
 }
 
 #[test]
@@ -151,7 +197,11 @@ fn missing_inputs_are_errors() {
     let no_gallery = "There are images in the split `query` but none in the split `gallery` to search";
     check(json!({}), &[("embeddings", &queries)], no_gallery);
     let images = pictures(&shop, &[(1, 2, 0, Q, None), (1, 2, 0, G, Some(1))]);
-    check(json!({ "cameras": true }), &[("images", &images)], "Image 0 has no camera, which `cameras = true` needs");
+    check(
+        json!({ "cameras": true }),
+        &[("images", &images)],
+        "Image 0 has no camera, which `cameras = true` needs; without `cameras`, such images count as seen by a camera of their own",
+    );
     let error = StageKind::of::<Evaluate>().parse(json!({ "recall": [] })).err().unwrap();
     assert_eq!(error.key, "recall");
 }
@@ -326,6 +376,6 @@ fn the_version_matches_the_bytes() {
     let params = json!({ "recall": [1, 5], "nmi": true, "few_shot": few_shot, "nuisances": nuisances });
     let run =
         |threads| on_threads(threads, || digest(&shop.run(&stage(params.clone()), &[("images", &images)]).unwrap()));
-    assert_eq!((Evaluate::VERSION, run(1).as_str()), (4, "9d37a45a71991dfc"));
+    assert_eq!((Evaluate::VERSION, run(1).as_str()), (5, "d6423a660770bca0"));
     assert_eq!(run(1), run(3));
 }

@@ -41,8 +41,8 @@ impl<'s> VectorSource<'s> {
                 rows.with_vectors(self.vectors(context, images, &rows.ids, self.stage.merged, None)?)
             }
         };
-        if self.stage.cameras {
-            embedded.cameras = Some(self.cameras(&embedded.ids)?);
+        if self.stage.cameras != Some(false) {
+            embedded.cameras = self.cameras(&embedded.ids)?;
         }
         Ok(embedded)
     }
@@ -61,6 +61,12 @@ impl<'s> VectorSource<'s> {
     /// Whether the vectors are those of a model, rather than read from a table or raw pixels.
     pub(super) fn is_model(&self, context: &Context<'_>) -> bool {
         context.input_if_any("embeddings").is_none() && context.input_if_any("model").is_some()
+    }
+
+    /// Whether images have cameras that the manifest says to ignore.
+    pub(super) fn ignores_cameras(&self) -> Result<bool, StageError> {
+        let Some(images) = self.images.as_ref().filter(|_| self.stage.cameras == Some(false)) else { return Ok(false) };
+        Ok(images.cameras()?.iter().any(Option::is_some))
     }
 
     /// The same images, each perturbed in its own way.
@@ -123,11 +129,20 @@ impl<'s> VectorSource<'s> {
         Ok(rows)
     }
 
-    fn cameras(&self, ids: &[u32]) -> Result<Vec<u16>, StageError> {
-        let images = self.images("read the cameras for `cameras = true`")?;
-        let cameras: HashMap<u32, Option<u16>> = images.ids()?.into_iter().zip(images.cameras()?).collect();
-        let camera = |&id: &u32| cameras.get(&id).copied().flatten().ok_or(EvaluateError::NoCamera { id }.into());
-        ids.iter().map(camera).collect()
+    /// The camera of each of these images; `None` if none of them has one, unless the manifest demands cameras.
+    fn cameras(&self, ids: &[u32]) -> Result<Option<Vec<Option<u16>>>, StageError> {
+        let are_demanded = self.stage.cameras == Some(true);
+        let images = match &self.images {
+            Some(images) => images,
+            None if !are_demanded => return Ok(None),
+            None => self.images("read the cameras for `cameras = true`")?,
+        };
+        let by_id: HashMap<u32, Option<u16>> = images.ids()?.into_iter().zip(images.cameras()?).collect();
+        let cameras: Vec<Option<u16>> = ids.iter().map(|id| by_id.get(id).copied().flatten()).collect();
+        if are_demanded && let Some(row) = cameras.iter().position(Option::is_none) {
+            return Err(EvaluateError::NoCamera { id: ids[row] }.into());
+        }
+        Ok(cameras.iter().any(Option::is_some).then_some(cameras))
     }
 }
 

@@ -4,11 +4,13 @@
 //! learner, it trains one, and `merge` combines them. The state is saved after each epoch, so that a run that is killed loses
 //! the epoch in flight only.
 //!
-//! **Reading order** [`parameters`] and [`optimiser`], [`training_set`], [`trainer`] (the loop), [`checkpoint`].
+//! **Reading order** [`parameters`] and [`optimiser`], [`training_set`], [`prospects`] (what is said
+//! before it begins), [`trainer`] (the loop), [`checkpoint`].
 
 mod checkpoint;
 mod optimiser;
 mod parameters;
+mod prospects;
 #[cfg(test)]
 mod tests;
 mod trainer;
@@ -68,6 +70,7 @@ impl Stage for Train {
         let views = context.input_if_any("views").map(Views::open).transpose()?;
         let training_set = TrainingSet::open(context, &images)?;
         let mut initial = model::Model::open(context.input("model")?)?;
+        prospects::warn(self, &training_set, &initial, context);
         drop_state(&mut initial.parameters);
         let method = self.method(&initial, training_set.classes)?;
         let loader = Loader::new(&images, views.as_ref(), method.model.preprocessing)?;

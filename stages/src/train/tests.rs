@@ -193,6 +193,7 @@ impl Observer for CancelAfter {
         }
     }
     fn log(&self, _: &str) {}
+    fn warn(&self, _: &str) {}
     fn measured(&self, _: &str, _: f64) {}
 }
 
@@ -243,6 +244,7 @@ fn check_resuming(stage: &Train) {
         let mut context = Context::new(Environment {
             inputs: given.into(),
             sources: BTreeMap::new(),
+            own: Vec::new(),
             ambient,
             device: DeviceChoice::Cpu,
             devices: &devices,
@@ -348,6 +350,28 @@ fn unusable_inputs_are_errors() {
     let ports = [("images", &inputs.images), ("clusters", &inputs.clusters), ("model", &inputs.model)];
     let error = workshop.run(&stage, &ports).err().unwrap();
     assert_eq!(error.to_string(), "Image 6 is in cluster 1, but the learners are numbered from 0 to 0");
+}
+
+#[test]
+fn a_training_that_cannot_work_is_announced() {
+    let warnings = |params: serde_json::Value| {
+        let workshop = workshop(1, None);
+        let Inputs { images, model, .. } = inputs(&workshop);
+        workshop.run(&stage(params), &[("images", &images), ("model", &model)]).unwrap();
+        let log = workshop.log.0.lock().unwrap().clone();
+        log.into_iter().filter(|line| !line.starts_with("Epoch")).collect::<Vec<_>>().join("\n")
+    };
+    let batch = |batch: u32| json!({ "kind": "class_balanced", "batch": batch, "per_class": 6 });
+    insta::assert_snapshot!(warnings(json!({ "epochs": 10 })), @"36 training images in batches of 18: 2 steps per epoch, 20 in all");
+    insta::assert_snapshot!(
+        warnings(json!({ "epochs": 2, "sampler": batch(48), "optimiser": { "lr": 1e-5 } })),
+        @r"
+        36 training images in batches of 48: 1 steps per epoch, 2 in all
+        Warning: the batch of 48 images is larger than the training set of 36; set `sampler.batch`
+        Warning: 36 training images in batches of 48 are 1 steps per epoch and 2 in all, too few to learn much; set `epochs` or a smaller `sampler.batch`
+        Warning: the network starts without pretrained weights, but `optimiser.lr` is 1e-5, at which it hardly learns; such networks need about 3e-4 to 3e-3
+        "
+    );
 }
 
 /// Law 3: a commit that changes these bytes also raises [`Train::VERSION`], and updates the digest.

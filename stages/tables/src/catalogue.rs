@@ -2,7 +2,9 @@
 
 use crate::kind::ArtifactKind;
 use crate::schema::TableSchema;
-use crate::{assignments, contents, embeddings, history, images, metrics, model, pixels, queries, skipped, views};
+use crate::{
+    assignments, contents, embeddings, history, images, metrics, model, pixels, queries, skipped, summary, views,
+};
 
 impl ArtifactKind {
     /// The tables of an artifact of this kind, the main one first; empty for plain files.
@@ -11,6 +13,7 @@ impl ArtifactKind {
             ArtifactKind::Images => {
                 vec![images::schema(), pixels::schema(self), contents::schema(), skipped::schema()]
             }
+            ArtifactKind::Summary => vec![summary::schema()],
             ArtifactKind::Views => vec![views::schema(), pixels::schema(self)],
             ArtifactKind::Embeddings => vec![embeddings::schema()],
             ArtifactKind::Assignments => {

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 pub enum ArtifactKind {
     /// Decoded images with their labels and splits.
     Images,
+    /// What a data set contains, what was left out, and what is suspicious.
+    Summary,
     /// The parameters of each augmented view.
     Views,
     /// Embedding vectors, one row per image.
@@ -32,8 +34,9 @@ pub enum ArtifactKind {
 
 impl ArtifactKind {
     /// Every kind, in the order of the pipeline.
-    pub const ALL: [ArtifactKind; 9] = [
+    pub const ALL: [ArtifactKind; 10] = [
         ArtifactKind::Images,
+        ArtifactKind::Summary,
         ArtifactKind::Views,
         ArtifactKind::Embeddings,
         ArtifactKind::Assignments,
@@ -48,6 +51,7 @@ impl ArtifactKind {
     pub fn name(self) -> &'static str {
         match self {
             ArtifactKind::Images => "images",
+            ArtifactKind::Summary => "summary",
             ArtifactKind::Views => "views",
             ArtifactKind::Embeddings => "embeddings",
             ArtifactKind::Assignments => "assignments",
@@ -69,6 +73,12 @@ impl ArtifactKind {
     /// run even if another node reads it.
     pub fn is_reported(self) -> bool {
         matches!(self, ArtifactKind::Metrics | ArtifactKind::Queries)
+    }
+
+    /// Whether it contains warnings that every run shows, also if the node that found them is a hit. Its table is copied into the
+    /// run's folder.
+    pub fn has_warnings(self) -> bool {
+        self == ArtifactKind::Summary
     }
 
     /// Whether it divides the images among learners. With a single learner there is nothing to divide, and the plan leaves

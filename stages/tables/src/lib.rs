@@ -31,6 +31,7 @@ mod round_trips;
 mod schema;
 pub mod skipped;
 pub mod split;
+pub mod summary;
 mod table;
 #[cfg(test)]
 mod testing;

@@ -87,6 +87,18 @@ pub fn write(output: &mut OutputArtifact, mut rows: Vec<MetricRow>) -> Result<()
     write_table(output, &schema, Form::Parquet, &batch(&schema.columns, columns)?)
 }
 
+/// The least and the greatest value that a metric can have, if it has both: shares lie between 0 and 1, what is subtracted from a
+/// share between −1 and 1.
+pub fn bounds(metric: &str) -> Option<(f64, f64)> {
+    match metric {
+        "recall" | "cmc" | "map" | "map_at_r" | "r_precision" | "subspace_recall" | "nmi" => Some((0.0, 1.0)),
+        "ami" => Some((-1.0, 1.0)),
+        _ if metric.starts_with("few_shot_") => Some((0.0, 1.0)),
+        _ if metric.starts_with("drop_") => Some((-1.0, 1.0)),
+        _ => None,
+    }
+}
+
 /// Reads the table of an artifact all of whose columns are declared.
 ///
 /// # Errors

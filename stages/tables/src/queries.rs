@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::types::{Float32Type, UInt32Type};
+use arrow::array::types::{Float32Type, Float64Type, UInt32Type};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, ListArray, PrimitiveArray, UInt32Array};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Field};
@@ -35,12 +35,17 @@ pub fn schema() -> TableSchema {
                 "none",
                 "rank, from 1, of the nearest image of the same class; null if it is beyond the neighbours that were searched",
             ),
-            column("r_precision", DataType::Float64, "0 to 1", "R-precision of the query"),
-            column(
+            optional(
+                "r_precision",
+                DataType::Float64,
+                "0 to 1",
+                "R-precision of the query; null if there is no image of its class to find",
+            ),
+            optional(
                 "average_precision",
                 DataType::Float64,
                 "0 to 1",
-                "average precision of the query: at R, or over the whole ranking if the data set has cameras",
+                "average precision of the query: at R, or over the whole ranking if the data set has cameras; null like `r_precision`",
             ),
         ],
     )
@@ -64,9 +69,9 @@ pub struct QueryRow {
     /// Rank, from 1, of the nearest image of the same class, if it is among the searched neighbours; it gives Recall@k for any k.
     pub first_hit: Option<u32>,
     /// R-precision of the query.
-    pub r_precision: f64,
+    pub r_precision: Option<f64>,
     /// Average precision of the query: at R, or over the whole ranking if the data set has cameras.
-    pub average_precision: f64,
+    pub average_precision: Option<f64>,
 }
 
 /// Writes the table.
@@ -84,8 +89,8 @@ pub fn write(output: &mut OutputArtifact, rows: &[QueryRow]) -> Result<(), Table
         Arc::new(lists::<Float32Type>(rows.iter().map(|row| row.distances.as_slice()))),
         Arc::new(BooleanArray::from_iter(rows.iter().map(|row| Some(row.hit)))),
         Arc::new(rows.iter().map(|row| row.first_hit).collect::<UInt32Array>()),
-        Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.r_precision))),
-        Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.average_precision))),
+        Arc::new(rows.iter().map(|row| row.r_precision).collect::<Float64Array>()),
+        Arc::new(rows.iter().map(|row| row.average_precision).collect::<Float64Array>()),
     ];
     write_table(output, &schema, Form::Parquet, &batch(&schema.columns, columns)?)
 }
@@ -113,7 +118,9 @@ fn rows_of(rows: &Table) -> Result<Vec<QueryRow>, TableError> {
         (rows.array("neighbours")?.as_list::<i32>(), rows.array("distances")?.as_list::<i32>());
     let hits = rows.array("hit")?.as_boolean();
     let first_hits = rows.numbers::<UInt32Type>("first_hit")?;
-    let (r_precisions, average_precisions) = (rows.f64s("r_precision")?, rows.f64s("average_precision")?);
+    let number = |name: &str| rows.numbers::<Float64Type>(name);
+    let (r_precisions, average_precisions) = (number("r_precision")?, number("average_precision")?);
+    let value = |column: &PrimitiveArray<Float64Type>, row: usize| column.is_valid(row).then(|| column.value(row));
     let row = |row: usize| QueryRow {
         id: ids[row],
         label: labels[row],
@@ -122,8 +129,8 @@ fn rows_of(rows: &Table) -> Result<Vec<QueryRow>, TableError> {
         distances: distances.value(row).as_primitive::<Float32Type>().values().to_vec(),
         hit: hits.value(row),
         first_hit: first_hits.is_valid(row).then(|| first_hits.value(row)),
-        r_precision: r_precisions[row],
-        average_precision: average_precisions[row],
+        r_precision: value(r_precisions, row),
+        average_precision: value(average_precisions, row),
     };
     Ok((0..rows.len()).map(row).collect())
 }

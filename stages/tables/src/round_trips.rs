@@ -104,8 +104,8 @@ fn queries() {
         distances: neighbours.iter().map(|&n| n as f32).collect(),
         hit: id % 2 == 0,
         first_hit: (id != 5).then_some(id - 3),
-        r_precision: 0.5,
-        average_precision: 0.25,
+        r_precision: Some(0.5),
+        average_precision: None,
     };
     let rows = [row(4, &[1, 2]), row(5, &[]), row(6, &[9])];
     let written = written(ArtifactKind::Queries, |output| crate::queries::write(output, &rows));

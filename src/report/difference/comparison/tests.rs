@@ -107,8 +107,9 @@ fn several_seeds_are_compared_over_seeds() {
         let metrics = compare_groups(&[seeds(name, [0.70, 0.71, 0.72]), others], RESAMPLING);
         let found = metrics[0].groups[1].comparison.expect("there are three seeds of each");
         assert_eq!((found.basis, found.verdict), (Basis::Seeds, expected), "{name}");
-        let interval = metrics[0].groups[0].interval().expect("there are three");
-        assert!((interval.mean - 0.71).abs() < 1e-12 && (interval.half_width - 0.0248).abs() < 1e-4, "{interval:?}");
+        let interval = metrics[0].groups[0].interval("recall").expect("there are three");
+        let half_width = interval.half_width.expect("it is within 0 and 1");
+        assert!((interval.mean - 0.71).abs() < 1e-12 && (half_width - 0.0248).abs() < 1e-4, "{interval:?}");
     };
     check("recall", Verdict::Better);
     check("drop_jpeg", Verdict::Worse);
@@ -135,6 +136,10 @@ fn runs_with_the_same_seeds_are_compared_in_pairs() {
     // Their standard error is a third of a hundredth.
     assert!((interval.0 - (0.07 / 3.0 - 4.302_652_7 / 300.0)).abs() < 1e-8, "{interval:?}");
     check([2, 0, 3], (Basis::Seeds, Verdict::Indistinguishable));
+    let elsewhere = Group { images: [dnc_cache::Digest::of(b"other images")].into(), ..runs(second, [2, 0, 1]) };
+    let found = compare_groups(&[runs(first, [0, 1, 2]), elsewhere], RESAMPLING);
+    let found = found[0].groups[1].comparison.expect("there are three seeds of each");
+    assert_eq!(found.basis, Basis::Seeds, "seeds of other images are not paired");
 
     let mut table = Vec::new();
     let groups = [runs(first, [0, 1, 2]), runs(second, [2, 0, 1]), runs(second, [4, 5, 6])];
@@ -143,4 +148,26 @@ fn runs_with_the_same_seeds_are_compared_in_pairs() {
     let table = String::from_utf8(table).expect("it is text");
     assert!(table.contains("+0.0233 (+0.0090 … +0.0377)"), "{table}");
     assert!(table.contains("better, paired over seeds") && table.contains("distinguishable, over seeds"), "{table}");
+}
+
+/// Two seeds that differ much have an interval of Student's that is wider than the metric can be.
+#[test]
+fn intervals_of_shares_stay_within_0_and_1() {
+    let interval = |metric: &str, values: &[f64]| {
+        let values = GroupValues { values: values.to_vec(), seeds: vec![0, 1], comparison: None };
+        values.interval(metric).expect("there are two")
+    };
+    let wide = interval("map_at_r", &[0.2, 1.0]);
+    assert_eq!((wide.low, wide.high, wide.half_width), (0.0, 1.0, None));
+    assert!((wide.mean - 0.6).abs() < 1e-12);
+    assert_eq!(interval("drop_blur", &[-0.9, 0.9]).low, -1.0);
+    let unbounded = interval("effective_rank", &[0.2, 1.0]);
+    assert!(unbounded.low < 0.0 && unbounded.half_width.is_some());
+    let [first, other] = [[0.1, 0.9], [0.9, 0.8]].map(|values| GroupValues {
+        values: values.to_vec(),
+        seeds: vec![0, 1],
+        comparison: None,
+    });
+    let difference = compare_over_seeds("recall", &first, &other, true).expect("there are two seeds").difference;
+    assert_eq!(difference.interval, (-1.0, 1.0));
 }

@@ -41,8 +41,27 @@ pub trait Backbone: Send + Sync {
         Ok(tensor)
     }
 
-    /// All tensors of the network.
+    /// All tensors of the network for images of the published size.
     fn specs(&self) -> Vec<Spec>;
+
+    /// All tensors of the network for images of `crop` × `crop` pixels, of which `given` are to be used: a tensor that may have
+    /// several shapes has that of the given one.
+    fn specs_for(&self, _crop: usize, _given: &[NamedTensor]) -> Vec<Spec> {
+        self.specs()
+    }
+
+    /// Converts tensors that were made for images of another size, as the network's published code does when it loads them.
+    ///
+    /// # Errors
+    /// If a tensor does not have the network's shape.
+    fn for_crop(&self, given: Vec<NamedTensor>, _crop: usize) -> Result<Vec<NamedTensor>> {
+        Ok(given)
+    }
+
+    /// Why the network does not take images of `crop` × `crop` pixels; `None` if it does.
+    fn refuses(&self, _crop: usize) -> Option<String> {
+        None
+    }
 
     /// Features of `images`: `[batch, height, width, 3]` to `[batch, F]`. A network without blocks to skip ignores `depth`.
     ///

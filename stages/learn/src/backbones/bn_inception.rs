@@ -147,6 +147,14 @@ impl Backbone for BnInception {
         1024
     }
 
+    /// The two blocks that halve the image pool one branch with rounding up and stride over the others, which agree only on even
+    /// sizes: the map before them, an eighth of the image, must be divisible by four.
+    fn refuses(&self, crop: usize) -> Option<String> {
+        let map = crop.div_ceil(2) / 4;
+        let is_halved_twice = map > 0 && map.is_multiple_of(4);
+        (!is_halved_twice).then(|| "it must be a multiple of 32, from 1 less to 6 more".to_owned())
+    }
+
     fn preprocessing(&self) -> Preprocessing {
         Preprocessing::CAFFE
     }

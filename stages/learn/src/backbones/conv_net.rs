@@ -40,6 +40,8 @@ pub(super) struct ConvNet {
     pub(super) stem_pool: bool,
     pub(super) blocks: Vec<Block>,
     pub(super) head: Option<ConvNorm>,
+    /// Side in pixels of the smallest images that it takes.
+    pub(super) smallest: usize,
     pub(super) preprocessing: Preprocessing,
     /// Rate of stochastic depth of the published network.
     pub(super) stochastic_depth: f64,
@@ -99,6 +101,10 @@ impl ConvNet {
 impl Backbone for ConvNet {
     fn feature_dim(&self) -> usize {
         self.last().outputs
+    }
+
+    fn refuses(&self, crop: usize) -> Option<String> {
+        (crop < self.smallest).then(|| format!("it must be at least {}", self.smallest))
     }
 
     fn preprocessing(&self) -> Preprocessing {

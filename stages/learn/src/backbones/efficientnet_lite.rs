@@ -62,6 +62,7 @@ pub(super) fn efficientnet_lite0() -> ConvNet {
         stem_pool: false,
         blocks,
         head: Some(layer("_conv_head", "_bn1", 1, [inputs, 1280])),
+        smallest: 1,
         preprocessing: Preprocessing::TENSORFLOW_LITE,
         stochastic_depth: 0.2,
         in_python: IN_PYTHON,

@@ -25,6 +25,7 @@ pub(super) fn plain() -> ConvNet {
         stem_pool: false,
         blocks: chain.map(|layer| Block { layers: vec![layer], shortcut: Shortcut::None }).into(),
         head: None,
+        smallest: 33,
         preprocessing: Preprocessing::TENSORFLOW_LITE,
         stochastic_depth: 0.0,
         in_python: InPython { build: None, pool: None, linear: "fc" },

@@ -53,6 +53,7 @@ fn resnet(shape: BlockShape, depths: [usize; 4], python: &'static str) -> ConvNe
         stem_pool: true,
         blocks,
         head: None,
+        smallest: 1,
         preprocessing: Preprocessing::IMAGENET,
         stochastic_depth: 0.0,
         in_python: InPython { build: Some(python), pool: Some("avgpool"), linear: "fc" },

@@ -31,6 +31,7 @@ pub(super) fn small() -> ConvNet {
         stem_pool: false,
         blocks,
         head: None,
+        smallest: 1,
         preprocessing: Preprocessing::TENSORFLOW_LITE,
         stochastic_depth: 0.0,
         in_python: InPython { build: None, pool: None, linear: "fc" },

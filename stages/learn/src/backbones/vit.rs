@@ -32,7 +32,7 @@ const INIT: Initialisation = Initialisation::TruncatedNormal { std: 0.02 };
 /// A transformer over square patches.
 pub(super) struct Vit {
     patch: usize,
-    /// Number of patches along a side of the images for which positions are stored.
+    /// Number of patches along a side of the images for which the published file stores positions.
     grid: usize,
     layer_scale: bool,
     /// Python expression that builds it with timm.
@@ -78,7 +78,7 @@ impl Backbone for Vit {
         InPython { build: Some(self.python), pool: None, linear: "head" }
     }
 
-    /// timm resamples positions differently, so the exported model holds the positions for its own image size.
+    /// The positions of a model that holds those of another image size are interpolated, so that timm need not do it.
     fn for_python(&self, tensor: NamedTensor, crop: usize) -> Result<NamedTensor> {
         if tensor.name != POSITIONS {
             return Ok(tensor);
@@ -88,28 +88,32 @@ impl Backbone for Vit {
     }
 
     fn specs(&self) -> Vec<Spec> {
-        let mut specs = vec![
-            Spec::weight("cls_token", [1, 1, WIDTH], INIT),
-            Spec::weight(POSITIONS, [1, 1 + self.grid * self.grid, WIDTH], INIT),
-            Spec::weight("patch_embed.proj.weight", [WIDTH, 3, self.patch, self.patch], INIT),
-            Spec::weight("patch_embed.proj.bias", [WIDTH], Initialisation::Constant(0.0)),
-        ];
-        for block in 0..DEPTH {
-            let name = |part: &str| format!("blocks.{block}.{part}");
-            specs.extend(norm_specs(&name("norm1")));
-            specs.extend(linear_specs(&name("attn.qkv"), 3 * WIDTH, WIDTH));
-            specs.extend(linear_specs(&name("attn.proj"), WIDTH, WIDTH));
-            specs.extend(norm_specs(&name("norm2")));
-            specs.extend(linear_specs(&name("mlp.fc1"), HIDDEN, WIDTH));
-            specs.extend(linear_specs(&name("mlp.fc2"), WIDTH, HIDDEN));
-            if self.layer_scale {
-                // DINOv2's initial value 1e-5 makes a deep network start close to the identity.
-                specs.push(Spec::weight(name("ls1.gamma"), [WIDTH], Initialisation::Constant(1e-5)));
-                specs.push(Spec::weight(name("ls2.gamma"), [WIDTH], Initialisation::Constant(1e-5)));
+        self.specs_of_grid(self.grid)
+    }
+
+    /// A model holds the positions of its own image size. A file may hold those of another.
+    fn specs_for(&self, crop: usize, given: &[NamedTensor]) -> Vec<Spec> {
+        let given = given.iter().filter(|tensor| is_positions(tensor)).find_map(|tensor| grid_of(&tensor.shape));
+        self.specs_of_grid(given.unwrap_or((crop / self.patch).max(1)))
+    }
+
+    /// As timm does (`resample_abs_pos_embed`): bicubic with antialiasing.
+    fn for_crop(&self, given: Vec<NamedTensor>, crop: usize) -> Result<Vec<NamedTensor>> {
+        let to = crop / self.patch;
+        let convert = |tensor: NamedTensor| match grid_of(&tensor.shape).filter(|_| is_positions(&tensor)) {
+            Some(from) if from != to && to > 0 => {
+                let stored = tensor.to_tensor(&Device::Cpu)?;
+                let weights = bicubic_antialiased(from, to);
+                NamedTensor::from_tensor(&tensor.name, &resampled(&stored, from, (&weights, to), (&weights, to))?)
             }
-        }
-        specs.extend(norm_specs("norm"));
-        specs
+            _ => Ok(tensor),
+        };
+        given.into_iter().map(convert).collect()
+    }
+
+    fn refuses(&self, crop: usize) -> Option<String> {
+        let is_whole = crop >= self.patch && crop.is_multiple_of(self.patch);
+        (!is_whole).then(|| format!("its images are cut into patches, so that it must be a multiple of {}", self.patch))
     }
 
     fn forward(
@@ -142,6 +146,32 @@ impl Backbone for Vit {
 }
 
 impl Vit {
+    /// All tensors, with positions for `grid` × `grid` patches.
+    fn specs_of_grid(&self, grid: usize) -> Vec<Spec> {
+        let mut specs = vec![
+            Spec::weight("cls_token", [1, 1, WIDTH], INIT),
+            Spec::weight(POSITIONS, [1, 1 + grid * grid, WIDTH], INIT),
+            Spec::weight("patch_embed.proj.weight", [WIDTH, 3, self.patch, self.patch], INIT),
+            Spec::weight("patch_embed.proj.bias", [WIDTH], Initialisation::Constant(0.0)),
+        ];
+        for block in 0..DEPTH {
+            let name = |part: &str| format!("blocks.{block}.{part}");
+            specs.extend(norm_specs(&name("norm1")));
+            specs.extend(linear_specs(&name("attn.qkv"), 3 * WIDTH, WIDTH));
+            specs.extend(linear_specs(&name("attn.proj"), WIDTH, WIDTH));
+            specs.extend(norm_specs(&name("norm2")));
+            specs.extend(linear_specs(&name("mlp.fc1"), HIDDEN, WIDTH));
+            specs.extend(linear_specs(&name("mlp.fc2"), WIDTH, HIDDEN));
+            if self.layer_scale {
+                // DINOv2's initial value 1e-5 makes a deep network start close to the identity.
+                specs.push(Spec::weight(name("ls1.gamma"), [WIDTH], Initialisation::Constant(1e-5)));
+                specs.push(Spec::weight(name("ls2.gamma"), [WIDTH], Initialisation::Constant(1e-5)));
+            }
+        }
+        specs.extend(norm_specs("norm"));
+        specs
+    }
+
     /// The tokens before the first block.
     fn embed(&self, parameters: &Parameters, images: &Tensor) -> Result<Tensor> {
         let (batch, height, width, _) = images.dims4()?;
@@ -166,17 +196,15 @@ impl Vit {
     /// Positions of `rows` × `columns` patches, interpolated from the `stored` ones like `torch.nn.functional.interpolate` in
     /// bicubic mode: `[1, 1 + rows · columns, WIDTH]`, of the same type.
     fn positions(&self, stored: &Tensor, rows: usize, columns: usize) -> Result<Tensor> {
-        if (rows, columns) == (self.grid, self.grid) {
+        let grid = grid_of(stored.dims()).ok_or_else(|| LearnError::Shape {
+            name: POSITIONS.into(),
+            wanted: format!("[1, 1 + a square number, {WIDTH}]"),
+            found: stored.dims().to_vec(),
+        })?;
+        if (rows, columns) == (grid, grid) {
             return Ok(stored.clone());
         }
-        let (dtype, stored) = (stored.dtype(), stored.to_dtype(DType::F32)?);
-        let class = stored.narrow(1, 0, 1)?;
-        let vertical = Tensor::from_vec(bicubic(self.grid, rows), (rows, self.grid), stored.device())?;
-        let horizontal = Tensor::from_vec(bicubic(self.grid, columns), (columns, self.grid), stored.device())?;
-        let grid = stored.narrow(1, 1, self.grid * self.grid)?.reshape((self.grid, self.grid * WIDTH))?;
-        let grid = vertical.matmul(&grid)?.reshape((rows, self.grid, WIDTH))?;
-        let grid = horizontal.broadcast_left(rows)?.matmul(&grid)?; // [rows, columns, WIDTH]
-        Ok(Tensor::cat(&[class, grid.reshape((1, rows * columns, WIDTH))?], 1)?.to_dtype(dtype)?)
+        resampled(stored, grid, (&bicubic(grid, rows), rows), (&bicubic(grid, columns), columns))
     }
 
     fn scaled(&self, parameters: &Parameters, name: &str, y: Tensor) -> Result<Tensor> {
@@ -244,21 +272,73 @@ fn mlp(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Tensor> {
     dense(parameters, &format!("{name}.fc2"), &hidden)
 }
 
+/// Whether the tensor holds positions, under whatever wrappers.
+fn is_positions(tensor: &NamedTensor) -> bool {
+    tensor.name.rsplit('.').next() == Some(POSITIONS)
+}
+
+/// The number of patches along a side of the images that positions of this shape are for.
+fn grid_of(shape: &[usize]) -> Option<usize> {
+    let &[1, tokens, WIDTH] = shape else { return None };
+    let grid = tokens.checked_sub(1)?.isqrt();
+    (grid > 0 && grid * grid + 1 == tokens).then_some(grid)
+}
+
+/// Positions of another number of patches, by the weights `[rows, grid]` and `[columns, grid]` of the stored ones:
+/// `[1, 1 + rows · columns, WIDTH]`, of the same type.
+fn resampled(
+    stored: &Tensor,
+    grid: usize,
+    (vertical, rows): (&[f32], usize),
+    (horizontal, columns): (&[f32], usize),
+) -> Result<Tensor> {
+    let (dtype, stored) = (stored.dtype(), stored.to_dtype(DType::F32)?);
+    let class = stored.narrow(1, 0, 1)?;
+    let vertical = Tensor::from_slice(vertical, (rows, grid), stored.device())?;
+    let horizontal = Tensor::from_slice(horizontal, (columns, grid), stored.device())?;
+    let patches = stored.narrow(1, 1, grid * grid)?.reshape((grid, grid * WIDTH))?;
+    let patches = vertical.matmul(&patches)?.reshape((rows, grid, WIDTH))?;
+    let patches = horizontal.broadcast_left(rows)?.matmul(&patches)?; // [rows, columns, WIDTH]
+    Ok(Tensor::cat(&[class, patches.reshape((1, rows * columns, WIDTH))?], 1)?.to_dtype(dtype)?)
+}
+
+/// The cubic convolution kernel with parameter `a` (Keys, 1981).
+fn cubic(x: f64, a: f64) -> f64 {
+    match x.abs() {
+        x if x <= 1.0 => ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0,
+        x if x < 2.0 => ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a,
+        _ => 0.0,
+    }
+}
+
+/// Weights of a bicubic interpolation with antialiasing from `from` to `to` positions, row-major `[to, from]`: PyTorch's, which are
+/// Pillow's: parameter −0.5, the kernel widened by the factor of a reduction, and cut off at the border.
+fn bicubic_antialiased(from: usize, to: usize) -> Vec<f32> {
+    const A: f64 = -0.5;
+    let scale = from as f64 / to as f64;
+    let width = scale.max(1.0);
+    let mut weights = vec![0.0; to * from];
+    for (index, row) in weights.chunks_exact_mut(from).enumerate() {
+        let centre = (index as f64 + 0.5) * scale;
+        let first = (centre - 2.0 * width + 0.5).max(0.0) as usize;
+        let end = ((centre + 2.0 * width + 0.5) as usize).min(from);
+        let raw: Vec<f64> = (first..end).map(|position| cubic((position as f64 + 0.5 - centre) / width, A)).collect();
+        let sum: f64 = raw.iter().sum();
+        row[first..end].iter_mut().zip(raw).for_each(|(weight, raw)| *weight = (raw / sum) as f32);
+    }
+    weights
+}
+
 /// Weights of a bicubic interpolation from `from` to `to` positions, row-major `[to, from]`: PyTorch's kernel with parameter
 /// −0.75, pixel centres aligned at half integers, the border repeated.
 fn bicubic(from: usize, to: usize) -> Vec<f32> {
     const A: f64 = -0.75;
-    let kernel = |x: f64| match x.abs() {
-        x if x <= 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
-        x if x < 2.0 => ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A,
-        _ => 0.0,
-    };
     let mut weights = vec![0.0; to * from];
     for (index, row) in weights.chunks_exact_mut(from).enumerate() {
         let centre = (index as f64 + 0.5) * from as f64 / to as f64 - 0.5;
         for position in centre.floor() as i64 - 1..=centre.floor() as i64 + 2 {
             let source = position.clamp(0, from as i64 - 1) as usize;
-            row[source] += kernel(centre - position as f64) as f32;
+            row[source] += cubic(centre - position as f64, A) as f32;
         }
     }
     weights
@@ -276,6 +356,57 @@ mod tests {
             }
         }
         assert_eq!(bicubic(2, 2), [1.0, 0.0, 0.0, 1.0]);
+    }
+
+    /// The weights of `Image.resize(…, BICUBIC)` of Pillow 12, which are those of `interpolate(…, antialias=True)`.
+    #[test]
+    fn antialiasing_is_that_of_pillow_and_pytorch() {
+        let check = |from: usize, to: usize, row: usize, first: usize, expected: &[f32]| {
+            let found = &bicubic_antialiased(from, to)[row * from..][..from];
+            for (position, &found) in found.iter().enumerate() {
+                let expected = position.checked_sub(first).and_then(|at| expected.get(at)).copied().unwrap_or(0.0);
+                assert!(
+                    (found - expected).abs() < 2e-6,
+                    "{from} to {to}, {row}, {position}: {found} is not {expected}"
+                );
+            }
+        };
+        check(5, 2, 0, 0, &[0.347095, 0.41562, 0.239413, 0.029155, -0.031283]);
+        check(5, 2, 1, 0, &[-0.031283, 0.029155, 0.239413, 0.41562, 0.347095]);
+        check(3, 4, 0, 0, &[1.052239, -0.052239, 0.0]);
+        check(3, 4, 2, 0, &[-0.070159, 0.696913, 0.373246]);
+        check(37, 16, 0, 0, &[0.387186, 0.441451, 0.209256, -0.003056, -0.031817, -0.00302]);
+        let middle = [-0.016364, -0.029513, 0.074068, 0.320481, 0.428314, 0.243594, 0.018384, -0.03187, -0.007093];
+        check(37, 16, 7, 13, &middle);
+    }
+
+    /// Positions of 4 × 4 patches become those of 2 × 2: the class token stays, and each channel is resized like a picture.
+    #[test]
+    fn positions_of_another_size_are_loaded_as_timm_does() {
+        let vit = vit_small_patch16();
+        let values: Vec<f32> = (0..17 * WIDTH).map(|index| ((index * 7919) % 1000) as f32 / 1000.0).collect();
+        let stored = Tensor::from_vec(values.clone(), (1, 17, WIDTH), &Device::Cpu).unwrap();
+        let tensor = |name: &str| NamedTensor::from_tensor(name, &stored).unwrap();
+        let given = vec![tensor("module.pos_embed"), tensor("pos_embedding")];
+        let found = vit.for_crop(given.clone(), 32).unwrap();
+        assert_eq!(found[1], given[1]);
+        assert_eq!((found[0].name.as_str(), found[0].shape.as_slice()), ("module.pos_embed", &[1, 5, WIDTH][..]));
+        let found = found[0].to_tensor(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(found[..WIDTH], values[..WIDTH]);
+        let weights = bicubic_antialiased(4, 2);
+        for (row, column, channel) in [(0, 0, 0), (0, 1, 17), (1, 0, 383), (1, 1, 200)] {
+            let of = |y: usize, x: usize| {
+                values[(1 + y * 4 + x) * WIDTH + channel] * weights[row * 4 + y] * weights[column * 4 + x]
+            };
+            let expected: f32 = (0..16).map(|patch| of(patch / 4, patch % 4)).sum();
+            let found = found[(1 + row * 2 + column) * WIDTH + channel];
+            assert!((found - expected).abs() < 1e-6, "{row} {column} {channel}: {found} is not {expected}");
+        }
+        let same = vit.for_crop(given.clone(), 64).unwrap();
+        assert_eq!(same, given);
+        assert_eq!(vit.specs_for(32, &[]).iter().find(|spec| spec.name == POSITIONS).unwrap().shape, [1, 5, WIDTH]);
+        let wanted = vit.specs_for(32, &given).into_iter().find(|spec| spec.name == POSITIONS).unwrap();
+        assert_eq!(wanted.shape, [1, 17, WIDTH]);
     }
 
     #[test]

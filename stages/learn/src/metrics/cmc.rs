@@ -28,7 +28,7 @@ mod tests {
     #[test]
     fn images_of_the_same_camera_do_not_count() {
         // On a line, from the query at 0: the same identity and camera, another identity, the same identity under another camera.
-        let (queries, gallery) = ([(1, 0)], [(1, 0), (2, 1), (1, 1)]);
+        let (queries, gallery) = ([(1, Some(0))], [(1, Some(0)), (2, Some(1)), (1, Some(1))]);
         let search = Gallery::new(&[0.1, 0.2, 0.3], 1).expect("three rows");
         let junk = |query: usize, row: u32| gallery[row as usize] == queries[query];
         let neighbours = search.nearest(&[0.0], 3, junk).expect("one query");

@@ -118,11 +118,12 @@ pub fn relevant_between(query_labels: &[u32], gallery_labels: &[u32]) -> Vec<u32
 }
 
 /// R of each query, given as (label, camera), against a gallery of the same form: the number of rows with its label under another
-/// camera.
-pub fn relevant_across_cameras(queries: &[(u32, u16)], gallery: &[(u32, u16)]) -> Vec<u32> {
+/// camera. An unknown camera is another than every camera.
+pub fn relevant_across_cameras(queries: &[(u32, Option<u16>)], gallery: &[(u32, Option<u16>)]) -> Vec<u32> {
     let labels = counts(gallery.iter().map(|(label, _)| *label));
-    let both = counts(gallery.iter().copied());
-    let count = |query: &(u32, u16)| labels.get(&query.0).copied().unwrap_or(0) - both.get(query).copied().unwrap_or(0);
+    let both = counts(gallery.iter().filter(|(_, camera)| camera.is_some()).copied());
+    let count =
+        |query: &(u32, Option<u16>)| labels.get(&query.0).copied().unwrap_or(0) - both.get(query).copied().unwrap_or(0);
     queries.iter().map(count).collect()
 }
 
@@ -173,7 +174,11 @@ pub(super) mod tests {
     fn relevant_rows_are_counted() {
         assert_eq!(relevant_within(&[3, 5, 3, 3, 9]), [2, 0, 2, 2, 0]);
         assert_eq!(relevant_between(&[3, 4], &[3, 3, 5]), [2, 0]);
-        assert_eq!(relevant_across_cameras(&[(1, 0), (1, 7), (2, 0)], &[(1, 0), (1, 0), (1, 1), (3, 0)]), [1, 3, 0]);
+        let seen = |rows: &[(u32, i32)]| -> Vec<(u32, Option<u16>)> {
+            rows.iter().map(|&(label, camera)| (label, camera.try_into().ok())).collect()
+        };
+        let gallery = seen(&[(1, 0), (1, 0), (1, 1), (3, 0), (1, -1)]);
+        assert_eq!(relevant_across_cameras(&seen(&[(1, 0), (1, 7), (2, 0), (1, -1)]), &gallery), [2, 4, 0, 4]);
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Method {
         streams: &Streams,
         device: &Device,
     ) -> Result<(Parameters, Optimiser)> {
-        let mut specs = self.model.specs();
+        let mut specs = self.model.specs_for(tensors);
         let mut kept: Vec<NamedTensor> = tensors
             .iter()
             .filter(|tensor| !matches!(Group::of(&tensor.name), Group::Masks | Group::Loss))

@@ -70,14 +70,28 @@ pub fn fitting(specs: &[Spec], tensors: &[NamedTensor]) -> (Vec<NamedTensor>, Fi
     (pairs.into_iter().map(named).collect(), fit)
 }
 
+/// What a file is that holds no weights, as far as its first bytes tell.
+fn described(bytes: &[u8]) -> &'static str {
+    let start = bytes.trim_ascii_start();
+    if bytes.is_empty() {
+        "empty"
+    } else if bytes.starts_with(b"version https://git-lfs") {
+        "a pointer of Git LFS (`git lfs pull` fetches the file)"
+    } else if start.starts_with(b"<") {
+        "a web page (the download failed)"
+    } else {
+        "something else"
+    }
+}
+
 fn parse(bytes: &[u8]) -> ParseResult<Vec<NamedTensor>> {
     if bytes.starts_with(torch_zip::MAGIC) {
         torch_zip::read(bytes)
     } else if bytes.starts_with(torch_legacy::MAGIC) {
         torch_legacy::read(bytes)
     } else if bytes.get(8) == Some(&b'{') {
-        safetensors::read(bytes)
+        safetensors::read(bytes).map_err(|problem| format!("it is truncated or damaged: {problem}"))
     } else {
-        Err("it is neither safetensors nor a `state_dict` saved by PyTorch".to_owned())
+        Err(format!("it is {}, neither safetensors nor a `state_dict` saved by PyTorch", described(bytes)))
     }
 }

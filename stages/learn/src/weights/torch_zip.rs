@@ -16,11 +16,18 @@ pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
 
 /// The tensors in the file `bytes`.
 pub(super) fn read(bytes: &[u8]) -> ParseResult<Vec<NamedTensor>> {
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| format!("its zip archive: {error}"))?;
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| {
+        format!(
+            "it is truncated or damaged: its {} bytes end without the directory of a zip archive ({error}); copy or download it again",
+            bytes.len()
+        )
+    })?;
     let names: Vec<String> =
         (0..archive.len()).filter_map(|index| Some(archive.name_for_index(index)?.ok()?.into_owned())).collect();
     let pickle_name = names.iter().find(|name| *name == "data.pkl" || name.ends_with("/data.pkl"));
-    let folder = pickle_name.and_then(|name| name.strip_suffix("data.pkl")).ok_or("it holds no `data.pkl`")?;
+    let folder = pickle_name
+        .and_then(|name| name.strip_suffix("data.pkl"))
+        .ok_or("it is a zip archive without `data.pkl`, so `torch.save` did not write it")?;
     if names.iter().any(|name| name.strip_prefix(folder) == Some("byteorder"))
         && entry(&mut archive, &format!("{folder}byteorder"))? != b"little"
     {

@@ -5,7 +5,6 @@
 //! images below `car_ims/`.
 
 use std::fs;
-use std::path::Path;
 
 use dnc_tables::Split;
 use schemars::JsonSchema;
@@ -13,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dataset::Dataset;
 use super::mat::{Value, variables};
+use crate::decode::data_folder::DataFolder;
 use crate::decode::entry::ExpectedCount;
 use crate::decode::error::DecodeError;
 use crate::decode::listing::{FileListing, Listing};
@@ -31,7 +31,7 @@ const LAST_TRAINED: u32 = 98;
 pub struct Cars {}
 
 impl Dataset for Cars {
-    fn list(&self, root: &Path) -> Result<Listing, DecodeError> {
+    fn list(&self, root: &DataFolder) -> Result<Listing, DecodeError> {
         let path = root.join("cars_annos.mat");
         let bytes = fs::read(&path).map_err(|source| DecodeError::file("read", &path, source))?;
         let malformed = |problem: &str| DecodeError::format(&path, problem);
@@ -58,6 +58,6 @@ impl Dataset for Cars {
             let split = if number <= LAST_TRAINED { Split::Train } else { Split::Test };
             images.add(image, &name, Some(split), None);
         }
-        images.finish(&EXPECTED)
+        Ok(images.finish(&EXPECTED))
     }
 }

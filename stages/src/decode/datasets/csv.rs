@@ -1,5 +1,6 @@
 //! CSV and TSV files as tables of text.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::{fs, iter};
@@ -8,39 +9,83 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use csv_core::ReadRecordResult;
 use dnc_tables::TableError;
 
+use super::columns::ColumnNames;
 use crate::decode::error::DecodeError;
 
-/// Reads a CSV or TSV file as a table of text columns, of which only the `wanted` ones are kept. Empty values are nulls.
-///
-/// # Errors
-/// The file cannot be read, is empty, is not UTF-8, or a row has more or fewer values than there are headings.
-pub(super) fn text_table(
-    file: &Path,
-    delimiter: u8,
-    wanted: impl Fn(&str) -> bool,
-) -> Result<RecordBatch, DecodeError> {
-    let bytes = fs::read(file).map_err(|source| DecodeError::file("read", file, source))?;
-    let mut records = Records::new(&bytes, delimiter);
-    let malformed = |problem: String| DecodeError::format(file, problem);
-    let headings = records.next().ok_or_else(|| malformed("is empty".to_owned()))?.map_err(malformed)?;
-    let mut columns: Vec<Vec<Option<String>>> = vec![Vec::new(); headings.len()];
-    for (row, record) in records.enumerate() {
-        let record = record.map_err(|problem| malformed(format!("{problem} in row {row}")))?;
-        if record.len() != headings.len() {
-            let (found, expected) = (record.len(), headings.len());
-            return Err(malformed(format!("has {found} values in row {row} but {expected} headings")));
-        }
-        for (column, value) in columns.iter_mut().zip(record) {
-            column.push(Some(value).filter(|value| !value.is_empty()));
-        }
-    }
-    let named = headings.into_iter().zip(columns).filter(|(name, _)| wanted(name));
-    let arrays = named.map(|(name, values)| (name, Arc::new(StringArray::from(values)) as ArrayRef, true));
-    let table = RecordBatch::try_from_iter_with_nullable(arrays);
-    Ok(table.map_err(|source| TableError::arrow(format!("read `{}`", file.display()), source))?)
+/// What may stand between values, in the order in which it is tried.
+const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+
+/// A table of text columns.
+pub(super) struct TextTable {
+    /// The named columns, as far as the file has them, with its spelling. Empty values are nulls.
+    pub(super) batch: RecordBatch,
+    /// The names of the columns in the spelling of the file.
+    pub(super) names: ColumnNames,
+    /// What is wrong with rows whose values are not as many as the headings, by number; all of their values are nulls.
+    pub(super) malformed: BTreeMap<usize, String>,
 }
 
-/// The records of a text: lists of trimmed values.
+/// Reads the columns `names` of a CSV or TSV file. Values are separated by the first of commas, semicolons, tabs and vertical bars
+/// with which the headings are those that are looked for; tabs come first if the file is called `.tsv`.
+///
+/// # Errors
+/// The file cannot be read, is empty, is not UTF-8, or lacks the column of images or of classes.
+pub(super) fn text_table(file: &Path, names: &ColumnNames) -> Result<TextTable, DecodeError> {
+    let bytes = fs::read(file).map_err(|source| DecodeError::file("read", file, source))?;
+    let malformed = |problem: String| DecodeError::format(file, problem);
+    let text = str::from_utf8(&bytes).map_err(|error| {
+        let hint =
+            if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) { " but UTF-16" } else { "" };
+        malformed(format!("is not UTF-8{hint} (byte {}); save it as UTF-8", error.valid_up_to()))
+    })?;
+    let text = text.trim_start_matches('\u{feff}');
+    let is_tsv = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tsv"));
+    let mut delimiters = DELIMITERS;
+    delimiters.sort_by_key(|&delimiter| is_tsv && delimiter != b'\t');
+    let mut best: Option<(usize, DecodeError)> = None;
+    for delimiter in delimiters {
+        let mut records = Records::new(text.as_bytes(), delimiter);
+        let headings = records.next().ok_or_else(|| malformed("is empty".to_owned()))?;
+        let headings: Vec<String> = headings.into_iter().map(|heading| heading.trim().to_owned()).collect();
+        match names.as_found(file, &headings) {
+            Ok(names) => return read_rows(file, headings, names, records),
+            // The error to report is that of the delimiter that finds most headings.
+            Err(error) if best.as_ref().is_none_or(|(count, _)| headings.len() > *count) => {
+                best = Some((headings.len(), error));
+            }
+            Err(_) => {}
+        }
+    }
+    Err(best.map_or_else(|| malformed("is empty".to_owned()), |(_, error)| error))
+}
+
+fn read_rows(
+    file: &Path,
+    headings: Vec<String>,
+    names: ColumnNames,
+    records: Records<'_>,
+) -> Result<TextTable, DecodeError> {
+    let mut columns: Vec<Vec<Option<String>>> = vec![Vec::new(); headings.len()];
+    let mut malformed = BTreeMap::new();
+    for (row, record) in records.enumerate() {
+        let is_complete = record.len() == headings.len();
+        if !is_complete {
+            malformed.insert(row, format!("has {} values, but there are {} headings", record.len(), headings.len()));
+        }
+        let values =
+            record.into_iter().map(|value| Some(value).filter(|value| is_complete && !value.trim().is_empty()));
+        for (column, value) in columns.iter_mut().zip(values.chain(iter::repeat(None))) {
+            column.push(value);
+        }
+    }
+    let named = headings.into_iter().zip(columns).filter(|(name, _)| names.contains(name));
+    let arrays = named.map(|(name, values)| (name, Arc::new(StringArray::from(values)) as ArrayRef, true));
+    let batch = RecordBatch::try_from_iter_with_nullable(arrays);
+    let batch = batch.map_err(|source| TableError::arrow(format!("read `{}`", file.display()), source))?;
+    Ok(TextTable { batch, names, malformed })
+}
+
+/// The records of a text: lists of values.
 struct Records<'a> {
     reader: csv_core::Reader,
     left: &'a [u8],
@@ -57,7 +102,7 @@ impl<'a> Records<'a> {
 }
 
 impl Iterator for Records<'_> {
-    type Item = Result<Vec<String>, String>;
+    type Item = Vec<String>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let (mut written, mut count) = (0, 0);
@@ -78,8 +123,8 @@ impl Iterator for Records<'_> {
         }
         let starts = iter::once(0).chain(self.ends.iter().copied());
         let values = starts.zip(&self.ends[..count]).map(|(start, &end)| {
-            let value = str::from_utf8(&self.values[start..end]).map_err(|_| "is not UTF-8".to_owned())?;
-            Ok(value.trim().to_owned())
+            // Removing quotes and delimiters, which are ASCII, leaves UTF-8.
+            String::from_utf8_lossy(&self.values[start..end]).into_owned()
         });
         Some(values.collect())
     }

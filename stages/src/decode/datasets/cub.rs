@@ -4,8 +4,6 @@
 //! distributed, the folder `CUB_200_2011`: `images.txt` (`id path`) and `images/001.Black_footed_Albatross/…`. Without the list,
 //! the folders are read.
 
-use std::path::Path;
-
 use dnc_tables::Split;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::dataset::Dataset;
 use super::folder::Folder;
 use super::lines::Lines;
+use crate::decode::data_folder::DataFolder;
 use crate::decode::entry::ExpectedCount;
 use crate::decode::error::DecodeError;
 use crate::decode::listing::{FileListing, Listing};
@@ -31,20 +30,20 @@ const LAST_TRAINED: u32 = 100;
 pub struct Cub {}
 
 impl Dataset for Cub {
-    fn list(&self, root: &Path) -> Result<Listing, DecodeError> {
-        let (folder, list) = (root.join("images"), root.join("images.txt"));
-        let folder = if folder.is_dir() { folder } else { root.to_path_buf() };
+    fn list(&self, root: &DataFolder) -> Result<Listing, DecodeError> {
+        let (list, pictures) = (root.join("images.txt"), root.below("images"));
+        let folder = if pictures.path().is_dir() { &pictures } else { root };
         let mut listing = if list.is_file() {
-            let mut images = FileListing::new(&folder);
+            let mut images = FileListing::new(folder);
             for line in Lines::read(list)?.after(0) {
                 let [_, path] = line.words()?;
                 let (class, _) =
                     path.split_once('/').ok_or_else(|| line.error("names an image outside a class folder"))?;
                 images.add(path, class, None, None);
             }
-            images.finish(&[])?
+            images.finish(&[])
         } else {
-            Folder::default().list(&folder)?
+            Folder::default().list(folder)?
         };
         for entry in &mut listing.entries {
             let class = &listing.classes[entry.class];

@@ -3,22 +3,16 @@
 use std::path::Path;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, UInt16Type};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 use dnc_tables::split::UnknownSplit;
 use dnc_tables::{Split, TableError};
 
+use super::columns::ColumnNames;
+use crate::decode::entry::split_named;
 use crate::decode::error::DecodeError;
 
-/// The names of the columns.
-pub(super) struct ColumnNames<'a> {
-    pub(super) class: &'a str,
-    pub(super) split: &'a str,
-    pub(super) source: &'a str,
-    pub(super) camera: &'a str,
-}
-
-/// The descriptions of the images in a batch, as plain text or numbers. All columns but the class are optional.
+/// The descriptions of the images in a batch, as text. All columns but the class are optional.
 pub(super) struct DescribedRows<'a> {
     file: &'a Path,
     /// Number of rows of the file before this batch.
@@ -29,63 +23,66 @@ pub(super) struct DescribedRows<'a> {
     camera: Option<ArrayRef>,
 }
 
+/// A description of an image; the error says what is wrong with it, a predicate.
+pub(super) struct Description<'a> {
+    pub(super) class: &'a str,
+    pub(super) split: Option<Split>,
+    pub(super) camera: Option<u16>,
+}
+
 impl<'a> DescribedRows<'a> {
     pub(super) fn new(
         batch: &RecordBatch,
-        names: &ColumnNames<'_>,
+        names: &ColumnNames,
         file: &'a Path,
         before: usize,
     ) -> Result<Self, DecodeError> {
-        // A text that is not a number is an error, not a missing number.
-        let strict = CastOptions { safe: false, ..CastOptions::default() };
-        let column = |name: &str, to: &DataType| -> Result<Option<ArrayRef>, TableError> {
-            let column = batch.column_by_name(name).map(|values| cast_with_options(values, to, &strict)).transpose();
+        let column = |name: &str| -> Result<Option<ArrayRef>, TableError> {
+            let column = batch.column_by_name(name).map(|values| cast(values, &DataType::Utf8)).transpose();
             column.map_err(|source| {
-                TableError::arrow(format!("read the column `{name}` of `{}`", file.display()), source)
+                TableError::arrow(format!("read the column `{name}` of `{}` as text", file.display()), source)
             })
         };
-        let class = column(names.class, &DataType::Utf8)?.ok_or_else(|| DecodeError::MissingColumn {
+        let class = column(&names.class)?.ok_or_else(|| DecodeError::MissingColumn {
             file: file.to_owned(),
-            column: names.class.to_owned(),
+            column: names.class.clone(),
+            key: "class",
             contents: "the classes",
+            found: batch.schema().fields().iter().map(|field| field.name().clone()).collect(),
         })?;
-        Ok(Self {
-            file,
-            before,
-            class,
-            split: column(names.split, &DataType::Utf8)?,
-            source: column(names.source, &DataType::Utf8)?,
-            camera: column(names.camera, &DataType::UInt16)?,
-        })
+        let (split, source, camera) = (column(&names.split)?, column(&names.source)?, column(&names.camera)?);
+        Ok(Self { file, before, class, split, source, camera })
     }
 
-    pub(super) fn class(&self, row: usize) -> Result<&str, DecodeError> {
-        text(&self.class, row).ok_or_else(|| self.error(row, "has no class"))
-    }
-
-    pub(super) fn split(&self, row: usize) -> Result<Option<Split>, DecodeError> {
-        let split = self.split.as_ref().and_then(|column| text(column, row));
-        let unknown = |UnknownSplit(name)| {
-            let problem =
-                format!("has the split `{name}`; it must be `train`, `validation`, `test`, `query` or `gallery`");
-            self.error(row, problem)
-        };
-        split.map(str::parse).transpose().map_err(unknown)
+    /// The description in a row, or what is wrong with it, a predicate.
+    pub(super) fn description(&self, row: usize) -> Result<Description<'_>, String> {
+        let class = text(&self.class, row).ok_or("has no class")?;
+        let split = self.split.as_ref().and_then(|column| text(column, row)).map(split_named).transpose();
+        let split = split.map_err(|UnknownSplit(name)| {
+            format!("has the split `{name}`; it must be `train`, `validation`, `test`, `query` or `gallery`")
+        })?;
+        let camera = self.camera.as_ref().and_then(|column| text(column, row)).map(camera).transpose()?.flatten();
+        Ok(Description { class, split, camera })
     }
 
     pub(super) fn source(&self, row: usize) -> Option<&str> {
         text(self.source.as_ref()?, row)
     }
 
-    pub(super) fn camera(&self, row: usize) -> Option<u16> {
-        let cameras = self.camera.as_ref()?.as_primitive::<UInt16Type>();
-        cameras.is_valid(row).then(|| cameras.value(row))
+    /// What a row is called in messages.
+    pub(super) fn name(&self, row: usize) -> String {
+        format!("Row {} of `{}`", self.before + row, self.file.display())
     }
+}
 
-    /// An error about a row; `problem` is a predicate.
-    pub(super) fn error(&self, row: usize, problem: impl Into<String>) -> DecodeError {
-        let (number, file) = (self.before + row, self.file.to_owned());
-        DecodeError::Row { unit: "Row", number, file, problem: problem.into() }
+/// The number of a camera. Programs that have no missing numbers write `3.0` for 3 and `NaN` for a missing one.
+fn camera(written: &str) -> Result<Option<u16>, String> {
+    let number = written.trim();
+    let number = number.strip_suffix(".0").unwrap_or(number);
+    match number.parse() {
+        Ok(number) => Ok(Some(number)),
+        Err(_) if number.eq_ignore_ascii_case("nan") => Ok(None),
+        Err(_) => Err(format!("has the camera `{written}`; it must be a whole number from 0 to 65535")),
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::Path;
 
 use dnc_tables::Split;
 use flate2::read::GzDecoder;
@@ -13,10 +12,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::dataset::Dataset;
+use crate::decode::data_folder::DataFolder;
 use crate::decode::entry::{ClassNames, Entry};
 use crate::decode::error::DecodeError;
 use crate::decode::grey_images::GreyImages;
-use crate::decode::listing::Listing;
+use crate::decode::listing::{Listing, Strays};
 
 /// The names of the four files: images and labels of each split.
 const FILES: [(Split, &str, &str); 2] = [
@@ -36,7 +36,7 @@ pub struct Idx {
 }
 
 impl Dataset for Idx {
-    fn list(&self, root: &Path) -> Result<Listing, DecodeError> {
+    fn list(&self, root: &DataFolder) -> Result<Listing, DecodeError> {
         let mut classes = ClassNames::default();
         // Named classes are in the order of their labels, whichever comes first in the files.
         for name in &self.classes {
@@ -50,11 +50,11 @@ impl Dataset for Idx {
             if images.lengths[0] != labels.lengths[0] {
                 let (images, labels) = (images.lengths[0], labels.lengths[0]);
                 let problem = format!("has {images} images but {labels} labels in the split {split}");
-                return Err(DecodeError::format(root, problem));
+                return Err(DecodeError::format(root.path(), problem));
             }
             let found = (images.lengths[1], images.lengths[2]);
             if *size.get_or_insert(found) != found {
-                return Err(DecodeError::format(root, "has training and test images of different sizes"));
+                return Err(DecodeError::format(root.path(), "has training and test images of different sizes"));
             }
             for (number, &label) in labels.values.iter().enumerate() {
                 let class = match self.classes.get(usize::from(label)) {
@@ -72,7 +72,8 @@ impl Dataset for Idx {
         }
         let (height, width) = size.unwrap_or_default();
         let reader = Box::new(GreyImages { height, width, pixels });
-        Ok(Listing { entries, classes: classes.into_names(), reader, expected: Vec::new() })
+        let strays = Strays::default();
+        Ok(Listing { entries, classes: classes.into_names(), reader, expected: Vec::new(), strays })
     }
 }
 
@@ -84,7 +85,7 @@ struct Array {
 
 impl Array {
     /// Reads `root/name` or `root/name.gz`, which must have this number of axes.
-    fn read(root: &Path, name: &str, axes: usize) -> Result<Self, DecodeError> {
+    fn read(root: &DataFolder, name: &str, axes: usize) -> Result<Self, DecodeError> {
         let (plain, packed) = (root.join(name), root.join(format!("{name}.gz")));
         let path = if packed.exists() && !plain.exists() { packed } else { plain };
         let raw = fs::read(&path).map_err(|source| DecodeError::file("read", &path, source))?;

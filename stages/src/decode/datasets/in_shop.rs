@@ -1,9 +1,8 @@
 //! In-Shop Clothes Retrieval: 52,712 pictures of 7,982 garments; queries are searched in a gallery.
 //!
 //! Source: Liu et al., "DeepFashion", CVPR 2016. Layout as distributed: `list_eval_partition.txt`, possibly below `Eval/` (the
-//! number of images, a line of headings, then `path item status`), and the images below `img/`.
-
-use std::path::Path;
+//! number of images, a line of headings, then `path item status`), and the images below `img/`, or `Img/img/` if the archive was
+//! unpacked in its folder.
 
 use dnc_tables::Split;
 use schemars::JsonSchema;
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dataset::Dataset;
 use super::lines::Lines;
+use crate::decode::data_folder::DataFolder;
 use crate::decode::entry::ExpectedCount;
 use crate::decode::error::DecodeError;
 use crate::decode::listing::{FileListing, Listing};
@@ -27,9 +27,10 @@ const EXPECTED: [ExpectedCount; 3] = [
 pub struct InShop {}
 
 impl Dataset for InShop {
-    fn list(&self, root: &Path) -> Result<Listing, DecodeError> {
+    fn list(&self, root: &DataFolder) -> Result<Listing, DecodeError> {
         let list = root.join("Eval/list_eval_partition.txt");
         let list = if list.is_file() { list } else { root.join("list_eval_partition.txt") };
+        let prefix = if root.join("Img/img").is_dir() && !root.join("img").is_dir() { "Img/" } else { "" };
         let mut images = FileListing::new(root);
         for line in Lines::read(list)?.after(2) {
             let [path, item, status] = line.words()?;
@@ -42,8 +43,8 @@ impl Dataset for InShop {
                     return Err(line.error(problem));
                 }
             };
-            images.add(path, item, Some(split), None);
+            images.add(&format!("{prefix}{path}"), item, Some(split), None);
         }
-        images.finish(&EXPECTED)
+        Ok(images.finish(&EXPECTED))
     }
 }

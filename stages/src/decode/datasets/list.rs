@@ -1,28 +1,32 @@
 //! A list of image files with their classes: CSV, TSV, Parquet or Arrow.
 //!
-//! The list and the files are below the root; each row names its file relative to the root. Rows are counted from 0, without
-//! the line of headings of a CSV or TSV file.
+//! The list and the files are below the root; each row names its file, relative to the root or absolute. Rows are counted from 0,
+//! without the line of headings of a CSV or TSV file. Headings are found in any case, and values may be separated by commas,
+//! semicolons, tabs or vertical bars. Outer blanks belong to a name.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::{Component, PathBuf};
 
 use arrow::array::RecordBatch;
-use dnc_tables::for_each_batch;
+use dnc_tables::{for_each_batch, schema_of};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::columns::ColumnNames;
 use super::csv::text_table;
 use super::dataset::Dataset;
-use super::described_rows::{ColumnNames, DescribedRows};
+use super::described_rows::DescribedRows;
+use crate::decode::data_folder::DataFolder;
 use crate::decode::error::DecodeError;
-use crate::decode::listing::{FileListing, Listing, leads_outside};
+use crate::decode::listing::{FileListing, Listing};
 
 /// A list of image files. Columns other than image and class are optional.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct List {
-    /// File of the list, relative to the root: `.csv`, `.tsv`, or else Parquet or Arrow.
+    /// File of the list, relative to the root: Parquet, Arrow, or text such as CSV and TSV.
     pub file: PathBuf,
-    /// Column with the image files, relative to the root, with `/` between folders.
+    /// Column with the image files, relative to the root or absolute, with `/` between folders.
     #[serde(default = "image")]
     pub image: String,
     /// Column with the class: text or whole numbers.
@@ -37,41 +41,52 @@ pub struct List {
 }
 
 impl Dataset for List {
-    fn list(&self, root: &Path) -> Result<Listing, DecodeError> {
-        if leads_outside(&self.file) {
+    fn list(&self, root: &DataFolder) -> Result<Listing, DecodeError> {
+        if !self.file.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
             let path = self.file.display().to_string();
-            return Err(DecodeError::OutsideRoot { what: "list", path, root: root.to_owned() });
+            return Err(DecodeError::OutsideRoot { what: "list", path, root: root.path().to_owned() });
         }
         let file = root.join(&self.file);
-        let names = ColumnNames { class: &self.class, split: &self.split, source: &self.image, camera: &self.camera };
-        let columns = [&self.class, &self.split, &self.image, &self.camera];
+        let names = ColumnNames {
+            image: self.image.clone(),
+            class: self.class.clone(),
+            split: self.split.clone(),
+            source: self.image.clone(),
+            camera: self.camera.clone(),
+        };
         let mut images = FileListing::new(root);
-        for_each_part(&file, |column| columns.iter().any(|wanted| *wanted == column), &mut |batch| {
-            if batch.column_by_name(&self.image).is_none() {
-                let (file, column) = (file.clone(), self.image.clone());
-                return Err(DecodeError::MissingColumn { file, column, contents: "the image files" });
-            }
-            let rows = DescribedRows::new(&batch, &names, &file, images.len())?;
+        let mut before = 0;
+        let mut add = |batch: &RecordBatch, names: &ColumnNames, malformed: &BTreeMap<usize, String>| {
+            let rows = DescribedRows::new(batch, names, &file, before)?;
             for row in 0..batch.num_rows() {
-                let path = rows.source(row).ok_or_else(|| rows.error(row, "names no file"))?;
-                images.add(path, rows.class(row)?, rows.split(row)?, rows.camera(row));
+                let path = rows.source(row);
+                let found = match (malformed.get(&row), path) {
+                    (Some(problem), _) => Err(problem.clone()),
+                    (None, None) => Err("names no file".to_owned()),
+                    (None, Some(path)) => rows.description(row).map(|found| (path, found)),
+                };
+                match found {
+                    Ok((path, found)) => images.add(path, found.class, found.split, found.camera),
+                    Err(problem) => images.strays.add_broken(rows.name(row), path.unwrap_or_default(), problem),
+                }
             }
-            Ok(())
-        })?;
-        images.finish(&[])
-    }
-}
-
-/// Calls `each` with the rows of a list, batch by batch, in only the `wanted` columns.
-fn for_each_part(
-    file: &Path,
-    wanted: impl Fn(&str) -> bool,
-    each: &mut dyn FnMut(RecordBatch) -> Result<(), DecodeError>,
-) -> Result<(), DecodeError> {
-    match file.extension().and_then(|extension| extension.to_str()) {
-        Some("csv") => each(text_table(file, b',', wanted)?),
-        Some("tsv") => each(text_table(file, b'\t', wanted)?),
-        _ => for_each_batch(file, wanted, each),
+            before += batch.num_rows();
+            Ok::<_, DecodeError>(())
+        };
+        match schema_of(&file)? {
+            Some(schema) => {
+                let found: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+                let names = names.as_found(&file, &found)?;
+                for_each_batch(&file, |column| names.contains(column), &mut |batch| {
+                    add(&batch, &names, &BTreeMap::new())
+                })?;
+            }
+            None => {
+                let table = text_table(&file, &names)?;
+                add(&table.batch, &table.names, &table.malformed)?;
+            }
+        }
+        Ok(images.finish(&[]))
     }
 }
 

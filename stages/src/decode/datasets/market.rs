@@ -4,14 +4,13 @@
 //! `bounding_box_train`, `query` and `bounding_box_test` with files such as `0002_c1s1_000451_03.jpg`: person 2, camera 1.
 //! Person −1 is junk, which counts neither as right nor as wrong and is left out; person 0 are distractors, which are kept.
 
-use std::path::Path;
-
 use dnc_tables::Split;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::dataset::Dataset;
-use super::file_names::sorted_names;
+use super::folder::passed_over;
+use crate::decode::data_folder::{DataFolder, EntryKind};
 use crate::decode::entry::ExpectedCount;
 use crate::decode::error::DecodeError;
 use crate::decode::listing::{FileListing, Listing};
@@ -28,28 +27,38 @@ const FOLDERS: [(Split, &str); 3] =
 /// The person of junk images.
 const JUNK: &str = "-1";
 
+/// What is wrong with a name from which neither person nor camera can be read.
+const UNLIKE_OTHERS: &str = "has a name unlike those of Market-1501, such as `0002_c1s1_000451_03.jpg`";
+
 /// Market-1501.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Market {}
 
 impl Dataset for Market {
-    fn list(&self, root: &Path) -> Result<Listing, DecodeError> {
+    fn extensions(&self) -> &'static [&'static str] {
+        &["jpg"]
+    }
+
+    fn list(&self, root: &DataFolder) -> Result<Listing, DecodeError> {
         let mut images = FileListing::new(root);
         for (split, folder) in FOLDERS {
-            for name in sorted_names(&root.join(folder))?.iter().filter(|name| name.ends_with(".jpg")) {
-                let path = format!("{folder}/{name}");
-                let (person, camera) = person_and_camera(name).ok_or_else(|| DecodeError::NamingScheme {
-                    name: path.clone(),
-                    dataset: "Market-1501",
-                    form: "`0002_c1s1_000451_03.jpg`",
-                })?;
-                if person != JUNK {
-                    images.add(&path, person, Some(split), Some(camera));
+            for entry in root.entries(folder)? {
+                let path = format!("{folder}/{}", entry.name);
+                match (entry.kind, person_and_camera(&entry.name)) {
+                    (EntryKind::Junk, _) => images.strays.pass_over_junk(path),
+                    (EntryKind::Folder(_), _) => images.strays.pass_over(path, "is a folder among the images"),
+                    (EntryKind::File | EntryKind::Unreadable(_), _) if !entry.name.ends_with(".jpg") => {
+                        images.strays.pass_over(path, passed_over(&entry.name).unwrap_or("does not end in `.jpg`"));
+                    }
+                    (EntryKind::Unreadable(reason), _) => images.add_unreadable(&path, reason),
+                    (EntryKind::File, None) => images.add_unreadable(&path, UNLIKE_OTHERS),
+                    (EntryKind::File, Some((JUNK, _))) => images.strays.pass_over_usual(path, "is of person −1: junk"),
+                    (EntryKind::File, Some((person, camera))) => images.add(&path, person, Some(split), Some(camera)),
                 }
             }
         }
-        images.finish(&EXPECTED)
+        Ok(images.finish(&EXPECTED))
     }
 }
 

@@ -7,11 +7,11 @@
 //! [`ImageReader`](super::encoded::ImageReader).
 
 pub mod cars;
+mod columns;
 mod csv;
 pub mod cub;
 mod dataset;
 mod described_rows;
-mod file_names;
 pub mod folder;
 pub mod idx;
 pub mod in_shop;
@@ -22,8 +22,6 @@ mod mat;
 pub mod parquet;
 pub mod sop;
 pub mod vehicle_id;
-
-use std::path::Path;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::value::{MapAccessDeserializer, MapDeserializer};
@@ -42,6 +40,7 @@ pub use parquet::Parquet;
 pub use sop::Sop;
 pub use vehicle_id::VehicleId;
 
+use super::data_folder::DataFolder;
 use super::error::DecodeError;
 use super::listing::Listing;
 
@@ -88,16 +87,12 @@ impl DatasetConfig {
         }
     }
 
-    /// As [`Dataset::list`]; a data set without images is an error.
+    /// As [`Dataset::list`].
     ///
     /// # Errors
-    /// As [`Dataset::list`], or there are no images.
-    pub fn list(&self, root: &Path) -> Result<Listing, DecodeError> {
-        let listing = self.as_dataset().list(root)?;
-        if listing.entries.is_empty() {
-            return Err(DecodeError::NoImages { root: root.to_owned() });
-        }
-        Ok(listing)
+    /// As [`Dataset::list`].
+    pub fn list(&self, root: &DataFolder) -> Result<Listing, DecodeError> {
+        self.as_dataset().list(root)
     }
 }
 

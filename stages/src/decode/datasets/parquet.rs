@@ -2,19 +2,20 @@
 //!
 //! The image column contains bytes, or a struct with a field `bytes` as in data sets on Hugging Face.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use dnc_tables::for_each_batch;
+use dnc_tables::{for_each_batch, schema_of};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::columns::ColumnNames;
 use super::dataset::Dataset;
-use super::described_rows::{ColumnNames, DescribedRows};
-use super::file_names::sorted_names;
+use super::described_rows::DescribedRows;
+use crate::decode::data_folder::{DataFolder, EntryKind};
 use crate::decode::entry::{ClassNames, Entry};
 use crate::decode::error::DecodeError;
-use crate::decode::listing::Listing;
-use crate::decode::table_rows::TableRows;
+use crate::decode::listing::{Listing, Strays};
+use crate::decode::table_rows::{TableRows, check_type};
 
 /// Parquet files that contain the bytes of image files. Columns other than image and class are optional.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -40,44 +41,74 @@ impl Default for Parquet {
 }
 
 impl Dataset for Parquet {
-    fn list(&self, root: &Path) -> Result<Listing, DecodeError> {
-        let files = files(root)?;
+    fn extensions(&self) -> &'static [&'static str] {
+        &["parquet"]
+    }
+
+    fn list(&self, root: &DataFolder) -> Result<Listing, DecodeError> {
+        let mut strays = Strays::default();
+        let files = files(root, &mut strays)?;
         let mut classes = ClassNames::default();
         let mut entries = Vec::new();
-        let names = ColumnNames { class: &self.class, split: &self.split, source: &self.source, camera: &self.camera };
-        let columns = [&self.class, &self.split, &self.source, &self.camera];
-        for file in &files {
+        let names = ColumnNames {
+            image: self.image.clone(),
+            class: self.class.clone(),
+            split: self.split.clone(),
+            source: self.source.clone(),
+            camera: self.camera.clone(),
+        };
+        let (mut images, mut position) = (Vec::with_capacity(files.len()), 0);
+        for file in files {
+            let schema = schema_of(&file)?.ok_or_else(|| DecodeError::format(&file, "is not a Parquet file"))?;
+            let found: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+            let names = names.as_found(&file, &found)?;
+            check_type(&schema, &names.image, &file)?;
+            let described = |column: &str| column != names.image && names.contains(column);
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             let mut first = 0;
-            for_each_batch(file, |column| columns.iter().any(|wanted| *wanted == column), &mut |batch| {
-                let rows = DescribedRows::new(&batch, &names, file, first)?;
+            for_each_batch(&file, described, &mut |batch| {
+                let rows = DescribedRows::new(&batch, &names, &file, first)?;
                 for row in 0..batch.num_rows() {
-                    entries.push(Entry {
-                        class: classes.index(rows.class(row)?),
-                        split: rows.split(row)?,
-                        camera: rows.camera(row),
-                        source: rows.source(row).map_or_else(|| format!("{name}#{}", first + row), str::to_owned),
-                        position: entries.len(),
-                    });
+                    let source = rows.source(row).map_or_else(|| format!("{name}#{}", first + row), str::to_owned);
+                    match rows.description(row) {
+                        Ok(found) => entries.push(Entry {
+                            class: classes.index(found.class),
+                            split: found.split,
+                            camera: found.camera,
+                            source,
+                            position,
+                        }),
+                        Err(problem) => strays.add_broken(rows.name(row), source, problem),
+                    }
+                    position += 1;
                 }
                 first += batch.num_rows();
                 Ok::<_, DecodeError>(())
             })?;
+            images.push((file, names.image));
         }
-        let reader = Box::new(TableRows::new(files, &self.image));
-        Ok(Listing { entries, classes: classes.into_names(), reader, expected: Vec::new() })
+        let reader = Box::new(TableRows::new(images));
+        Ok(Listing { entries, classes: classes.into_names(), reader, expected: Vec::new(), strays })
     }
 }
 
 /// The file itself, or the Parquet files in a folder.
-fn files(root: &Path) -> Result<Vec<PathBuf>, DecodeError> {
-    if !root.is_dir() {
-        return Ok(vec![root.to_path_buf()]);
+fn files(root: &DataFolder, strays: &mut Strays) -> Result<Vec<PathBuf>, DecodeError> {
+    if !root.path().is_dir() {
+        return Ok(vec![root.path().to_path_buf()]);
     }
-    let names = sorted_names(root)?;
-    let files: Vec<_> = names.iter().filter(|name| name.ends_with(".parquet")).map(|name| root.join(name)).collect();
+    let mut files = Vec::new();
+    for entry in root.entries("")? {
+        match entry.kind {
+            EntryKind::File if entry.name.ends_with(".parquet") => files.push(root.join(entry.name)),
+            EntryKind::Junk => strays.pass_over_junk(entry.name),
+            EntryKind::Folder(_) => strays.pass_over(entry.name, "is a folder beside the Parquet files"),
+            EntryKind::Unreadable(reason) => strays.pass_over(entry.name, reason),
+            EntryKind::File => strays.pass_over(entry.name, "does not end in `.parquet`"),
+        }
+    }
     if files.is_empty() {
-        return Err(DecodeError::format(root, "contains no file `*.parquet`"));
+        return Err(DecodeError::format(root.path(), "contains no file `*.parquet`"));
     }
     Ok(files)
 }

@@ -4,14 +4,13 @@
 //! `Ebay_train.txt` and `Ebay_test.txt` (`image_id class_id super_class_id path` after a line of headings), and a folder of
 //! images for each of the twelve kinds of product.
 
-use std::path::Path;
-
 use dnc_tables::Split;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::dataset::Dataset;
 use super::lines::Lines;
+use crate::decode::data_folder::DataFolder;
 use crate::decode::entry::ExpectedCount;
 use crate::decode::error::DecodeError;
 use crate::decode::listing::{FileListing, Listing};
@@ -27,7 +26,7 @@ const EXPECTED: [ExpectedCount; 2] = [
 pub struct Sop {}
 
 impl Dataset for Sop {
-    fn list(&self, root: &Path) -> Result<Listing, DecodeError> {
+    fn list(&self, root: &DataFolder) -> Result<Listing, DecodeError> {
         let mut images = FileListing::new(root);
         for (split, name) in [(Split::Train, "Ebay_train.txt"), (Split::Test, "Ebay_test.txt")] {
             for line in Lines::read(root.join(name))?.after(1) {
@@ -35,6 +34,6 @@ impl Dataset for Sop {
                 images.add(path, class, Some(split), None);
             }
         }
-        images.finish(&EXPECTED)
+        Ok(images.finish(&EXPECTED))
     }
 }

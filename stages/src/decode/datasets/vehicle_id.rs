@@ -4,14 +4,13 @@
 //! distributed: `train_test_split/train_list.txt` and `test_list_800.txt`, `…_1600`, `…_2400` (`image vehicle`), and
 //! `image/0000001.jpg`.
 
-use std::path::Path;
-
 use dnc_tables::Split;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::dataset::Dataset;
 use super::lines::Lines;
+use crate::decode::data_folder::DataFolder;
 use crate::decode::entry::ExpectedCount;
 use crate::decode::error::DecodeError;
 use crate::decode::listing::{FileListing, Listing};
@@ -40,7 +39,7 @@ pub enum TestList {
 }
 
 impl Dataset for VehicleId {
-    fn list(&self, root: &Path) -> Result<Listing, DecodeError> {
+    fn list(&self, root: &DataFolder) -> Result<Listing, DecodeError> {
         let (vehicles, test_images) = match self.test {
             TestList::Small => (800, 7_332),
             TestList::Medium => (1_600, 12_995),
@@ -54,6 +53,6 @@ impl Dataset for VehicleId {
                 images.add(&format!("image/{image}.jpg"), vehicle, Some(split), None);
             }
         }
-        images.finish(&[TRAIN, ExpectedCount { split: Split::Test, images: test_images, classes: vehicles }])
+        Ok(images.finish(&[TRAIN, ExpectedCount { split: Split::Test, images: test_images, classes: vehicles }]))
     }
 }

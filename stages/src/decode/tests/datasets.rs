@@ -7,6 +7,7 @@ use dnc_tables::Split;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use serde_json::json;
 
+use super::super::data_folder::DataFolder;
 use super::{failure, folders, images, picture, put, stage};
 use crate::testing::Workshop;
 
@@ -163,57 +164,12 @@ fn parquet_of_hugging_face() {
     assert_eq!(images.sources().unwrap()[4], "set.parquet#4");
     insta::assert_snapshot!(
         failure(&shop, json!({ "dataset": "parquet", "root": "set.parquet" })),
-        @"`HERE/set.parquet` has no column `class` with the classes"
+        @r#"`HERE/set.parquet` has no column `class` with the classes, but `image`, `label`; name the column that has them in `dataset`, as in `class = "…"`"#
     );
     let dataset = json!({ "kind": "parquet", "class": "label", "image": "label" });
     insta::assert_snapshot!(
         failure(&shop, json!({ "dataset": dataset, "root": "set.parquet", "split": split })),
-        @"`HERE/set.parquet` has no column `label` with the bytes of image files"
-    );
-}
-
-#[test]
-fn lists_of_files() {
-    let shop = Workshop::new();
-    for (shade, name) in ["one.png", "deep/two.png", "three.png"].into_iter().enumerate() {
-        put(shop.path(), &format!("root/pictures/{name}"), &picture(shade as u8, 6, 6));
-    }
-    let rows =
-        [("one.png", "cat", "train", "3"), ("deep/two.png", "dog", "test", ""), ("three.png", "cat", "query", "0")];
-    for (ending, comma) in [("csv", ","), ("tsv", "\t")] {
-        let line = |cells: [&str; 5]| cells.join(comma) + "\n";
-        let heads = line(["class", "file", "remark", "split", "camera"]);
-        let rows = rows
-            .map(|(file, class, split, camera)| line([class, &format!("pictures/{file}"), "\"a, b\"", split, camera]));
-        put(shop.path(), &format!("root/list.{ending}"), (heads + &rows.concat()).as_bytes());
-        let dataset = json!({ "kind": "list", "file": format!("list.{ending}"), "image": "file" });
-        let images = images(&shop, json!({ "dataset": dataset, "root": "root" }));
-        assert_eq!(images.classes().unwrap(), ["cat", "dog", "cat"]);
-        assert_eq!(images.splits().unwrap(), [Split::Train, Split::Test, Split::Query]);
-        assert_eq!(images.cameras().unwrap(), [Some(3), None, Some(0)]);
-        assert_eq!(images.sources().unwrap()[1], "pictures/deep/two.png");
-        assert_eq!(images.pixels().unwrap().of(2).pixels[0], 2);
-    }
-    let error = |list: &str| {
-        put(shop.path(), "root/list.csv", list.as_bytes());
-        failure(&shop, json!({ "dataset": { "kind": "list", "file": "list.csv" }, "root": "root" }))
-    };
-    insta::assert_snapshot!(error("file,class\nx,y\n"), @"`HERE/root/list.csv` has no column `image` with the image files");
-    insta::assert_snapshot!(error("image,kind\nx,y\n"), @"`HERE/root/list.csv` has no column `class` with the classes");
-    insta::assert_snapshot!(error("image,class\nx,\n"), @"Row 0 of `HERE/root/list.csv` has no class");
-    insta::assert_snapshot!(
-        error("image,class\nx,y\nx,y,z\n"),
-        @"`HERE/root/list.csv` has 3 values in row 1 but 2 headings"
-    );
-    insta::assert_snapshot!(error(""), @"`HERE/root/list.csv` is empty");
-    insta::assert_snapshot!(
-        error("image,class,split\nx,y,exam\n"),
-        @"Row 0 of `HERE/root/list.csv` has the split `exam`; it must be `train`, `validation`, `test`, `query` or `gallery`"
-    );
-    insta::assert_snapshot!(error("image,class,split\n../x,y,test\n"), @"The image `../x` is outside the folder `HERE/root`");
-    insta::assert_snapshot!(
-        failure(&shop, json!({ "dataset": { "kind": "list", "file": "../list.csv" }, "root": "root" })),
-        @"The list `../list.csv` is outside the folder `HERE/root`"
+        @"`HERE/set.parquet` has a column `label` of type Int64, but the bytes of image files are expected: binary, a list of `u8`, or a struct with such a field `bytes`; name the column of image bytes as `image` in `dataset`"
     );
 }
 
@@ -254,6 +210,8 @@ fn stanford_online_products() {
     1 train file 0
     1 train file 1
     7 test file 2
+    Warning: test is searched among images of a single class, so that every model is always right
+    Warning: 1 of 1 queries in test have no image of their class to find, as `lamp_final/b_0.JPG` (test, class `7`); they are left out of the metrics
     Warning: train has 2 images of 1 classes, but a complete copy has 59551 images of 11318 classes
     Warning: test has 1 images of 1 classes, but a complete copy has 60502 images of 11316 classes
     ");
@@ -261,7 +219,7 @@ fn stanford_online_products() {
     let params = json!({ "dataset": "sop", "root": "root" });
     insta::assert_snapshot!(failure(&shop, params.clone()), @"Line 2 of `HERE/root/Ebay_test.txt` has 3 words instead of 4");
     put(shop.path(), "root/Ebay_test.txt", b"head\n3 7 2 ../other/b_0.JPG\n");
-    insta::assert_snapshot!(failure(&shop, params.clone()), @"The image `../other/b_0.JPG` is outside the folder `HERE/root`");
+    insta::assert_snapshot!(failure(&shop, params.clone()), @r#"The image `../other/b_0.JPG` is outside the folder `HERE/root`; `on_error = "skip"` leaves out such images and lists them"#);
     fs::remove_file(shop.path().join("root/Ebay_test.txt")).unwrap();
     insta::assert_snapshot!(failure(&shop, params), @"Cannot read `HERE/root/Ebay_test.txt`");
 }
@@ -275,6 +233,8 @@ fn cub() {
     100.Brown_Pelican train file 0
     101.White_Pelican test file 1
     001.Albatross train file 2
+    Warning: test is searched among images of a single class, so that every model is always right
+    Warning: 1 of 1 queries in test have no image of their class to find, as `101.White_Pelican/q.jpg` (test, class `101.White_Pelican`); they are left out of the metrics
     Warning: train has 2 images of 2 classes, but a complete copy has 5864 images of 100 classes
     Warning: test has 1 images of 1 classes, but a complete copy has 5924 images of 100 classes
     ");
@@ -293,6 +253,8 @@ fn cars() {
     Model 1 2012 train file 0
     Model 98 2012 train file 1
     Model 99 2012 test file 2
+    Warning: test is searched among images of a single class, so that every model is always right
+    Warning: 1 of 1 queries in test have no image of their class to find, as `car_ims/000003.jpg` (test, class `Model 99 2012`); they are left out of the metrics
     Warning: train has 2 images of 2 classes, but a complete copy has 8054 images of 98 classes
     Warning: test has 1 images of 1 classes, but a complete copy has 8131 images of 98 classes
     ");
@@ -301,7 +263,12 @@ fn cars() {
     assert_eq!(listed(&shop, "cars", &files, &[]), from_plain);
     for length in (0..plain.len()).step_by(61) {
         put(shop.path(), "root/cars_annos.mat", &plain[..length]);
-        assert!(stage(json!({ "dataset": "cars", "root": "root" })).dataset.list(&shop.path().join("root")).is_err());
+        assert!(
+            stage(json!({ "dataset": "cars", "root": "root" }))
+                .dataset
+                .list(&DataFolder::new(&shop.path().join("root"), &[]))
+                .is_err()
+        );
     }
     put(shop.path(), "root/cars_annos.mat", b"MATLAB");
     insta::assert_snapshot!(
@@ -326,6 +293,7 @@ fn in_shop() {
     id_1 train file 0
     id_2 query file 1
     id_2 gallery file 2
+    Warning: query is searched among images of a single class, so that every model is always right
     Warning: train has 1 images of 1 classes, but a complete copy has 25882 images of 3997 classes
     Warning: query has 1 images of 1 classes, but a complete copy has 14218 images of 3985 classes
     Warning: gallery has 1 images of 1 classes, but a complete copy has 12612 images of 3985 classes
@@ -348,6 +316,7 @@ fn vehicle_id() {
     7 train file 2
     9 test file 0
     9 test file 1
+    Warning: test is searched among images of a single class, so that every model is always right
     Warning: train has 1 images of 1 classes, but a complete copy has 110178 images of 13134 classes
     Warning: test has 2 images of 1 classes, but a complete copy has 20038 images of 2400 classes
     ");
@@ -375,6 +344,6 @@ fn market() {
     put(shop.path(), "root/query/holiday.jpg", b"");
     insta::assert_snapshot!(
         failure(&shop, json!({ "dataset": "market", "root": "root" })),
-        @"The name `query/holiday.jpg` does not have the form that Market-1501 uses: `0002_c1s1_000451_03.jpg`"
+        @r#"The image `HERE/root/query/holiday.jpg` has a name unlike those of Market-1501, such as `0002_c1s1_000451_03.jpg`; `on_error = "skip"` leaves out such images and lists them"#
     );
 }

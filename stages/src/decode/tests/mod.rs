@@ -1,7 +1,10 @@
 //! The stage on small data sets of real image files.
 
 mod datasets;
+mod lists;
 mod reuse;
+mod strays;
+mod summary;
 
 use std::fs;
 use std::path::Path;
@@ -57,15 +60,20 @@ fn failure(shop: &Workshop, params: serde_json::Value) -> String {
 fn splits_are_made_of_whole_classes() {
     let mut shop = Workshop::new();
     for class in 0..20 {
-        put(shop.path(), &format!("root/{class:02}/x.png"), &picture(class, 4, 4));
+        for name in ["x", "y"] {
+            put(shop.path(), &format!("root/{class:02}/{name}.png"), &picture(class * 2 + u8::from(name == "y"), 4, 4));
+        }
     }
     let split = json!({ "train": 0.5, "validation": 0.2 });
     let params = json!({ "dataset": "folder", "root": "root", "split": split });
     let first = images(&shop, params.clone()).splits().unwrap();
     let count = |split| first.iter().filter(|&&found| found == split).count();
-    assert_eq!((count(Split::Train), count(Split::Validation), count(Split::Test)), (8, 2, 10));
+    assert_eq!((count(Split::Train), count(Split::Validation), count(Split::Test)), (16, 4, 20));
     assert_eq!(images(&shop, params.clone()).splits().unwrap(), first);
     shop.ambient.seed = Some(1);
+    assert_eq!(images(&shop, params).splits().unwrap(), first, "the seed of the run does not change what is evaluated");
+    let split = json!({ "train": 0.5, "validation": 0.2, "seed": 1 });
+    let params = json!({ "dataset": "folder", "root": "root", "split": split });
     assert_ne!(images(&shop, params).splits().unwrap(), first);
     insta::assert_snapshot!(
         failure(&shop, json!({ "dataset": "folder", "root": "root", "split": { "train": 21 } })),
@@ -81,6 +89,34 @@ fn splits_are_made_of_whole_classes() {
     );
 }
 
+/// One class makes every model right, and classes of one image make none right.
+#[test]
+fn validation_images_must_be_able_to_choose() {
+    let shop = Workshop::new();
+    for (class, count) in [("a", 3), ("b", 3), ("c", 3), ("d", 1), ("e", 1)] {
+        for number in 0..count {
+            put(shop.path(), &format!("root/{class}/{number}.png"), &picture(class.as_bytes()[0] * 2 + number, 4, 4));
+        }
+    }
+    let params = |train: u32, validation: u32| {
+        let split = json!({ "train": train, "validation": validation, "choose": "first" });
+        json!({ "dataset": "folder", "root": "root", "split": split })
+    };
+    assert_eq!(images(&shop, params(3, 2)).len(), 11);
+    insta::assert_snapshot!(failure(&shop, params(3, 1)), @"The split `validation` cannot choose a model: of its 1 class, 1 have at least two images; at least two such classes are needed. Hold out more classes (`split.validation`), or give them more images");
+    fs::remove_dir_all(shop.path().join("root/a")).unwrap();
+    fs::remove_dir_all(shop.path().join("root/b")).unwrap();
+    insta::assert_snapshot!(failure(&shop, params(3, 2)), @"`split.train` selects all 3 classes, so that none are left for testing");
+    fs::rename(shop.path().join("root"), shop.path().join("classes")).unwrap();
+    let list = "image,class,split,camera\nclasses/c/0.png,c,validation,1\nclasses/c/1.png,c,validation,1\n\
+                classes/d/0.png,d,validation,1\nclasses/c/2.png,d,validation,2\nclasses/e/0.png,e,train,1\n";
+    put(shop.path(), "list.csv", list.as_bytes());
+    let params = json!({ "dataset": { "kind": "list", "file": "list.csv" }, "root": "." });
+    insta::assert_snapshot!(failure(&shop, params.clone()), @"The split `validation` cannot choose a model: of its 2 classes, 1 have at least two images under different cameras; at least two such classes are needed. Hold out more classes (`split.validation`), or give them more images");
+    put(shop.path(), "list.csv", list.replace("1.png,c,validation,1", "1.png,c,validation,2").as_bytes());
+    assert_eq!(images(&shop, params).len(), 5);
+}
+
 #[test]
 fn undecodable_images_fail_or_are_skipped() {
     let shop = Workshop::new();
@@ -88,7 +124,7 @@ fn undecodable_images_fail_or_are_skipped() {
     put(shop.path(), "root/b/1.png", &picture(0, 12, 8)[..60]);
     put(shop.path(), "root/d/2.png", b"");
     let params = |on_error: &str| json!({ "dataset": "folder", "root": "root", "split": { "train": 0.5 }, "on_error": on_error });
-    insta::assert_snapshot!(failure(&shop, params("fail")), @"The image `HERE/root/b/1.png` cannot be decoded as PNG: unexpected end of file");
+    insta::assert_snapshot!(failure(&shop, params("fail")), @r#"The image `HERE/root/b/1.png` cannot be decoded as PNG: unexpected end of file; `on_error = "skip"` leaves out such images and lists them"#);
     let outputs = shop.run(&stage(params("skip")), &[]).unwrap();
     let images = Images::open(&artifact(ArtifactKind::Images, &outputs["images"].folder)).unwrap();
     assert_eq!(images.ids().unwrap(), (0..10).collect::<Vec<_>>());
@@ -96,7 +132,7 @@ fn undecodable_images_fail_or_are_skipped() {
     let log = shop.log.0.lock().unwrap().iter().filter(|line| line.starts_with("Skipped")).cloned().collect::<Vec<_>>();
     insta::assert_snapshot!(log.join("\n"), @r"
     Skipped `b/1.png`, which cannot be decoded as PNG: unexpected end of file
-    Skipped `d/2.png`, which is not a JPEG, PNG, WebP, GIF, BMP or TIFF image
+    Skipped `d/2.png`, which is empty
     ");
 }
 
@@ -104,9 +140,11 @@ fn undecodable_images_fail_or_are_skipped() {
 fn an_empty_data_set_is_an_error() {
     let shop = Workshop::new();
     fs::create_dir_all(shop.path().join("root/empty")).unwrap();
+    put(shop.path(), "root/notes.txt", b"");
     let params = json!({ "dataset": "folder", "root": "root", "split": { "train": 1 } });
-    insta::assert_snapshot!(failure(&shop, params.clone()), @"The class folder `HERE/root/empty` contains no images");
+    insta::assert_snapshot!(failure(&shop, params.clone()), @"There are no images in `HERE/root`: 2 files or folders were passed over: `empty` contains no images; `notes.txt` does not end like an image file; `dnc-run stages decode` describes the layout that each data set expects");
     fs::remove_dir(shop.path().join("root/empty")).unwrap();
+    fs::remove_file(shop.path().join("root/notes.txt")).unwrap();
     insta::assert_snapshot!(failure(&shop, params.clone()), @"There are no images in `HERE/root`; `dnc-run stages decode` describes the layout that each data set expects");
     fs::remove_dir(shop.path().join("root")).unwrap();
     insta::assert_snapshot!(failure(&shop, params), @"Cannot read the folder `HERE/root`");
@@ -173,7 +211,7 @@ fn invalid_parameters_are_refused() {
 fn the_version_stands_for_these_bytes() {
     let shop = Workshop::new();
     folders(&shop);
-    let split = json!({ "train": 2, "validation": 1, "choose": "first" });
+    let split = json!({ "train": 3, "validation": 2, "choose": "first" });
     let params = json!({ "dataset": "folder", "root": "root", "split": split, "resize": { "exact": [6, 5] } });
-    assert_eq!((Decode::VERSION, digest(&shop.run(&stage(params), &[]).unwrap()).as_str()), (4, "48ae48674d625fc9"));
+    assert_eq!((Decode::VERSION, digest(&shop.run(&stage(params), &[]).unwrap()).as_str()), (5, "839dfca1c1e2a2a5"));
 }

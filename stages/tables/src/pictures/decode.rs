@@ -14,7 +14,12 @@ use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::pictures::limits::{Limits, PictureError, check_size};
+use crate::pictures::orientation::oriented;
 use crate::pictures::picture::Raster;
+use crate::pictures::tiff;
+
+/// How the pointer begins that Git LFS leaves in place of a file.
+const POINTER: &[u8] = b"version https://git-lfs";
 
 /// Bytes that a decoder may allocate per allowed pixel: 16-bit RGBA.
 const BYTES_PER_PIXEL: u64 = 8;
@@ -30,8 +35,14 @@ pub fn decode(bytes: &[u8], background: [u8; 3], limits: Limits, spare: Vec<u8>)
     }
     match image::guess_format(bytes) {
         Ok(ImageFormat::Jpeg) => jpeg(bytes, limits, spare),
+        Ok(ImageFormat::Tiff) => match tiff::decode(bytes, background, limits)? {
+            Some(raster) => Ok(raster),
+            None => other(bytes, ImageFormat::Tiff, background, limits),
+        },
         Ok(format) => other(bytes, format, background, limits),
         Err(_) if is_drawing(bytes) => drawing(bytes, background, limits),
+        Err(_) if bytes.is_empty() => Err(PictureError::Empty),
+        Err(_) if bytes.starts_with(POINTER) => Err(PictureError::Pointer),
         Err(_) => Err(PictureError::UnknownFormat),
     }
 }
@@ -124,18 +135,6 @@ fn to_rgb8(image: DynamicImage, background: [u8; 3]) -> RgbImage {
     flat
 }
 
-fn oriented(raster: Raster, orientation: Orientation) -> Raster {
-    if orientation == Orientation::NoTransforms {
-        return raster;
-    }
-    let (width, height) = (raster.width as u32, raster.height as u32);
-    let image = RgbImage::from_raw(width, height, raster.pixels).expect("a raster has height × width × 3 bytes");
-    let mut image = DynamicImage::ImageRgb8(image);
-    image.apply_orientation(orientation);
-    let (height, width) = (image.height() as usize, image.width() as usize);
-    Raster { height, width, pixels: image.into_rgb8().into_raw() }
-}
-
 #[cfg(test)]
 mod tests {
     use image::{ExtendedColorType, GrayAlphaImage, GrayImage, ImageBuffer, ImageEncoder, Luma, Rgb, Rgba, RgbaImage};
@@ -218,7 +217,11 @@ mod tests {
         let jpeg = encoded(&DynamicImage::ImageRgb8(picture(40, 24)), ImageFormat::Jpeg);
         let cut = |bytes: &[u8]| refused(&bytes[..bytes.len() * 2 / 3], Limits::default());
         insta::assert_snapshot!(refused(b"hello", Limits::default()), @"is not a JPEG, PNG, WebP, GIF, BMP or TIFF image");
-        insta::assert_snapshot!(refused(b"", Limits::default()), @"is not a JPEG, PNG, WebP, GIF, BMP or TIFF image");
+        insta::assert_snapshot!(refused(b"", Limits::default()), @"is empty");
+        insta::assert_snapshot!(
+            refused(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", Limits::default()),
+            @"is a pointer of Git LFS; `git lfs pull` fetches the image"
+        );
         insta::assert_snapshot!(cut(&png), @"cannot be decoded as PNG: unexpected end of file");
         insta::assert_snapshot!(cut(&jpeg), @"cannot be decoded as JPEG: I/O errors Not enough bytes, expected 162 but found 85");
         let small = Limits { pixels: 900, ..Limits::default() };

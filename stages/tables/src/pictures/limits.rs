@@ -36,6 +36,12 @@ pub enum PictureError {
     #[cfg(not(feature = "svg"))]
     #[error("is an SVG drawing, which needs a build with the feature `svg`")]
     SvgUnsupported,
+    /// It has no bytes.
+    #[error("is empty")]
+    Empty,
+    /// It is the pointer that Git LFS leaves in place of a file.
+    #[error("is a pointer of Git LFS; `git lfs pull` fetches the image")]
+    Pointer,
     /// Its first bytes match no known format.
     #[error("is not a JPEG, PNG, WebP, GIF, BMP or TIFF image")]
     UnknownFormat,

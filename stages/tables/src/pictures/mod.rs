@@ -13,6 +13,7 @@ pub mod decode;
 pub mod jpeg;
 pub mod limits;
 pub mod nuisance;
+mod orientation;
 pub mod picture;
 pub mod render;
 pub mod resize;
@@ -22,6 +23,7 @@ pub mod square;
 pub mod svg;
 #[cfg(test)]
 mod tests;
+mod tiff;
 
 pub use decode::decode;
 pub use limits::{Limits, PictureError};
