@@ -28,6 +28,9 @@ pub struct ReportArgs {
     /// Number of queries in the gallery
     #[arg(long, value_name = "N", default_value_t = 200)]
     queries: usize,
+    /// Seek near-duplicates of evaluated images among the training images also in a large data set
+    #[arg(long)]
+    leaks: bool,
     /// Open the report in the default browser
     #[arg(long)]
     open: bool,
@@ -56,6 +59,7 @@ impl ReportArgs {
             output: self.output,
             budget: self.budget,
             queries: self.queries,
+            leaks: self.leaks,
             store: self.folders.store.clone(),
         };
         let report = pages::write(&runs, &options)?;

@@ -18,8 +18,8 @@ pub struct NodeState {
     pub reason: String,
 }
 
-const BOX: (f64, f64) = (148.0, 40.0);
-const STEP: (f64, f64) = (204.0, 58.0);
+const BOX: (f64, f64) = (176.0, 40.0);
+const STEP: (f64, f64) = (230.0, 58.0);
 const LEFT: f64 = 8.0;
 const TOP: f64 = 34.0;
 /// Number of colours for stages.
@@ -128,8 +128,8 @@ fn node(plan: &Plan, one: &DrawnBox, state: &dyn Fn(NodeIndex) -> Option<NodeSta
             rect.box x=(x) y=(y) width=(BOX.0) height=(BOX.1) rx="6" {}
             rect.hue.(format!("h{}", one.stage % HUES)) x=(x) y=(y) width="5" height=(BOX.1) rx="2" {}
             @let centre = if note.is_empty() { y + 25.0 } else { y + 17.0 };
-            text x=(x + 13.0) y=(centre) { (short(&format!("{}{count}", one.name), 20)) }
-            @if !note.is_empty() { text.soft x=(x + 13.0) y=(y + 32.0) { (short(&note.join(" · "), 25)) } }
+            text x=(x + 13.0) y=(centre) { (short(&format!("{}{count}", one.name), 24)) }
+            @if !note.is_empty() { text.soft x=(x + 13.0) y=(y + 32.0) { (short(&note.join(" · "), 31)) } }
         }
     }
 }

@@ -9,6 +9,7 @@ use super::analysis::confusions::{self, ConfusedPair};
 use super::analysis::gallery::{self, GalleryList};
 use super::analysis::hubs::{self, Hubs};
 use super::analysis::label_errors::{self, Suspect};
+use super::analysis::leaks::{Leak, leaks};
 use super::analysis::map::Map;
 use super::analysis::rounds::Lift;
 use super::analysis::shape::{Shape, shape};
@@ -20,9 +21,10 @@ use super::page::Section;
 use super::pictures::Pictures;
 use super::report::ReportOptions;
 use super::sections;
+use super::sections::confusions::Leaks;
 use super::sections::reproduce::csv;
 use super::sections::subspaces::Example;
-use super::thumbnails::Thumbnails;
+use super::thumbnails::{self, Thumbnails};
 use crate::report::answers::{self, Answer};
 use crate::report::queries::NodeSplit;
 
@@ -83,6 +85,10 @@ struct Findings {
     pairs: Vec<ConfusedPair>,
     hubs: Hubs,
     suspects: Vec<Suspect>,
+    /// `None` if the pixels are gone.
+    leaks: Option<Vec<Leak>>,
+    /// Whether near-duplicates were sought.
+    leaks_sought: bool,
     masks: Option<Masks>,
     subspaces: Option<Subspaces>,
     /// For each answer that only one learner finds, by position, that learner.
@@ -124,6 +130,8 @@ impl Findings {
         let hubs = hubs::hubs(&answers, |id| catalogue.label(id));
         let suspects = label_errors::suspects(&answers, &catalogue, &calibration);
 
+        let leaks_sought = options.leaks || catalogue.entries().len() <= thumbnails::ALL;
+        let leaks = if leaks_sought { leaks(run)? } else { None };
         let mut ids: Vec<u32> = answers.iter().map(|answer| answer.id).collect();
         ids.dedup();
         let embedded = Embedded::read(run, subject, &ids)?;
@@ -152,6 +160,8 @@ impl Findings {
             pairs,
             hubs,
             suspects,
+            leaks,
+            leaks_sought,
             masks,
             subspaces,
             found_by_one,
@@ -174,6 +184,8 @@ impl Findings {
         let mut ids: BTreeSet<u32> =
             shown.flat_map(|answer| answer.neighbours.iter().take(10).copied().chain([answer.id])).collect();
         ids.extend(self.hubs.images.iter().take(sections::confusions::HUBS).map(|hub| hub.id));
+        let leaks = self.leaks.iter().flatten().take(sections::confusions::LEAKS);
+        ids.extend(leaks.flat_map(|leak| [leak.evaluated, leak.training]));
         ids.extend(self.clusters.iter().flat_map(|found| &found.clusters).flat_map(|cluster| &cluster.1));
         for (example, subspaces) in self.examples.iter().zip(self.subspaces.iter().cycle()) {
             ids.extend((0..subspaces.learners()).flat_map(|learner| subspaces.of(learner, example.query).0));
@@ -227,6 +239,7 @@ impl Findings {
             sections::summary::Summary { runs, subject, answers, catalogue, lifts, lists, pairs, suspects, only };
         let summary = sections::summary::section(&summary, &pictures);
         let rounds = sections::rounds::section(runs, subject);
+        let nuisances = sections::nuisances::section(runs, subject);
         let data = sections::confusions::Confusions {
             answers,
             catalogue,
@@ -235,8 +248,13 @@ impl Findings {
             matrix: &matrix,
             hubs,
             suspects,
+            leaks: match &self.leaks {
+                _ if !self.leaks_sought => Leaks::NotSought,
+                Some(found) => Leaks::Found(found),
+                None => Leaks::Lost,
+            },
         };
-        let confusions = sections::confusions::section(&data, &pictures, &maud::html! {});
+        let confusions = sections::confusions::section(&data, &pictures);
         let data = sections::subspaces::SubspaceData {
             answers,
             catalogue,
@@ -262,7 +280,7 @@ impl Findings {
         let rest: Vec<Section> = rest.into_iter().collect();
         let comparison = self.comparison(groups, &pictures);
 
-        let before = [&summary, &rounds, &training, &confusions, &subspaces, &shape, &reproduce];
+        let before = [&summary, &rounds, &training, &confusions, &subspaces, &nuisances, &shape, &reproduce];
         let text = before.into_iter().chain(&rest).chain(&comparison).map(|section| section.body.0.len());
         let text: usize = text.sum();
         let left = |more: usize| options.budget.0.saturating_sub(text + more + pictures.bytes() + FRAME);
@@ -292,7 +310,7 @@ impl Findings {
             pictures.fill(&embedded.ids, room);
         }
         contents.sections.extend(comparison);
-        contents.sections.extend([summary, rounds, training, gallery, confusions, subspaces, map, shape]);
+        contents.sections.extend([summary, rounds, training, gallery, confusions, subspaces, map, nuisances, shape]);
         contents.sections.extend(rest);
         contents.sections.push(reproduce);
         contents.style = pictures.style();

@@ -25,13 +25,15 @@ pub struct ReportOptions {
     pub budget: Budget,
     /// Number of queries that the gallery shows in all of its lists together.
     pub queries: usize,
+    /// Whether near-duplicates across training and evaluation are sought in a data set of any size.
+    pub leaks: bool,
     /// The store, if it is not the one that the run used.
     pub store: Option<PathBuf>,
 }
 
 impl Default for ReportOptions {
     fn default() -> Self {
-        Self { output: None, budget: Budget::default(), queries: 200, store: None }
+        Self { output: None, budget: Budget::default(), queries: 200, leaks: false, store: None }
     }
 }
 

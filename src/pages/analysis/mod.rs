@@ -1,7 +1,7 @@
 //! Analyses: what a report says, as plain data, computed from the evidence of a run without any HTML.
 //!
 //! Each file holds one analysis with its definition: [`calibration`] (what a distance means), [`gallery`] (which queries are
-//! shown), [`confusions`] (classes that are mistaken for each other), [`hubs`], [`label_errors`], [`rounds`] (are more learners
+//! shown), [`confusions`] (classes that are mistaken for each other), [`hubs`], [`label_errors`], [`leaks`], [`rounds`] (are more learners
 //! better), [`training`], [`subspaces`] and [`clusters`] (what each learner sees), [`map`] (with [`tsne`]), [`shape`], [`timeline`], [`comparison`] (of runs).
 
 pub mod calibration;
@@ -11,6 +11,7 @@ pub mod confusions;
 pub mod gallery;
 pub mod hubs;
 pub mod label_errors;
+pub mod leaks;
 pub mod map;
 pub mod rounds;
 pub mod shape;

@@ -12,7 +12,7 @@ use crate::report::answers::Answer;
 /// Number of pairs of each kind that are measured.
 const PAIRS: usize = 40_000;
 /// Rows beyond which uniformity, a sum over all pairs, is computed from a sample.
-const MOST_ROWS: usize = 5_000;
+const MOST_ROWS: usize = 1_200;
 
 /// The shape of an embedding.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -2,11 +2,12 @@
 
 use maud::{Markup, html};
 
-use super::parts::{neighbour, plain};
+use super::parts::{missing, neighbour, plain};
 use crate::pages::analysis::calibration::Calibration;
 use crate::pages::analysis::confusions::{ConfusedPair, ConfusionMatrix};
 use crate::pages::analysis::hubs::Hubs;
 use crate::pages::analysis::label_errors::Suspect;
+use crate::pages::analysis::leaks::{ALIKE, Leak};
 use crate::pages::charts::heat_map::{self, HeatMap};
 use crate::pages::evidence::Catalogue;
 use crate::pages::format::{count, percent};
@@ -18,6 +19,7 @@ use crate::report::answers::Answer;
 pub(in crate::pages) const PAIRS: usize = 15;
 pub(in crate::pages) const HUBS: usize = 12;
 pub(in crate::pages) const SUSPECTS: usize = 10;
+pub(in crate::pages) const LEAKS: usize = 10;
 
 /// What the section is made from.
 pub(in crate::pages) struct Confusions<'a> {
@@ -28,10 +30,11 @@ pub(in crate::pages) struct Confusions<'a> {
     pub(in crate::pages) matrix: &'a ConfusionMatrix,
     pub(in crate::pages) hubs: &'a Hubs,
     pub(in crate::pages) suspects: &'a [Suspect],
+    pub(in crate::pages) leaks: Leaks<'a>,
 }
 
 /// The section.
-pub(in crate::pages) fn section(data: &Confusions<'_>, pictures: &Pictures<'_>, leaks: &Markup) -> Section {
+pub(in crate::pages) fn section(data: &Confusions<'_>, pictures: &Pictures<'_>) -> Section {
     let body = html! {
         h3 #pairs { "Strongest confused pairs" }
         p.caption { "A confusion is a query whose nearest image is of another class. The rate is the share of the queries of both classes. \
@@ -44,7 +47,7 @@ pub(in crate::pages) fn section(data: &Confusions<'_>, pictures: &Pictures<'_>, 
             class minus support of the image's own." }
         @if data.suspects.is_empty() { p { "None." } }
         @for suspect in data.suspects.iter().take(SUSPECTS) { (suspect_row(data, pictures, suspect)) }
-        (leaks)
+        (leaks(data, pictures))
         h3 #hubs { "Hubs" }
         (hubs(data, pictures))
     };
@@ -114,6 +117,39 @@ fn hubs(data: &Confusions<'_>, pictures: &Pictures<'_>) -> Markup {
                 figure.query title=(format!("image {} {}", hub.id, data.catalogue.source(hub.id))) {
                     (pictures.show(hub.id))
                     figcaption { (data.catalogue.class_of(hub.id)) br; "Nₖ " b { (hub.occurrences) } ", right " (hub.right) }
+                }
+            }
+        }
+    }
+}
+
+/// Near-duplicates across training and evaluation: those that are shown, or why there are none.
+pub(in crate::pages) enum Leaks<'a> {
+    /// The pairs.
+    Found(&'a [Leak]),
+    /// The pixels are gone.
+    Lost,
+    /// There are too many images to look without being asked to.
+    NotSought,
+}
+
+fn leaks(data: &Confusions<'_>, pictures: &Pictures<'_>) -> Markup {
+    html! {
+        h3 #leaks { "Near-duplicates across training and evaluation" }
+        @match data.leaks {
+            Leaks::Lost => (missing("The pixels are no longer in the store, so near-duplicates cannot be sought.")),
+            Leaks::NotSought => (missing("Not sought, since the data set is large: `--leaks` compares every evaluated image with every training image.")),
+            Leaks::Found([]) => p { "None." },
+            Leaks::Found(found) => {
+                p.caption { (count(found.len())) " evaluated images (left) correlate with a training image (right) by at least " (ALIKE)
+                    ", at 12 × 12 pixels. Copies among them make the metrics too good." }
+                div.cards {
+                    @for leak in found.iter().take(LEAKS) {
+                        div.card {
+                            div.pair { (plain(pictures, data.catalogue, leak.evaluated)) (plain(pictures, data.catalogue, leak.training)) }
+                            p.caption { "correlation " (format!("{:.3}", leak.correlation)) }
+                        }
+                    }
                 }
             }
         }

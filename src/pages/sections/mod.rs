@@ -4,6 +4,7 @@ pub(super) mod comparison;
 pub(super) mod confusions;
 pub(super) mod gallery;
 pub(super) mod map;
+pub(super) mod nuisances;
 pub(super) mod parts;
 pub(super) mod reproduce;
 pub(super) mod rounds;
