@@ -11,15 +11,16 @@ use super::analysis::hubs::{self, Hubs};
 use super::analysis::label_errors::{self, Suspect};
 use super::analysis::leaks::{Leak, leaks};
 use super::analysis::map::Map;
+use super::analysis::nuisance_examples;
 use super::analysis::rounds::Lift;
 use super::analysis::shape::{Shape, shape};
 use super::analysis::subspaces::{self, Masks, Subspaces};
 use super::analysis::training::training;
 use super::error::PagesError;
 use super::evidence::{Catalogue, Embedded, Evidence, Subject};
+use super::options::ReportOptions;
 use super::page::Section;
 use super::pictures::Pictures;
-use super::report::ReportOptions;
 use super::sections;
 use super::sections::confusions::Leaks;
 use super::sections::reproduce::csv;
@@ -34,6 +35,8 @@ const CLASSES: usize = 60;
 const MONTAGE: usize = 24;
 /// Number of queries that show what only one learner finds.
 const EXAMPLES: usize = 4;
+/// Number of queries that are shown under each nuisance.
+const NUISANCE_EXAMPLES: usize = 8;
 /// Bytes that are kept for the frame of the page.
 const FRAME: usize = 80_000;
 /// Queries above which their table is not in the page.
@@ -239,7 +242,12 @@ impl Findings {
             sections::summary::Summary { runs, subject, answers, catalogue, lifts, lists, pairs, suspects, only };
         let summary = sections::summary::section(&summary, &pictures);
         let rounds = sections::rounds::section(runs, subject);
-        let nuisances = sections::nuisances::section(runs, subject);
+        let measured = sections::nuisances::measured(run, subject);
+        let right = answers.iter().filter(|answer| answer.is_right()).map(|answer| answer.id);
+        let right: Vec<u32> =
+            right.step_by(answers.len().div_ceil(NUISANCE_EXAMPLES * 4).max(1)).take(NUISANCE_EXAMPLES).collect();
+        let examples = nuisance_examples::examples(run, &measured, &right)?;
+        let nuisances = sections::nuisances::section(runs, subject, &examples);
         let data = sections::confusions::Confusions {
             answers,
             catalogue,

@@ -15,6 +15,7 @@ pub mod derived;
 pub mod error;
 pub mod evidence;
 mod format;
+mod options;
 mod page;
 mod pictures;
 pub mod report;
@@ -23,4 +24,5 @@ pub mod thumbnails;
 
 pub use budget::Budget;
 pub use error::PagesError;
-pub use report::{Report, ReportOptions, write};
+pub use options::ReportOptions;
+pub use report::{Report, write};

@@ -12,30 +12,11 @@ use super::contents::{Contents, contents};
 use super::error::PagesError;
 use super::evidence::Evidence;
 use super::format::{count, date, seconds};
+use super::options::ReportOptions;
 use super::page::Page;
+use super::sections;
 use crate::report::difference::group::{ComparedRun, group_runs};
 use crate::report::run_folder::RunFolder;
-
-/// How a report is made.
-#[derive(Clone, Debug)]
-pub struct ReportOptions {
-    /// The file [default: `report.html` in the folder of the run].
-    pub output: Option<PathBuf>,
-    /// Size that the file must not exceed.
-    pub budget: Budget,
-    /// Number of queries that the gallery shows in all of its lists together.
-    pub queries: usize,
-    /// Whether near-duplicates across training and evaluation are sought in a data set of any size.
-    pub leaks: bool,
-    /// The store, if it is not the one that the run used.
-    pub store: Option<PathBuf>,
-}
-
-impl Default for ReportOptions {
-    fn default() -> Self {
-        Self { output: None, budget: Budget::default(), queries: 200, leaks: false, store: None }
-    }
-}
 
 /// A report that was written.
 #[derive(Clone, Debug, Serialize)]
@@ -101,7 +82,7 @@ fn page(
     let names = sections.iter().map(|section| section.id).collect();
     let footer = html! {
         p { "Made by dnc-run " (env!("CARGO_PKG_VERSION")) ". This file loads nothing; it can be sent and archived as it is." }
-        @for statement in &left_out { p { (statement) } }
+        @for statement in &left_out { p { (sections::parts::prose(statement)) } }
     };
     let page = Page {
         title: &title(groups),

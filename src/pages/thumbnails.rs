@@ -126,7 +126,8 @@ fn make(images: &Images, shown: Option<&[u32]>, folder: &Path) -> Result<(), Pag
     write().map_err(PagesError::deriving("thumbnails"))
 }
 
-fn encode(picture: Picture<'_>) -> Result<Vec<u8>, jpeg_encoder::EncodingError> {
+/// A picture as JPEG, scaled down to a thumbnail if it is larger.
+pub(super) fn encode(picture: Picture<'_>) -> Result<Vec<u8>, jpeg_encoder::EncodingError> {
     let longest = picture.height.max(picture.width).max(1);
     let (mut height, mut width, mut pixels) = (picture.height, picture.width, picture.pixels.to_vec());
     if longest > SIDE {

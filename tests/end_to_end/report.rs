@@ -193,8 +193,8 @@ fn a_browser_shows_the_page_without_errors() {
     let copy = project.write("watched.html", watched);
     let output = Command::new(&browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--virtual-time-budget=4000"])
-        .args(["--enable-logging=stderr", "--user-data-dir"])
-        .arg(project.path().join("browser"))
+        .args(["--enable-logging=stderr"])
+        .arg(format!("--user-data-dir={}", project.path().join("browser").display()))
         .arg(format!("file://{}", copy.display()))
         .output()
         .unwrap_or_else(|error| panic!("{}: {error}", browser.display()));
@@ -304,7 +304,7 @@ fn the_budget_is_kept_for_a_million_queries() {
     let (small, said) = size(&["--budget", "400kB", "--queries", "2000"]);
     assert!(small <= 400_000, "{small}");
     assert!(said.contains("rows are left out") && said.contains("--budget"), "{said}");
-    assert!(project.read("runs/old/1/report.html").contains("`--budget` raises it"));
+    assert!(project.read("runs/old/1/report.html").contains("<code>--budget</code> raises it"));
     let refused = project.call(&["report", "old", "--budget", "1kB"]);
     assert_eq!(refused.code, Some(1));
     assert!(refused.stderr.contains("more than `--budget 1kB`"), "{}", refused.stderr);

@@ -16,9 +16,17 @@ const DRAWS: usize = 2_000;
 /// The groups of runs that are compared; each differs only by the seed.
 pub type Groups<'a> = [&'a [Evidence]];
 
-/// A name for each group: its runs.
+/// A name for each group: its runs, such as `sop/2-4`.
 pub fn names(groups: &Groups<'_>) -> Vec<String> {
-    groups.iter().map(|runs| runs.iter().map(|run| run.folder.id()).collect::<Vec<_>>().join(", ")).collect()
+    let name = |runs: &&[Evidence]| {
+        let numbers: Vec<u32> = runs.iter().map(|run| run.folder.number).collect();
+        let is_range = numbers.len() > 1 && numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+        match (runs.first(), numbers.first(), numbers.last()) {
+            (Some(run), Some(first), Some(last)) if is_range => format!("{}/{first}-{last}", run.folder.name),
+            _ => runs.iter().map(|run| run.folder.id()).collect::<Vec<_>>().join(", "),
+        }
+    };
+    groups.iter().map(name).collect()
 }
 
 /// The metrics of the chosen rounds, every group compared with the first.

@@ -2,7 +2,7 @@
 //!
 //! Each file holds one analysis with its definition: [`calibration`] (what a distance means), [`gallery`] (which queries are
 //! shown), [`confusions`] (classes that are mistaken for each other), [`hubs`], [`label_errors`], [`leaks`], [`rounds`] (are more learners
-//! better), [`training`], [`subspaces`] and [`clusters`] (what each learner sees), [`map`] (with [`tsne`]), [`shape`], [`timeline`], [`comparison`] (of runs).
+//! better), [`training`], [`subspaces`] and [`clusters`] (what each learner sees), [`map`] (with [`tsne`]), [`nuisance_examples`], [`shape`], [`timeline`], [`comparison`] (of runs).
 
 pub mod calibration;
 pub mod clusters;
@@ -13,6 +13,7 @@ pub mod hubs;
 pub mod label_errors;
 pub mod leaks;
 pub mod map;
+pub mod nuisance_examples;
 pub mod rounds;
 pub mod shape;
 pub mod subspaces;

@@ -1,9 +1,17 @@
-//! When nodes ran, and the critical path: the chain of nodes, each reading the one before, that took longest.
+//! When nodes ran, what hits saved, and the critical path: the chain of nodes, each reading the one before, that took longest.
 
 use std::collections::BTreeMap;
+use std::fs;
+
+use dnc_cache::Key;
+use serde::Deserialize;
 
 use crate::execute::Outcome;
+use crate::pages::budget::Budget;
 use crate::pages::evidence::Evidence;
+
+/// Number of earlier runs in which the seconds of a hit are looked for.
+const EARLIER: usize = 10;
 
 /// A node on the timeline.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,16 +41,99 @@ pub struct Timeline {
     pub lanes: usize,
     /// Seconds of the critical path.
     pub critical: f64,
-    /// Seconds that the records of hits once took.
+    /// Seconds that the records of hits once took, as far as an earlier run of the same name tells.
     pub saved: f64,
+}
+
+/// What `run.json` says of a node's use of the machine. Runs of older versions have none of it.
+#[derive(Debug, Default, Deserialize)]
+struct NodeUse {
+    node: String,
+    began: Option<f64>,
+    threads: Option<u64>,
+    gpu: Option<u64>,
+    peak_memory: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct RunUse {
+    nodes: Vec<NodeUse>,
+}
+
+impl NodeUse {
+    fn note(&self) -> String {
+        let threads =
+            self.threads.filter(|&threads| threads < 100_000).map(|threads| format!(", up to {threads} threads"));
+        let gpu = self.gpu.map(|gpu| format!(", GPU {gpu}"));
+        let memory = self.peak_memory.map(|bytes| format!(", peak memory of its process {}", Budget(bytes as usize)));
+        [threads, gpu, memory].into_iter().flatten().collect()
+    }
 }
 
 impl Timeline {
     /// The timeline of a run; `None` if it does not say when its nodes began.
     pub fn new(evidence: &Evidence) -> Option<Self> {
-        let _ = evidence;
-        None
+        let text = fs::read(evidence.folder.path.join("run.json")).ok()?;
+        let used: RunUse = serde_json::from_slice(&text).ok()?;
+        let used: BTreeMap<&str, &NodeUse> = used.nodes.iter().map(|node| (node.node.as_str(), node)).collect();
+        if used.values().all(|node| node.began.is_none()) {
+            return None;
+        }
+        let nodes = &evidence.json.nodes;
+        let position: BTreeMap<&str, usize> =
+            nodes.iter().enumerate().map(|(at, node)| (node.node.as_str(), at)).collect();
+        let mut upstream = vec![Vec::new(); nodes.len()];
+        let mut stages = vec![0; nodes.len()];
+        for node in evidence.plan.iter().flat_map(|plan| &plan.nodes) {
+            let Some(&at) = position.get(node.name.as_str()) else { continue };
+            stages[at] = node.stage;
+            let names = node
+                .upstream()
+                .into_iter()
+                .filter_map(|index| evidence.plan.as_ref().map(|plan| &plan.nodes[index].name));
+            upstream[at] = names.filter_map(|name| position.get(name.as_str()).copied()).collect();
+        }
+        let ran = |at: usize| matches!(nodes[at].outcome, Outcome::Ran | Outcome::Failed);
+        let weights: Vec<f64> = (0..nodes.len()).map(|at| if ran(at) { nodes[at].seconds } else { 0.0 }).collect();
+        let (is_critical, critical) = critical_path(&weights, &upstream);
+        let mut spans: Vec<Span> = (0..nodes.len())
+            .filter(|&at| ran(at))
+            .filter_map(|at| {
+                let used = used.get(nodes[at].node.as_str())?;
+                Some(Span {
+                    node: nodes[at].node.clone(),
+                    stage: stages[at],
+                    begin: used.began?,
+                    seconds: nodes[at].seconds,
+                    is_critical: is_critical[at],
+                    lane: 0,
+                    note: used.note(),
+                })
+            })
+            .collect();
+        spans.sort_by(|a, b| a.begin.total_cmp(&b.begin).then_with(|| a.node.cmp(&b.node)));
+        let lanes = lanes(&spans.iter().map(|span| (span.begin, span.begin + span.seconds)).collect::<Vec<_>>());
+        spans.iter_mut().zip(&lanes).for_each(|(span, &lane)| span.lane = lane);
+        let lanes = lanes.into_iter().max().map_or(0, |last| last + 1);
+        Some(Self { spans, lanes, critical, saved: saved(evidence) })
     }
+}
+
+/// Seconds that the records of the hits took when earlier runs of the same name computed them.
+fn saved(evidence: &Evidence) -> f64 {
+    let hits = evidence.json.nodes.iter().filter(|node| node.outcome == Outcome::Hit);
+    let mut open: BTreeMap<Key, usize> = BTreeMap::new();
+    hits.filter_map(|node| node.key).for_each(|key| *open.entry(key).or_default() += 1);
+    let mut saved = 0.0;
+    for run in evidence.folder.before().into_iter().take(EARLIER) {
+        let Ok(run) = run.read() else { continue };
+        for node in run.nodes.iter().filter(|node| node.outcome == Outcome::Ran) {
+            if let Some(times) = node.key.and_then(|key| open.remove(&key)) {
+                saved += node.seconds * times as f64;
+            }
+        }
+    }
+    saved
 }
 
 /// The heaviest chain in a DAG in topological order: for each node whether it is on it, and its weight.
@@ -77,9 +168,6 @@ pub fn lanes(spans: &[(f64, f64)]) -> Vec<usize> {
     };
     spans.iter().map(lane).collect()
 }
-
-#[expect(dead_code, reason = "used once runs say when their nodes began")]
-type Begins = BTreeMap<String, (f64, Outcome)>;
 
 #[cfg(test)]
 mod tests {

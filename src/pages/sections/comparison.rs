@@ -74,7 +74,8 @@ fn forest(data: &ComparisonData<'_>, group: usize) -> Markup {
     };
     let rows: Vec<Row> = data.metrics.iter().filter(|metric| is_fraction(metric)).filter_map(row).collect();
     if rows.is_empty() {
-        return html! { p.missing { "These runs cannot be compared: they read different images and have one seed each." } };
+        return html! { p.missing { "These differences have no interval: the runs read different images, so their queries cannot be paired, and not both have several seeds. Give \
+        runs of several seeds of each." } };
     }
     intervals::draw("Differences with intervals", "difference, percentage points", Unit::Percent, &rows)
 }

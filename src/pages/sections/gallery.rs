@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, PreEscaped, html};
 
-use super::parts::{legend, missing, neighbour};
+use super::parts::{legend, missing, neighbour, prose};
 use crate::pages::analysis::calibration::Calibration;
 use crate::pages::analysis::gallery::GalleryList;
 use crate::pages::evidence::Catalogue;
@@ -58,7 +58,7 @@ pub(in crate::pages) fn section(gallery: &Gallery<'_>, pictures: &Pictures<'_>) 
             output name="shown" {}
         }
         (tabs(gallery.lists, &panels))
-        @if let Some(left_out) = &left_out { p.caption { (left_out) } }
+        @if let Some(left_out) = &left_out { p.caption { (prose(left_out)) } }
     };
     let lead = html! { "Queries with their ten nearest images, out of " (count(gallery.answers.len())) " queries." };
     (Section { id: "gallery", title: "Gallery", lead, body }, left_out)

@@ -1,13 +1,14 @@
 //! Section 8: robustness against changes of the image that are unrelated to its class.
 
 use dnc_learn::statistics::mean_interval;
-use maud::html;
+use maud::{Markup, html};
 
 use super::parts::missing;
+use crate::pages::analysis::nuisance_examples::{Examples, UNCHANGED};
 use crate::pages::charts::intervals::{Row, draw};
 use crate::pages::charts::lines::Unit;
 use crate::pages::evidence::{Evidence, Subject};
-use crate::pages::format::points;
+use crate::pages::format::{base64, points};
 use crate::pages::page::Section;
 
 /// What each nuisance does.
@@ -21,7 +22,7 @@ const KNOWN: [(&str, &str); 6] = [
 ];
 
 /// The section.
-pub(in crate::pages) fn section(runs: &[Evidence], subject: &Subject) -> Section {
+pub(in crate::pages) fn section(runs: &[Evidence], subject: &Subject, examples: &Examples) -> Section {
     let row = |(name, meaning): (&str, &str)| {
         let metric = format!("drop_{name}");
         let value = |run: &Evidence| run.value(&subject.chosen().node, &subject.split, &metric, Some(1));
@@ -48,9 +49,38 @@ pub(in crate::pages) fn section(runs: &[Evidence], subject: &Subject) -> Section
             (draw("Drop of R@1 per nuisance", "drop of R@1, percentage points", Unit::Percent, &rows))
             p.caption { "R@1 on the unchanged images minus R@1 with every image changed in its own way, in percentage points; above 0: the \
                 model depends on what has nothing to do with the class. " @if runs.len() > 1 { "Intervals: 95 %, over seeds." } }
-            p.caption { "Which queries flip is not recorded: `evaluate` keeps the drop alone." }
+            (pictures(examples))
+            p.caption { "Which queries flip is not recorded: " code { "evaluate" } " keeps the drop alone." }
         }
     };
     let lead = html! { "How much R@1 drops if images are changed in ways that are unrelated to their class." };
     Section { id: "nuisances", title: "Nuisances", lead, body }
+}
+
+/// The nuisances that the run measured, by name.
+pub(in crate::pages) fn measured(run: &Evidence, subject: &Subject) -> Vec<&'static str> {
+    let value = |name: &str| run.value(&subject.chosen().node, &subject.split, &format!("drop_{name}"), Some(1));
+    KNOWN.into_iter().map(|(name, _)| name).filter(|name| value(name).is_some()).collect()
+}
+
+/// A row of pictures per nuisance.
+fn pictures(examples: &Examples) -> Markup {
+    let row = |name: &str| examples.get(name).map(|pictures| (name.replace('_', " "), pictures));
+    let rows: Vec<_> = [UNCHANGED].into_iter().chain(KNOWN.map(|(name, _)| name)).filter_map(row).collect();
+    html! {
+        @if !rows.is_empty() {
+            h3 { "What they look like" }
+            @for (name, pictures) in rows {
+                div.answer {
+                    div.side { (name) }
+                    @for jpeg in pictures {
+                        figure.query {
+                            i.p role="img" aria-label=(name) style=(format!("background-image:url(data:image/jpeg;base64,{})", base64(jpeg))) {}
+                        }
+                    }
+                }
+            }
+            p.caption { "Queries whose nearest image is right without changes, each changed as in the evaluation." }
+        }
+    }
 }

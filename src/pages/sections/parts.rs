@@ -91,6 +91,13 @@ pub(in crate::pages) fn definition(metric: &str) -> &'static str {
         "nmi" => "normalised mutual information of k-means clusters and classes",
         "ami" => "mutual information of k-means clusters and classes, adjusted for chance",
         "subspace_recall" => "share of queries whose nearest image in this learner's subspace is of their class",
+        "alignment" => "mean squared distance within classes; lower is better",
+        "uniformity" => "logarithm of the mean of exp(−2 d²) over all pairs; lower is better",
+        "effective_rank" => {
+            "exp of the entropy of the singular values as shares of their sum: how many directions are used"
+        }
+        "spectral_decay" => "distance of the spectrum from a flat one; lower is better",
+        _ if metric.starts_with("few_shot") => "accuracy of the nearest class mean, from k labelled images per class",
         _ => "",
     }
 }
@@ -105,5 +112,12 @@ pub(in crate::pages) fn with_interval(mean: f64, half: Option<f64>) -> Markup {
 
 /// A statement that data is missing, and how to get it.
 pub(in crate::pages) fn missing(text: &str) -> Markup {
-    html! { p.missing { (text) } }
+    html! { p.missing { (prose(text)) } }
+}
+
+/// Text in which what stands between backticks is code.
+pub(in crate::pages) fn prose(text: &str) -> Markup {
+    html! {
+        @for (number, part) in text.split('`').enumerate() { @if number % 2 == 1 { code { (part) } } @else { (part) } }
+    }
 }

@@ -78,7 +78,7 @@ fn chart(runs: &[Evidence], subject: &Subject, splits: &BTreeSet<&str>, (metric,
     draw(&LineChart {
         title: &format!("{name} against the round"),
         x_label: "round · number of learners",
-        y_label: &format!("{name}, %"),
+        y_label: &if unit_of(metric) == Unit::Percent { format!("{name}, %") } else { name.clone() },
         x_ticks: subject.rounds.iter().map(tick).collect(),
         series: splits.iter().map(series).filter(|series| !series.points.is_empty()).collect(),
         references: references.filter_map(value).collect(),

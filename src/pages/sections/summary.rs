@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use dnc_learn::statistics::mean_interval;
 use maud::{Markup, html};
 
-use super::parts::{definition, frame_of, metric_name, with_interval};
+use super::parts::{definition, frame_of, metric_name, prose, with_interval};
 use crate::execute::Outcome;
 use crate::pages::analysis::confusions::ConfusedPair;
 use crate::pages::analysis::gallery::GalleryList;
@@ -56,7 +56,7 @@ pub(in crate::pages) fn section(data: &Summary<'_>, pictures: &Pictures<'_>) -> 
             }
         }
         ul.sentences { @for sentence in sentences(data) { li { (sentence) } } }
-        @for warning in warnings(data) { p.warning { (warning) } }
+        @for warning in warnings(data) { p.warning { (prose(&warning)) } }
         (glance(data, pictures))
         h3 #better { "Is the chosen round better?" }
         (lift_table(data))

@@ -9,7 +9,7 @@ use crate::pages::format::count;
 use crate::pages::page::Section;
 
 /// Terms that are shown first, with their names and definitions.
-const KNOWN: [(&str, &str, &str); 5] = [
+const KNOWN: [(&str, &str, &str); 6] = [
     ("loss", "Loss", "mean over the steps of an epoch"),
     ("loss.beta", "β of the margin loss", "the learned boundary between distances of positive and negative pairs"),
     ("informative", "Informative triplets", "share of the selected triplets or pairs that have a gradient"),
@@ -18,6 +18,7 @@ const KNOWN: [(&str, &str, &str); 5] = [
         "Distance of mined negatives",
         "mean Euclidean distance from an anchor to its selected negatives",
     ),
+    ("orthogonality", "Orthogonality of the masks", "mean similarity of the learners' masks, which training penalises"),
     ("lr", "Learning rate", "of the backbone, at the optimiser's steps"),
 ];
 
