@@ -129,7 +129,7 @@ fn node(plan: &Plan, one: &DrawnBox, state: &dyn Fn(NodeIndex) -> Option<NodeSta
             rect.hue.(format!("h{}", one.stage % HUES)) x=(x) y=(y) width="5" height=(BOX.1) rx="2" {}
             @let centre = if note.is_empty() { y + 25.0 } else { y + 17.0 };
             text x=(x + 13.0) y=(centre) { (short(&format!("{}{count}", one.name), 24)) }
-            @if !note.is_empty() { text.soft x=(x + 13.0) y=(y + 32.0) { (short(&note.join(" · "), 31)) } }
+            @if !note.is_empty() { text.soft x=(x + 13.0) y=(y + 32.0) { (short(&note.join(" · "), 29)) } }
         }
     }
 }

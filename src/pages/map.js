@@ -5,17 +5,17 @@
   if (!root) return;
   const data = JSON.parse(document.querySelector("#map-data").textContent);
   const decode = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0)).buffer;
-  // 12 bytes a point: x, y, class (u16 each), right and split, learner and cluster (u8 each), id (u32).
+  // 12 bytes a point: x, y, class (u16 each), right and split, learner from 1 (u8 each), id (u32).
   const bytes = new DataView(decode(data.points));
   const n = bytes.byteLength / 12;
   const x = new Float32Array(n), y = new Float32Array(n), ids = new Uint32Array(n);
-  const classes = new Uint16Array(n), flags = new Uint8Array(n), groups = new Uint8Array(n);
+  const classes = new Uint16Array(n), flags = new Uint8Array(n), learners = new Uint8Array(n);
   for (let i = 0; i < n; i++) {
     x[i] = bytes.getUint16(i * 12, true) / 32767.5 - 1;
     y[i] = bytes.getUint16(i * 12 + 2, true) / 32767.5 - 1;
     classes[i] = bytes.getUint16(i * 12 + 4, true);
     flags[i] = bytes.getUint8(i * 12 + 6);
-    groups[i] = bytes.getUint8(i * 12 + 7);
+    learners[i] = bytes.getUint8(i * 12 + 7);
     ids[i] = bytes.getUint32(i * 12 + 8, true);
   }
   const neighbours = new Uint32Array(decode(data.neighbours));
@@ -80,8 +80,7 @@
     class: (i) => hue(classes[i]),
     right: (i) => [named.wrong, named.right, named.junk][flags[i] & 3],
     split: (i) => hue(flags[i] >> 2),
-    learner: (i) => (groups[i] & 15 ? hue((groups[i] & 15) - 1) : named.junk),
-    cluster: (i) => (groups[i] >> 4 ? hue((groups[i] >> 4) - 1) : named.junk),
+    learner: (i) => (learners[i] ? hue(learners[i] - 1) : named.junk),
   };
   let chosen = new Set(), selected = -1;
   const paint = () => {

@@ -20,7 +20,7 @@ pub(in crate::pages) fn draw(timeline: &Timeline) -> Markup {
         @for span in &timeline.spans {
             @let (left, right) = (x.at(span.begin), x.at(span.begin + span.seconds));
             @let width = (right - left).max(1.0);
-            g.span.(format!("s{}", span.stage % 8)).critical[span.is_critical] {
+            g.span.(format!("h{}", span.stage % 8)).critical[span.is_critical] {
                 title { (span.node) ": " (seconds(span.seconds)) ", from " (seconds(span.begin)) (span.note) }
                 rect x=(px(left)) y=(px(top + LANE * span.lane as f64)) width=(px(width)) height=(LANE - 3.0) rx="3" {}
                 @if width > span.node.len() as f64 * 6.2 + 8.0 {

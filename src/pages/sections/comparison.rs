@@ -152,7 +152,7 @@ fn flips(data: &ComparisonData<'_>, pictures: &Pictures<'_>, group: usize, flips
         }
         p.caption { "Nearest image right or wrong, for " (count(total)) " queries that both runs answered. McNemar's exact test on gained and lost: p "
             (p_value(flips.p)) "." }
-        (legend(false))
+        (legend(false, false))
         @if !flips.gained.is_empty() { p { b { "Gained" } ", largest gain in average precision first" } @for position in flips.gained.iter().take(FLIPS) { (pair(position)) } }
         @if !flips.lost.is_empty() { p { b { "Lost" } ", largest loss first" } @for position in flips.lost.iter().take(FLIPS) { (pair(position)) } }
     }

@@ -39,7 +39,7 @@ pub(in crate::pages) fn section(gallery: &Gallery<'_>, pictures: &Pictures<'_>) 
             (missing("The table of images is no longer in the store, so classes are shown by number; whether a neighbour is right is \
                       known only for neighbours that are queries themselves. Run the manifest again to restore it."))
         }
-        (legend(has_cameras))
+        (legend(has_cameras, true))
         div.filters {
             input name="words" type="search" placeholder="class or image number" aria-label="Filter by class or image number";
             @if !cameras.is_empty() {

@@ -12,8 +12,6 @@ use crate::pages::format::{base64, count};
 use crate::pages::page::Section;
 use crate::report::answers::Answer;
 
-/// Largest number of learners and of clusters that have a colour of their own.
-const GROUPS: usize = 14;
 /// Points above which five instead of ten neighbours are kept.
 const MANY: usize = 20_000;
 
@@ -90,8 +88,7 @@ fn body(data: &MapData<'_>, map: &Map, embedded: &Embedded) -> (Markup, Option<S
     (body, left_out)
 }
 
-/// The points, 12 bytes each: x, y, class (u16 each), right and split, learner and cluster (u8 each), id (u32); and the classes by
-/// number.
+/// The points, 12 bytes each: x, y, class (u16 each), right and split, learner from 1 (u8 each), id (u32); and the classes by number.
 fn points(data: &MapData<'_>, map: &Map, embedded: &Embedded) -> (Vec<u8>, Vec<u32>, bool) {
     let by_id: BTreeMap<u32, usize> =
         data.answers.iter().enumerate().rev().map(|(at, answer)| (answer.id, at)).collect();
@@ -112,9 +109,8 @@ fn points(data: &MapData<'_>, map: &Map, embedded: &Embedded) -> (Vec<u8>, Vec<u
         let split = splits.iter().position(|known| *known == split).unwrap_or(0) as u8;
         let answer = by_id.get(&id);
         let is_right = answer.map_or(2, |&at| u8::from(data.answers[at].is_right()));
-        let learner = answer
-            .and_then(|at| data.learners.get(at)?.first())
-            .map_or(0, |&learner| (learner + 1).min(GROUPS + 1) as u8);
+        let learner =
+            answer.and_then(|at| data.learners.get(at)?.first()).map_or(0, |&learner| (learner + 1).min(255) as u8);
         has_learners |= learner > 0;
         points.extend([x, y, number].into_iter().flat_map(u16::to_le_bytes));
         points.extend([is_right | split << 2, learner]);

@@ -52,13 +52,13 @@ pub(in crate::pages) fn plain(pictures: &Pictures<'_>, catalogue: &Catalogue, id
 }
 
 /// What is right and wrong, in colour.
-pub(in crate::pages) fn legend(has_cameras: bool) -> Markup {
+pub(in crate::pages) fn legend(has_cameras: bool, has_shares: bool) -> Markup {
     html! {
         div.legend {
             span { i.right {} "same class" }
             span { i.wrong {} "another class" }
             @if has_cameras { span { i.junk {} "same class and camera: does not count" } }
-            span { "below a picture: distance · share of right neighbours at that distance in this run" }
+            span { "below a picture: distance" @if has_shares { " · share of right neighbours at that distance in this run" } }
         }
     }
 }

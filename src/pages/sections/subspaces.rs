@@ -45,7 +45,7 @@ pub(in crate::pages) fn section(data: &SubspaceData<'_>, pictures: &Pictures<'_>
                 h3 { "What only one learner finds" }
                 p.caption { "Queries whose nearest image is right in the subspace of one learner and wrong in those of all others: "
                     (count(data.found_by_one)) " of " (count(subspaces.queries.len())) ". First row: the whole embedding." }
-                (legend(false))
+                (legend(false, false))
                 @for example in data.examples { (comparison(data, subspaces, pictures, example)) }
             }
         }
