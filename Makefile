@@ -11,14 +11,16 @@ BENCHES = $(basename $(notdir $(wildcard $(addsuffix /examples/$(BENCH).rs,. cac
 
 .PHONY: run build test bench bench-peers bench-inertia doc docs fmt lint deny kill data check-cuda check-export ci
 
-## Builds, then runs the quickstart: embedded images, K = 1, 2, 4, a metric table at the end.
+## Builds, then runs the quickstart: embedded images, K = 1, 2, 4; at the end a metric table and the path of a report.
 run: build
-	$(DNC_RUN) pipelines/quickstart.toml
+	$(DNC_RUN) pipelines/quickstart.toml --report
 
 build:
 	$(CARGO) build $(PROFILE) --locked
 
+# The tests of the report open it in Chromium, and say that they were skipped where none can be installed.
 test:
+	-@sh scripts/browser.sh
 	$(CARGO) test $(PROFILE) --locked --workspace --quiet
 
 ## Benchmarks, one JSON object a line: `make bench ONLY='train_step|embed' BENCH_ARGS='--threads 1'`. Names: bench/src/lib.rs.

@@ -7,7 +7,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::failure::Failure;
 use super::{
-    cache, completions, diff, explain, export, get, graph, import_weights, plan, run, runs, schema, show, stages, task,
+    cache, completions, diff, explain, export, get, graph, import_weights, plan, report, run, runs, schema, show, stages,
+    task,
 };
 use crate::manifest::suggest;
 
@@ -36,6 +37,8 @@ enum Command {
     Show(show::ShowArgs),
     /// List the runs
     Runs(runs::RunsArgs),
+    /// Write a report of runs as one HTML file: metrics, errors with pictures, training, how to reproduce them
+    Report(report::ReportArgs),
     /// Compare the metrics of runs
     Diff(diff::DiffArgs),
     /// Export the model of a run for PyTorch, as safetensors with published tensor names
@@ -66,6 +69,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Some(Command::Graph(args)) => args.run(),
         Some(Command::Show(args)) => args.run(),
         Some(Command::Runs(args)) => args.run(),
+        Some(Command::Report(args)) => args.run(),
         Some(Command::Diff(args)) => args.run(),
         Some(Command::Export(args)) => args.run(),
         Some(Command::Get(args)) => args.run(),

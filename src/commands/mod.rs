@@ -18,6 +18,7 @@ pub mod graph;
 pub mod import_weights;
 pub mod manifest_args;
 pub mod plan;
+pub mod report;
 pub mod run;
 pub mod runs;
 pub mod schema;

@@ -15,6 +15,7 @@ use super::manifest_args::ManifestArgs;
 use super::plan;
 use crate::execute::stop;
 use crate::manifest::overrides::vary;
+use crate::pages::{self, ReportOptions};
 use crate::plan::Plan;
 use crate::report::sinks::{self, Progress};
 use crate::report::{metrics, result};
@@ -58,6 +59,9 @@ pub struct RunArgs {
     /// Progress style [default: bars on a terminal, lines elsewhere]
     #[arg(long, value_name = "STYLE")]
     progress: Option<Progress>,
+    /// Write a report of the run, as `dnc-run report` does, and print its path
+    #[arg(long)]
+    report: bool,
     /// Where nodes run
     #[arg(long, value_name = "EXECUTOR", default_value = "local")]
     executor: ExecutorChoice,
@@ -106,6 +110,10 @@ impl RunArgs {
             |name: &str| plan.nodes.iter().find(|node| node.name == name).map(|node| plan.stage(node).kind.name);
         if let Some(sentence) = result::sentence(stage_of, &rows) {
             print_line!("{sentence}");
+        }
+        if (self.report || plan.manifest.report) && !run.interrupted {
+            let report = pages::write(std::slice::from_ref(&run.folder), &ReportOptions::default())?;
+            print_line!("{}", report.path.display());
         }
         let (interrupted, failed) = (run.interrupted, run.outcomes.failed);
         // Freeing thousands of nodes takes longer than the process has left, and the next run of --vary need not wait.

@@ -82,6 +82,7 @@ pub(super) fn check(
         stages: nodes.collect::<Option<_>>()?,
         name: raw.name?.into_inner().into_owned(),
         seed: raw.seed,
+        report: raw.report,
         learners: raw.learners.into_iter().map(Spanned::into_inner).collect(),
         folder,
     })

@@ -16,6 +16,8 @@ pub struct Manifest {
     pub name: String,
     /// The seed from which all random streams are derived.
     pub seed: u64,
+    /// Whether each run ends with a report. It is in no key.
+    pub report: bool,
     /// Number of learners in each round; empty if the manifest has no rounds.
     pub learners: Vec<u32>,
     /// The stages, in the order of the file.

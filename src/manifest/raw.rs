@@ -15,7 +15,7 @@ use super::value::{
 use super::{rounds, suggest};
 
 /// The keys at the top level.
-pub(super) const TOP_KEYS: [&str; 4] = ["name", "seed", "rounds", "stage"];
+pub(super) const TOP_KEYS: [&str; 5] = ["name", "seed", "report", "rounds", "stage"];
 /// The keys of a stage's table that are not parameters.
 pub(super) const RESERVED_KEYS: [&str; 5] = ["kind", "per", "in", "retain", "resources"];
 /// The keys in `resources`.
@@ -26,6 +26,7 @@ pub(super) const RESOURCE_KEYS: [&str; 3] = ["threads", "memory", "gpu"];
 pub(super) struct RawManifest<'t> {
     pub(super) name: Option<Word<'t>>,
     pub(super) seed: u64,
+    pub(super) report: bool,
     pub(super) has_rounds: bool,
     /// Number of learners in each round.
     pub(super) learners: Vec<Spanned<u32>>,
@@ -77,6 +78,7 @@ pub(super) fn read<'t>(tables: DeTable<'t>, problems: &mut Vec<Diagnostic>) -> R
                 raw.name = keep(string("name", value), problems);
             }
             Some("seed") => raw.seed = keep(non_negative("seed", &value), problems).unwrap_or_default(),
+            Some("report") => raw.report = keep(boolean("report", &value), problems).unwrap_or_default(),
             Some("rounds") => {
                 raw.has_rounds = true;
                 raw.learners = rounds::read(value, problems);

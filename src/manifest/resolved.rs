@@ -29,6 +29,9 @@ impl Manifest {
         toml += "name = ";
         push_string(&mut toml, &self.name);
         push(&mut toml, format_args!("\nseed = {}\n", self.seed));
+        if self.report {
+            toml += "report = true\n";
+        }
         if !self.learners.is_empty() {
             push(&mut toml, format_args!("\n[rounds]\nlearners = {:?}\n", self.learners));
         }

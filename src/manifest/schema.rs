@@ -66,6 +66,7 @@ fn top_level() -> Value {
             "pattern": "^[A-Za-z0-9_-]+$",
         },
         "seed": { "description": "Seed from which all random streams are derived.", "type": "integer", "minimum": 0, "default": 0 },
+        "report": { "description": "Whether each run ends with a report, an HTML file in the run's folder.", "type": "boolean", "default": false },
         "rounds": {
             "description": "The rounds of divide and conquer.",
             "type": "object",

@@ -1,6 +1,7 @@
 //! What a run reports: events while it goes on ([`reporter`], [`sinks`]), a folder when it is over ([`run_folder`]), tables
 //! for people ([`metrics`], [`table`]), and the metrics of several runs side by side ([`difference`], based on [`queries`]).
 
+pub mod answers;
 pub mod difference;
 pub mod error;
 pub mod metrics;

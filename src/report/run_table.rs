@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::types::{ArrowPrimitiveType, Float64Type, Int32Type, UInt32Type};
-use arrow::array::{ArrayRef, AsArray, PrimitiveArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch};
 use arrow::datatypes::DataType;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -65,6 +65,22 @@ impl TableColumns<'_> {
     /// A column of type f64.
     pub(super) fn f64s(&self, name: &'static str) -> Result<&PrimitiveArray<Float64Type>, TableFault> {
         self.primitive(name, "f64")
+    }
+
+    /// The rows of a list column, one after another: calls `visit` with the number of the row and its values.
+    pub(super) fn visit_lists<T: ArrowPrimitiveType>(
+        &self,
+        name: &'static str,
+        expected: &'static str,
+        mut visit: impl FnMut(usize, &[T::Native]),
+    ) -> Result<(), TableFault> {
+        let fault = || TableFault::ColumnType { column: name, expected };
+        let lists = self.column(name)?.as_list_opt::<i32>().ok_or_else(fault)?;
+        let values = lists.values().as_primitive_opt::<T>().ok_or_else(fault)?.values();
+        for (row, ends) in lists.value_offsets().windows(2).enumerate() {
+            visit(row, &values[ends[0] as usize..ends[1] as usize]);
+        }
+        Ok(())
     }
 
     fn primitive<T: ArrowPrimitiveType>(

@@ -11,6 +11,7 @@ mod interrupt;
 mod pipeline;
 mod project;
 mod project_root;
+mod report;
 mod rerun;
 mod retain;
 mod transfer;

@@ -120,6 +120,8 @@ fn manifest_and_seed(run: &RunFolder) -> Result<(toml::Table, i64), ReportError>
         Ok(manifest) => manifest,
         Err(error) => return Err(ReportError::ReadRunFile { path, source: error.into() }),
     };
+    // Whether a run wrote a report says nothing about its results.
+    manifest.remove("report");
     let seed = manifest.remove("seed").and_then(|seed| seed.as_integer()).unwrap_or_default();
     Ok((manifest, seed))
 }

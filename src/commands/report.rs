@@ -1,0 +1,83 @@
+//! `dnc-run report RUN…`: writes the report of runs as one HTML file.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use clap::Args;
+
+use super::failure::Failure;
+use crate::pages::{self, Budget, ReportOptions};
+use crate::project::{Folders, Project};
+use crate::report::run_folder::RunFolder;
+
+/// Arguments of `dnc-run report`.
+#[derive(Args)]
+pub struct ReportArgs {
+    /// Runs: `sop/3`, a range such as `sop/1-3`, or `sop` for the last run [default: the run that was started last]
+    ///
+    /// Runs that differ only by their seed are summarised with intervals over the seeds. Other runs are compared with the first
+    /// one, and the details are those of the last one.
+    #[arg(value_name = "RUN")]
+    reported: Vec<String>,
+    /// File to write [default: report.html in the folder of the run]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Largest size of the file; what does not fit is left out, and the report says so
+    #[arg(long, value_name = "SIZE", default_value_t)]
+    budget: Budget,
+    /// Number of queries in the gallery
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    queries: usize,
+    /// Seek near-duplicates of evaluated images among the training images also in a large data set
+    #[arg(long)]
+    leaks: bool,
+    /// Open the report in the default browser
+    #[arg(long)]
+    open: bool,
+    /// Print what was written as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    folders: Folders,
+}
+
+impl ReportArgs {
+    /// Writes the report and prints its path.
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let project = Project::current(&self.folders)?;
+        let mut runs: Vec<RunFolder> = Vec::new();
+        for text in &self.reported {
+            runs.extend(RunFolder::find_all(&project.runs, text).map_err(Failure::Call)?);
+        }
+        if runs.is_empty() {
+            let last = project.last_run().ok_or_else(|| {
+                Failure::Call(format!("There is no run in `{}` yet; run a manifest first", project.runs.display()))
+            })?;
+            runs.push(RunFolder::find(&project.runs, &last.run).map_err(Failure::Call)?);
+        }
+        let options = ReportOptions {
+            output: self.output,
+            budget: self.budget,
+            queries: self.queries,
+            leaks: self.leaks,
+            store: self.folders.store.clone(),
+        };
+        let report = pages::write(&runs, &options)?;
+        for statement in &report.left_out {
+            eprintln!("note: {statement}");
+        }
+        if self.json {
+            print_line!("{}", serde_json::to_string_pretty(&report)?);
+        } else {
+            print_line!("{}", report.path.display());
+        }
+        if self.open {
+            let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+            let started = Command::new(opener).arg(&report.path).spawn();
+            if let Err(error) = started {
+                eprintln!("note: Cannot start `{opener}`: {error}");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,123 @@
+//! Parts that several sections share: framed pictures, names of metrics with their definitions.
+
+use maud::{Markup, html};
+
+use crate::pages::evidence::Catalogue;
+use crate::pages::format::percent;
+use crate::pages::pictures::Pictures;
+use crate::report::answers::Answer;
+
+/// What is said where embeddings are needed and a run has none.
+pub(in crate::pages) const NO_EMBEDDINGS: &str = "The embeddings of the evaluated images are not in the store: this run was made before \
+    `evaluate` kept them, or they were dropped. Run the manifest again to see this part.";
+
+/// Whether a neighbour is right, wrong, or does not count.
+pub(in crate::pages) fn frame_of(answer: &Answer, neighbour: u32, catalogue: &Catalogue) -> &'static str {
+    let (here, there) = (catalogue.find(answer.id), catalogue.find(neighbour));
+    let camera = |entry: Option<&crate::pages::evidence::Entry>| entry.and_then(|entry| entry.camera);
+    match there.map(|there| there.label) {
+        None => "junk",
+        Some(label) if label != answer.label => "wrong",
+        Some(_) if camera(here).is_some() && camera(here) == camera(there) => "junk",
+        Some(_) => "right",
+    }
+}
+
+/// A neighbour in its frame, with distance and, if known, the share of right ones at that distance.
+pub(in crate::pages) fn neighbour(
+    pictures: &Pictures<'_>,
+    catalogue: &Catalogue,
+    answer: &Answer,
+    rank: usize,
+    share: Option<f64>,
+) -> Markup {
+    let id = answer.neighbours[rank];
+    let distance = answer.distances.get(rank).copied().unwrap_or(f32::NAN);
+    let source = catalogue.source(id);
+    html! {
+        figure.(frame_of(answer, id, catalogue)) title=(format!("{} · image {id} {source}", catalogue.class_of(id))) {
+            (pictures.show(id))
+            figcaption { b { (format!("{distance:.2}")) } @if let Some(share) = share { " · " (format!("{:.0} %", share * 100.0)) } }
+        }
+    }
+}
+
+/// An image without a frame, with its class below.
+pub(in crate::pages) fn plain(pictures: &Pictures<'_>, catalogue: &Catalogue, id: u32) -> Markup {
+    html! {
+        figure.query title=(format!("image {id} {}", catalogue.source(id))) {
+            (pictures.show(id)) figcaption { (catalogue.class_of(id)) }
+        }
+    }
+}
+
+/// What is right and wrong, in colour.
+pub(in crate::pages) fn legend(has_cameras: bool, has_shares: bool) -> Markup {
+    html! {
+        div.legend {
+            span { i.right {} "same class" }
+            span { i.wrong {} "another class" }
+            @if has_cameras { span { i.junk {} "same class and camera: does not count" } }
+            span { "below a picture: distance" @if has_shares { " · share of right neighbours at that distance in this run" } }
+        }
+    }
+}
+
+/// The name of a metric as papers write it.
+pub(in crate::pages) fn metric_name(metric: &str, k: Option<i32>) -> String {
+    let k = k.map_or_else(String::new, |k| k.to_string());
+    match metric {
+        "recall" => format!("R@{k}"),
+        "cmc" => format!("CMC@{k}"),
+        "map_at_r" => "MAP@R".to_owned(),
+        "map" => "mAP".to_owned(),
+        "r_precision" => "R-precision".to_owned(),
+        "nmi" | "ami" => metric.to_uppercase(),
+        other if k.is_empty() => other.replace('_', " "),
+        other => format!("{}@{k}", other.replace('_', " ")),
+    }
+}
+
+/// The definition of a metric.
+pub(in crate::pages) fn definition(metric: &str) -> &'static str {
+    match metric {
+        "recall" => "share of queries with an image of their class among the k nearest",
+        "cmc" => "share of queries with an image of their class from another camera among the k nearest",
+        "map_at_r" => {
+            "mean over queries of the average precision among the R nearest, R the number of other images of the class"
+        }
+        "map" => "mean over queries of the average precision over the whole ranking",
+        "r_precision" => "mean share of right images among the R nearest, R the number of other images of the class",
+        "nmi" => "normalised mutual information of k-means clusters and classes",
+        "ami" => "mutual information of k-means clusters and classes, adjusted for chance",
+        "subspace_recall" => "share of queries whose nearest image in this learner's subspace is of their class",
+        "alignment" => "mean squared distance within classes; lower is better",
+        "uniformity" => "logarithm of the mean of exp(−2 d²) over all pairs; lower is better",
+        "effective_rank" => {
+            "exp of the entropy of the singular values as shares of their sum: how many directions are used"
+        }
+        "spectral_decay" => "distance of the spectrum from a flat one; lower is better",
+        _ if metric.starts_with("few_shot") => "accuracy of the nearest class mean, from k labelled images per class",
+        _ => "",
+    }
+}
+
+/// A value in percent with half its interval, or the words "one seed".
+pub(in crate::pages) fn with_interval(mean: f64, half: Option<f64>) -> Markup {
+    html! {
+        (percent(mean))
+        @if let Some(half) = half { " ± " (percent(half)) }
+    }
+}
+
+/// A statement that data is missing, and how to get it.
+pub(in crate::pages) fn missing(text: &str) -> Markup {
+    html! { p.missing { (prose(text)) } }
+}
+
+/// Text in which what stands between backticks is code.
+pub(in crate::pages) fn prose(text: &str) -> Markup {
+    html! {
+        @for (number, part) in text.split('`').enumerate() { @if number % 2 == 1 { code { (part) } } @else { (part) } }
+    }
+}

@@ -1,0 +1,90 @@
+//! Section 11: what it takes to make this run again.
+
+use maud::{Markup, html};
+
+use crate::pages::evidence::Evidence;
+use crate::pages::page::Section;
+
+/// How to cite the program, as its repository says.
+const CITATION: &str = include_str!("../../../CITATION.cff");
+
+/// The section.
+pub(in crate::pages) fn section(run: &Evidence, metrics_csv: &str, queries_csv: Option<&str>) -> Section {
+    let json = &run.json;
+    let sets: String = json.overrides.iter().map(|one| format!(" --set {}", quoted(one))).collect();
+    let body = html! {
+        pre { "dnc-run " (quoted(&json.manifest.display().to_string())) (sets) }
+        p { "Or with the resolved manifest below, which has every default written out:" }
+        pre { "dnc-run manifest.toml" }
+        table {
+            tbody {
+                tr { th { "version" } td { "dnc-run " (json.version) } }
+                tr { th { "device" } td { (json.device) } }
+                tr { th { "arithmetic" } td { (json.arithmetic) ". On the same arithmetic, every artifact has the same bytes for any number of threads." } }
+                tr { th { "seed" } td { (run.seed) } }
+                (digests(run))
+            }
+        }
+        p {
+            button data-save="manifest.toml" data-from="#manifest" { "Save manifest" } " "
+            button data-save="metrics.csv" data-from="#metrics-csv" { "Save metrics" } " "
+            @if queries_csv.is_some() { button data-save="queries.csv" data-from="#queries-csv" { "Save queries" } }
+        }
+        details { summary { "Manifest, resolved" } pre #manifest { (run.manifest) } }
+        details { summary { "Metrics" } pre #metrics-csv { (metrics_csv) } }
+        @if let Some(queries) = queries_csv { pre #queries-csv hidden { (queries) } }
+        details { summary { "Citation" } pre { (CITATION) } }
+    };
+    let lead = html! { "The same command on the same arithmetic gives the same bytes." };
+    Section { id: "reproduce", title: "Reproduce", lead, body }
+}
+
+/// Digests of data and weights: what the nodes that read nothing have written.
+fn digests(run: &Evidence) -> Markup {
+    let sources = run.json.nodes.iter().filter(|node| ["decode", "init"].contains(&node.stage.as_str()));
+    html! {
+        @for node in sources {
+            @for (output, digest) in &node.outputs {
+                tr { th { (output) " of " code { (node.node) } } td { code { (digest) } } }
+            }
+        }
+    }
+}
+
+/// An argument as a shell reads it.
+fn quoted(text: &str) -> String {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "_./=-@:,+".contains(character);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+/// A table as CSV.
+pub(in crate::pages) fn csv(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let line = |cells: Vec<String>| {
+        let cell = |cell: &String| {
+            if cell.contains([',', '"', '\n']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.clone() }
+        };
+        cells.iter().map(cell).collect::<Vec<_>>().join(",") + "\n"
+    };
+    let headings = line(headings.iter().map(|&heading| heading.to_owned()).collect());
+    std::iter::once(headings).chain(rows.into_iter().map(line)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_the_command_as_it_was_called() {
+        assert_eq!(quoted("stage.train.loss.margin=0.1"), "stage.train.loss.margin=0.1");
+        assert_eq!(quoted("name='a b'"), r"'name='\''a b'\'''");
+    }
+
+    #[test]
+    fn cells_with_commas_are_quoted() {
+        assert_eq!(csv(&["a", "b"], [vec!["1,5".to_owned(), "x\"y".to_owned()]]), "a,b\n\"1,5\",\"x\"\"y\"\n");
+    }
+}

@@ -1,0 +1,182 @@
+//! Section 2: metrics against the round.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dnc_learn::statistics::mean_interval;
+use maud::{Markup, html};
+
+use super::parts::{definition, metric_name};
+use crate::pages::charts::lines::{LineChart, Point, Series, Unit, draw};
+use crate::pages::evidence::{Evaluated, Evidence, Subject};
+use crate::pages::format::percent;
+use crate::pages::page::Section;
+
+/// A metric with its k.
+type MetricKey = (String, Option<i32>);
+
+/// The section.
+pub(in crate::pages) fn section(runs: &[Evidence], subject: &Subject) -> Section {
+    let nodes: BTreeSet<&str> = subject.rounds.iter().map(|round| round.node.as_str()).collect();
+    let rows = || runs[0].metrics.iter().filter(|row| nodes.contains(row.node.as_str()));
+    let mut metrics: Vec<MetricKey> = Vec::new();
+    for row in rows().filter(|row| row.metric != "subspace_recall" && !row.metric.starts_with("drop_")) {
+        let key = (row.metric.clone(), row.k);
+        if !metrics.contains(&key) {
+            metrics.push(key);
+        }
+    }
+    // The headline first.
+    let rank =
+        |key: &MetricKey| subject.headline.iter().position(|known| (known.0, known.1) == (key.0.as_str(), key.1));
+    metrics.sort_by_key(|key| rank(key).unwrap_or(subject.headline.len()));
+    let splits: BTreeSet<&str> = rows().map(|row| row.split.as_str()).collect();
+    let body = html! {
+        div.small {
+            @for (metric, k) in metrics.iter().take(6) {
+                div {
+                    (chart(runs, subject, &splits, (metric, *k)))
+                    p.caption { (metric_name(metric, *k)) @if !definition(metric).is_empty() { ": " (definition(metric)) } "." }
+                }
+            }
+        }
+        (learners(runs, subject))
+        h3 { "All values" }
+        (table(runs, subject, &metrics))
+    };
+    let lead = html! {
+        "Every metric against the round; K is the number of learners. Dashed lines are references. "
+        @if runs.len() > 1 { "Points are means over " (runs.len()) " seeds with 95 % intervals." } @else { "One seed: no intervals." }
+    };
+    Section { id: "rounds", title: "Rounds", lead, body }
+}
+
+/// Mean and half the 95 % interval of a metric over the runs.
+fn over_seeds(runs: &[Evidence], node: &str, split: &str, metric: &str, k: Option<i32>) -> Option<(f64, Option<f64>)> {
+    let values: Vec<f64> = runs.iter().filter_map(|run| run.value(node, split, metric, k)).collect();
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    (!values.is_empty()).then(|| (mean, mean_interval(&values).map(|interval| interval.half_width)))
+}
+
+fn tick(round: &Evaluated) -> (f64, String) {
+    (f64::from(round.round), format!("{} · K={}", round.round, round.learners))
+}
+
+fn chart(runs: &[Evidence], subject: &Subject, splits: &BTreeSet<&str>, (metric, k): (&str, Option<i32>)) -> Markup {
+    let series = |split: &&str| {
+        let point = |round: &Evaluated| {
+            let (y, half) = over_seeds(runs, &round.node, split, metric, k)?;
+            let title = format!("{split}, round {} (K = {}): {} %", round.round, round.learners, percent(y));
+            Some(Point { x: f64::from(round.round), y, half, title })
+        };
+        let points = subject.rounds.iter().filter_map(point).collect();
+        Series { name: (*split).to_owned(), class: class_of(split).to_owned(), points }
+    };
+    let references = subject.references.iter();
+    let value = |node: &String| Some((node.clone(), over_seeds(runs, node, &subject.split, metric, k)?.0));
+    let name = metric_name(metric, k);
+    let chosen = subject.chosen();
+    draw(&LineChart {
+        title: &format!("{name} against the round"),
+        x_label: "round · number of learners",
+        y_label: &if unit_of(metric) == Unit::Percent { format!("{name}, %") } else { name.clone() },
+        x_ticks: subject.rounds.iter().map(tick).collect(),
+        series: splits.iter().map(series).filter(|series| !series.points.is_empty()).collect(),
+        references: references.filter_map(value).collect(),
+        marked: (subject.rounds.len() > 1).then_some((f64::from(chosen.round), "chosen")),
+        dividers: Vec::new(),
+        unit: unit_of(metric),
+        size: (340.0, 250.0),
+        dots: true,
+    })
+}
+
+/// The class of a split in the style sheet.
+fn class_of(split: &str) -> &'static str {
+    match split {
+        "validation" => "validation",
+        "train" => "train",
+        _ => "test",
+    }
+}
+
+fn unit_of(metric: &str) -> Unit {
+    let is_plain = ["alignment", "uniformity", "spectral_decay", "effective_rank"].contains(&metric);
+    if is_plain { Unit::Plain } else { Unit::Percent }
+}
+
+/// Recall@1 of each learner in its own subspace.
+fn learners(runs: &[Evidence], subject: &Subject) -> Markup {
+    let mut by_learner: BTreeMap<i32, Vec<Point>> = BTreeMap::new();
+    for round in &subject.rounds {
+        for learner in 0..round.learners {
+            if let Some((y, half)) = over_seeds(runs, &round.node, &subject.split, "subspace_recall", Some(learner)) {
+                let title = format!("learner {learner}, round {}: {} %", round.round, percent(y));
+                by_learner.entry(learner).or_default().push(Point { x: f64::from(round.round), y, half, title });
+            }
+        }
+    }
+    if by_learner.is_empty() {
+        return html! {};
+    }
+    let series = by_learner.into_iter().map(|(learner, points)| Series {
+        name: format!("learner {learner}"),
+        class: format!("s{}", learner % 8),
+        points,
+    });
+    let whole = subject.rounds.iter().filter_map(|round| {
+        let (y, half) = over_seeds(runs, &round.node, &subject.split, "recall", Some(1))?;
+        Some(Point { x: f64::from(round.round), y, half, title: format!("whole embedding: {} %", percent(y)) })
+    });
+    let whole = Series { name: "whole".to_owned(), class: "whole".to_owned(), points: whole.collect() };
+    html! {
+        h3 { "Each learner in its own subspace" }
+        (draw(&LineChart {
+            title: "R@1 of each learner in its own subspace",
+            x_label: "round · number of learners",
+            y_label: "R@1, %",
+            x_ticks: subject.rounds.iter().map(tick).collect(),
+            series: series.chain([whole]).collect(),
+            references: Vec::new(),
+            marked: None,
+            dividers: Vec::new(),
+            unit: Unit::Percent,
+            size: (480.0, 280.0),
+            dots: true,
+        }))
+        p.caption { "R@1 when only the coordinates of one learner are used: its embedding times its mask, normalised." }
+    }
+}
+
+fn table(runs: &[Evidence], subject: &Subject, metrics: &[MetricKey]) -> Markup {
+    let mut rows: Vec<(&str, String, bool)> =
+        subject.references.iter().map(|node| (node.as_str(), node.clone(), false)).collect();
+    rows.extend(subject.rounds.iter().map(|round| {
+        (round.node.as_str(), format!("round {}, K = {}", round.round, round.learners), round == subject.chosen())
+    }));
+    html! {
+        table {
+            thead {
+                tr {
+                    th {}
+                    @for (metric, k) in metrics { th.n title=(definition(metric)) { (metric_name(metric, *k)) } }
+                }
+            }
+            tbody {
+                @for (node, name, is_chosen) in rows {
+                    tr.chosen[is_chosen] {
+                        td { (name) @if is_chosen { " — chosen" } }
+                        @for (metric, k) in metrics {
+                            td.n {
+                                @if let Some((mean, half)) = over_seeds(runs, node, &subject.split, metric, *k) {
+                                    @if unit_of(metric) == Unit::Percent { (super::parts::with_interval(mean, half)) }
+                                    @else { (format!("{mean:.3}")) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        p.caption { "Split " (subject.split) "; fractions in percent." }
+    }
+}
