@@ -41,8 +41,8 @@ pub enum SourceError {
 
 /// What the program itself reads and writes in a project, which is never data, even if it lies among the data.
 pub struct OwnPaths {
-    /// The manifest.
-    pub manifest: PathBuf,
+    /// The manifest, and files that standard output and standard error go to.
+    pub files: Vec<PathBuf>,
     /// The store, and the folders of runs of all projects that share it.
     pub folders: Vec<PathBuf>,
 }
@@ -52,7 +52,7 @@ impl OwnPaths {
     fn rules(&self, source: &Source) -> SourceRules {
         let mut excluded = self.folders.clone();
         // A program may well read its manifest.
-        excluded.extend(source.is_data.then(|| self.manifest.clone()));
+        excluded.extend(self.files.iter().filter(|_| source.is_data).cloned());
         let extensions = source.extensions.iter().map(|&extension| extension.to_owned()).collect();
         SourceRules { excluded, is_data: source.is_data, extensions }
     }

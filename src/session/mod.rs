@@ -29,6 +29,7 @@ mod history;
 mod recorder;
 mod run_options;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -230,7 +231,11 @@ impl Session {
     fn own_paths(&self, store: &Store) -> Result<OwnPaths, SessionError> {
         let mut folders = vec![self.project.store.clone(), self.project.runs.clone()];
         folders.extend(store.roots()?);
-        Ok(OwnPaths { manifest: located(self.manifest.clone()), folders: folders.into_iter().map(located).collect() })
+        // `dnc-run … > output.log` in the folder of the data would change it for ever.
+        let streams = [1, 2].into_iter().filter_map(|stream| fs::read_link(format!("/proc/self/fd/{stream}")).ok());
+        let mut files: Vec<PathBuf> = streams.filter(|path| path.is_file()).collect();
+        files.push(located(self.manifest.clone()));
+        Ok(OwnPaths { files, folders: folders.into_iter().map(located).collect() })
     }
 
     fn executor(

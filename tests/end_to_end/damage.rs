@@ -121,7 +121,7 @@ fn pictures_that_are_none() {
     empty: 1 The image `HERE/pictures/test/a/2.bmp` is empty; `on_error = "skip"` leaves out such images and lists them
     a text: 1 The image `HERE/pictures/test/a/2.bmp` is not a JPEG, PNG, WebP, GIF, BMP or TIFF image; `on_error = "skip"` leaves out such images and lists them
     beyond the limits: 1 The image `HERE/pictures/test/a/2.bmp` cannot be decoded as BMP: Format error decoding Bmp: Image too large (one of (2139062143, 2139062143) > soft limit of 65535); `on_error = "skip"` leaves out such images and lists them
-    a truncated JPEG: 1 The image `HERE/pictures/test/a/2.bmp` cannot be decoded as JPEG: I/O errors Not enough bytes, expected 2 but found 0
+    a truncated JPEG: 1 The image `HERE/pictures/test/a/2.bmp` cannot be decoded as JPEG: I/O errors Not enough bytes, expected 2 but found 0; `on_error = "skip"` leaves out such images and lists them
     a truncated PNG: 1 The image `HERE/pictures/test/a/2.bmp` cannot be decoded as PNG: unexpected end of file; `on_error = "skip"` leaves out such images and lists them
     a link to nothing: 1 The image `HERE/pictures/test/a/2.bmp` is a link that leads nowhere; `on_error = "skip"` leaves out such images and lists them
     a pipe: 1 The image `HERE/pictures/test/a/2.bmp` is a pipe, socket or device; `on_error = "skip"` leaves out such images and lists them

@@ -215,6 +215,23 @@ fn data_store_and_runs_may_share_a_folder() {
     assert_eq!(project.nodes("pictures", "ran"), [""; 0]);
 }
 
+/// `dnc-run … > output.log` beside the images of a list, all of whose folder counts.
+#[test]
+fn the_output_of_the_run_is_no_data() {
+    let project = pictures();
+    let rows: String = (0..6_usize).map(|n| format!("images/{0}/{n}.png,{0}\n", ["cat", "dog"][n % 2])).collect();
+    project.write("images.csv", format!("image,class\n{rows}"));
+    let set =
+        ["--set", r#"stage.decode.dataset={ kind = "list", file = "images.csv" }"#, "--set", "stage.decode.root=."];
+    for outcome in ["ran", "hit"] {
+        let log = File::options().create(true).append(true).open(project.path().join("output.log")).unwrap();
+        let mut command = project.command(&[&["pictures.toml", "--progress", "plain"], &set[..]].concat());
+        let status = command.stdout(log.try_clone().unwrap()).stderr(log).status().unwrap();
+        assert!(status.success(), "{}", project.read("output.log"));
+        assert!(project.nodes("pictures", outcome).contains(&"decode".to_owned()), "{}", project.read("output.log"));
+    }
+}
+
 /// What is suspicious is shown by the run that finds it and by every later one, and is kept with the run.
 #[test]
 fn warnings_about_the_data_are_shown_by_hits_too() {

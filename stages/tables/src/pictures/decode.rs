@@ -50,7 +50,8 @@ pub fn decode(bytes: &[u8], background: [u8; 3], limits: Limits, spare: Vec<u8>)
 /// Decodes a JPEG image. A complete file that violates the standard is decoded as other programs do; a truncated one is
 /// refused, since its lower part would be grey.
 fn jpeg(bytes: &[u8], limits: Limits, mut pixels: Vec<u8>) -> Result<Raster, PictureError> {
-    let damaged = |reason: String| PictureError::Damaged { format: "JPEG", reason };
+    // The decoder's messages may have several lines.
+    let damaged = |reason: String| PictureError::Damaged { format: "JPEG", reason: reason.trim().replace('\n', " ") };
     let mut decode = |strict: bool| {
         let options = DecoderOptions::default()
             .set_strict_mode(strict)
