@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use dnc_cache::{CacheError, Digest, Index};
 use dnc_stages::StageError;
-use dnc_stages::api::{DeviceChoice, Devices, Source, cpu_arithmetic};
+use dnc_stages::api::{DeviceChoice, Devices, Lookup, Source, cpu_arithmetic};
 
 use super::event::{Event, Listener};
 use super::task::{Ingredients, SourceFile};
@@ -54,13 +54,13 @@ pub fn ingredients(
     let device_arithmetic = devices.arithmetic(device)?;
     let last_report = Mutex::new(Instant::now());
     // Thousands of stages may run the same program: it is located and hashed once.
-    let mut hashed: HashMap<(bool, PathBuf), (PathBuf, Digest)> = HashMap::new();
+    let mut hashed: HashMap<(Lookup, PathBuf), (PathBuf, Digest)> = HashMap::new();
     let mut sources = Vec::with_capacity(plan.manifest.stages.len());
     for stage in &plan.manifest.stages {
         let mut files = Vec::new();
         for source in stage.job.sources() {
             let on_path = source.is_on_path();
-            let key = (on_path, source.path.clone());
+            let key = (source.lookup.clone(), source.path.clone());
             let (path, digest) = match hashed.get(&key) {
                 Some(found) => found.clone(),
                 None => {

@@ -8,6 +8,7 @@
 
 pub mod datasets;
 mod decoder;
+pub mod distribution;
 pub mod earlier_images;
 pub mod encoded;
 pub mod entry;
@@ -98,7 +99,8 @@ impl Stage for Decode {
     }
 
     fn sources(&self) -> Vec<Source> {
-        vec![Source::file("root", &self.root)]
+        let advice = self.dataset.as_dataset().distribution().map(|distribution| format!("{distribution}."));
+        vec![Source::file("root", &self.root).advise(advice)]
     }
 
     fn resources(&self) -> Resources {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::dataset::Dataset;
 use super::folder::Folder;
 use super::lines::Lines;
+use crate::decode::distribution::Distribution;
 use crate::decode::entry::ExpectedCount;
 use crate::decode::error::DecodeError;
 use crate::decode::listing::{FileListing, Listing};
@@ -21,6 +22,12 @@ const EXPECTED: [ExpectedCount; 2] = [
     ExpectedCount { split: Split::Train, images: 5_864, classes: 100 },
     ExpectedCount { split: Split::Test, images: 5_924, classes: 100 },
 ];
+
+const DISTRIBUTION: Distribution = Distribution {
+    name: "CUB-200-2011",
+    page: "https://www.vision.caltech.edu/datasets/cub_200_2011/",
+    layout: "`images.txt` and `images`, named `CUB_200_2011` in the archive",
+};
 
 /// Number of the last species for training.
 const LAST_TRAINED: u32 = 100;
@@ -58,5 +65,9 @@ impl Dataset for Cub {
         }
         listing.expected = EXPECTED.to_vec();
         Ok(listing)
+    }
+
+    fn distribution(&self) -> Option<&'static Distribution> {
+        Some(&DISTRIBUTION)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::decode::distribution::Distribution;
 use crate::decode::error::DecodeError;
 use crate::decode::listing::Listing;
 
@@ -13,4 +14,9 @@ pub trait Dataset {
     /// # Errors
     /// A file is missing, unreadable or in another format; the message names it.
     fn list(&self, root: &Path) -> Result<Listing, DecodeError>;
+
+    /// Where it is distributed and what its root contains, for a published data set.
+    fn distribution(&self) -> Option<&'static Distribution> {
+        None
+    }
 }

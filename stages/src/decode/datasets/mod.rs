@@ -23,6 +23,7 @@ pub mod parquet;
 pub mod sop;
 pub mod vehicle_id;
 
+use std::io;
 use std::path::Path;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -93,11 +94,23 @@ impl DatasetConfig {
     /// # Errors
     /// As [`Dataset::list`], or there are no images.
     pub fn list(&self, root: &Path) -> Result<Listing, DecodeError> {
-        let listing = self.as_dataset().list(root)?;
+        let listing = self.as_dataset().list(root).map_err(|error| self.incomplete(root, error))?;
         if listing.entries.is_empty() {
             return Err(DecodeError::NoImages { root: root.to_owned() });
         }
         Ok(listing)
+    }
+
+    /// The error that a file of a published data set is missing, with what the data set should contain.
+    fn incomplete(&self, root: &Path, error: DecodeError) -> DecodeError {
+        match (error, self.as_dataset().distribution()) {
+            (DecodeError::File { path, source, .. }, Some(distribution))
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                DecodeError::Incomplete { root: root.to_owned(), path, distribution }
+            }
+            (error, _) => error,
+        }
     }
 }
 

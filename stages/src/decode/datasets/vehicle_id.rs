@@ -12,11 +12,18 @@ use serde::{Deserialize, Serialize};
 
 use super::dataset::Dataset;
 use super::lines::Lines;
+use crate::decode::distribution::Distribution;
 use crate::decode::entry::ExpectedCount;
 use crate::decode::error::DecodeError;
 use crate::decode::listing::{FileListing, Listing};
 
 const TRAIN: ExpectedCount = ExpectedCount { split: Split::Train, images: 110_178, classes: 13_134 };
+
+const DISTRIBUTION: Distribution = Distribution {
+    name: "PKU VehicleID",
+    page: "https://www.pkuml.org/resources/pku-vehicleid.html",
+    layout: "`image` and `train_test_split`",
+};
 
 /// PKU VehicleID.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -55,5 +62,9 @@ impl Dataset for VehicleId {
             }
         }
         images.finish(&[TRAIN, ExpectedCount { split: Split::Test, images: test_images, classes: vehicles }])
+    }
+
+    fn distribution(&self) -> Option<&'static Distribution> {
+        Some(&DISTRIBUTION)
     }
 }

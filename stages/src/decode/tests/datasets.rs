@@ -354,6 +354,15 @@ fn vehicle_id() {
 }
 
 #[test]
+fn a_missing_file_of_a_published_data_set_says_where_it_comes_from() {
+    let shop = Workshop::new();
+    put(shop.path(), "root/Ebay_train.txt", b"image_id class_id super_class_id path\n");
+    let message =
+        failure(&shop, json!({ "dataset": "sop", "root": "root" })).replace(shop.path().to_str().unwrap(), "DIR");
+    insta::assert_snapshot!(message, @"`DIR/root` is not complete: `DIR/root/Ebay_test.txt` does not exist. Stanford Online Products is distributed at https://cvgl.stanford.edu/projects/lifted_struct/; `root` is the folder that contains `Ebay_train.txt`, `Ebay_test.txt` and the image folders such as `bicycle_final`");
+}
+
+#[test]
 fn market() {
     let files = [
         "bounding_box_train/0002_c1s1_000451_03.jpg",
