@@ -7,7 +7,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::failure::Failure;
 use super::{
-    cache, completions, diff, explain, export, graph, import_weights, plan, run, runs, schema, show, stages, task,
+    cache, completions, diff, doctor, explain, export, graph, import_weights, plan, run, runs, schema, show, stages,
+    task, weights,
 };
 use crate::manifest::suggest;
 
@@ -42,8 +43,12 @@ enum Command {
     Export(export::ExportArgs),
     /// Convert weights saved by PyTorch to safetensors
     ImportWeights(import_weights::ImportWeightsArgs),
+    /// List or download published weights
+    Weights(weights::WeightsArgs),
     /// Inspect, verify, clean up or share the store
     Cache(cache::CacheArgs),
+    /// Check the machine, the store, and the data and weights that manifests read
+    Doctor(doctor::DoctorArgs),
     /// List the stages, or describe one of them
     Stages(stages::StagesArgs),
     /// Print the JSON Schema of manifests, for editors
@@ -67,7 +72,9 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Some(Command::Diff(args)) => args.run(),
         Some(Command::Export(args)) => args.run(),
         Some(Command::ImportWeights(args)) => args.run(),
+        Some(Command::Weights(args)) => args.run(),
         Some(Command::Cache(args)) => args.run(),
+        Some(Command::Doctor(args)) => args.run(),
         Some(Command::Stages(args)) => args.run(),
         Some(Command::Schema(args)) => args.run(),
         Some(Command::Completions(args)) => args.run(Cli::command()),

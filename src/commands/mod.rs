@@ -10,6 +10,7 @@ pub mod cache;
 pub mod cli;
 pub mod completions;
 pub mod diff;
+pub mod doctor;
 pub mod explain;
 pub mod export;
 pub mod failure;
@@ -23,5 +24,7 @@ pub mod schema;
 pub mod show;
 pub mod stages;
 pub mod task;
+mod units;
+pub mod weights;
 
 pub use cli::{Cli, dispatch};

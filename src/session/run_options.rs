@@ -1,13 +1,11 @@
 //! How a session runs a plan.
 
-use std::num::NonZero;
-use std::thread;
-
 use dnc_stages::api::DeviceChoice;
 
 use super::error::SessionError;
 use crate::execute::budget::Limits;
 use crate::execute::driver::Options;
+use crate::machine;
 use crate::plan::{Plan, Selection};
 
 /// How a plan is run.
@@ -39,9 +37,9 @@ impl RunOptions {
             DeviceChoice::Cuda(ordinal) => vec![ordinal],
             _ => Vec::new(),
         };
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let cores = machine::threads();
         // Two more jobs than cores, as ninja does: programs wait for the disk and for one another.
-        let limits = Limits { jobs: cores + 2, threads: cores, memory: memory_of_this_machine(), gpus };
+        let limits = Limits { jobs: cores + 2, threads: cores, memory: machine::memory_limit(), gpus };
         Self { options: Options::everything(plan, device), limits, executor: ExecutorChoice::default() }
     }
 
@@ -69,11 +67,4 @@ impl RunOptions {
         self.options.forced = plan.below(&origins);
         Ok(self)
     }
-}
-
-/// Bytes of memory, as the kernel reports; without an answer, no limit.
-fn memory_of_this_machine() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    total.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()).map_or(u64::MAX, |kib| kib * 1024)
 }

@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use clap::Args;
 use dnc_cache::{GcPolicy, Key, Store};
 
-use super::units::{format_bytes, parse_age, parse_size};
 use crate::commands::failure::Failure;
+use crate::commands::units::{format_bytes, parse_age, parse_size};
 use crate::project::Project;
 use crate::report::run_folder::RunFolder;
 

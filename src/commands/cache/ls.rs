@@ -4,8 +4,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use dnc_cache::Store;
 
-use super::units::{format_age, format_bytes};
 use crate::commands::failure::Failure;
+use crate::commands::units::{format_age, format_bytes};
 use crate::report::run_folder;
 use crate::report::table::text_table;
 

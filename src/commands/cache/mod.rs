@@ -5,7 +5,6 @@ mod ls;
 mod pull;
 mod push;
 mod transfer;
-mod units;
 mod verify;
 
 use clap::{Args, Subcommand};

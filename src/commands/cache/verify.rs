@@ -3,8 +3,8 @@
 use dnc_cache::Store;
 use indicatif::ProgressBar;
 
-use super::units::format_bytes;
 use crate::commands::failure::Failure;
+use crate::commands::units::format_bytes;
 use crate::report::sinks::bar;
 
 /// Verifies the store and prints what is damaged. Fails if anything is.
