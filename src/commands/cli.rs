@@ -7,8 +7,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::failure::Failure;
 use super::{
-    cache, completions, diff, doctor, explain, export, graph, import_weights, plan, run, runs, schema, show, stages,
-    task, weights,
+    cache, completions, diff, doctor, explain, export, graph, import_weights, init, plan, run, runs, schema, show,
+    stages, task, weights,
 };
 use crate::manifest::suggest;
 
@@ -27,6 +27,8 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write a manifest for your images
+    Init(init::InitArgs),
     /// Show what would run, and why
     Plan(plan::PlanArgs),
     /// Show the fingerprint of a node, and how it differs from that of its last run
@@ -64,6 +66,7 @@ enum Command {
 pub fn dispatch(cli: Cli) -> ExitCode {
     let result = match cli.command {
         None => run_manifest(cli.run),
+        Some(Command::Init(args)) => args.run(),
         Some(Command::Plan(args)) => args.run(),
         Some(Command::Explain(args)) => args.run(),
         Some(Command::Graph(args)) => args.run(),

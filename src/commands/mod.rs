@@ -16,6 +16,7 @@ pub mod export;
 pub mod failure;
 pub mod graph;
 pub mod import_weights;
+pub mod init;
 pub mod manifest_args;
 pub mod plan;
 pub mod run;
