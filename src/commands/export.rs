@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 use dnc_cache::{CacheError, Store};
-use dnc_stages::pytorch;
+use dnc_stages::pytorch::{self, Card};
 use dnc_stages::tables::model::Model;
+use serde::Serialize;
 
 use super::failure::Failure;
+use super::output::write_json;
 use crate::project::{Folders, Project};
 use crate::report::run_folder::{NodeJson, RunFolder, RunJson};
 
@@ -27,8 +29,24 @@ pub struct ExportArgs {
     /// Node whose model is exported [default: the last node with a trained model]
     #[arg(long)]
     node: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     folders: Folders,
+}
+
+/// What `export --json` prints.
+#[derive(Serialize)]
+struct ExportJson {
+    /// The run.
+    run: String,
+    /// The node whose model it is.
+    node: String,
+    /// The folder that was written.
+    path: PathBuf,
+    /// What `model.json` in it contains.
+    model: Card,
 }
 
 impl ExportArgs {
@@ -54,6 +72,10 @@ impl ExportArgs {
             other => other?,
         }
         let card = pytorch::export(&Model::read_files(files.path())?, &self.folder)?;
+        if self.json {
+            let (node, path) = (node.node.clone(), self.folder);
+            return Ok(write_json(&ExportJson { run: run.id(), node, path, model: card })?);
+        }
         eprintln!(
             "Wrote the model of `{}` in `{}` to `{}`: {}, {} dimensions",
             node.node,

@@ -10,9 +10,11 @@ use dnc_stages::tables::images::Images;
 use dnc_stages::tables::pictures::{self, Picture, resize};
 use dnc_stages::tables::views::{View, Views};
 use image::{ImageFormat, RgbImage};
+use serde::Serialize;
 
 use super::failure::Failure;
 use super::manifest_args::{ManifestArgs, hashing_progress};
+use super::output::write_json;
 use crate::execute::attempt::verified_files;
 use crate::execute::driver::Options;
 use crate::execute::forecast::Forecast;
@@ -45,6 +47,20 @@ pub struct ShowArgs {
     /// PNG file to write [default: NODE.png]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `show --json` prints.
+#[derive(Serialize)]
+struct ShowJson {
+    /// The node.
+    node: String,
+    /// The file that was written.
+    path: PathBuf,
+    /// Number of pictures on the sheet.
+    pictures: usize,
 }
 
 impl ShowArgs {
@@ -66,11 +82,15 @@ impl ShowArgs {
             Some(views) => self.rows_of_views(&images, &Views::open(&views)?)?,
             None => self.rows_of_images(&images)?,
         };
-        let path = self.output.unwrap_or_else(|| format!("{node}.png").into());
+        let path = self.output.clone().unwrap_or_else(|| format!("{node}.png").into());
         let sheet = sheet::draw(&rows, self.side.into());
         sheet
             .save_with_format(&path, ImageFormat::Png)
             .with_context(|| format!("Cannot write the contact sheet `{}`", path.display()))?;
+        if self.json {
+            let pictures = rows.iter().map(Vec::len).sum();
+            return Ok(write_json(&ShowJson { node, path, pictures })?);
+        }
         print_line!("{}", path.display());
         Ok(())
     }
