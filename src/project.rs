@@ -22,6 +22,8 @@ pub struct Folders {
 /// The folders of a project.
 #[derive(Clone, Debug)]
 pub struct Project {
+    /// The root.
+    pub root: PathBuf,
     /// The store.
     pub store: PathBuf,
     /// The folder of runs.
@@ -44,6 +46,7 @@ impl Project {
         Ok(Self {
             store: folders.store.clone().unwrap_or_else(|| root.join(".dnc").join("store")),
             runs: folders.runs.clone().unwrap_or_else(|| root.join("runs")),
+            root,
         })
     }
 

@@ -16,6 +16,7 @@ const CRATES: [&str; 7] =
 const LAYERS: [&str; 14] = [
     "sync",
     "error_chain",
+    "machine",
     "manifest",
     "fingerprint",
     "plan",

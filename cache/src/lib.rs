@@ -57,6 +57,6 @@ pub use object::{Object, ObjectName};
 pub use record::{Outputs, Record};
 pub use remote::{ConditionalPut, FolderRemote, ObjectListing, Remote, open_remote, record_keys};
 pub use store::{
-    Blob, Claim, DanglingRecord, GcPolicy, GcReport, Listing, RecordEntry, Store, TaskFolder, TransferFailure,
-    TransferProblem, TransferReport, VerifyReport,
+    Blob, Claim, DanglingRecord, GcPolicy, GcReport, Listing, RecordEntry, Store, StoreFormat, TaskFolder,
+    TransferFailure, TransferProblem, TransferReport, VerifyReport,
 };

@@ -7,8 +7,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::failure::Failure;
 use super::{
-    cache, completions, diff, explain, export, get, graph, import_weights, plan, report, run, runs, schema, show, stages,
-    task,
+    cache, completions, diff, doctor, explain, export, get, graph, import_weights, init, plan, report, run, runs, schema,
+    show, stages, task, weights,
 };
 use crate::manifest::suggest;
 
@@ -27,6 +27,8 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write a manifest for your images
+    Init(init::InitArgs),
     /// Show what would run, and why
     Plan(plan::PlanArgs),
     /// Show the fingerprint of a node, and how it differs from that of its last run
@@ -47,8 +49,12 @@ enum Command {
     Get(get::GetArgs),
     /// Convert weights saved by PyTorch to safetensors
     ImportWeights(import_weights::ImportWeightsArgs),
+    /// List or download published weights
+    Weights(weights::WeightsArgs),
     /// Inspect, verify, clean up or share the store
     Cache(cache::CacheArgs),
+    /// Check the machine, the store, and the data and weights that manifests read
+    Doctor(doctor::DoctorArgs),
     /// List the stages, or describe one of them
     Stages(stages::StagesArgs),
     /// Print the JSON Schema of manifests, for editors
@@ -64,6 +70,7 @@ enum Command {
 pub fn dispatch(cli: Cli) -> ExitCode {
     let result = match cli.command {
         None => run_manifest(cli.run),
+        Some(Command::Init(args)) => args.run(),
         Some(Command::Plan(args)) => args.run(),
         Some(Command::Explain(args)) => args.run(),
         Some(Command::Graph(args)) => args.run(),
@@ -74,7 +81,9 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Some(Command::Export(args)) => args.run(),
         Some(Command::Get(args)) => args.run(),
         Some(Command::ImportWeights(args)) => args.run(),
+        Some(Command::Weights(args)) => args.run(),
         Some(Command::Cache(args)) => args.run(),
+        Some(Command::Doctor(args)) => args.run(),
         Some(Command::Stages(args)) => args.run(),
         Some(Command::Schema(args)) => args.run(),
         Some(Command::Completions(args)) => args.run(Cli::command()),

@@ -1,12 +1,15 @@
 //! `dnc-run explain MANIFEST NODE`: prints the fingerprint of a node, and how it differs from that of its last run.
 
 use clap::Args;
+use serde::Serialize;
 
 use super::failure::Failure;
 use super::manifest_args::{ManifestArgs, hashing_progress};
+use super::output::write_json;
+use super::plan::NodeForecastJson;
 use crate::execute::driver::Options;
 use crate::execute::forecast::Forecast;
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Change, Fingerprint};
 use crate::plan::{Plan, Selection};
 
 /// Arguments of `dnc-run explain`.
@@ -17,6 +20,28 @@ pub struct ExplainArgs {
     /// Node to explain, such as `decode` or `train@2[3]`; the name of a stage selects all its nodes
     #[arg(value_name = "NODE")]
     node: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `explain --json` prints.
+#[derive(Serialize)]
+struct ExplainJson {
+    nodes: Vec<ExplainedJson>,
+}
+
+/// The fingerprint of a node, and how it differs from that of its last run.
+#[derive(Serialize)]
+struct ExplainedJson {
+    #[serde(flatten)]
+    forecast: NodeForecastJson,
+    /// The fingerprint, if its inputs are known.
+    fingerprint: Option<Fingerprint>,
+    /// Whether an earlier run of the node is recorded.
+    has_run: bool,
+    /// Differences from its last run.
+    changes: Vec<Change>,
 }
 
 impl ExplainArgs {
@@ -36,12 +61,33 @@ impl ExplainArgs {
         let options = Options::everything(&plan, session.device().resolve());
         let history = session.history(&plan);
         let forecasts = session.forecast(&plan, &options, &store, &history, &hashing_progress())?;
+        if self.json {
+            let explained = selected.into_iter().filter_map(|index| {
+                let previous = history.fingerprint(&store, &plan.nodes[index].name);
+                explained(&plan, index, &forecasts[index], previous)
+            });
+            return Ok(write_json(&ExplainJson { nodes: explained.collect() })?);
+        }
         for index in selected {
             let previous = history.fingerprint(&store, &plan.nodes[index].name);
             explain(&plan, index, &forecasts, previous)?;
         }
         Ok(())
     }
+}
+
+fn explained(plan: &Plan, index: usize, forecast: &Forecast, previous: Option<Fingerprint>) -> Option<ExplainedJson> {
+    let fingerprint = match forecast {
+        Forecast::Hit { fingerprint } | Forecast::Stale { fingerprint, .. } => Some((**fingerprint).clone()),
+        Forecast::Unknown { .. } | Forecast::Unusable { .. } | Forecast::NotWanted => None,
+    };
+    let changes = fingerprint.as_ref().zip(previous.as_ref()).map(|(now, before)| now.changes_since(before));
+    Some(ExplainedJson {
+        forecast: NodeForecastJson::new(plan, index, forecast)?,
+        fingerprint,
+        has_run: previous.is_some(),
+        changes: changes.unwrap_or_default(),
+    })
 }
 
 fn explain(plan: &Plan, index: usize, forecasts: &[Forecast], previous: Option<Fingerprint>) -> Result<(), Failure> {

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use dnc_stages::api::ArtifactKind;
-use dnc_stages::pytorch;
+use dnc_stages::pytorch::{self, Card};
 use dnc_stages::tables::model::Model;
+use serde::Serialize;
 
 use super::failure::Failure;
+use super::output::write_json;
 use crate::project::{Folders, Project};
 use crate::report::run_folder::RunFolder;
 use crate::report::stored::{MODEL, StoredRun, model_node};
@@ -25,8 +27,24 @@ pub struct ExportArgs {
     /// Node whose model is exported [default: the last `choose`, else `merge`, else `train`]
     #[arg(long)]
     node: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     folders: Folders,
+}
+
+/// What `export --json` prints.
+#[derive(Serialize)]
+struct ExportJson {
+    /// The run.
+    run: String,
+    /// The node whose model it is.
+    node: String,
+    /// The folder that was written.
+    path: PathBuf,
+    /// What `model.json` in it contains.
+    model: Card,
 }
 
 impl ExportArgs {
@@ -42,6 +60,10 @@ impl ExportArgs {
         let node = node.map_err(|error| Failure::Call(error.to_string()))?;
         let model = run.open_output(node, MODEL, ArtifactKind::Model)?;
         let card = pytorch::export(&Model::open(&model)?, &self.folder)?;
+        if self.json {
+            let (node, path) = (node.node.clone(), self.folder);
+            return Ok(write_json(&ExportJson { run: run.folder.id(), node, path, model: card })?);
+        }
         eprintln!(
             "Wrote the model of `{}` in `{}` to `{}`: {}, {} dimensions",
             node.node,

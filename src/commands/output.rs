@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
+use serde::Serialize;
 
 use super::failure::Failure;
 
@@ -34,4 +35,10 @@ pub(super) fn check_replaceable(path: &Path, extensions: &[&str]) -> Result<(), 
         "`{}` exists, and its name does not end in {extensions}; it is not replaced. Choose another name",
         path.display()
     )))
+}
+
+/// Writes a value as JSON to standard output, for `--json`.
+pub(super) fn write_json(value: &impl Serialize) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(value).context("Cannot write JSON")?;
+    write(format_args!("{text}\n"))
 }

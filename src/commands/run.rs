@@ -41,7 +41,7 @@ pub struct RunArgs {
     /// Maximum number of nodes running at once [default: --threads if given, else the number of cores plus two]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
-    /// Number of threads of all nodes together [default: the number of cores, or SLURM_CPUS_PER_TASK if that is lower]
+    /// Number of threads of all nodes together [default: the number of cores, or what Slurm or a control group allows]
     #[arg(long, value_name = "N")]
     threads: Option<NonZero<usize>>,
     /// GPUs that nodes may use, as in `0,1` [default: the one of --device]

@@ -10,10 +10,11 @@ use dnc_stages::tables::images::Images;
 use dnc_stages::tables::pictures::{self, Picture, resize};
 use dnc_stages::tables::views::{View, Views};
 use image::{ImageFormat, RgbImage};
+use serde::Serialize;
 
 use super::failure::Failure;
 use super::manifest_args::{ManifestArgs, hashing_progress};
-use super::output::check_replaceable;
+use super::output::{check_replaceable, write_json};
 use crate::execute::attempt::verified_files;
 use crate::execute::driver::Options;
 use crate::execute::forecast::Forecast;
@@ -46,6 +47,20 @@ pub struct ShowArgs {
     /// PNG file to write [default: NODE.png]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `show --json` prints.
+#[derive(Serialize)]
+struct ShowJson {
+    /// The node.
+    node: String,
+    /// The file that was written.
+    path: PathBuf,
+    /// Number of pictures on the sheet.
+    pictures: usize,
 }
 
 impl ShowArgs {
@@ -73,6 +88,10 @@ impl ShowArgs {
         sheet
             .save_with_format(&path, ImageFormat::Png)
             .with_context(|| format!("Cannot write the contact sheet `{}`", path.display()))?;
+        if self.json {
+            let pictures = rows.iter().map(Vec::len).sum();
+            return Ok(write_json(&ShowJson { node, path, pictures })?);
+        }
         print_line!("{}", path.display());
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dnc_stages::api::{Ambient, Arithmetic, Input, Job, Ports, Source, StageKind, Usage};
+use dnc_stages::api::{Ambient, Arithmetic, Input, Job, Lookup, Ports, Source, StageKind, Usage};
 use rayon::prelude::*;
 use serde_json::Value;
 use toml::Spanned;
@@ -206,11 +206,11 @@ fn check_sources(
     problems: &mut Vec<Diagnostic>,
 ) {
     // Many stages may run the same program, so each is looked up once.
-    let mut existing: HashMap<(bool, &OsStr), bool> = HashMap::new();
+    let mut existing: HashMap<(&Lookup, &OsStr), bool> = HashMap::new();
     for (stage, parsed) in stages.iter().zip(parsed) {
         for (source, span) in parsed.iter().flat_map(|parsed| &parsed.sources) {
             let exists = || source.find(folder).is_some_and(|path| path.exists());
-            if *existing.entry((source.is_on_path(), source.path.as_os_str())).or_insert_with(exists) {
+            if *existing.entry((&source.lookup, source.path.as_os_str())).or_insert_with(exists) {
                 continue;
             }
             let shown = source.path.display();
@@ -219,22 +219,38 @@ fn check_sources(
                 problems.push(Diagnostic::at(span.clone(), format!("Program `{shown}` is not on the PATH")).hint(hint));
                 continue;
             }
-            let title = format!("`{}` of `{}` does not exist: `{shown}`", source.param, stage.name.get_ref());
-            problems.push(Diagnostic::at(span.clone(), title).hint(path_hint(folder, &source.path)));
+            let (param, name) = (&source.param, stage.name.get_ref());
+            let problem = match &source.lookup {
+                Lookup::Among(_) => Diagnostic::at(
+                    span.clone(),
+                    format!("`{param}` of `{name}` names a published file that is not on this machine: `{shown}`"),
+                )
+                .hint(source.advice.clone()),
+                _ => Diagnostic::at(span.clone(), format!("`{param}` of `{name}` does not exist: `{shown}`"))
+                    .hint(path_hint(folder, source)),
+            };
+            problems.push(problem);
         }
     }
 }
 
-/// A hint for a missing `path`: a similar name in the same folder, or else how the path is resolved.
-fn path_hint(folder: &Path, path: &Path) -> String {
+/// A hint for a missing file: a similar name in the same folder, the advice of the stage, or else how the path is resolved.
+fn path_hint(folder: &Path, source: &Source) -> String {
+    let path = source.path.as_path();
     let full = folder.join(path);
     let parent = full.parent().unwrap_or(folder);
     let names = names_in(parent);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    match suggest::nearest(&name, names.iter().map(String::as_str)) {
-        Some(near) => format!("Did you mean `{}`?", path.with_file_name(near).display()),
-        None if path.is_absolute() => "Check the path, or write one relative to the manifest's folder.".to_owned(),
-        None => "Relative paths start from the manifest's folder.".to_owned(),
+    let near = suggest::nearest(&name, names.iter().map(String::as_str));
+    let near = near.map(|near| format!("Did you mean `{}`?", path.with_file_name(near).display()));
+    match (near, &source.advice) {
+        (Some(near), Some(advice)) => format!("{near} {advice}"),
+        (Some(hint), None) => hint,
+        (None, Some(advice)) => advice.clone(),
+        (None, None) if path.is_absolute() => {
+            "Check the path, or write one relative to the manifest's folder.".to_owned()
+        }
+        (None, None) => "Relative paths start from the manifest's folder.".to_owned(),
     }
 }
 

@@ -84,7 +84,7 @@ impl Manifest {
     /// The parameters, with paths relative to the manifest's folder made absolute.
     fn with_absolute_paths<'s>(&self, stage: &'s StageNode) -> Cow<'s, Value> {
         let mut params = Cow::Borrowed(&stage.params);
-        for source in stage.job.sources().iter().filter(|source| source.path.is_relative() && !source.is_on_path()) {
+        for source in stage.job.sources().iter().filter(|source| source.is_relative()) {
             let absolute = std::path::absolute(self.folder.join(&source.path)).ok();
             // The path came from TOML, so it is valid UTF-8. A source that is not a parameter is not in the manifest.
             if let Some(path) = absolute.as_deref().and_then(Path::to_str)

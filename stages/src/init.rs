@@ -23,6 +23,7 @@ use crate::api::{
     Threads,
 };
 use crate::loader::{ImageVariant, Loader, Request};
+use crate::pretrained;
 
 /// Number of training images whose mean embedding is subtracted.
 const CENTRING_IMAGES: usize = 512;
@@ -59,10 +60,11 @@ pub struct Init {
     /// published ratio to `crop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resize: Option<usize>,
-    /// File with pretrained weights, relative to the manifest's folder: safetensors, or a `state_dict` saved by PyTorch. It
-    /// must hold all tensors of the backbone and no others, except for a classifier head, which is left out. The embedding
-    /// layer is drawn from the seed if the file does not hold it; the file that `dnc-run export` writes does. Without
-    /// `weights`, all tensors are drawn from the seed.
+    /// Pretrained weights: a published name such as `"imagenet"`, `"dino"` or `"dinov2"` (`dnc-run weights ls` lists them), or
+    /// a file relative to the manifest's folder: safetensors, or a `state_dict` saved by PyTorch. It must hold all tensors of
+    /// the backbone and no others, except for a classifier head, which is left out. The embedding layer is drawn from the
+    /// seed if the file does not hold it; the file that `dnc-run export` writes does. Without `weights`, all tensors are drawn
+    /// from the seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
 }
@@ -103,6 +105,9 @@ impl Stage for Init {
             let known = BACKBONES.map(|(name, _)| format!("`{name}`")).join(", ");
             return Err(ParamError::new("backbone", message).hint(format!("the backbones are {known}")));
         }
+        if let Some(weights) = &self.weights {
+            pretrained::check("weights", &self.backbone, weights)?;
+        }
         let model =
             Model::build(&self.architecture()).map_err(|error| ParamError::new("backbone", error.to_string()))?;
         model.check_crop().map_err(|error| ParamError::new("crop", error.to_string()))?;
@@ -117,7 +122,7 @@ impl Stage for Init {
     }
 
     fn sources(&self) -> Vec<Source> {
-        self.weights.iter().map(|path| Source::file("weights", path)).collect()
+        self.weights.iter().map(|path| pretrained::source("weights", &self.backbone, path)).collect()
     }
 
     fn resources(&self) -> Resources {
@@ -291,6 +296,10 @@ mod tests {
         check(
             json!({ "backbone": "small", "dimension": 8, "dropout": 1.0 }),
             "dropout: `dropout` must be at least 0 and below 1",
+        );
+        check(
+            json!({ "backbone": "resnet50", "dimension": 8, "weights": "dinov2" }),
+            "weights: `resnet50` has no published weights `dinov2`; they exist for `vit_small_patch14_dinov2`",
         );
     }
 

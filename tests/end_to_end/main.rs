@@ -4,6 +4,7 @@ mod compare;
 mod damage;
 mod doc_links;
 mod docs;
+mod door;
 mod executors;
 mod graph;
 mod images;

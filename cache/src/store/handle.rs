@@ -44,6 +44,19 @@ impl Store {
         Ok(Self { committer: Committer::new(Arc::clone(&state)), state })
     }
 
+    /// What the folder `root` is. Nothing is created or upgraded.
+    ///
+    /// # Errors
+    /// The `format` file cannot be read.
+    pub fn format_of(root: &Path) -> Result<StoreFormat> {
+        Ok(match read_format(root)? {
+            None => StoreFormat::Absent,
+            Some(format) if format == FORMAT => StoreFormat::Current(format),
+            Some(format) if upgrade::OLDER_FORMATS.contains(&format.as_str()) => StoreFormat::Older(format),
+            Some(format) => StoreFormat::Unknown(format),
+        })
+    }
+
     /// The store's folder.
     pub fn root(&self) -> &Path {
         self.state.disk.root()
@@ -107,6 +120,19 @@ impl Store {
     pub fn flush(&self) -> Result<()> {
         self.committer.flush()
     }
+}
+
+/// What a folder is, as far as its `format` file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreFormat {
+    /// Not a store, or not yet.
+    Absent,
+    /// A store of this version's format.
+    Current(String),
+    /// A store of an older format, which is upgraded when it is opened.
+    Older(String),
+    /// A store of a format that this version does not know.
+    Unknown(String),
 }
 
 /// Makes sure that `root` contains a store of the current format.

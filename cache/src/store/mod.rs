@@ -46,7 +46,7 @@ pub use blobs::Blob;
 pub use claim::Claim;
 pub use folders::TaskFolder;
 pub use gc::{GcPolicy, GcReport};
-pub use handle::Store;
+pub use handle::{Store, StoreFormat};
 pub use ls::{Listing, RecordEntry};
 pub use transfer::{TransferFailure, TransferProblem, TransferReport};
 pub use verify::{DanglingRecord, VerifyReport};

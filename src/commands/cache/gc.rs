@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use dnc_cache::{GcPolicy, Key, Store};
+use dnc_cache::{GcPolicy, GcReport, Key, Store};
+use serde::Serialize;
 
-use super::units::{format_bytes, parse_age, parse_size};
 use crate::commands::failure::Failure;
+use crate::commands::output::write_json;
+use crate::commands::units::{format_bytes, parse_age, parse_size};
 use crate::project::Project;
 use crate::report::run_folder::RunFolder;
 
@@ -30,6 +32,30 @@ pub(super) struct GcArgs {
     /// Only print what would be removed
     #[arg(long)]
     dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `cache gc --json` prints.
+#[derive(Serialize)]
+struct GcJson {
+    /// Whether nothing was removed because of `--dry-run`.
+    dry_run: bool,
+    /// Keys of the records that were removed, or would be.
+    records: Vec<Key>,
+    /// Number of blobs.
+    blobs: u64,
+    /// Total size of these blobs.
+    bytes: u64,
+    /// Number of temporary folders.
+    temporary: u64,
+    /// Number of scratch folders.
+    scratch: u64,
+    /// Number of records that are kept.
+    kept_records: u64,
+    /// Total size of their blobs.
+    kept_bytes: u64,
 }
 
 impl GcArgs {
@@ -43,6 +69,12 @@ impl GcArgs {
             dry_run: self.dry_run,
         };
         let report = store.gc(&policy)?;
+        if self.json {
+            let GcReport { blobs, bytes, temporary, scratch, kept_records, kept_bytes, .. } = report;
+            let (dry_run, records) = (self.dry_run, report.records);
+            let json = GcJson { dry_run, records, blobs, bytes, temporary, scratch, kept_records, kept_bytes };
+            return Ok(write_json(&json)?);
+        }
         eprintln!(
             "{} {} records, {} blobs ({}), {} temporary and {} scratch folders; kept {} records ({})",
             if self.dry_run { "would remove" } else { "removed" },

@@ -5,7 +5,6 @@ mod ls;
 mod pull;
 mod push;
 mod transfer;
-mod units;
 mod verify;
 
 use clap::{Args, Subcommand};
@@ -26,9 +25,9 @@ pub struct CacheArgs {
 #[derive(Subcommand)]
 enum CacheCommand {
     /// List the records with their sizes and last uses
-    Ls,
+    Ls(ls::LsArgs),
     /// Read every byte of the store, and quarantine what is damaged
-    Verify,
+    Verify(verify::VerifyArgs),
     /// Remove records that no kept run references, and all files that only they need
     ///
     /// The runs of all projects that share the store count.
@@ -50,8 +49,8 @@ impl CacheArgs {
         let project = Project::current(&self.folders)?;
         let store = Store::open(&project.store)?;
         match self.command {
-            CacheCommand::Ls => ls::run(&store),
-            CacheCommand::Verify => verify::run(&store),
+            CacheCommand::Ls(args) => args.run(&store),
+            CacheCommand::Verify(args) => args.run(&store),
             CacheCommand::Gc(args) => args.run(&store, &project),
             CacheCommand::Push(args) => args.run(&store, &project),
             CacheCommand::Pull(args) => args.run(&store, &project),

@@ -7,8 +7,8 @@ use clap::Args;
 use dnc_cache::{CacheError, Key, ObjectName, Remote, TransferFailure, TransferReport, open_remote};
 use indicatif::ProgressBar;
 
-use super::units::format_bytes;
 use crate::commands::failure::Failure;
+use crate::commands::units::format_bytes;
 use crate::execute::Outcome;
 use crate::project::Project;
 use crate::report::run_folder::RunFolder;

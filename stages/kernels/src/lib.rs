@@ -41,5 +41,6 @@ pub use operations::{
     affine, avg_pool2d, conv2d, conv2d_affine, global_avg_pool, global_max_pool, l2_normalise, linear, max_pool2d,
     nchw_to_nhwc, pairwise_distances,
 };
-pub use simd::arithmetic;
+pub use prefilter::prefilter_name;
+pub use simd::{arithmetic, instruction_sets};
 pub use tape::backward;

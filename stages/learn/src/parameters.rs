@@ -110,7 +110,8 @@ impl Parameters {
         let (pairs, mut fit) = matching::unwrapped(shapes.iter().copied(), tensors);
         fit.missing.retain(|name| Group::of(name) == Group::Backbone);
         for (name, tensor) in pairs {
-            self.entries[name].value.set(&tensor.to_tensor(&self.device)?)?;
+            let value = &self.entries[name].value;
+            value.set(&tensor.to_tensor(&self.device)?.reshape(value.dims())?)?;
         }
         Ok(fit)
     }

@@ -32,5 +32,5 @@ pub use observer::Observer;
 pub use params::ParamError;
 pub use ports::{Arity, Input, Output, Ports};
 pub use resources::{Resources, Threads};
-pub use source::Source;
+pub use source::{Lookup, Source};
 pub use stage::{Stage, Usage};

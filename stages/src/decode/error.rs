@@ -6,6 +6,7 @@ use dnc_tables::TableError;
 use dnc_tables::pictures::PictureError;
 use dnc_tables::split::UnknownSplit;
 
+use super::distribution::Distribution;
 use crate::api::StageError;
 
 /// Why a data set could not be read.
@@ -21,6 +22,16 @@ pub enum DecodeError {
         /// The answer of the system.
         #[source]
         source: std::io::Error,
+    },
+    /// A file of a published data set is missing.
+    #[error("`{}` is not complete: `{}` does not exist. {distribution}", root.display(), path.display())]
+    Incomplete {
+        /// The data set's folder.
+        root: PathBuf,
+        /// The missing file or folder.
+        path: PathBuf,
+        /// Where the data set comes from.
+        distribution: &'static Distribution,
     },
     /// A table cannot be read.
     #[error(transparent)]

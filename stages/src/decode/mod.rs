@@ -9,6 +9,7 @@
 pub mod data_folder;
 pub mod datasets;
 mod decoder;
+pub mod distribution;
 pub mod earlier_images;
 pub mod encoded;
 pub mod entry;
@@ -103,7 +104,9 @@ impl Stage for Decode {
     }
 
     fn sources(&self) -> Vec<Source> {
-        vec![Source::data("root", &self.root, self.dataset.as_dataset().extensions())]
+        let dataset = self.dataset.as_dataset();
+        let advice = dataset.distribution().map(|distribution| format!("{distribution}."));
+        vec![Source::data("root", &self.root, dataset.extensions()).advise(advice)]
     }
 
     fn resources(&self) -> Resources {

@@ -29,6 +29,11 @@ use std::borrow::Cow;
 use bounds::{QueryBounds, TileBounds};
 use tiles::Tile;
 
+/// The name of the prefilter that this machine uses for the search of neighbours: `int8` or `float`. Results do not depend on it.
+pub fn prefilter_name() -> &'static str {
+    if int8::available(1) { "int8" } else { "float" }
+}
+
 /// Rows that are prepared for approximate scores against blocks of queries.
 pub(crate) trait Prefilter<'a>: Sized + Sync {
     /// A block of prepared queries.

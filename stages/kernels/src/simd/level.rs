@@ -16,6 +16,11 @@ pub fn arithmetic() -> &'static str {
     Level::detected().name()
 }
 
+/// The names of all instruction sets of this machine that kernels can run on, best first. [`arithmetic`] is the first one.
+pub fn instruction_sets() -> Vec<&'static str> {
+    Level::supported().into_iter().map(Level::name).collect()
+}
+
 /// An instruction set that this machine has; only [`Level::supported`] creates one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Level(InstructionSet);

@@ -13,6 +13,6 @@ mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use level::arithmetic;
 pub(crate) use level::{Level, fence};
+pub use level::{arithmetic, instruction_sets};
 pub(crate) use vector::{Simd, Task};

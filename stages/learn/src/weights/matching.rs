@@ -90,7 +90,7 @@ fn pair<'a, 't>(
     for (name, shape) in expected {
         match given.remove(name) {
             None => fit.missing.push(name.to_owned()),
-            Some(tensor) if tensor.shape == shape => pairs.push((name, tensor)),
+            Some(tensor) if is_same_shape(&tensor.shape, shape) => pairs.push((name, tensor)),
             Some(tensor) => fit.mismatched.push(ShapeMismatch {
                 name: name.to_owned(),
                 wanted: shape.to_vec(),
@@ -100,6 +100,11 @@ fn pair<'a, 't>(
     }
     fit.unexpected = given.into_keys().collect();
     (pairs, fit)
+}
+
+/// Whether two shapes are equal, apart from a first axis of length 1: PyTorch 0.3 wrote the vectors of batch-norms as rows.
+fn is_same_shape(found: &[usize], wanted: &[usize]) -> bool {
+    found == wanted || matches!(found.split_first(), Some((1, rest)) if rest == wanted && !rest.is_empty())
 }
 
 #[cfg(test)]
@@ -147,6 +152,12 @@ mod tests {
         assert_eq!(fit.unexpected, ["headless.weight", "layer4.2.conv1.weight", "register_tokens"]);
         assert_eq!(fit.left_out.len(), 5);
         assert!(!fit.is_exact() && fit.is_complete());
+    }
+
+    #[test]
+    fn a_row_fits_a_vector_and_nothing_else_does() {
+        assert!(is_same_shape(&[1, 64], &[64]) && is_same_shape(&[1, 3], &[1, 3]));
+        assert!(!is_same_shape(&[64], &[1, 64]) && !is_same_shape(&[2, 64], &[64]) && !is_same_shape(&[1], &[]));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod safetensors;
 mod torch_legacy;
 mod torch_zip;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -66,7 +67,12 @@ pub fn export(path: &Path, tensors: &[NamedTensor], layer: Option<&str>) -> Resu
 pub fn fitting(specs: &[Spec], tensors: &[NamedTensor]) -> (Vec<NamedTensor>, Fit) {
     let expected = specs.iter().map(|spec| (spec.name.as_str(), spec.shape.as_slice()));
     let (pairs, fit) = matching::unwrapped(expected, tensors);
-    let named = |(name, tensor): (&str, &NamedTensor)| NamedTensor { name: name.to_owned(), ..tensor.clone() };
+    let shapes: HashMap<&str, &[usize]> = specs.iter().map(|spec| (spec.name.as_str(), &spec.shape[..])).collect();
+    let named = |(name, tensor): (&str, &NamedTensor)| NamedTensor {
+        name: name.to_owned(),
+        shape: shapes[name].to_vec(),
+        ..tensor.clone()
+    };
     (pairs.into_iter().map(named).collect(), fit)
 }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::dataset::Dataset;
 use super::mat::{Value, variables};
 use crate::decode::data_folder::DataFolder;
+use crate::decode::distribution::Distribution;
 use crate::decode::entry::ExpectedCount;
 use crate::decode::error::DecodeError;
 use crate::decode::listing::{FileListing, Listing};
@@ -21,6 +22,12 @@ const EXPECTED: [ExpectedCount; 2] = [
     ExpectedCount { split: Split::Train, images: 8_054, classes: 98 },
     ExpectedCount { split: Split::Test, images: 8_131, classes: 98 },
 ];
+
+const DISTRIBUTION: Distribution = Distribution {
+    name: "Cars196",
+    page: "https://ai.stanford.edu/~jkrause/cars/car_dataset.html",
+    layout: "`cars_annos.mat` and `car_ims`",
+};
 
 /// Number of the last model for training.
 const LAST_TRAINED: u32 = 98;
@@ -59,5 +66,9 @@ impl Dataset for Cars {
             images.add(image, &name, Some(split), None);
         }
         Ok(images.finish(&EXPECTED))
+    }
+
+    fn distribution(&self) -> Option<&'static Distribution> {
+        Some(&DISTRIBUTION)
     }
 }

@@ -12,6 +12,7 @@ use super::dataset::Dataset;
 use super::folder::Folder;
 use super::lines::Lines;
 use crate::decode::data_folder::DataFolder;
+use crate::decode::distribution::Distribution;
 use crate::decode::entry::ExpectedCount;
 use crate::decode::error::DecodeError;
 use crate::decode::listing::{FileListing, Listing};
@@ -20,6 +21,12 @@ const EXPECTED: [ExpectedCount; 2] = [
     ExpectedCount { split: Split::Train, images: 5_864, classes: 100 },
     ExpectedCount { split: Split::Test, images: 5_924, classes: 100 },
 ];
+
+const DISTRIBUTION: Distribution = Distribution {
+    name: "CUB-200-2011",
+    page: "https://www.vision.caltech.edu/datasets/cub_200_2011/",
+    layout: "`images.txt` and `images`, named `CUB_200_2011` in the archive",
+};
 
 /// Number of the last species for training.
 const LAST_TRAINED: u32 = 100;
@@ -57,5 +64,9 @@ impl Dataset for Cub {
         }
         listing.expected = EXPECTED.to_vec();
         Ok(listing)
+    }
+
+    fn distribution(&self) -> Option<&'static Distribution> {
+        Some(&DISTRIBUTION)
     }
 }

@@ -1,6 +1,7 @@
 //! The trait that every data set implements.
 
 use crate::decode::data_folder::DataFolder;
+use crate::decode::distribution::Distribution;
 use crate::decode::error::DecodeError;
 use crate::decode::listing::Listing;
 
@@ -17,5 +18,10 @@ pub trait Dataset {
     /// Extensions, in lower case, of the files that it reads. The contents of other files are not part of the key. Empty for all.
     fn extensions(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// Where it is distributed and what its root contains, for a published data set.
+    fn distribution(&self) -> Option<&'static Distribution> {
+        None
     }
 }

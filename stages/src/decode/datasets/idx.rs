@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dataset::Dataset;
 use crate::decode::data_folder::DataFolder;
+use crate::decode::distribution::Distribution;
 use crate::decode::entry::{ClassNames, Entry};
 use crate::decode::error::DecodeError;
 use crate::decode::grey_images::GreyImages;
@@ -23,6 +24,12 @@ const FILES: [(Split, &str, &str); 2] = [
     (Split::Train, "train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     (Split::Test, "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 ];
+
+const DISTRIBUTION: Distribution = Distribution {
+    name: "Fashion-MNIST, for example,",
+    page: "https://github.com/zalandoresearch/fashion-mnist",
+    layout: "`train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, each also as `.gz`",
+};
 
 /// Maximum number of bytes after decompression, so that a small file cannot exhaust the memory.
 const MOST_BYTES: u64 = 1 << 31;
@@ -74,6 +81,10 @@ impl Dataset for Idx {
         let reader = Box::new(GreyImages { height, width, pixels });
         let strays = Strays::default();
         Ok(Listing { entries, classes: classes.into_names(), reader, expected: Vec::new(), strays })
+    }
+
+    fn distribution(&self) -> Option<&'static Distribution> {
+        Some(&DISTRIBUTION)
     }
 }
 

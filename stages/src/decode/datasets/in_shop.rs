@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::dataset::Dataset;
 use super::lines::Lines;
 use crate::decode::data_folder::DataFolder;
+use crate::decode::distribution::Distribution;
 use crate::decode::entry::ExpectedCount;
 use crate::decode::error::DecodeError;
 use crate::decode::listing::{FileListing, Listing};
@@ -20,6 +21,12 @@ const EXPECTED: [ExpectedCount; 3] = [
     ExpectedCount { split: Split::Query, images: 14_218, classes: 3_985 },
     ExpectedCount { split: Split::Gallery, images: 12_612, classes: 3_985 },
 ];
+
+const DISTRIBUTION: Distribution = Distribution {
+    name: "In-Shop Clothes Retrieval",
+    page: "https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion/InShopRetrieval.html",
+    layout: "`img` and `Eval/list_eval_partition.txt`",
+};
 
 /// In-Shop Clothes Retrieval.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -46,5 +53,9 @@ impl Dataset for InShop {
             images.add(&format!("{prefix}{path}"), item, Some(split), None);
         }
         Ok(images.finish(&EXPECTED))
+    }
+
+    fn distribution(&self) -> Option<&'static Distribution> {
+        Some(&DISTRIBUTION)
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::dataset::Dataset;
 use super::folder::passed_over;
 use crate::decode::data_folder::{DataFolder, EntryKind};
+use crate::decode::distribution::Distribution;
 use crate::decode::entry::ExpectedCount;
 use crate::decode::error::DecodeError;
 use crate::decode::listing::{FileListing, Listing};
@@ -23,6 +24,12 @@ const EXPECTED: [ExpectedCount; 3] = [
 
 const FOLDERS: [(Split, &str); 3] =
     [(Split::Train, "bounding_box_train"), (Split::Query, "query"), (Split::Gallery, "bounding_box_test")];
+
+const DISTRIBUTION: Distribution = Distribution {
+    name: "Market-1501",
+    page: "https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html",
+    layout: "`bounding_box_train`, `query` and `bounding_box_test`",
+};
 
 /// The person of junk images.
 const JUNK: &str = "-1";
@@ -59,6 +66,10 @@ impl Dataset for Market {
             }
         }
         Ok(images.finish(&EXPECTED))
+    }
+
+    fn distribution(&self) -> Option<&'static Distribution> {
+        Some(&DISTRIBUTION)
     }
 }
 

@@ -23,6 +23,9 @@ pub mod parquet;
 pub mod sop;
 pub mod vehicle_id;
 
+use std::io;
+use std::path::Path;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::value::{MapAccessDeserializer, MapDeserializer};
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -92,7 +95,19 @@ impl DatasetConfig {
     /// # Errors
     /// As [`Dataset::list`].
     pub fn list(&self, root: &DataFolder) -> Result<Listing, DecodeError> {
-        self.as_dataset().list(root)
+        self.as_dataset().list(root).map_err(|error| self.incomplete(root.path(), error))
+    }
+
+    /// The error that a file of a published data set is missing, with what the data set should contain.
+    fn incomplete(&self, root: &Path, error: DecodeError) -> DecodeError {
+        match (error, self.as_dataset().distribution()) {
+            (DecodeError::File { path, source, .. }, Some(distribution))
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                DecodeError::Incomplete { root: root.to_owned(), path, distribution }
+            }
+            (error, _) => error,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::dataset::Dataset;
 use super::lines::Lines;
 use crate::decode::data_folder::DataFolder;
+use crate::decode::distribution::Distribution;
 use crate::decode::entry::ExpectedCount;
 use crate::decode::error::DecodeError;
 use crate::decode::listing::{FileListing, Listing};
@@ -19,6 +20,12 @@ const EXPECTED: [ExpectedCount; 2] = [
     ExpectedCount { split: Split::Train, images: 59_551, classes: 11_318 },
     ExpectedCount { split: Split::Test, images: 60_502, classes: 11_316 },
 ];
+
+const DISTRIBUTION: Distribution = Distribution {
+    name: "Stanford Online Products",
+    page: "https://cvgl.stanford.edu/projects/lifted_struct/",
+    layout: "`Ebay_train.txt`, `Ebay_test.txt` and the image folders such as `bicycle_final`",
+};
 
 /// Stanford Online Products.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -35,5 +42,9 @@ impl Dataset for Sop {
             }
         }
         Ok(images.finish(&EXPECTED))
+    }
+
+    fn distribution(&self) -> Option<&'static Distribution> {
+        Some(&DISTRIBUTION)
     }
 }

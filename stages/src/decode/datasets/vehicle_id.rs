@@ -11,11 +11,18 @@ use serde::{Deserialize, Serialize};
 use super::dataset::Dataset;
 use super::lines::Lines;
 use crate::decode::data_folder::DataFolder;
+use crate::decode::distribution::Distribution;
 use crate::decode::entry::ExpectedCount;
 use crate::decode::error::DecodeError;
 use crate::decode::listing::{FileListing, Listing};
 
 const TRAIN: ExpectedCount = ExpectedCount { split: Split::Train, images: 110_178, classes: 13_134 };
+
+const DISTRIBUTION: Distribution = Distribution {
+    name: "PKU VehicleID",
+    page: "https://www.pkuml.org/resources/pku-vehicleid.html",
+    layout: "`image` and `train_test_split`",
+};
 
 /// PKU VehicleID.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -54,5 +61,9 @@ impl Dataset for VehicleId {
             }
         }
         Ok(images.finish(&[TRAIN, ExpectedCount { split: Split::Test, images: test_images, classes: vehicles }]))
+    }
+
+    fn distribution(&self) -> Option<&'static Distribution> {
+        Some(&DISTRIBUTION)
     }
 }

@@ -221,7 +221,7 @@ fn stanford_online_products() {
     put(shop.path(), "root/Ebay_test.txt", b"head\n3 7 2 ../other/b_0.JPG\n");
     insta::assert_snapshot!(failure(&shop, params.clone()), @r#"The image `../other/b_0.JPG` is outside the folder `HERE/root`; `on_error = "skip"` leaves out such images and lists them"#);
     fs::remove_file(shop.path().join("root/Ebay_test.txt")).unwrap();
-    insta::assert_snapshot!(failure(&shop, params), @"Cannot read `HERE/root/Ebay_test.txt`");
+    insta::assert_snapshot!(failure(&shop, params), @"`HERE/root` is not complete: `HERE/root/Ebay_test.txt` does not exist. Stanford Online Products is distributed at https://cvgl.stanford.edu/projects/lifted_struct/; `root` is the folder that contains `Ebay_train.txt`, `Ebay_test.txt` and the image folders such as `bicycle_final`");
 }
 
 #[test]

@@ -8,7 +8,7 @@ const BYTE_UNITS: [(&str, u64); 4] =
     [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
 
 /// Parses an age such as `12h`.
-pub(super) fn parse_age(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_age(text: &str) -> Result<Duration, String> {
     let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86400), ("w", 604_800)];
     let parsed =
         units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?.trim().parse::<u64>().ok()?, *seconds)));
@@ -18,18 +18,18 @@ pub(super) fn parse_age(text: &str) -> Result<Duration, String> {
 }
 
 /// Parses a size such as `20GB`.
-pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     parse_bytes(text).ok_or_else(|| format!("`{text}` is not a size; write `500MB` or `20GiB`"))
 }
 
 /// A number of bytes with a decimal unit.
-pub(super) fn format_bytes(bytes: u64) -> String {
+pub(crate) fn format_bytes(bytes: u64) -> String {
     let unit = BYTE_UNITS.iter().find(|(_, unit)| bytes >= *unit);
     unit.map_or_else(|| format!("{bytes} B"), |(name, unit)| format!("{:.1} {name}", bytes as f64 / *unit as f64))
 }
 
 /// An age in whole seconds, minutes, hours or days.
-pub(super) fn format_age(age: Duration) -> String {
+pub(crate) fn format_age(age: Duration) -> String {
     match age.as_secs() {
         seconds @ 0..120 => format!("{seconds} s ago"),
         seconds @ 120..7200 => format!("{} min ago", seconds / 60),

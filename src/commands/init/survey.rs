@@ -1,0 +1,217 @@
+//! What a data set contains: counts of images, classes and splits, sizes of a sample of its images, and what is odd about them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use dnc_stages::decode::encoded::EncodedImage;
+use dnc_stages::decode::entry::ExpectedCount;
+use dnc_stages::tables::Split;
+use dnc_stages::tables::pictures::Limits;
+use rayon::prelude::*;
+
+use super::Task;
+use super::layout::Layout;
+use crate::error_chain::error_chain;
+
+/// Number of images that are decoded, spread evenly over the data set.
+const SAMPLE: usize = 1000;
+/// Images that are held in memory at a time.
+const CHUNK: usize = 64;
+
+/// What a data set contains.
+pub(super) struct Survey {
+    /// Number of images.
+    pub(super) images: usize,
+    /// Number of images of each class, sorted.
+    pub(super) class_sizes: Vec<usize>,
+    /// Images and classes of each split; empty if the data set has none.
+    pub(super) splits: BTreeMap<Split, (usize, usize)>,
+    /// Whether the images have cameras.
+    pub(super) cameras: bool,
+    /// Median length of the shorter side in pixels.
+    pub(super) side: usize,
+    /// Images of the sample that cannot be decoded, with the reason.
+    pub(super) unreadable: Vec<(String, String)>,
+    kind: String,
+    sampled: usize,
+    sides: (usize, usize),
+    /// Images of the sample with the same bytes, in different classes.
+    contradictions: Vec<(String, String)>,
+    duplicates: usize,
+    shared_classes: usize,
+    without_split: usize,
+    expected: Vec<ExpectedCount>,
+}
+
+/// What is found out about one image: sides and digest, or why it cannot be decoded.
+type Looked = Result<(usize, [u8; 32]), String>;
+
+impl Survey {
+    /// Looks at a data set.
+    ///
+    /// # Errors
+    /// It cannot be read, or has too few classes to learn a metric.
+    pub(super) fn of(layout: &Layout) -> Result<Self, String> {
+        let config = layout.config()?;
+        let mut listing = config.list(&layout.root).map_err(|error| error_chain(&error))?;
+        let (entries, classes) = (&listing.entries, listing.classes.len());
+        let mut class_sizes = vec![0; classes];
+        let mut by_split: BTreeMap<Split, (usize, BTreeSet<usize>)> = BTreeMap::new();
+        for entry in entries {
+            class_sizes[entry.class] += 1;
+            if let Some(split) = entry.split {
+                let (images, classes) = by_split.entry(split).or_default();
+                *images += 1;
+                classes.insert(entry.class);
+            }
+        }
+        let empty = BTreeSet::new();
+        let trained = by_split.get(&Split::Train).map_or(&empty, |(_, classes)| classes);
+        let others = by_split.iter().filter(|(split, _)| **split != Split::Train).flat_map(|(_, (_, classes))| classes);
+        let shared_classes =
+            others.collect::<BTreeSet<_>>().into_iter().filter(|class| trained.contains(class)).count();
+
+        let count = entries.len().min(SAMPLE);
+        let sample: Vec<usize> = (0..count).map(|number| number * entries.len() / count).collect();
+        let mut looked: Vec<Looked> = Vec::with_capacity(count);
+        for chunk in sample.chunks(CHUNK) {
+            let chosen: Vec<_> = chunk.iter().map(|&index| entries[index].clone()).collect();
+            let encoded = listing.reader.fetch(&chosen).map_err(|error| error_chain(&error))?;
+            looked.par_extend(encoded.into_par_iter().map(look));
+        }
+        let mut sides = Vec::new();
+        let mut unreadable = Vec::new();
+        let mut first: HashMap<[u8; 32], usize> = HashMap::new();
+        let (mut duplicates, mut contradictions) = (0, Vec::new());
+        for (&index, looked) in sample.iter().zip(looked) {
+            match looked {
+                Err(reason) => unreadable.push((entries[index].source.clone(), reason)),
+                Ok((side, digest)) => {
+                    sides.push(side);
+                    let before = *first.entry(digest).or_insert(index);
+                    duplicates += usize::from(before != index);
+                    if entries[before].class != entries[index].class {
+                        contradictions.push((entries[before].source.clone(), entries[index].source.clone()));
+                    }
+                }
+            }
+        }
+        if sides.is_empty() {
+            let (name, reason) = &unreadable[0];
+            return Err(format!("None of the images can be decoded; `{name}` {reason}"));
+        }
+        sides.sort_unstable();
+        class_sizes.sort_unstable();
+        Ok(Self {
+            images: entries.len(),
+            class_sizes,
+            splits: by_split.into_iter().map(|(split, (images, classes))| (split, (images, classes.len()))).collect(),
+            cameras: entries.iter().any(|entry| entry.camera.is_some()),
+            side: sides[sides.len() / 2],
+            unreadable,
+            kind: layout.kind().to_owned(),
+            sampled: count,
+            sides: (sides[0], sides[sides.len() - 1]),
+            contradictions,
+            duplicates,
+            shared_classes,
+            without_split: entries.iter().filter(|entry| entry.split.is_none()).count(),
+            expected: listing.expected.clone(),
+        })
+    }
+
+    /// Number of classes.
+    pub(super) fn classes(&self) -> usize {
+        self.class_sizes.len()
+    }
+
+    /// Number of images of a typical class.
+    pub(super) fn median_class(&self) -> usize {
+        self.class_sizes[self.class_sizes.len() / 2]
+    }
+
+    /// Whether the data set says what each image is for.
+    pub(super) fn has_splits(&self) -> bool {
+        self.without_split == 0
+    }
+
+    /// The task that the data look like.
+    pub(super) fn task(&self) -> Task {
+        if self.splits.contains_key(&Split::Query) {
+            Task::Reid
+        } else if self.classes() >= 1000 && self.median_class() <= 10 {
+            Task::Sop
+        } else {
+            Task::Retrieval
+        }
+    }
+
+    /// What is in the data set, in a few lines.
+    pub(super) fn described(&self) -> Vec<String> {
+        let (least, most) = (self.class_sizes[0], self.class_sizes[self.classes() - 1]);
+        let mut lines = vec![
+            format!("{}: {} images of {} classes", self.kind, self.images, self.classes()),
+            format!("Images per class: {least} to {most}, median {}", self.median_class()),
+            format!("Shorter side: {} to {} pixels, median {}", self.sides.0, self.sides.1, self.side),
+        ];
+        for (split, (images, classes)) in &self.splits {
+            lines.push(format!("Split {split}: {images} images of {classes} classes"));
+        }
+        lines
+    }
+
+    /// What is odd about the data set.
+    pub(super) fn oddities(&self) -> Vec<String> {
+        let mut odd = Vec::new();
+        let single = self.class_sizes.iter().filter(|&&size| size == 1).count();
+        if single > 0 {
+            odd.push(format!(
+                "{single} classes have a single image: nothing can be learned from them, and no query finds them"
+            ));
+        }
+        let most = self.class_sizes[self.classes() - 1];
+        if most >= 20 * self.median_class().max(1) {
+            odd.push(format!("The largest class has {most} images, a typical one {}", self.median_class()));
+        }
+        if let Some((name, reason)) = self.unreadable.first() {
+            let count = self.unreadable.len();
+            odd.push(format!(
+                "{count} of {} images looked at cannot be decoded and will be skipped: `{name}` {reason}",
+                self.sampled
+            ));
+        }
+        if self.duplicates > 0 {
+            odd.push(format!("{} of {} images looked at are copies of another one", self.duplicates, self.sampled));
+        }
+        if let Some((one, other)) = self.contradictions.first() {
+            let count = self.contradictions.len();
+            odd.push(format!("{count} copies are in another class than the original: `{one}` and `{other}`"));
+        }
+        if self.shared_classes > 0 {
+            odd.push(format!(
+                "{} classes are in the training split and in another one: metrics will be about known classes",
+                self.shared_classes
+            ));
+        }
+        if !self.splits.is_empty() && !self.has_splits() {
+            odd.push(format!("{} images have no split; classes will be divided anew", self.without_split));
+        }
+        for expected in &self.expected {
+            let (images, classes) = self.splits.get(&expected.split).copied().unwrap_or_default();
+            if (images, classes) != (expected.images, expected.classes) {
+                odd.push(format!(
+                    "The split {} of a complete copy has {} images of {} classes",
+                    expected.split, expected.images, expected.classes
+                ));
+            }
+        }
+        odd.into_iter().map(|line| format!("note: {line}")).collect()
+    }
+}
+
+fn look(image: EncodedImage<'_>) -> Looked {
+    let limits = Limits::default();
+    let image = image.read(limits).map_err(|error| error.to_string())?;
+    let digest = image.digest();
+    let raster = image.decode([255; 3], limits, Vec::new()).map_err(|error| error.to_string())?;
+    Ok((raster.height.min(raster.width), digest))
+}
