@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use dnc_cache::{CacheError, SourceRules, Store};
 use dnc_stages::StageError;
-use dnc_stages::api::{DeviceChoice, Devices, Lookup, Source, cpu_arithmetic};
+use dnc_stages::api::{DeviceChoice, Devices, Source, cpu_arithmetic};
 
 use super::event::{Event, Listener};
 use super::task::{Ingredients, SourceFile};

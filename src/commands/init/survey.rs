@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use dnc_stages::decode::data_folder::DataFolder;
 use dnc_stages::decode::encoded::EncodedImage;
 use dnc_stages::decode::entry::ExpectedCount;
 use dnc_stages::tables::Split;
@@ -52,8 +53,11 @@ impl Survey {
     /// It cannot be read, or has too few classes to learn a metric.
     pub(super) fn of(layout: &Layout) -> Result<Self, String> {
         let config = layout.config()?;
-        let mut listing = config.list(&layout.root).map_err(|error| error_chain(&error))?;
+        let mut listing = config.list(&DataFolder::new(&layout.root, &[])).map_err(|error| error_chain(&error))?;
         let (entries, classes) = (&listing.entries, listing.classes.len());
+        if entries.is_empty() {
+            return Err(format!("There are no images in `{}`", layout.root.display()));
+        }
         let mut class_sizes = vec![0; classes];
         let mut by_split: BTreeMap<Split, (usize, BTreeSet<usize>)> = BTreeMap::new();
         for entry in entries {
