@@ -35,8 +35,13 @@ impl ConvOperands {
         })
     }
 
-    /// All tensors that are present.
-    pub(crate) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
-        [&self.x, &self.weight].into_iter().chain(&self.scale).chain(&self.shift).chain(&self.residual)
+    /// The activations that are present.
+    pub(crate) fn activations(&self) -> impl Iterator<Item = &Tensor> {
+        [&self.x].into_iter().chain(&self.residual)
+    }
+
+    /// The parameters that are present.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &Tensor> {
+        [&self.weight].into_iter().chain(&self.scale).chain(&self.shift)
     }
 }

@@ -4,12 +4,22 @@ use candle_core::Tensor;
 
 use crate::dispatch;
 use crate::error::{Result, shape_error};
+use crate::precision::Precision;
 
 /// `x · weightᵀ + bias`: x `[m, k]`, weight `[out, k]`, bias `[out]`, result `[m, out]`.
 ///
 /// # Errors
 /// If the shapes do not match.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    linear_in(Precision::F32, x, weight, bias)
+}
+
+/// [`linear`] in a precision, which a GPU computes with. The type of the result is that of `x`; `weight` and `bias` may be `f32` under
+/// activations of another type.
+///
+/// # Errors
+/// If the shapes do not match.
+pub fn linear_in(precision: Precision, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (_, inner) = x.dims2()?;
     let (out, weight_inner) = weight.dims2()?;
     if inner != weight_inner || bias.is_some_and(|bias| bias.dims() != [out]) {
@@ -19,7 +29,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
         ));
     }
     let bias = bias.map(Tensor::contiguous).transpose()?;
-    Ok(dispatch::linear(&x.contiguous()?, &weight.contiguous()?, bias.as_ref())?)
+    Ok(dispatch::linear(precision, &x.contiguous()?, &weight.contiguous()?, bias.as_ref())?)
 }
 
 /// Euclidean distances, not squared: x `[m, d]`, y `[n, d]`, result `[m, n]`.

@@ -6,7 +6,7 @@
 //! Source: Ioffe and Szegedy 2015, arXiv 1502.03167, section 3.1; frozen as in DC19 and DC21.
 
 use candle_core::Tensor;
-use dnc_kernels::{Activation, Conv2d, Padding, conv2d_affine};
+use dnc_kernels::{Activation, Conv2d, Padding, Precision, conv2d_affine};
 
 use crate::error::{LearnError, Result};
 use crate::parameters::Parameters;
@@ -104,7 +104,7 @@ impl ConvNorm {
     pub(super) fn forward(&self, parameters: &Parameters, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
         let (scale, shift) = self.scale_and_shift(parameters)?;
         let weight = parameters.tensor(&self.name("weight"))?;
-        let geometry = self.geometry(x)?;
+        let geometry = self.geometry(x, parameters.precision())?;
         conv2d_affine(x, &weight, &scale, &shift, residual, self.activation, &geometry)
             .map_err(|source| LearnError::Layer { layer: self.conv.clone(), source })
     }
@@ -144,13 +144,13 @@ impl ConvNorm {
         Ok((scale, shift))
     }
 
-    fn geometry(&self, x: &Tensor) -> Result<Conv2d> {
+    fn geometry(&self, x: &Tensor, precision: Precision) -> Result<Conv2d> {
         let (_, height, width, _) = x.dims4()?;
         let padding = match self.border {
             Border::Zeros(size) => Padding::same(size),
             Border::TensorflowSame => Padding::tensorflow_same_2d(height, width, self.kernel, self.stride),
         };
-        Ok(Conv2d { stride: self.stride, padding, groups: self.groups })
+        Ok(Conv2d { stride: self.stride, padding, groups: self.groups, precision })
     }
 
     fn name(&self, tensor: &str) -> String {
