@@ -64,7 +64,7 @@ check-cuda: $(CUDA_HOME_FOLDER)/bin/nvcc
 	sh scripts/check_cuda.sh $(CUDA_BUILT)/dnc-run
 
 ## The tests of kernels and backbones on an emulated GPU: NVIDIA's libraries by name, which compute on the CPU, with our kernels compiled by
-## g++ from their source (stages/kernels/tests/emulation). Needs no GPU and takes a minute.
+## g++ from their source (stages/kernels/tests/emulation). Needs no GPU; backbones take some minutes.
 EMULATED = $(abspath $(CUDA_FOLDER))/emulated
 check-cuda-emulated: export CUDA_COMPUTE_CAP = 90
 check-cuda-emulated: $(CUDA_HOME_FOLDER)/bin/nvcc

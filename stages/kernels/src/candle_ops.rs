@@ -205,6 +205,19 @@ pub(crate) fn softmax(x: &Tensor, factor: f64) -> Result<Tensor> {
     exponentials.broadcast_div(&exponentials.sum_keepdim(D::Minus1)?)?.to_dtype(dtype)
 }
 
+/// Attention of `heads` heads over `[batch, tokens, 3 · width]`: queries, keys and values.
+pub(crate) fn attention(qkv: &Tensor, heads: usize) -> Result<Tensor> {
+    let (batch, tokens, width) = qkv.dims3()?;
+    let (width, head) = (width / 3, width / 3 / heads);
+    let qkv = qkv.reshape((batch, tokens, 3, heads, head))?;
+    let part = |index| -> Result<Tensor> {
+        qkv.narrow(2, index, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous() // [batch, heads, tokens, head]
+    };
+    let (q, k, v) = (part(0)?, part(1)?, part(2)?);
+    let shares = softmax(&q.matmul(&k.t()?)?, (head as f64).powf(-0.5))?; // [batch, heads, tokens, tokens]
+    shares.matmul(&v)?.transpose(1, 2)?.reshape((batch, tokens, width))
+}
+
 /// The type that sums over activations of a type are computed in.
 fn wide(dtype: DType) -> DType {
     if dtype == DType::F64 { DType::F64 } else { DType::F32 }

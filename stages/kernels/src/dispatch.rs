@@ -16,7 +16,7 @@ use crate::adam::AdamWork;
 #[cfg(feature = "cuda")]
 use crate::cuda;
 use crate::geometry::{ConvGeometry, PoolWindow, Reduction};
-use crate::operands::ConvOperands;
+use crate::operands::{ConvOperands, FrozenNorm};
 use crate::precision::Precision;
 use crate::{candle_ops, cpu};
 
@@ -42,6 +42,8 @@ impl Implementation {
         for tensor in activations {
             on_cpu &= tensor.device().is_cpu() && tensor.dtype() == DType::F32;
             on_gpu &= tensor.device().is_cuda() && matches!(tensor.dtype(), DType::F32 | DType::BF16);
+            // The CUDA kernels expect at least one element.
+            on_gpu &= tensor.elem_count() > 0;
             types.push(tensor.dtype());
         }
         // Activations may be `bf16` on a GPU, all of them or none.
@@ -76,6 +78,26 @@ pub(crate) fn convolution(operands: &ConvOperands, activation: Activation, geome
     }
 }
 
+/// `act(norm(conv(x, weight)) + residual)`, `[batch, rows, columns, out]`.
+pub(crate) fn convolution_with_norm(
+    x: &Tensor,
+    weight: &Tensor,
+    norm: &FrozenNorm,
+    residual: Option<&Tensor>,
+    activation: Activation,
+    geometry: &ConvGeometry,
+) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    {
+        let parameters = [weight].into_iter().chain(norm.tensors().map(|(_, tensor)| tensor));
+        if Implementation::of([x].into_iter().chain(residual), parameters) == Implementation::Cuda {
+            return cuda::convolution::with_norm(x, weight, norm, residual, activation, geometry);
+        }
+    }
+    let (scale, shift) = norm.scale_and_shift()?;
+    convolution(&ConvOperands::new(x, weight, Some(&scale), Some(&shift), residual)?, activation, geometry)
+}
+
 /// `act(scale ∘ x + shift + residual)`.
 pub(crate) fn affine(
     x: &Tensor,
@@ -87,9 +109,7 @@ pub(crate) fn affine(
     match Implementation::of([x].into_iter().chain(residual), [scale, shift]) {
         Implementation::Cpu => cpu::affine::affine(x, scale, shift, residual, activation),
         #[cfg(feature = "cuda")]
-        Implementation::Cuda if x.elem_count() > 0 => cuda::affine::affine(x, scale, shift, residual, activation),
-        #[cfg(feature = "cuda")]
-        Implementation::Cuda => candle_ops::affine(x, scale, shift, residual, activation),
+        Implementation::Cuda => cuda::affine::affine(x, Some(scale), Some(shift), residual, activation),
         Implementation::Candle => candle_ops::affine(x, scale, shift, residual, activation),
     }
 }
@@ -116,18 +136,26 @@ pub(crate) fn global_pool(x: &Tensor, window: PoolWindow, reduction: Reduction) 
     }
 }
 
-/// `x · weightᵀ + bias`, `[m, out]`.
+/// `x · weightᵀ + bias`, `[…, out]`.
 #[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "only a GPU has several precisions"))]
 pub(crate) fn linear(precision: Precision, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     // The kernels expect at least one element.
     let is_empty = [x, weight].iter().any(|tensor| tensor.elem_count() == 0);
-    match Implementation::of([x], [weight].into_iter().chain(bias)) {
-        _ if is_empty => candle_ops::linear(x, weight, bias),
-        Implementation::Cpu => cpu::conv::linear(x, weight, bias),
+    let implementation = Implementation::of([x], [weight].into_iter().chain(bias));
+    let (out, width) = weight.dims2()?;
+    let rows = if x.rank() == 2 { x.clone() } else { x.reshape(((), width))? };
+    let y = match implementation {
         #[cfg(feature = "cuda")]
-        Implementation::Cuda => cuda::convolution::linear(precision, x, weight, bias),
-        Implementation::Candle => candle_ops::linear(x, weight, bias),
+        Implementation::Cuda if !is_empty => return cuda::convolution::linear(precision, x, weight, bias),
+        Implementation::Cpu if !is_empty => cpu::conv::linear(&rows, weight, bias)?,
+        _ => candle_ops::linear(&rows, weight, bias)?,
+    };
+    if x.rank() == 2 {
+        return Ok(y);
     }
+    let mut dims = x.dims()[..x.rank() - 1].to_vec();
+    dims.push(out);
+    y.reshape(dims)
 }
 
 /// Euclidean distances between the rows of `x` and those of `y`, `[m, n]`.
@@ -144,8 +172,8 @@ pub(crate) fn l2_normalise(x: &Tensor) -> Result<Tensor> {
 pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
     match Implementation::of([x], [weight, bias]) {
         #[cfg(feature = "cuda")]
-        Implementation::Cuda if x.elem_count() > 0 => cuda::tokens::layer_norm(x, weight, bias, epsilon),
-        _ => candle_ops::layer_norm(x, weight, bias, epsilon),
+        Implementation::Cuda => cuda::tokens::layer_norm(x, weight, bias, epsilon),
+        Implementation::Cpu | Implementation::Candle => candle_ops::layer_norm(x, weight, bias, epsilon),
     }
 }
 
@@ -154,7 +182,7 @@ pub(crate) fn softmax(x: &Tensor, factor: f64) -> Result<Tensor> {
     match Implementation::of([x], []) {
         #[cfg(feature = "cuda")]
         Implementation::Cuda => cuda::tokens::softmax(x, factor),
-        _ => candle_ops::softmax(x, factor),
+        Implementation::Cpu | Implementation::Candle => candle_ops::softmax(x, factor),
     }
 }
 
@@ -162,8 +190,30 @@ pub(crate) fn softmax(x: &Tensor, factor: f64) -> Result<Tensor> {
 pub(crate) fn gelu(x: &Tensor) -> Result<Tensor> {
     match Implementation::of([x], []) {
         #[cfg(feature = "cuda")]
-        Implementation::Cuda if x.elem_count() > 0 => cuda::tokens::gelu(x),
-        _ => x.gelu_erf(),
+        Implementation::Cuda => cuda::tokens::gelu(x),
+        Implementation::Cpu | Implementation::Candle => x.gelu_erf(),
+    }
+}
+
+/// `x + scale ∘ y`, with a scale per channel or without one.
+pub(crate) fn residual_sum(x: &Tensor, y: &Tensor, scale: Option<&Tensor>) -> Result<Tensor> {
+    match Implementation::of([x, y], scale) {
+        #[cfg(feature = "cuda")]
+        Implementation::Cuda => cuda::affine::affine(y, scale, None, Some(x), Activation::None),
+        Implementation::Cpu | Implementation::Candle => match scale {
+            Some(scale) => x + y.broadcast_mul(&scale.to_dtype(y.dtype())?)?,
+            None => x + y,
+        },
+    }
+}
+
+/// Attention of `heads` heads over `[batch, tokens, 3 · width]`: queries, keys and values.
+#[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "only a GPU has several precisions"))]
+pub(crate) fn attention(qkv: &Tensor, heads: usize, precision: Precision) -> Result<Tensor> {
+    match Implementation::of([qkv], []) {
+        #[cfg(feature = "cuda")]
+        Implementation::Cuda => cuda::attention::attention(qkv, heads, precision),
+        Implementation::Cpu | Implementation::Candle => candle_ops::attention(qkv, heads),
     }
 }
 
@@ -178,7 +228,7 @@ pub fn fused_adam(work: &[AdamWork]) -> crate::error::Result<bool> {
             cuda::adam::adam_steps(work)?;
             Ok(true)
         }
-        _ => Ok(false),
+        Implementation::Cpu | Implementation::Candle => Ok(false),
     }
 }
 

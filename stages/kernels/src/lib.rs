@@ -41,9 +41,10 @@ pub use dispatch::fused_adam;
 pub use error::{Error, Result};
 pub use geometry::{Conv2d, Padding};
 pub use gpu::{gpu_arithmetic, gpu_count, is_out_of_memory, open_gpu};
+pub use operands::FrozenNorm;
 pub use operations::{
-    affine, avg_pool2d, conv2d, conv2d_affine, gelu, global_avg_pool, global_max_pool, l2_normalise, layer_norm,
-    linear, linear_in, max_pool2d, nchw_to_nhwc, pairwise_distances, softmax,
+    affine, attention, avg_pool2d, conv2d, conv2d_affine, conv2d_norm, gelu, global_avg_pool, global_max_pool,
+    l2_normalise, layer_norm, linear, linear_in, max_pool2d, nchw_to_nhwc, pairwise_distances, residual_sum, softmax,
 };
 pub use precision::Precision;
 pub use simd::arithmetic;

@@ -8,8 +8,9 @@ mod common;
 use candle_core::{DType, Device, Tensor, Var};
 use common::{device, flat, tolerance};
 use dnc_kernels::{
-    Activation, AdamStep, AdamWork, Conv2d, Padding, Precision, Result, adam_step, backward, conv2d_affine, fused_adam,
-    gelu, global_avg_pool, global_max_pool, is_out_of_memory, layer_norm, linear_in, max_pool2d, softmax,
+    Activation, AdamStep, AdamWork, Conv2d, FrozenNorm, Padding, Precision, Result, adam_step, attention, backward,
+    conv2d_affine, conv2d_norm, fused_adam, gelu, global_avg_pool, global_max_pool, is_out_of_memory, layer_norm,
+    linear_in, max_pool2d, residual_sum, softmax,
 };
 
 /// Values without a pattern, between −1 and 1.
@@ -160,6 +161,54 @@ fn layers_of_transformers_agree_with_double_precision() -> Result<()> {
         let size = expected.iter().fold(0f32, |size, value| size.max(value.abs()));
         let worst = found.iter().zip(expected).fold(0f32, |worst, (a, b)| worst.max((a - b).abs()));
         assert!(worst <= tolerance(&device) * size.max(1e-2), "value {index} differs by {worst} of {size}");
+    }
+    Ok(())
+}
+
+/// Attention, residual sums, and convolutions with a frozen normalisation, with their gradients, against candle's operations in `f64` on
+/// the CPU.
+#[test]
+fn attention_and_frozen_norms_agree_with_double_precision() -> Result<()> {
+    let Some(device) = device() else {
+        return Ok(());
+    };
+    let run = |device: &Device, dtype: DType| -> Result<Vec<Vec<f32>>> {
+        let of = |dims: &[usize], seed| -> Result<Var> {
+            Ok(Var::from_tensor(&variable(dims, seed, device)?.as_tensor().to_dtype(dtype)?)?)
+        };
+        let (qkv, other, scale) = (of(&[2, 7, 36], 1)?, of(&[2, 7, 12], 2)?, of(&[12], 3)?);
+        let attended = attention(&(qkv.as_tensor() * 2.0)?, 3, Precision::F32)?;
+        let scaled = residual_sum(&other, &attended, Some(&scale))?;
+        let sum = residual_sum(&scaled, &attended, None)?;
+
+        let (x, weight) = (of(&[2, 6, 5, 8], 4)?, of(&[12, 8, 3, 3], 5)?);
+        let [gamma, beta, bias] = [of(&[12], 6)?, of(&[12], 7)?, of(&[12], 8)?];
+        let (mean, variance) =
+            (of(&[12], 9)?.as_detached_tensor(), (of(&[12], 10)?.as_detached_tensor().sqr()? + 0.5)?);
+        let norm = FrozenNorm {
+            weight: &gamma,
+            bias: &beta,
+            mean: &mean,
+            variance: &variance,
+            conv_bias: Some(&bias),
+            epsilon: 1e-3,
+        };
+        let options = Conv2d { padding: Padding::same(1), ..Conv2d::default() };
+        let convolved = conv2d_norm(&x, &weight, &norm, None, Activation::Relu, &options)?;
+
+        let mut results = vec![flat(&sum), flat(&convolved)];
+        for (y, variables) in [(sum, vec![&qkv, &other, &scale]), (convolved, vec![&x, &weight, &gamma, &beta, &bias])]
+        {
+            let dy = of(y.dims(), 11)?.as_detached_tensor();
+            let gradients = backward(&(y * dy)?.sum_all()?)?;
+            results.extend(variables.into_iter().map(|variable| flat(gradients.get(variable).expect("tracked"))));
+        }
+        Ok(results)
+    };
+    let (found, expected) = (run(&device, DType::F32)?, run(&Device::Cpu, DType::F64)?);
+    for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        let difference = distance(found, expected);
+        assert!(difference <= f64::from(tolerance(&device)), "value {index} differs by {difference}");
     }
     Ok(())
 }

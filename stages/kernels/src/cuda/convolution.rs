@@ -6,22 +6,25 @@
 //!
 //! Only x, y and the folded weight are kept.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Result, Tensor};
 
 use super::channels::{Epilogue, MaskRows, Masked, number, rows_per_chunk, sum_chunks};
 use super::dnn::{Direction, Sizes, convolve};
 use super::launch::{Argument, DEPTHWISE, Grid, Window, int, launch, packing, small, suffix, wide};
 use super::memory::{Output, device, pointer, pointer_or_null};
-use super::products::{Factor, Product};
-use super::weights::{Layout, fold, unfold};
+use super::products::{Matrices, Product};
+use super::weights::{self, Layout, Statistics, fold, unfold};
 use crate::activation::Activation;
 use crate::geometry::{Conv2d, ConvGeometry, Padding};
-use crate::operands::ConvOperands;
+use crate::operands::{ConvOperands, FrozenNorm};
 use crate::precision::Precision;
-use crate::tape::{self, Backward, GradientSlot, slot_of};
+use crate::tape::Backward;
+use crate::tape::walk::{Node, record, watch};
 
-/// The slot of an input; `None` if the input is not tracked.
-type Slot = Option<std::sync::Arc<GradientSlot<Tensor>>>;
+/// The node of an input; `None` if the input is not tracked.
+type Slot = Option<Arc<Node>>;
 
 /// What computes a convolution, by its sizes alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,41 +56,119 @@ impl Route {
 
 /// `act(scale ∘ conv(x, weight) + shift + residual)`: `[batch, rows, columns, out]`.
 pub(crate) fn convolution(operands: &ConvOperands, activation: Activation, geometry: &ConvGeometry) -> Result<Tensor> {
-    run(operands, activation, *geometry, &geometry.out)
+    let ConvOperands { x, weight, scale, shift, residual } = operands;
+    let nodes = [scale.as_ref().and_then(watch), shift.as_ref().and_then(watch)];
+    let scaling = Scaling { scale: scale.clone(), shift: shift.clone(), origin: Origin::Given(nodes) };
+    run(x, weight, scaling, residual.as_ref(), activation, *geometry, &geometry.out)
 }
 
-/// `x · weightᵀ + bias` for contiguous `[m, k]`, `[out, k]` and `[out]` with at least one element each: a convolution of images of
-/// one pixel.
+/// `act(norm(conv(x, weight)) + residual)`: `[batch, rows, columns, out]`.
+pub(crate) fn with_norm(
+    x: &Tensor,
+    weight: &Tensor,
+    norm: &FrozenNorm,
+    residual: Option<&Tensor>,
+    activation: Activation,
+    geometry: &ConvGeometry,
+) -> Result<Tensor> {
+    let (scale, shift, statistics) = weights::norm(norm)?;
+    let nodes = [watch(norm.weight), watch(norm.bias), norm.conv_bias.and_then(watch)];
+    let scaling = Scaling { scale: Some(scale), shift: Some(shift), origin: Origin::Norm(statistics, nodes) };
+    let residual = residual.map(Tensor::contiguous).transpose()?;
+    run(&x.contiguous()?, &weight.contiguous()?, scaling, residual.as_ref(), activation, *geometry, &geometry.out)
+}
+
+/// `x · weightᵀ + bias` for contiguous `[…, k]`, `[out, k]` and `[out]` with at least one element each: a convolution of images of one
+/// pixel.
 pub(crate) fn linear(precision: Precision, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (batch, channels) = x.dims2()?;
-    let out = weight.dim(0)?;
+    let (out, channels) = weight.dims2()?;
+    let batch = x.elem_count() / channels;
     let options = Conv2d { precision, ..Conv2d::default() };
     let geometry =
         ConvGeometry { batch, height: 1, width: 1, channels, out: [batch, 1, 1, out], kernel: (1, 1), options };
-    let operands = ConvOperands::new(x, weight, None, bias, None)?;
-    run(&operands, Activation::None, geometry, &[batch, out])
+    let mut dims = x.dims().to_vec();
+    dims.pop();
+    dims.push(out);
+    let origin = Origin::Given([None, bias.and_then(watch)]);
+    let scaling = Scaling { scale: None, shift: bias.cloned(), origin };
+    run(x, weight, scaling, None, Activation::None, geometry, &dims)
+}
+
+/// Scale and shift per channel, and where they come from.
+struct Scaling {
+    scale: Option<Tensor>,
+    shift: Option<Tensor>,
+    origin: Origin,
+}
+
+/// Where scale and shift come from.
+enum Origin {
+    /// They were given: the nodes of both.
+    Given([Slot; 2]),
+    /// They were made from a frozen batch normalisation: the nodes of γ, β and the convolution's bias.
+    Norm(Statistics, [Slot; 3]),
+}
+
+impl Origin {
+    fn nodes(&self) -> &[Slot] {
+        match self {
+            Self::Given(nodes) => nodes,
+            Self::Norm(_, nodes) => nodes,
+        }
+    }
+
+    fn is_tracked(&self) -> bool {
+        self.nodes().iter().any(Option::is_some)
+    }
+
+    /// Adds to the gradients, given those of scale and shift.
+    fn add(self, scale: Option<&Tensor>, d_scale: Option<Tensor>, d_shift: Option<Tensor>) -> Result<()> {
+        let pairs = match self {
+            Self::Given([scale_node, shift_node]) => vec![(scale_node, d_scale), (shift_node, d_shift)],
+            Self::Norm(statistics, [weight, bias, conv_bias]) => {
+                let (Some(scale), Some(d_scale), Some(d_shift)) = (scale, d_scale, d_shift) else { return Ok(()) };
+                let (of_weight, of_conv_bias) = statistics.gradients(scale, &d_scale, &d_shift)?;
+                vec![(weight, Some(of_weight)), (bias, Some(d_shift)), (conv_bias, of_conv_bias)]
+            }
+        };
+        for (node, gradient) in pairs {
+            if let (Some(node), Some(gradient)) = (node, gradient) {
+                node.add(gradient)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Runs the convolution and records its backward pass; `dims` is the shape of the returned tensor.
-fn run(operands: &ConvOperands, activation: Activation, geometry: ConvGeometry, dims: &[usize]) -> Result<Tensor> {
-    let ConvOperands { x, weight, scale, shift, residual } = operands;
+fn run(
+    x: &Tensor,
+    weight: &Tensor,
+    scaling: Scaling,
+    residual: Option<&Tensor>,
+    activation: Activation,
+    geometry: ConvGeometry,
+    dims: &[usize],
+) -> Result<Tensor> {
+    let Scaling { scale, shift, origin } = scaling;
     let route = Route::of(&geometry);
     let folded = fold(weight, scale.as_ref(), route.layout(), x.dtype())?;
     let pass = Pass { geometry, route, dtype: x.dtype() };
-    let epilogue = Epilogue { scale: None, shift: shift.as_ref(), residual: residual.as_ref(), activation };
+    let epilogue = Epilogue { scale: None, shift: shift.as_ref(), residual, activation };
     let output = pass.forward(x, &folded, epilogue)?;
-    let watch = |tensor: &Option<Tensor>| tensor.as_ref().map_or(Ok(None), tape::watch);
-    let inputs = [tape::watch(x)?, tape::watch(weight)?, watch(scale)?, watch(shift)?, watch(residual)?];
-    tape::record(&inputs, output.into_storage(), dims, |y| {
+    let nodes = [watch(x), watch(weight), residual.and_then(watch)];
+    let inputs: Vec<Slot> = nodes.iter().chain(origin.nodes()).cloned().collect();
+    record(&inputs, output.into_storage(), dims, x.device(), |y| {
         Box::new(ConvBackward {
             pass,
             x: x.detach(),
             y: (activation != Activation::None).then_some(y),
             folded,
             weight: weight.detach(),
-            scale: scale.as_ref().map(Tensor::detach),
+            scale: scale.map(|scale| scale.detach()),
+            origin,
             activation,
-            slots: inputs.each_ref().map(slot_of),
+            nodes,
         })
     })
 }
@@ -99,51 +180,51 @@ struct ConvBackward {
     folded: Tensor,
     weight: Tensor,
     scale: Option<Tensor>,
+    origin: Origin,
     activation: Activation,
-    /// Of x, weight, scale, shift and residual.
-    slots: [Slot; 5],
+    /// Of x, weight and residual.
+    nodes: [Slot; 3],
 }
 
 impl Backward<Tensor> for ConvBackward {
     fn backward(self: Box<Self>, dy: Tensor) -> Result<()> {
-        let Self { pass, x, y, folded, weight, scale, activation, slots } = *self;
-        let [x_slot, weight_slot, scale_slot, shift_slot, residual_slot] = slots;
+        let Self { pass, x, y, folded, weight, scale, origin, activation, nodes } = *self;
+        let [x_node, weight_node, residual_node] = nodes;
         let dy = dy.contiguous()?;
-        // Without an activation there is nothing to mask, and without a shift nothing to sum.
-        let gradient = if y.is_some() || shift_slot.is_some() {
+        // Without an activation there is nothing to mask, and without a tracked shift nothing to sum.
+        let scaling_is_tracked = origin.is_tracked();
+        let (gradient, d_shift) = if y.is_some() || scaling_is_tracked {
             let wanted = MaskRows {
                 y: y.as_ref(),
                 activation,
                 factors: None,
                 scale: None,
                 gradient: y.is_some(),
-                sum: shift_slot.is_some(),
+                sum: scaling_is_tracked,
             };
             let channels = pass.geometry.out[3];
-            let Masked { gradient, sum, .. } = wanted.run(&dy.reshape((dy.elem_count() / channels, channels))?)?;
-            if let (Some(slot), Some(sum)) = (shift_slot, sum) {
-                slot.add(sum)?;
-            }
-            gradient.unwrap_or(dy)
+            let dy = dy.reshape((dy.elem_count() / channels, channels))?;
+            let Masked { gradient, sum, .. } = wanted.run(&dy)?;
+            (gradient.unwrap_or(dy), sum)
         } else {
-            dy
+            (dy, None)
         };
         let gradient = gradient.reshape(&pass.geometry.out)?;
-        if weight_slot.is_some() || scale_slot.is_some() {
+        let mut d_scale = None;
+        if weight_node.is_some() || (scaling_is_tracked && scale.is_some()) {
             let of_folded = pass.weight_gradient(&x, &gradient)?;
             let (of_weight, of_scale) = unfold(&of_folded, &weight, scale.as_ref(), pass.route.layout())?;
-            if let Some(slot) = weight_slot {
-                slot.add(of_weight)?;
+            if let Some(node) = weight_node {
+                node.add(of_weight)?;
             }
-            if let (Some(slot), Some(of_scale)) = (scale_slot, of_scale) {
-                slot.add(of_scale)?;
-            }
+            d_scale = of_scale;
         }
-        if let Some(slot) = x_slot {
-            slot.add(pass.input_gradient(&folded, &gradient)?.reshape(x.shape())?)?;
+        origin.add(scale.as_ref(), d_scale, d_shift)?;
+        if let Some(node) = x_node {
+            node.add(pass.input_gradient(&folded, &gradient)?.reshape(x.shape())?)?;
         }
-        match residual_slot {
-            Some(slot) => slot.add(gradient),
+        match residual_node {
+            Some(node) => node.add(gradient),
             None => Ok(()),
         }
     }
@@ -168,9 +249,9 @@ impl Pass {
                 let device = device(x)?;
                 let output = Output::new(&out, self.dtype, &device)?;
                 let product = self.product(self.pixels(), out[3], channels, self.dtype);
-                let (x, folded) = (Factor::plain(pointer(x)?), Factor::transposed(pointer(folded)?));
+                let (x, folded) = (Matrices::one(pointer(x)?, channels), Matrices::one(pointer(folded)?, channels));
                 // SAFETY: x is `[pixels, channels]`, the weight `[out, channels]`, and the output `[pixels, out]`.
-                unsafe { product.enqueue(&device, x, folded, output.pointer()?)? };
+                unsafe { product.enqueue(&device, x, folded.transposed(), Matrices::one(output.pointer()?, out[3]))? };
                 output
             }
         };
@@ -190,9 +271,11 @@ impl Pass {
             Route::Product => {
                 let output = Output::new((batch, height, width, channels), self.dtype, &device)?;
                 let product = self.product(self.pixels(), channels, out[3], self.dtype);
-                let (gradient, folded) = (Factor::plain(pointer(gradient)?), Factor::plain(pointer(folded)?));
+                let result = Matrices::one(output.pointer()?, channels);
+                let (gradient, folded) =
+                    (Matrices::one(pointer(gradient)?, out[3]), Matrices::one(pointer(folded)?, channels));
                 // SAFETY: the gradient is `[pixels, out]`, the weight `[out, channels]`, and the output `[pixels, channels]`.
-                unsafe { product.enqueue(&device, gradient, folded, output.pointer()?)? };
+                unsafe { product.enqueue(&device, gradient, folded, result)? };
                 Ok(output.into_tensor())
             }
             Route::Depthwise => {
@@ -220,9 +303,10 @@ impl Pass {
             Route::Product => {
                 let output = Output::new((out[3], channels), DType::F32, &device)?;
                 let product = self.product(out[3], channels, self.pixels(), DType::F32);
-                let (gradient, x) = (Factor::transposed(pointer(gradient)?), Factor::plain(pointer(x)?));
+                let result = Matrices::one(output.pointer()?, channels);
+                let (gradient, x) = (Matrices::one(pointer(gradient)?, out[3]), Matrices::one(pointer(x)?, channels));
                 // SAFETY: the gradient is `[pixels, out]`, x `[pixels, channels]`, and the output `[out, channels]`.
-                unsafe { product.enqueue(&device, gradient, x, output.pointer()?)? };
+                unsafe { product.enqueue(&device, gradient.transposed(), x, result)? };
                 Ok(output.into_tensor())
             }
             Route::Depthwise => {

@@ -7,10 +7,11 @@
 //!
 //! Reading order: `libraries` (NVIDIA's libraries, loaded at run time); `memory` and `launch` (pointers and kernels); `products`
 //! (cuBLAS) and `dnn` (cuDNN); `weights` and `channels` (passes over weights and activations); then the operations: `convolution`,
-//! `affine`, `pool`, `tokens`, `adam`. The kernels are in `kernels`, compiled to PTX by `build.rs`.
+//! `affine`, `pool`, `tokens`, `attention`, `adam`. The kernels are in `kernels`, compiled to PTX by `build.rs`.
 
 pub(crate) mod adam;
 pub(crate) mod affine;
+pub(crate) mod attention;
 mod channels;
 pub(crate) mod convolution;
 mod dnn;

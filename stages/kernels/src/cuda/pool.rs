@@ -7,7 +7,8 @@ use candle_core::{DType, Result, Tensor};
 use super::launch::{Argument, Grid, POOL, Window, int, launch, small, suffix, wide};
 use super::memory::{Output, device, pointer, pointer_or_null};
 use crate::geometry::{PoolWindow, Reduction};
-use crate::tape::{self, Backward, GradientSlot, slot_of};
+use crate::tape::Backward;
+use crate::tape::walk::{Node, record, watch};
 
 /// Largest window whose taps the kernel can number.
 const MOST_TAPS: usize = 255;
@@ -54,10 +55,10 @@ pub(crate) fn pool2d(x: &Tensor, window: PoolWindow, reduction: Reduction) -> Re
             None
         }
     };
-    let inputs = [tape::watch(x)?];
+    let inputs = [watch(x)];
     let dims = window.dims;
-    tape::record(&inputs, output.into_storage(), &shape[..], |_| {
-        Box::new(PoolBackward { dims, sizes, taps, slot: slot_of(&inputs[0]) })
+    record(&inputs, output.into_storage(), &shape[..], x.device(), |_| {
+        Box::new(PoolBackward { dims, sizes, taps, slot: inputs[0].clone() })
     })
 }
 
@@ -66,7 +67,7 @@ struct PoolBackward {
     sizes: Window,
     /// The position of each maximum in its window.
     taps: Option<Tensor>,
-    slot: Option<Arc<GradientSlot<Tensor>>>,
+    slot: Option<Arc<Node>>,
 }
 
 impl Backward<Tensor> for PoolBackward {
@@ -100,9 +101,9 @@ pub(crate) fn global_pool(x: &Tensor, reduction: Reduction) -> Result<Tensor> {
     let name = format!("global_pool_{}", suffix(x.dtype())?);
     // SAFETY: the arguments are those of the kernel, and the sizes those of the tensors.
     unsafe { launch(&device, POOL, &name, grid, &[from, to, places, int(area)?, int(channels)?])? };
-    let inputs = [tape::watch(x)?];
-    tape::record(&inputs, output.into_storage(), (batch, channels), |_| {
-        Box::new(GlobalBackward { dims: [batch, height, width, channels], pixels, slot: slot_of(&inputs[0]) })
+    let inputs = [watch(x)];
+    record(&inputs, output.into_storage(), (batch, channels), x.device(), |_| {
+        Box::new(GlobalBackward { dims: [batch, height, width, channels], pixels, slot: inputs[0].clone() })
     })
 }
 
@@ -110,7 +111,7 @@ struct GlobalBackward {
     dims: [usize; 4],
     /// The pixel of each maximum.
     pixels: Option<Tensor>,
-    slot: Option<Arc<GradientSlot<Tensor>>>,
+    slot: Option<Arc<Node>>,
 }
 
 impl Backward<Tensor> for GlobalBackward {

@@ -13,24 +13,34 @@ use cudarc::cublas::sys::{
 use super::launch::small;
 use crate::precision::Precision;
 
-/// A factor of a product: its address, and whether the matrix in memory is the factor's transpose.
+/// Where the matrices of a batch lie: the address of the first, the distance between rows and that between matrices in elements, and
+/// whether a factor is the transpose of what lies there.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Factor {
-    pub(super) pointer: u64,
-    pub(super) transposed: bool,
+pub(super) struct Matrices {
+    pointer: u64,
+    row: usize,
+    matrix: usize,
+    is_transposed: bool,
 }
 
-impl Factor {
-    pub(super) fn plain(pointer: u64) -> Self {
-        Self { pointer, transposed: false }
+impl Matrices {
+    /// One matrix with rows of this length, one after another.
+    pub(super) fn one(pointer: u64, row: usize) -> Self {
+        Self::strided(pointer, row, 0)
     }
 
-    pub(super) fn transposed(pointer: u64) -> Self {
-        Self { pointer, transposed: true }
+    /// Matrices at these distances.
+    pub(super) fn strided(pointer: u64, row: usize, matrix: usize) -> Self {
+        Self { pointer, row, matrix, is_transposed: false }
+    }
+
+    /// The transposes of these matrices.
+    pub(super) fn transposed(self) -> Self {
+        Self { is_transposed: !self.is_transposed, ..self }
     }
 }
 
-/// `result[m, n] = a[m, k] · b[k, n]`, once or for each matrix of a batch; all are contiguous.
+/// `result[m, n] = a[m, k] · b[k, n]`, once or for each matrix of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Product {
     pub(super) m: usize,
@@ -47,23 +57,24 @@ impl Product {
     /// Enqueues the product.
     ///
     /// # Safety
-    /// The memory behind each pointer has the size of its matrices.
+    /// The matrices lie within the memory behind the pointers; the result is not transposed.
     ///
     /// # Errors
     /// cuBLAS fails.
-    pub(super) unsafe fn enqueue(self, device: &CudaDevice, a: Factor, b: Factor, result: u64) -> Result<()> {
+    pub(super) unsafe fn enqueue(self, device: &CudaDevice, a: Matrices, b: Matrices, result: Matrices) -> Result<()> {
         let Self { m, n, k, batch, .. } = self;
         let compute = match self.precision {
             Precision::F32 | Precision::Bf16 => Compute::CUBLAS_COMPUTE_32F,
             Precision::Tf32 => Compute::CUBLAS_COMPUTE_32F_FAST_TF32,
         };
         let (factor_type, result_type) = (data_type(self.factors)?, data_type(self.result)?);
-        // cuBLAS stores columns one after another: to it, each matrix here is its transpose, and the product is bᵀ · aᵀ.
-        let operation =
-            |factor: Factor| if factor.transposed { Operation::CUBLAS_OP_T } else { Operation::CUBLAS_OP_N };
-        let (b_rows, a_rows) = (if b.transposed { k } else { n }, if a.transposed { m } else { k });
+        let operation = |factor: Matrices| match factor.is_transposed {
+            true => Operation::CUBLAS_OP_T,
+            false => Operation::CUBLAS_OP_N,
+        };
         let (one, zero) = (1f32, 0f32);
         let size = |size: usize| -> Result<c_int> { small(size) };
+        // cuBLAS stores columns one after another: to it, each matrix here is its transpose, and the product is bᵀ · aᵀ.
         // SAFETY: the handle belongs to the open device; sizes and types are those of the matrices, and the scalars are `f32` on the
         // host, as the compute types demand. The caller vouches for the pointers.
         unsafe {
@@ -77,17 +88,17 @@ impl Product {
                 ptr::from_ref(&one).cast(),
                 b.pointer as *const c_void,
                 factor_type,
-                size(b_rows)?,
-                (k * n) as i64,
+                size(b.row)?,
+                b.matrix as i64,
                 a.pointer as *const c_void,
                 factor_type,
-                size(a_rows)?,
-                (m * k) as i64,
+                size(a.row)?,
+                a.matrix as i64,
                 ptr::from_ref(&zero).cast(),
-                result as *mut c_void,
+                result.pointer as *mut c_void,
                 result_type,
-                size(n)?,
-                (m * n) as i64,
+                size(result.row)?,
+                result.matrix as i64,
                 size(batch)?,
                 compute,
                 cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,

@@ -8,9 +8,10 @@ use super::channels::MaskRows;
 use super::launch::{Argument, Grid, TOKENS, int, launch, suffix, wide};
 use super::memory::{Output, device, pointer};
 use crate::activation::Activation;
-use crate::tape::{self, Backward, GradientSlot, slot_of};
+use crate::tape::Backward;
+use crate::tape::walk::{Node, record, watch};
 
-type Slot = Option<Arc<GradientSlot<Tensor>>>;
+type Slot = Option<Arc<Node>>;
 
 /// Threads of a block that works on one row.
 const THREADS: u32 = 128;
@@ -33,14 +34,14 @@ pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f6
     unsafe {
         launch(&device, TOKENS, &format!("layer_norm_{}", suffix(x.dtype())?), Grid::rows(rows, THREADS), &arguments)?
     };
-    let inputs = [tape::watch(x)?, tape::watch(weight)?, tape::watch(bias)?];
-    tape::record(&inputs, y.into_storage(), x.shape(), |_| {
+    let inputs = [watch(x), watch(weight), watch(bias)];
+    record(&inputs, y.into_storage(), x.shape(), x.device(), |_| {
         Box::new(NormBackward {
             x: x.detach(),
             weight: weight.detach(),
             means: means.into_tensor(),
             inverses: inverses.into_tensor(),
-            slots: inputs.each_ref().map(slot_of),
+            slots: inputs.clone(),
         })
     })
 }
@@ -94,36 +95,48 @@ impl Backward<Tensor> for NormBackward {
 
 /// `softmax(factor · x)` over the last axis.
 pub(crate) fn softmax(x: &Tensor, factor: f64) -> Result<Tensor> {
-    let ((rows, width), device) = (rows(x), device(x)?);
-    let output = Output::new(x.shape(), x.dtype(), &device)?;
-    let [from, to] = [pointer(x)?, output.pointer()?].map(Argument::Pointer);
-    let factor = Argument::Float(factor as f32);
-    let name = format!("softmax_{}", suffix(x.dtype())?);
-    // SAFETY: the arguments are those of the kernel, and the sizes those of the tensors.
-    unsafe { launch(&device, TOKENS, &name, Grid::rows(rows, THREADS), &[from, to, int(width)?, factor])? };
-    let inputs = [tape::watch(x)?];
-    tape::record(&inputs, output.into_storage(), x.shape(), |y| {
-        Box::new(SoftmaxBackward { y, factor, slot: slot_of(&inputs[0]) })
+    let output = softmax_forward(x, factor)?;
+    let inputs = [watch(x)];
+    record(&inputs, output.into_storage(), x.shape(), x.device(), |y| {
+        Box::new(SoftmaxBackward { y, factor, slot: inputs[0].clone() })
     })
 }
 
 struct SoftmaxBackward {
     y: Tensor,
-    factor: Argument,
+    factor: f64,
     slot: Slot,
 }
 
 impl Backward<Tensor> for SoftmaxBackward {
     fn backward(self: Box<Self>, dy: Tensor) -> Result<()> {
         let Self { y, factor, slot: Some(slot) } = *self else { return Ok(()) };
-        let ((rows, width), device, dy) = (rows(&y), device(&y)?, dy.contiguous()?);
-        let dx = Output::new(y.shape(), y.dtype(), &device)?;
-        let [from, by, to] = [pointer(&dy)?, pointer(&y)?, dx.pointer()?].map(Argument::Pointer);
-        let name = format!("softmax_backward_{}", suffix(y.dtype())?);
-        // SAFETY: the arguments are those of the kernel, and the sizes those of the tensors.
-        unsafe { launch(&device, TOKENS, &name, Grid::rows(rows, THREADS), &[from, by, to, int(width)?, factor])? };
-        slot.add(dx.into_tensor())
+        slot.add(softmax_backward(&dy.contiguous()?, &y, factor)?.into_tensor())
     }
+}
+
+/// The values of a softmax over the last axis.
+pub(super) fn softmax_forward(x: &Tensor, factor: f64) -> Result<Output> {
+    let ((rows, width), device) = (rows(x), device(x)?);
+    let output = Output::new(x.shape(), x.dtype(), &device)?;
+    let [from, to] = [pointer(x)?, output.pointer()?].map(Argument::Pointer);
+    let arguments = [from, to, int(width)?, Argument::Float(factor as f32)];
+    let name = format!("softmax_{}", suffix(x.dtype())?);
+    // SAFETY: the arguments are those of the kernel, and the sizes those of the tensors.
+    unsafe { launch(&device, TOKENS, &name, Grid::rows(rows, THREADS), &arguments)? };
+    Ok(output)
+}
+
+/// The gradient of its input, given that of its output `y`.
+pub(super) fn softmax_backward(dy: &Tensor, y: &Tensor, factor: f64) -> Result<Output> {
+    let ((rows, width), device) = (rows(y), device(y)?);
+    let dx = Output::new(y.shape(), y.dtype(), &device)?;
+    let [from, by, to] = [pointer(dy)?, pointer(y)?, dx.pointer()?].map(Argument::Pointer);
+    let arguments = [from, by, to, int(width)?, Argument::Float(factor as f32)];
+    let name = format!("softmax_backward_{}", suffix(y.dtype())?);
+    // SAFETY: the arguments are those of the kernel, and the sizes those of the tensors.
+    unsafe { launch(&device, TOKENS, &name, Grid::rows(rows, THREADS), &arguments)? };
+    Ok(dx)
 }
 
 /// `x · Φ(x)`, with the error function.
@@ -135,9 +148,9 @@ pub(crate) fn gelu(x: &Tensor) -> Result<Tensor> {
     let name = format!("gelu_{}", suffix(x.dtype())?);
     // SAFETY: the arguments are those of the kernel, and the sizes those of the tensors.
     unsafe { launch(&device, TOKENS, &name, Grid::over(count), &[from, to, wide(count)])? };
-    let inputs = [tape::watch(x)?];
-    tape::record(&inputs, output.into_storage(), x.shape(), |_| {
-        Box::new(GeluBackward { x: x.detach(), slot: slot_of(&inputs[0]) })
+    let inputs = [watch(x)];
+    record(&inputs, output.into_storage(), x.shape(), x.device(), |_| {
+        Box::new(GeluBackward { x: x.detach(), slot: inputs[0].clone() })
     })
 }
 

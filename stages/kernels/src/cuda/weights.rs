@@ -4,6 +4,7 @@ use candle_core::{DType, Result, Tensor};
 
 use super::launch::{Argument, Grid, WEIGHTS, int, launch, suffix, wide};
 use super::memory::{NULL, Output, device, pointer, pointer_or_null};
+use crate::operands::FrozenNorm;
 
 /// Layout of a folded weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,70 @@ pub(super) fn unfold(
         }
     }
     Ok((of_weight.into_tensor(), of_scale.map(Output::into_tensor)))
+}
+
+/// The statistics and the bias that a frozen batch normalisation is made from, without history.
+pub(super) struct Statistics {
+    mean: Tensor,
+    variance: Tensor,
+    conv_bias: Option<Tensor>,
+    epsilon: f32,
+}
+
+/// Scale and shift of a frozen batch normalisation, and what their gradients need.
+pub(super) fn norm(norm: &FrozenNorm) -> Result<(Tensor, Tensor, Statistics)> {
+    let device = device(norm.weight)?;
+    let channels = norm.weight.elem_count();
+    let [scale, shift] = [Output::new(channels, DType::F32, &device)?, Output::new(channels, DType::F32, &device)?];
+    let statistics = Statistics {
+        mean: norm.mean.detach().contiguous()?,
+        variance: norm.variance.detach().contiguous()?,
+        conv_bias: norm.conv_bias.map(|bias| bias.detach().contiguous()).transpose()?,
+        epsilon: norm.epsilon as f32,
+    };
+    let pointers = [
+        pointer(norm.weight)?,
+        pointer(norm.bias)?,
+        pointer(&statistics.mean)?,
+        pointer(&statistics.variance)?,
+        pointer_or_null(statistics.conv_bias.as_ref())?,
+        scale.pointer()?,
+        shift.pointer()?,
+    ];
+    let [a, b, c, d, e, f, g] = pointers.map(Argument::Pointer);
+    let arguments = [a, b, c, d, e, f, g, Argument::Float(statistics.epsilon), int(channels)?];
+    // SAFETY: the arguments are those of the kernel, and every tensor has one element per channel.
+    unsafe { launch(&device, WEIGHTS, "frozen_norm", Grid::over(channels), &arguments)? };
+    Ok((scale.into_tensor(), shift.into_tensor(), statistics))
+}
+
+impl Statistics {
+    /// The gradients of γ and, if there is one, of the convolution's bias, given those of scale and shift.
+    pub(super) fn gradients(
+        &self,
+        scale: &Tensor,
+        d_scale: &Tensor,
+        d_shift: &Tensor,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let (device, channels) = (device(scale)?, scale.elem_count());
+        let of_weight = Output::new(channels, DType::F32, &device)?;
+        let of_bias = self.conv_bias.as_ref().map(|_| Output::new(channels, DType::F32, &device)).transpose()?;
+        let pointers = [
+            pointer(d_scale)?,
+            pointer(d_shift)?,
+            pointer(&self.mean)?,
+            pointer(&self.variance)?,
+            pointer_or_null(self.conv_bias.as_ref())?,
+            pointer(scale)?,
+            of_weight.pointer()?,
+            of_bias.as_ref().map_or(Ok(NULL), Output::pointer)?,
+        ];
+        let [a, b, c, d, e, f, g, h] = pointers.map(Argument::Pointer);
+        let arguments = [a, b, c, d, e, f, g, h, Argument::Float(self.epsilon), int(channels)?];
+        // SAFETY: as above.
+        unsafe { launch(&device, WEIGHTS, "frozen_norm_backward", Grid::over(channels), &arguments)? };
+        Ok((of_weight.into_tensor(), of_bias.map(Output::into_tensor)))
+    }
 }
 
 /// Outputs, depth and taps of a weight `[out, depth, height, width]`, or `[out, depth]` of a linear layer.

@@ -6,7 +6,7 @@ use crate::dispatch;
 use crate::error::{Result, shape_error};
 use crate::precision::Precision;
 
-/// `x · weightᵀ + bias`: x `[m, k]`, weight `[out, k]`, bias `[out]`, result `[m, out]`.
+/// `x · weightᵀ + bias`: x `[…, k]` of at least two dimensions, weight `[out, k]`, bias `[out]`, result `[…, out]`.
 ///
 /// # Errors
 /// If the shapes do not match.
@@ -20,9 +20,9 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 /// # Errors
 /// If the shapes do not match.
 pub fn linear_in(precision: Precision, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (_, inner) = x.dims2()?;
+    let inner = x.dims().last().copied().filter(|_| x.rank() > 1);
     let (out, weight_inner) = weight.dims2()?;
-    if inner != weight_inner || bias.is_some_and(|bias| bias.dims() != [out]) {
+    if inner != Some(weight_inner) || bias.is_some_and(|bias| bias.dims() != [out]) {
         return Err(shape_error(
             "linear",
             format!("x is {:?}, `weight` {:?}, `bias` {:?}", x.dims(), weight.dims(), bias.map(Tensor::dims)),

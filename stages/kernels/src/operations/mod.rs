@@ -12,9 +12,9 @@ mod pooling;
 mod tokens;
 
 pub use affine::affine;
-pub use convolution::{conv2d, conv2d_affine};
+pub use convolution::{conv2d, conv2d_affine, conv2d_norm};
 pub use layout::nchw_to_nhwc;
 pub use linear::{linear, linear_in, pairwise_distances};
 pub use normalise::l2_normalise;
 pub use pooling::{avg_pool2d, global_avg_pool, global_max_pool, max_pool2d};
-pub use tokens::{gelu, layer_norm, softmax};
+pub use tokens::{attention, gelu, layer_norm, residual_sum, softmax};

@@ -58,6 +58,8 @@ const std::map<std::string, Kernel> &own_kernels() {
         TYPES(tokens_file, gelu_backward),
         TYPES(weights_file, fold),
         TYPES(weights_file, unfold),
+        {"frozen_norm", wrap(weights_file::frozen_norm)},
+        {"frozen_norm_backward", wrap(weights_file::frozen_norm_backward)},
         {"fold_depthwise", wrap(weights_file::fold_depthwise)},
         {"unfold_depthwise", wrap(weights_file::unfold_depthwise)},
     };

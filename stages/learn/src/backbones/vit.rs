@@ -7,7 +7,7 @@
 //! arXiv 2103.17239 (layer scale); Caron et al., arXiv 2104.14294 (DINO); Oquab et al., arXiv 2304.07193 (DINOv2).
 
 use candle_core::{DType, Device, Tensor};
-use dnc_kernels::{Conv2d, conv2d, gelu, layer_norm, linear_in, softmax};
+use dnc_kernels::{Conv2d, attention, conv2d, gelu, layer_norm, linear_in, residual_sum};
 
 use super::backbone::{Backbone, InPython, Pooling};
 use super::preprocessing::Preprocessing;
@@ -122,10 +122,10 @@ impl Backbone for Vit {
         let mut tokens = self.embed(parameters, images)?;
         for block in 0..DEPTH {
             let name = |part: &str| format!("blocks.{block}.{part}");
-            let y = attention(parameters, &name("attn"), &norm(parameters, &name("norm1"), &tokens)?)?;
-            tokens = (tokens + self.scaled(parameters, &name("ls1"), y)?)?;
+            let y = self_attention(parameters, &name("attn"), &norm(parameters, &name("norm1"), &tokens)?)?;
+            tokens = self.sum(parameters, &name("ls1"), &tokens, &y)?;
             let y = mlp(parameters, &name("mlp"), &norm(parameters, &name("norm2"), &tokens)?)?;
-            tokens = (tokens + self.scaled(parameters, &name("ls2"), y)?)?;
+            tokens = self.sum(parameters, &name("ls2"), &tokens, &y)?;
         }
         let tokens = norm(parameters, "norm", &tokens)?; // [batch, 1 + patches, WIDTH]
         let patches = tokens.dim(1)? - 1;
@@ -181,12 +181,10 @@ impl Vit {
         Ok(Tensor::cat(&[class, grid.reshape((1, rows * columns, WIDTH))?], 1)?.to_dtype(dtype)?)
     }
 
-    fn scaled(&self, parameters: &Parameters, name: &str, y: Tensor) -> Result<Tensor> {
-        if !self.layer_scale {
-            return Ok(y);
-        }
-        let dtype = y.dtype();
-        Ok(y.broadcast_mul(&parameters.tensor(&format!("{name}.gamma"))?.to_dtype(dtype)?)?)
+    /// `x + γ ∘ y`.
+    fn sum(&self, parameters: &Parameters, name: &str, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        let gamma = if self.layer_scale { Some(parameters.tensor(&format!("{name}.gamma"))?) } else { None };
+        Ok(residual_sum(x, y, gamma.as_ref())?)
     }
 }
 
@@ -217,24 +215,14 @@ fn norm(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Tensor> {
 /// A linear layer over the last axis of `[batch, tokens, inputs]`.
 fn dense(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Tensor> {
     let (weight, bias) = weight_and_bias(parameters, name)?;
-    let (batch, tokens, inputs) = x.dims3()?;
-    let y = linear_in(parameters.precision(), &x.reshape((batch * tokens, inputs))?, &weight, Some(&bias))
-        .map_err(|source| LearnError::Layer { layer: name.to_owned(), source })?;
-    Ok(y.reshape((batch, tokens, weight.dim(0)?))?)
+    linear_in(parameters.precision(), x, &weight, Some(&bias))
+        .map_err(|source| LearnError::Layer { layer: name.to_owned(), source })
 }
 
-/// `softmax(q kᵀ / √(WIDTH / HEADS)) v` in each head; the softmax is computed in `f32`.
-fn attention(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Tensor> {
-    let (batch, tokens, _) = x.dims3()?;
-    let head = WIDTH / HEADS;
-    let qkv = dense(parameters, &format!("{name}.qkv"), x)?.reshape((batch, tokens, 3, HEADS, head))?;
-    let part = |index| -> Result<Tensor> {
-        Ok(qkv.narrow(2, index, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous()?) // [batch, HEADS, tokens, head]
-    };
-    let (q, k, v) = (part(0)?, part(1)?, part(2)?);
-    let shares = softmax(&q.matmul(&k.t()?)?, (head as f64).powf(-0.5))?; // [batch, HEADS, tokens, tokens]
-    let y = shares.matmul(&v)?.transpose(1, 2)?.reshape((batch, tokens, WIDTH))?;
-    dense(parameters, &format!("{name}.proj"), &y)
+/// `softmax(q kᵀ / √(WIDTH / HEADS)) v` in each head, between two linear layers.
+fn self_attention(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Tensor> {
+    let qkv = dense(parameters, &format!("{name}.qkv"), x)?; // [batch, tokens, 3 · WIDTH]
+    dense(parameters, &format!("{name}.proj"), &attention(&qkv, HEADS, parameters.precision())?)
 }
 
 fn mlp(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Tensor> {

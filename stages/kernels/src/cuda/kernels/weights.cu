@@ -50,6 +50,26 @@ extern "C" __global__ void unfold_depthwise(const float *gradient, const float *
     }
 }
 
+// A frozen batch normalisation as scale and shift: scale = gamma / √(variance + ε), shift = beta + (bias − mean) · scale.
+extern "C" __global__ void frozen_norm(const float *gamma, const float *beta, const float *mean, const float *variance, const float *bias,
+                                float *scale, float *shift, float epsilon, int channels) {
+    FOR_EACH(c, channels) {
+        float factor = gamma[c] / sqrtf(variance[c] + epsilon);
+        scale[c] = factor;
+        shift[c] = beta[c] + ((bias ? bias[c] : 0.0f) - mean[c]) * factor;
+    }
+}
+
+// The gradients of gamma and of the bias, given those of scale and shift. That of beta is that of the shift.
+extern "C" __global__ void frozen_norm_backward(const float *d_scale, const float *d_shift, const float *mean, const float *variance,
+                                         const float *bias, const float *scale, float *d_gamma, float *d_bias, float epsilon, int channels) {
+    FOR_EACH(c, channels) {
+        float total = d_scale[c] + ((bias ? bias[c] : 0.0f) - mean[c]) * d_shift[c];
+        d_gamma[c] = total / sqrtf(variance[c] + epsilon);
+        if (d_bias) d_bias[c] = scale[c] * d_shift[c];
+    }
+}
+
 #define WEIGHTS(T, NAME)                                                                                                        \
     extern "C" __global__ void fold_##NAME(const float *weight, const float *scale, T *result, int depth, int taps, wide count) { \
         fold(weight, scale, result, depth, taps, count);                                                                        \
