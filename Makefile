@@ -9,7 +9,7 @@ BENCH ?= bench_*
 BENCH_ARGS ?=
 BENCHES = $(basename $(notdir $(wildcard $(addsuffix /examples/$(BENCH).rs,. cache stages stages/*))))
 
-.PHONY: run build test bench bench-peers bench-inertia doc docs fmt lint deny kill data check-cuda check-export check-manifests ci
+.PHONY: run build test bench bench-peers bench-inertia doc docs fmt lint deny kill data cuda check-cuda check-cuda-emulated gpu-bundle check-export check-manifests ci
 
 ## Builds, then runs the quickstart: embedded images, K = 1, 2, 4; at the end a metric table and the path of a report.
 run: build
@@ -41,22 +41,53 @@ bench-inertia:
 	$(CARGO) build $(PROFILE) --locked --workspace --example bench_search
 	$(PEERS_PYTHON) scripts/kmeans_inertia.py '$(ONLY)' --binaries $(BUILT)/examples $(BENCH_ARGS)
 
-# Type-checks the workspace for a GPU. It needs none, but NVIDIA's compiler, which comes from PyPI into a private folder; of
-# CUDA's libraries nothing is linked, and cudarc brings cuDNN's declarations. CUDA_COMPUTE_CAP is what candle's own kernels are compiled for.
+# CUDA from NVIDIA's Python packages in a private folder: the compiler and headers to build, the libraries to run. What is built
+# starts without the libraries (stages/kernels/src/cuda/libraries) and looks for them in DNC_CUDA_LIBRARIES at last.
 CUDA_FOLDER ?= $(or $(CARGO_TARGET_DIR),target)/cuda
 CUDA_TOOLKIT = $(abspath $(CUDA_FOLDER))/toolkit
-CUDA_WHEELS = nvidia-cuda-nvcc nvidia-cuda-crt nvidia-nvvm nvidia-cuda-runtime nvidia-cuda-cccl
+CUDA_HOME_FOLDER = $(CUDA_TOOLKIT)/nvidia/cu13
+CUDA_COMPILER_WHEELS = $(addsuffix ==13.0.*,nvidia-cuda-nvcc nvidia-cuda-crt nvidia-nvvm nvidia-cuda-runtime nvidia-cuda-cccl)
+CUDA_LIBRARY_WHEELS = nvidia-cublas==13.0.* nvidia-curand==10.4.0.* nvidia-cudnn-cu13==9.19.0.56
+CUDA_LIBRARIES = $(CUDA_TOOLKIT)/libraries/nvidia/cu13/lib:$(CUDA_TOOLKIT)/libraries/nvidia/cudnn/lib
+CUDA_CARGO = CUDA_HOME=$(CUDA_HOME_FOLDER) CUDA_PATH=$(CUDA_HOME_FOLDER) PATH="$(CUDA_HOME_FOLDER)/bin:$$PATH" \
+	CARGO_TARGET_DIR=$(abspath $(CUDA_FOLDER)) $(CARGO)
+CUDA_BUILT = $(abspath $(CUDA_FOLDER))/release
+PIP_INSTALL = python3 -m pip install --quiet --no-deps --disable-pip-version-check
 
-check-cuda: $(CUDA_TOOLKIT)/nvidia/cu13/bin/nvcc
-	for features in cuda cudnn; do \
-		CUDA_HOME=$(CUDA_TOOLKIT)/nvidia/cu13 CUDA_PATH=$(CUDA_TOOLKIT)/nvidia/cu13 CUDA_COMPUTE_CAP=80 \
-		PATH="$(CUDA_TOOLKIT)/nvidia/cu13/bin:$$PATH" CARGO_TARGET_DIR=$(abspath $(CUDA_FOLDER)) \
-		$(CARGO) check $(PROFILE) --locked --workspace --features $$features || exit; \
-	done
+## The binary for an NVIDIA GPU, without a CUDA toolkit: target/cuda/release/dnc-run. The card's compute capability is asked from the
+## driver; without one, say `make cuda CUDA_COMPUTE_CAP=90`.
+cuda: $(CUDA_HOME_FOLDER)/bin/nvcc $(CUDA_TOOLKIT)/libraries/nvidia/cudnn/lib/libcudnn.so.9
+	DNC_CUDA_LIBRARIES=$(CUDA_LIBRARIES) $(CUDA_CARGO) build $(PROFILE) --locked --features cuda
 
-$(CUDA_TOOLKIT)/nvidia/cu13/bin/nvcc:
-	python3 -m pip install --quiet --no-deps --disable-pip-version-check --target $(CUDA_TOOLKIT) \
-		$(addsuffix ==13.0.*,$(CUDA_WHEELS))
+## Compiles and links the workspace for a GPU, which needs none, and checks that the binary starts and names what is missing.
+check-cuda: export CUDA_COMPUTE_CAP = 90
+check-cuda: $(CUDA_HOME_FOLDER)/bin/nvcc
+	$(CUDA_CARGO) build $(PROFILE) --locked --workspace --features cuda --bins --tests --examples
+	sh scripts/check_cuda.sh $(CUDA_BUILT)/dnc-run
+
+## The tests of kernels and backbones on an emulated GPU: NVIDIA's libraries by name, which compute on the CPU, with our kernels compiled by
+## g++ from their source (stages/kernels/tests/emulation). Needs no GPU; backbones take some minutes.
+EMULATED = $(abspath $(CUDA_FOLDER))/emulated
+check-cuda-emulated: export CUDA_COMPUTE_CAP = 90
+check-cuda-emulated: $(CUDA_HOME_FOLDER)/bin/nvcc
+	sh stages/kernels/tests/emulation/build.sh $(EMULATED)
+	LD_LIBRARY_PATH=$(EMULATED):$$LD_LIBRARY_PATH DNC_TEST_DEVICE=cuda:0 $(CUDA_CARGO) test $(PROFILE) --locked -p dnc-kernels -p dnc-learn \
+		--features dnc-kernels/cuda,dnc-learn/cuda --test gpu --test parity --test properties --test strided --test models_parity
+
+## Everything that scripts/gpu_check.sh needs on a machine with a GPU and no network, in one archive below 60 MB:
+## stripped binaries, fixtures and the data of the quickstart. There: `tar xf gpu-bundle.tar.xz && sh gpu-bundle/gpu_check.sh`.
+gpu-bundle: export CUDA_COMPUTE_CAP = 90
+gpu-bundle: $(CUDA_HOME_FOLDER)/bin/nvcc
+	$(CUDA_CARGO) build $(PROFILE) --locked --features cuda
+	$(CUDA_CARGO) test $(PROFILE) --locked --no-run -p dnc-kernels -p dnc-learn --features dnc-kernels/cuda,dnc-learn/cuda --tests --example bench_models \
+		--message-format json >$(CUDA_BUILT)/bundle.json
+	python3 scripts/gpu_bundle.py $(CUDA_BUILT)
+
+$(CUDA_HOME_FOLDER)/bin/nvcc:
+	$(PIP_INSTALL) --target $(CUDA_TOOLKIT) $(CUDA_COMPILER_WHEELS)
+
+$(CUDA_TOOLKIT)/libraries/nvidia/cudnn/lib/libcudnn.so.9:
+	$(PIP_INSTALL) --target $(CUDA_TOOLKIT)/libraries $(CUDA_LIBRARY_WHEELS)
 
 ## Exports of every backbone that has published code, followed to the letter of their READMEs in PyTorch.
 check-export: build

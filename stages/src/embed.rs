@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use dnc_learn::model::{Architecture, Model};
 use dnc_learn::parameters::{Group, Parameters};
 use dnc_learn::subspaces::{MASKS, Merged};
@@ -18,6 +18,7 @@ use crate::api::{
     Ambient, Arithmetic, ArtifactKind, Context, Input, Output, ParamError, Ports, Resources, Stage, StageError, Threads,
 };
 use crate::loader::{ImageVariant, Loader, Request};
+use crate::precision::Precision;
 
 /// Computes an embedding vector for each image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -32,13 +33,17 @@ pub struct Embed {
     pub splits: Option<Vec<Split>>,
     /// Batch size. It does not affect the vectors.
     pub batch: usize,
-    /// Floating-point type that the network computes with.
-    pub dtype: Precision,
+    /// Precision of the network. A CPU has "f32" only.
+    #[serde(skip_serializing_if = "Precision::is_default")]
+    pub precision: Precision,
 }
+
+/// What to do when a GPU has too little memory for a batch; `evaluate` has the same parameters.
+const MEMORY_REMEDY: &str = "lower `batch`, or choose `precision = \"bf16\"`";
 
 impl Default for Embed {
     fn default() -> Self {
-        Self { vector: Vector::Embedding, merged: Merged::Plain, splits: None, batch: 80, dtype: Precision::F32 }
+        Self { vector: Vector::Embedding, merged: Merged::Plain, splits: None, batch: 80, precision: Precision::F32 }
     }
 }
 
@@ -51,17 +56,6 @@ pub enum Vector {
     Embedding,
     /// The backbone's pooled features before the embedding layer, L2-normalised. The divide-and-conquer papers cluster these.
     Features,
-}
-
-/// Floating-point type that a network computes with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// 32-bit floats.
-    #[default]
-    F32,
-    /// bfloat16: 16 bits with the range of 32-bit floats. GPU only.
-    Bf16,
 }
 
 impl Stage for Embed {
@@ -114,6 +108,16 @@ impl Embed {
         ids: &[u32],
         changes: Option<&Changes>,
     ) -> Result<(Vec<f32>, usize), StageError> {
+        self.computed(context, images, ids, changes).map_err(|error| error.with_memory_remedy(MEMORY_REMEDY))
+    }
+
+    fn computed(
+        &self,
+        context: &Context<'_>,
+        images: &Images,
+        ids: &[u32],
+        changes: Option<&Changes>,
+    ) -> Result<(Vec<f32>, usize), StageError> {
         let device = context.device()?.clone();
         let network = Network::open(context, &device, self)?;
         let loader = Loader::new(images, None, network.model.preprocessing)?.changed(changes);
@@ -151,7 +155,6 @@ struct Network {
     model: Model,
     parameters: Parameters,
     masks: Option<Tensor>,
-    dtype: DType,
 }
 
 impl Network {
@@ -160,13 +163,7 @@ impl Network {
         let stored = model::Model::open(context.input("model")?)?;
         let architecture: Architecture = serde_json::from_value(stored.architecture)
             .map_err(|source| StageError::compute("read the model's architecture", source))?;
-        let dtype = match stage.dtype {
-            Precision::F32 => DType::F32,
-            Precision::Bf16 if device.is_cuda() => DType::BF16,
-            Precision::Bf16 => {
-                return Err(StageError::DtypeNeedsGpu { dtype: "bf16" });
-            }
-        };
+        let precision = stage.precision.on(device)?;
         let failed = |source| StageError::compute("load the model", source);
         let model = Model::build(&architecture).map_err(failed)?;
         let (network, others): (Vec<NamedTensor>, Vec<_>) = stored
@@ -174,14 +171,13 @@ impl Network {
             .into_iter()
             .partition(|tensor| matches!(Group::of(&tensor.name), Group::Backbone | Group::Embedding));
         let parameters = Parameters::restore(&model.specs_for(&network), &network, device).map_err(failed)?;
-        let folded = model.fold(&parameters).map_err(failed)?;
-        let parameters = if dtype == DType::F32 { folded } else { folded.cast(dtype).map_err(failed)? };
+        let parameters = model.fold(&parameters).map_err(failed)?.with_precision(precision);
         let masks = others.iter().find(|tensor| tensor.name == MASKS).map(|masks| masks.to_tensor(device));
         let masks = masks.transpose().map_err(failed)?;
         if masks.is_none() && stage.merged != Merged::Plain && stage.vector == Vector::Embedding {
             return Err(StageError::NoMasks);
         }
-        Ok(Self { model, parameters, masks, dtype })
+        Ok(Self { model, parameters, masks })
     }
 
     /// Dimension of a vector.
@@ -194,11 +190,11 @@ impl Network {
 
     /// L2-normalised vectors of `images`, `[batch, dim]`, row by row.
     fn vectors(&self, images: &Tensor, stage: &Embed) -> dnc_learn::error::Result<Vec<f32>> {
-        let features = self.model.features(&self.parameters, &images.to_dtype(self.dtype)?, None)?;
+        let features = self.model.features(&self.parameters, images, None)?;
         let vectors = match stage.vector {
-            Vector::Features => dnc_kernels::l2_normalise(&features.to_dtype(DType::F32)?)?,
+            Vector::Features => dnc_kernels::l2_normalise(&features)?,
             Vector::Embedding => {
-                let embeddings = self.model.embed(&self.parameters, &features, None)?.to_dtype(DType::F32)?;
+                let embeddings = self.model.embed(&self.parameters, &features, None)?;
                 match &self.masks {
                     Some(masks) => stage.merged.embedding(&embeddings, masks)?,
                     None => dnc_kernels::l2_normalise(&embeddings)?,
@@ -297,13 +293,21 @@ mod tests {
             assert_eq!(error.to_string(), expected);
         };
         check(
-            Embed { dtype: Precision::Bf16, ..Embed::default() },
-            "`dtype = \"bf16\"` needs a GPU; on the CPU use \"f32\"",
+            Embed { precision: Precision::Bf16, ..Embed::default() },
+            "`precision = \"bf16\"` needs a GPU; on a CPU use \"f32\", the default, or leave it out",
         );
         check(
             Embed { merged: Merged::Masks, ..Embed::default() },
             "The model has no masks, which `merged = \"masks\"` and `merged = \"normalised_masks\"` need",
         );
+    }
+
+    #[test]
+    fn only_a_precision_that_was_chosen_is_part_of_the_key() {
+        let params = |precision| serde_json::to_value(Embed { precision, ..Embed::default() }).unwrap();
+        assert_eq!(params(Precision::F32).get("precision"), None);
+        assert_eq!(params(Precision::Tf32)["precision"], "tf32");
+        assert_eq!(params(Precision::Bf16)["precision"], "bf16");
     }
 
     /// Law 3: a commit that changes these bytes also raises [`Embed::VERSION`], and updates the digest.

@@ -16,6 +16,7 @@ pub mod evaluate;
 pub mod init;
 pub mod loader;
 pub mod merge;
+pub mod precision;
 pub mod pretrained;
 pub mod pytorch;
 pub mod registry;

@@ -9,8 +9,7 @@ const TOPIC: &str = "gpu";
 /// The library of the driver.
 const DRIVER: &str = "libcuda.so.1";
 /// Libraries of the CUDA toolkit, by the beginning of their file names.
-const TOOLKIT: [&str; 4] = ["libcublas.so", "libcublasLt.so", "libcurand.so", "libnvrtc.so"];
-const CUDNN: &str = "libcudnn.so";
+const TOOLKIT: [&str; 5] = ["libcublas.so", "libcublasLt.so", "libcurand.so", "libnvrtc.so", "libcudnn.so"];
 /// Folders of libraries besides those in `LD_LIBRARY_PATH`.
 const FOLDERS: [&str; 12] = [
     "/usr/lib/x86_64-linux-gnu",
@@ -26,13 +25,6 @@ const FOLDERS: [&str; 12] = [
     "/usr/lib/wsl/lib",
     "/run/opengl-driver/lib",
 ];
-
-/// What this program was built with.
-#[derive(Clone, Copy)]
-struct Build {
-    cuda: bool,
-    cudnn: bool,
-}
 
 /// What the machine has.
 #[derive(Default)]
@@ -51,32 +43,28 @@ struct Found {
 
 /// Looks for GPUs and their libraries.
 pub(super) fn check() -> Vec<Finding> {
-    let build = Build { cuda: cfg!(feature = "cuda"), cudnn: cfg!(feature = "cudnn") };
+    let has_cuda = cfg!(feature = "cuda");
     let folders = folders(env::var_os("LD_LIBRARY_PATH").as_deref());
-    let names = TOOLKIT.iter().chain([&CUDNN]);
     let mut found = Found {
         cards: cards(Path::new("/proc/driver/nvidia/gpus")),
         driver: fs::read_to_string("/proc/driver/nvidia/version").ok().and_then(|text| version(&text)),
         driver_library: library(&folders, DRIVER),
-        libraries: names.map(|name| (*name, library(&folders, name))).collect(),
+        libraries: TOOLKIT.map(|name| (name, library(&folders, name))).to_vec(),
         usable: 0,
     };
-    if build.cuda && found.driver_library.is_some() {
+    if has_cuda && found.driver_library.is_some() {
         // The bindings panic if a library of the driver has another version than they expect.
         found.usable = panic::catch_unwind(dnc_kernels::gpu_count).unwrap_or(0);
     }
-    findings(build, &found)
+    findings(has_cuda, &found)
 }
 
-fn findings(build: Build, found: &Found) -> Vec<Finding> {
-    let built = match build {
-        Build { cuda: false, .. } => "without CUDA",
-        Build { cudnn: false, .. } => "with CUDA",
-        Build { .. } => "with CUDA and cuDNN",
-    };
+/// What there is to say of a program that was built with or without CUDA, on a machine that has what was `found`.
+fn findings(has_cuda: bool, found: &Found) -> Vec<Finding> {
+    let built = if has_cuda { "with CUDA" } else { "without CUDA" };
     let has_card = !found.cards.is_empty() || found.driver.is_some();
     let mut findings = Vec::new();
-    findings.push(match (build.cuda, has_card) {
+    findings.push(match (has_cuda, has_card) {
         (false, true) => Finding::note(TOPIC, "build", built)
             .advise("To use the GPU, build with `cargo build --release --locked --features cuda`."),
         _ => Finding::ok(TOPIC, "build", built),
@@ -90,7 +78,7 @@ fn findings(build: Build, found: &Found) -> Vec<Finding> {
         (None, Some(library)) => library,
         (None, None) => "none".to_owned(),
     };
-    findings.push(match (build.cuda, has_card, &found.driver_library) {
+    findings.push(match (has_cuda, has_card, &found.driver_library) {
         (true, true, None) => Finding::problem(
             TOPIC,
             "driver",
@@ -99,10 +87,10 @@ fn findings(build: Build, found: &Found) -> Vec<Finding> {
         ),
         _ => Finding::ok(TOPIC, "driver", driver),
     });
-    if !build.cuda {
+    if !has_cuda {
         return findings;
     }
-    for (name, path) in found.libraries.iter().filter(|(name, _)| *name != CUDNN || build.cudnn) {
+    for (name, path) in &found.libraries {
         findings.push(match path {
             Some(path) => Finding::ok(TOPIC, *name, path.display().to_string()),
             None if has_card => Finding::problem(
@@ -165,8 +153,8 @@ mod tests {
     use super::super::finding::Status;
     use super::*;
 
-    fn worst(build: Build, found: &Found) -> (Status, Vec<String>) {
-        let findings = findings(build, found);
+    fn worst(has_cuda: bool, found: &Found) -> (Status, Vec<String>) {
+        let findings = findings(has_cuda, found);
         let of = |status| findings.iter().filter(move |finding| finding.status == status);
         assert!(of(Status::Problem).all(|finding| finding.advice.is_some()));
         let worst = [Status::Problem, Status::Note].into_iter().find(|status| of(*status).next().is_some());
@@ -176,8 +164,7 @@ mod tests {
 
     #[test]
     fn only_a_card_that_this_build_cannot_use_is_a_problem() {
-        let without = Build { cuda: false, cudnn: false };
-        let with = Build { cuda: true, cudnn: false };
+        let (without, with) = (false, true);
         let libraries = || TOOLKIT.map(|name| (name, Some(PathBuf::from(name)))).to_vec();
         let card = || Found { cards: vec!["NVIDIA H100".into()], driver: Some("1.2".into()), ..Found::default() };
         assert_eq!(worst(without, &Found::default()).0, Status::Ok);
@@ -188,9 +175,8 @@ mod tests {
         let mut lacking = Found { driver_library: Some("/x".into()), libraries: libraries(), usable: 1, ..card() };
         lacking.libraries[0].1 = None;
         assert_eq!(worst(with, &lacking), (Status::Problem, vec!["libcublas.so".into()]));
-        lacking.libraries.push((CUDNN, None));
-        assert_eq!(worst(with, &lacking).1.len(), 1, "a build without cuDNN does not need it");
-        assert_eq!(worst(Build { cudnn: true, ..with }, &lacking).1.len(), 2);
+        lacking.libraries[4].1 = None;
+        assert_eq!(worst(with, &lacking).1, ["libcublas.so", "libcudnn.so"]);
     }
 
     #[test]

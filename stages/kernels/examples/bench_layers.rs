@@ -76,7 +76,7 @@ fn rows(bench: &Bench, name: &str, layer: Layer, count: usize, batch: usize) -> 
     let (scale, shift) =
         (Tensor::ones(outputs, candle_core::DType::F32, &device)?, Tensor::randn(0f32, 1.0, outputs, &device)?);
     let padding = Padding::tensorflow_same_2d(side, side, kernel, stride);
-    let options = Conv2d { stride, padding, groups };
+    let options = Conv2d { stride, padding, groups, ..Conv2d::default() };
     let forward =
         |x: &Tensor, weight: &Tensor| conv2d_affine(x, weight, &scale, &shift, None, Activation::Relu, &options);
     let print = |name: &str, operations: f64, seconds: f64| {

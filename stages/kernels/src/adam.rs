@@ -6,6 +6,7 @@
 //! Source: Kingma and Ba, arXiv 1412.6980, Algorithm 1; Loshchilov and Hutter, arXiv 1711.05101, Algorithm 2; operations
 //! are rounded in the order of `torch.optim`.
 
+use candle_core::Tensor;
 use rayon::prelude::*;
 
 /// Hyperparameters of one step, the same for every element of a parameter.
@@ -25,6 +26,19 @@ pub struct AdamStep {
     pub decoupled: bool,
     /// Number of this step, starting at 1.
     pub step: u64,
+}
+
+/// The step of one parameter among many that are taken at once.
+#[derive(Debug, Clone, Copy)]
+pub struct AdamWork<'a> {
+    /// The parameter, contiguous `f32`, which is changed in place.
+    pub parameter: &'a Tensor,
+    /// Its gradient.
+    pub gradient: &'a Tensor,
+    /// Both moments, `[2, n]`, which are changed in place.
+    pub moments: &'a Tensor,
+    /// The step.
+    pub step: AdamStep,
 }
 
 /// Elements per task: fixed, so that the split never depends on the number of threads.
@@ -51,7 +65,7 @@ pub fn adam_step(parameter: &mut [f32], gradient: &[f32], first: &mut [f32], sec
 
 /// The factors of the update formula, each rounded to `f32` once.
 #[derive(Clone, Copy)]
-struct Factors {
+pub(crate) struct Factors {
     keep: f32,
     decay: f32,
     first_rate: f32,
@@ -63,7 +77,7 @@ struct Factors {
 }
 
 impl Factors {
-    fn new(step: AdamStep) -> Self {
+    pub(crate) fn new(step: AdamStep) -> Self {
         let power = |beta: f64| beta.powf(step.step as f64);
         let (keep, decay) =
             if step.decoupled { (1.0 - step.lr * step.weight_decay, 0.0) } else { (1.0, step.weight_decay) };
@@ -77,6 +91,13 @@ impl Factors {
             root_correction: (1.0 - power(step.beta2)).sqrt() as f32,
             eps: step.eps as f32,
         }
+    }
+
+    /// All of them, in the order in which the CUDA kernel declares them.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn in_order(self) -> [f32; 8] {
+        let Self { keep, decay, first_rate, second_keep, second_rate, step_size, root_correction, eps } = self;
+        [keep, decay, first_rate, second_keep, second_rate, step_size, root_correction, eps]
     }
 
     fn update(self, parameter: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {

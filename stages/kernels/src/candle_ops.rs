@@ -3,7 +3,7 @@
 //!
 //! Shapes are those of the public functions, which check them and make the tensors contiguous.
 
-use candle_core::{Result, Tensor};
+use candle_core::{D, DType, Result, Tensor};
 
 use crate::activation::{Activation, RELU6_CEILING};
 use crate::geometry::{ConvGeometry, Padding, PoolWindow, Reduction};
@@ -43,13 +43,18 @@ fn pad(x: &Tensor, padding: Padding, value: f64) -> Result<Tensor> {
 /// `act(scale ∘ conv(x, weight) + shift + residual)` through candle's NCHW convolution.
 pub(crate) fn convolution(operands: &ConvOperands, activation: Activation, geometry: &ConvGeometry) -> Result<Tensor> {
     let ConvOperands { x, weight, scale, shift, residual } = operands;
-    let y = conv2d(x, weight, geometry)?;
+    let dtype = x.dtype();
     let y = match scale {
-        Some(scale) => y.broadcast_mul(scale)?,
-        None => y,
+        // Under other activations, the scale becomes part of the weight before that is rounded.
+        Some(scale) if weight.dtype() != dtype => {
+            let scaled = weight.broadcast_mul(&scale.reshape((scale.elem_count(), 1, 1, 1))?)?;
+            conv2d(x, &scaled.to_dtype(dtype)?, geometry)?
+        }
+        Some(scale) => conv2d(x, weight, geometry)?.broadcast_mul(&scale.to_dtype(dtype)?)?,
+        None => conv2d(x, &weight.to_dtype(dtype)?, geometry)?,
     };
     let y = match shift {
-        Some(shift) => y.broadcast_add(shift)?,
+        Some(shift) => y.broadcast_add(&shift.to_dtype(dtype)?)?,
         None => y,
     };
     let y = match residual {
@@ -82,7 +87,7 @@ pub(crate) fn affine(
     residual: Option<&Tensor>,
     activation: Activation,
 ) -> Result<Tensor> {
-    let y = x.broadcast_mul(scale)?.broadcast_add(shift)?;
+    let y = x.broadcast_mul(&scale.to_dtype(x.dtype())?)?.broadcast_add(&shift.to_dtype(x.dtype())?)?;
     let y = match residual {
         Some(residual) => (y + residual)?,
         None => y,
@@ -160,9 +165,9 @@ pub(crate) fn global_pool(x: &Tensor, reduction: Reduction) -> Result<Tensor> {
 
 /// `x · weightᵀ + bias`.
 pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let y = x.matmul(&weight.t()?)?;
+    let y = x.matmul(&weight.to_dtype(x.dtype())?.t()?)?;
     match bias {
-        Some(bias) => y.broadcast_add(bias),
+        Some(bias) => y.broadcast_add(&bias.to_dtype(x.dtype())?),
         None => Ok(y),
     }
 }
@@ -180,6 +185,42 @@ pub(crate) fn l2_normalise(x: &Tensor) -> Result<Tensor> {
     let squared = x.sqr()?.sum(1)?.reshape((x.dim(0)?, 1))?;
     // The bound is applied before the root, which has no finite gradient at zero.
     x.broadcast_div(&at_least(&squared, NORM_FLOOR * NORM_FLOOR)?.sqrt()?)
+}
+
+/// Layer normalisation over the last axis, computed in `f32`.
+pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
+    let dtype = x.dtype();
+    let x = x.to_dtype(wide(dtype))?;
+    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + epsilon)?.sqrt()?;
+    centred.broadcast_div(&deviation)?.broadcast_mul(weight)?.broadcast_add(bias)?.to_dtype(dtype)
+}
+
+/// `softmax(factor · x)` over the last axis, computed in `f32`.
+pub(crate) fn softmax(x: &Tensor, factor: f64) -> Result<Tensor> {
+    let dtype = x.dtype();
+    let x = (x.to_dtype(wide(dtype))? * factor)?;
+    // Subtracting the maximum only prevents overflow: it cancels out and needs no gradient.
+    let exponentials = x.broadcast_sub(&x.detach().max_keepdim(D::Minus1)?)?.exp()?;
+    exponentials.broadcast_div(&exponentials.sum_keepdim(D::Minus1)?)?.to_dtype(dtype)
+}
+
+/// Attention of `heads` heads over `[batch, tokens, 3 · width]`: queries, keys and values.
+pub(crate) fn attention(qkv: &Tensor, heads: usize) -> Result<Tensor> {
+    let (batch, tokens, width) = qkv.dims3()?;
+    let (width, head) = (width / 3, width / 3 / heads);
+    let qkv = qkv.reshape((batch, tokens, 3, heads, head))?;
+    let part = |index| -> Result<Tensor> {
+        qkv.narrow(2, index, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous() // [batch, heads, tokens, head]
+    };
+    let (q, k, v) = (part(0)?, part(1)?, part(2)?);
+    let shares = softmax(&q.matmul(&k.t()?)?, (head as f64).powf(-0.5))?; // [batch, heads, tokens, tokens]
+    shares.matmul(&v)?.transpose(1, 2)?.reshape((batch, tokens, width))
+}
+
+/// The type that sums over activations of a type are computed in.
+fn wide(dtype: DType) -> DType {
+    if dtype == DType::F64 { DType::F64 } else { DType::F32 }
 }
 
 /// `max(x, floor)` as a selection, so that the gradient at and below the bound is zero. NaN stays NaN.

@@ -1,6 +1,7 @@
 //! Geometry of sliding windows: padding, stride, and the output sizes that follow from them.
 
 use crate::error::{Result, shape_error};
+use crate::precision::Precision;
 
 /// Rows and columns added around an image: zeros for a convolution and an average, −∞ for a maximum.
 ///
@@ -54,11 +55,13 @@ pub struct Conv2d {
     pub padding: Padding,
     /// Number of channel groups that are convolved separately; equal to the number of channels, the convolution is depthwise.
     pub groups: usize,
+    /// What a GPU computes with; the CPU always computes with the type of its input.
+    pub precision: Precision,
 }
 
 impl Default for Conv2d {
     fn default() -> Self {
-        Self { stride: 1, padding: Padding::default(), groups: 1 }
+        Self { stride: 1, padding: Padding::default(), groups: 1, precision: Precision::default() }
     }
 }
 
@@ -86,7 +89,7 @@ impl ConvGeometry {
     ) -> Result<Self> {
         let (batch, height, width, channels) = x;
         let (out, per_group, kernel_height, kernel_width) = weight;
-        let Conv2d { stride, padding, groups } = *options;
+        let Conv2d { stride, padding, groups, .. } = *options;
         let (x, weight) = ([batch, height, width, channels], [out, per_group, kernel_height, kernel_width]);
         if x.contains(&0) || weight.contains(&0) {
             return Err(shape_error(operation, format!("the input {x:?} or the weight {weight:?} has no elements")));

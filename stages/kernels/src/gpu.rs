@@ -22,7 +22,21 @@ pub fn gpu_count() -> usize {
     implementation::count()
 }
 
-/// What the bits of floats on an open GPU depend on: the card and the version of cuBLAS, `cuda/NVIDIA H200/cublas-13.1.0`.
+/// Whether this error, or one that caused it, is that a GPU has too little memory.
+pub fn is_out_of_memory(error: &(dyn std::error::Error + 'static)) -> bool {
+    /// The codes of the driver, cuBLAS and cuDNN. They are looked for in the text since candle boxes these errors without a type.
+    const CODES: [&str; 4] = [
+        "CUDA_ERROR_OUT_OF_MEMORY",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+        "CUDNN_STATUS_ALLOC_FAILED",
+        "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    ];
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).any(|text| CODES.iter().any(|code| text.contains(code)))
+}
+
+/// What the bits of floats on an open GPU depend on: the card and the versions of cuDNN and cuBLAS, such as
+/// `cuda/NVIDIA H200/cudnn-9.19.0/cublas-13.1.0`. The precision of a stage is one of its parameters.
 ///
 /// # Errors
 /// The driver does not answer.
@@ -35,13 +49,17 @@ mod implementation {
     use std::ptr;
 
     use candle_core::cuda_backend::WrapErr as _;
-    use candle_core::cuda_backend::cudarc::cublas::sys::cublasGetVersion_v2;
-    use candle_core::cuda_backend::cudarc::driver::CudaContext;
-    use candle_core::cuda_backend::cudarc::driver::result::{device, mem_pool};
-    use candle_core::cuda_backend::cudarc::driver::sys::CUmemPool_attribute;
-    use candle_core::{Device, Result};
+    use candle_core::{Device, Error, Result};
+    use cudarc::cublas::sys::cublasGetVersion_v2;
+    use cudarc::driver::CudaContext;
+    use cudarc::driver::result::{device, mem_pool};
+    use cudarc::driver::sys::CUmemPool_attribute;
+
+    use crate::cuda::libraries;
+    use crate::dispatch::cuda_kernels_are_on;
 
     pub(super) fn open(ordinal: usize) -> Result<Device> {
+        libraries::load().map_err(Error::wrap)?;
         let device = Device::new_cuda_with_stream(ordinal)?;
         let stream = device.as_cuda_device()?.cuda_stream();
         let context = stream.context();
@@ -60,6 +78,9 @@ mod implementation {
     }
 
     pub(super) fn count() -> usize {
+        if libraries::load_driver().is_err() {
+            return 0;
+        }
         CudaContext::device_count().map_or(0, |count| usize::try_from(count).unwrap_or(0))
     }
 
@@ -70,8 +91,14 @@ mod implementation {
         // SAFETY: the handle belongs to the open device, and the version is written before the call returns.
         let status = unsafe { cublasGetVersion_v2(*device.cublas_handle().handle(), &mut version) };
         status.result().w()?;
-        let (major, minor, patch) = (version / 10_000, version / 100 % 100, version % 100);
-        Ok(format!("cuda/{name}/cublas-{major}.{minor}.{patch}"))
+        let cudnn = cudarc::cudnn::result::get_version();
+        let kernels = if cuda_kernels_are_on() { "" } else { "/candle" };
+        Ok(format!("cuda/{name}/cudnn-{}/cublas-{}{kernels}", dotted(cudnn), dotted(version as usize)))
+    }
+
+    /// `9.19.0` for 91900, as both libraries number their versions.
+    fn dotted(version: usize) -> String {
+        format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100)
     }
 }
 
@@ -95,5 +122,18 @@ mod implementation {
         candle_core::Error::Msg(
             "this program was built without CUDA; build it with `cargo build --release --features cuda`".to_owned(),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exhausted_memory_is_recognised_through_causes() {
+        let driver = |text: &str| Error::Candle { source: candle_core::Error::Cuda(text.to_owned().into()) };
+        let text = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
+        assert!(is_out_of_memory(&driver(text)));
+        assert!(!is_out_of_memory(&driver("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"…\")")));
     }
 }

@@ -35,8 +35,51 @@ impl ConvOperands {
         })
     }
 
-    /// All tensors that are present.
-    pub(crate) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
-        [&self.x, &self.weight].into_iter().chain(&self.scale).chain(&self.shift).chain(&self.residual)
+    /// The activations that are present.
+    pub(crate) fn activations(&self) -> impl Iterator<Item = &Tensor> {
+        [&self.x].into_iter().chain(&self.residual)
+    }
+
+    /// The parameters that are present.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &Tensor> {
+        [&self.weight].into_iter().chain(&self.scale).chain(&self.shift)
+    }
+}
+
+/// A batch normalisation with stored statistics after a convolution, as parameters: `γ ∘ (conv + bias − mean) / √(variance + ε) + β`,
+/// all `[out]`.
+#[derive(Debug, Clone, Copy)]
+pub struct FrozenNorm<'a> {
+    /// γ.
+    pub weight: &'a Tensor,
+    /// β.
+    pub bias: &'a Tensor,
+    /// Stored mean.
+    pub mean: &'a Tensor,
+    /// Stored variance.
+    pub variance: &'a Tensor,
+    /// Bias of the convolution, if it has one.
+    pub conv_bias: Option<&'a Tensor>,
+    /// ε.
+    pub epsilon: f64,
+}
+
+impl FrozenNorm<'_> {
+    /// The same normalisation as scale and shift, by candle's operations.
+    pub(crate) fn scale_and_shift(&self) -> Result<(Tensor, Tensor)> {
+        let deviation = (self.variance + self.epsilon)?.sqrt()?;
+        let scale = (self.weight / deviation)?;
+        let offset = match self.conv_bias {
+            Some(bias) => (bias - self.mean)?,
+            None => self.mean.neg()?,
+        };
+        let shift = (self.bias + (offset * &scale)?)?;
+        Ok((scale, shift))
+    }
+
+    /// All tensors, with their names.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
+        let stored = [("weight", self.weight), ("bias", self.bias), ("mean", self.mean), ("variance", self.variance)];
+        stored.into_iter().chain(self.conv_bias.map(|bias| ("conv_bias", bias)))
     }
 }

@@ -8,8 +8,8 @@ mod common;
 use candle_core::{DType, Device, Tensor, Var};
 use common::{device, flat, tolerance};
 use dnc_kernels::{
-    Activation, Conv2d, Padding, Result, affine, avg_pool2d, conv2d, conv2d_affine, global_avg_pool, l2_normalise,
-    linear, max_pool2d, pairwise_distances,
+    Activation, Conv2d, Padding, Result, affine, avg_pool2d, backward, conv2d, conv2d_affine, global_avg_pool,
+    l2_normalise, linear, max_pool2d, pairwise_distances,
 };
 use proptest::prelude::*;
 
@@ -32,7 +32,7 @@ fn cases() -> impl Strategy<Value = Case> {
             let (kernel, stride) = if three { ((3, 3), 1) } else { (kernel, stride) };
             let out = if depth == 1 && groups > 1 { groups } else { out.div_ceil(groups) * groups };
             let padding = Padding { top, bottom, left, right };
-            let options = Conv2d { stride, padding, groups };
+            let options = Conv2d { stride, padding, groups, ..Conv2d::default() };
             Case { x: [batch, height, width, depth * groups], out, kernel, options }
         })
         .prop_filter("the window fits", |case| {
@@ -54,7 +54,7 @@ fn noise(length: usize, seed: u64) -> Vec<f32> {
 /// The convolution by its formula in double precision.
 fn slow(case: &Case, x: &[f32], w: &[f32]) -> (Vec<f64>, [usize; 4]) {
     let [batch, height, width, channels] = case.x;
-    let Conv2d { stride, padding, groups } = case.options;
+    let Conv2d { stride, padding, groups, .. } = case.options;
     let rows = (height + padding.top + padding.bottom - case.kernel.0) / stride + 1;
     let columns = (width + padding.left + padding.right - case.kernel.1) / stride + 1;
     let (depth, per_group) = (channels / groups, case.out / groups);
@@ -129,14 +129,20 @@ impl Placement {
 fn gradients(y: &Tensor, dy: &[f32], variables: &[&Var]) -> Vec<Vec<f32>> {
     let dy = Placement { device: y.device().clone(), dtype: y.dtype() }.tensor(dy, y.dims());
     let loss = (y * dy).and_then(|y| y.sum_all()).expect("equal shapes");
-    let gradients = loss.backward().expect("every operation has a gradient");
+    let gradients = backward(&loss).expect("every operation has a gradient");
     variables.iter().map(|&variable| flat(gradients.get(variable).expect("it is a variable"))).collect()
 }
 
-/// `f32` runs the device's kernels where it has any, `f64` the operations composed of candle's own. `None` if the device is not
-/// available.
+/// `f32` runs the device's kernels where it has any, `f64` on the CPU the operations composed of candle's own. `None` if the device is
+/// not available.
 fn placements() -> impl Strategy<Value = Option<Placement>> {
-    prop_oneof![Just(DType::F32), Just(DType::F64)].prop_map(|dtype| device().map(|device| Placement { device, dtype }))
+    prop_oneof![Just(DType::F32), Just(DType::F64)].prop_map(|dtype| {
+        let placed = |device: Device| {
+            let dtype = if device.is_cpu() { dtype } else { DType::F32 };
+            Placement { device, dtype }
+        };
+        device().map(placed)
+    })
 }
 
 proptest! {
@@ -378,9 +384,9 @@ proptest! {
 
 /// A small network through every kind of convolution and pool: its output and the gradients of all its variables.
 fn network(placement: &Placement) -> Result<Vec<Vec<f32>>> {
-    let conv = |stride: usize, groups: usize| Conv2d { stride, padding: Padding::same(1), groups };
+    let conv = |stride: usize, groups: usize| Conv2d { stride, padding: Padding::same(1), groups, ..Conv2d::default() };
     let layers = [
-        (3, 32, 7, Conv2d { stride: 2, padding: Padding::same(3), groups: 1 }), // windows read row by row
+        (3, 32, 7, Conv2d { stride: 2, padding: Padding::same(3), ..Conv2d::default() }), // windows read row by row
         (32, 48, 3, conv(1, 1)),
         (48, 48, 3, conv(1, 48)),
         (48, 64, 1, Conv2d::default()),
@@ -412,7 +418,7 @@ fn network(placement: &Placement) -> Result<Vec<Vec<f32>>> {
     let weight = placement.variable(&noise(24 * 520, 90), &[24, 520]);
     let embedding = linear(&features, &weight, None)?;
     variables.push(weight);
-    let gradients = embedding.sqr()?.sum_all()?.backward()?;
+    let gradients = backward(&embedding.sqr()?.sum_all()?)?;
     let of = |variable: &Var| flat(gradients.get(variable.as_tensor()).expect("every variable has a gradient"));
     Ok(std::iter::once(flat(&embedding)).chain(variables.iter().map(of)).collect())
 }

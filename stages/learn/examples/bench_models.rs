@@ -1,10 +1,13 @@
 //! Benchmark of whole models: the rows `embed/…` and `train_step/…`, in the same form as the PyTorch benchmark.
 //!
-//! usage: `bench_models [PATTERN] [--threads N] [--reps N] [--cpu] [--memory]`
+//! usage: `bench_models [PATTERN] [--threads N] [--reps N] [--cpu] [--memory] [--device cpu|cuda:N] [--precision f32|tf32|bf16]`
+//!
+//! On a GPU, names end in the precision and more models are measured: `train_step/resnet50/224/b80/bf16`.
 
 use candle_core::{Device, Tensor};
 use dnc_bench::{Bench, Work};
-use dnc_kernels::{backward, l2_normalise};
+use dnc_kernels::{Precision, backward, l2_normalise, open_gpu};
+use dnc_learn::error::LearnError;
 use dnc_learn::model::Model;
 use dnc_learn::optimise::{Algorithm, Optimiser, Rate, Settings};
 use dnc_learn::parameters::Parameters;
@@ -16,33 +19,67 @@ static ALLOCATOR: dnc_kernels::CachingAllocator = dnc_kernels::CachingAllocator:
 /// Backbone, side length of the images, batch size.
 const MODELS: [(&str, usize, usize); 3] = [("resnet18", 64, 80), ("efficientnet_lite0", 96, 80), ("resnet50", 224, 16)];
 
+/// What is measured on a GPU beside these.
+const LARGE_MODELS: [(&str, usize, usize); 2] = [("resnet50", 224, 80), ("vit_small_patch16", 224, 80)];
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
-    let bench = Bench::from_args(&[]);
+    let bench = Bench::from_args(&["--device", "--precision"]);
+    let device = match bench.option("--device") {
+        None | Some("cpu") => Device::Cpu,
+        Some(name) => {
+            let ordinal =
+                name.strip_prefix("cuda:").ok_or_else(|| format!("`{name}` is neither `cpu` nor `cuda:N`"))?;
+            open_gpu(ordinal.parse()?)?
+        }
+    };
+    let (precision, suffix) = match bench.option("--precision").unwrap_or("f32") {
+        "f32" => (Precision::F32, "/f32"),
+        "tf32" => (Precision::Tf32, "/tf32"),
+        "bf16" => (Precision::Bf16, "/bf16"),
+        other => return Err(format!("`{other}` is none of `f32`, `tf32` and `bf16`").into()),
+    };
+    let setting = Setting { device: device.clone(), precision, suffix: if device.is_cpu() { "" } else { suffix } };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(bench.threads).build()?;
-    pool.install(|| MODELS.into_iter().try_for_each(|model| rows(&bench, model)))
+    let large = LARGE_MODELS.into_iter().filter(|_| device.is_cuda());
+    pool.install(|| MODELS.into_iter().chain(large).try_for_each(|model| rows(&bench, &setting, model)))
 }
 
-fn rows(bench: &Bench, (name, side, batch): (&str, usize, usize)) -> Result<(), Failure> {
-    let (embed, train_step) = (format!("embed/{name}/{side}/b{batch}"), format!("train_step/{name}/{side}/b{batch}"));
+/// Where and how the models compute.
+struct Setting {
+    device: Device,
+    precision: Precision,
+    suffix: &'static str,
+}
+
+fn rows(bench: &Bench, setting: &Setting, (name, side, batch): (&str, usize, usize)) -> Result<(), Failure> {
+    let Setting { device, precision, suffix } = setting;
+    let row = |what: &str| format!("{what}/{name}/{side}/b{batch}{suffix}");
+    let (embed, train_step) = (row("embed"), row("train_step"));
     if !bench.wants(&embed) && !bench.wants(&train_step) {
         return Ok(());
     }
     let model = Model::new(name, 128)?;
-    let parameters = Parameters::initialise(&model.specs(), &Streams::new(0), &Device::Cpu)?;
-    let images = Tensor::randn(0f32, 1.0, (batch, side, side, 3), &Device::Cpu)?;
+    let parameters = Parameters::initialise(&model.specs(), &Streams::new(0), device)?.with_precision(*precision);
+    let images = Tensor::randn(0f32, 1.0, (batch, side, side, 3), &Device::Cpu)?.to_device(device)?;
     let forward = |parameters: &Parameters| model.embed(parameters, &model.features(parameters, &images, None)?, None);
     if bench.wants(&embed) {
         let folded = model.fold(&parameters)?;
-        bench.row(&embed, Work::new(batch, "images"), || forward(&folded))?;
+        bench.row(&embed, Work::new(batch, "images"), || {
+            let embeddings = forward(&folded)?;
+            device.synchronize()?;
+            Ok::<_, LearnError>(embeddings)
+        })?;
     }
     if bench.wants(&train_step) {
         let mut optimiser = Optimiser::new(Settings::uniform(Algorithm::Adam, Rate { lr: 1e-5, weight_decay: 0.0 }));
         bench.row(&train_step, Work::new(batch, "images"), || {
             let embeddings = l2_normalise(&forward(&parameters)?)?;
             let loss = embeddings.matmul(&embeddings.t()?)?.sqr()?.mean_all()?;
-            optimiser.step(&parameters, &backward(&loss)?)
+            optimiser.step(&parameters, &backward(&loss)?)?;
+            device.synchronize()?;
+            Ok::<_, LearnError>(())
         })?;
     }
     Ok(())

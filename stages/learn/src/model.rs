@@ -4,7 +4,7 @@
 //! Shapes: images `[batch, height, width, 3]`, f `[batch, F]`, W `[d, F]`, b `[d]`, e `[batch, d]`.
 //! Source: DC21, section 3.1; dropout from Srivastava et al. 2014.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use dnc_kernels::linear;
 use rand::Rng;
 use schemars::JsonSchema;
@@ -125,7 +125,8 @@ impl Model {
         }
     }
 
-    /// Features of preprocessed `images`, `[batch, height, width, 3]`: `[batch, F]`. During training, `training` is the random stream of
+    /// Features of preprocessed `images`, `[batch, height, width, 3]`: `[batch, F]`, in `f32` whatever the precision of the
+    /// `parameters`. During training, `training` is the random stream of
     /// the step, from which the skipped blocks are drawn.
     ///
     /// # Errors
@@ -133,7 +134,8 @@ impl Model {
     pub fn features(&self, parameters: &Parameters, images: &Tensor, training: Option<&Streams>) -> Result<Tensor> {
         let depth = training.filter(|_| self.stochastic_depth > 0.0);
         let depth = depth.map(|streams| StochasticDepth { rate: self.stochastic_depth, streams });
-        self.backbone.forward(parameters, images, self.pooling, depth)
+        let images = images.to_dtype(parameters.precision().activations())?;
+        Ok(self.backbone.forward(parameters, &images, self.pooling, depth)?.to_dtype(DType::F32)?)
     }
 
     /// Embeddings of `features` `[batch, F]`, neither masked nor normalised: `[batch, d]`. During training, `training` is the random
@@ -162,7 +164,7 @@ impl Model {
                 folded.insert(name, role, &value)?;
             }
         }
-        Ok(folded)
+        Ok(folded.with_precision(parameters.precision()))
     }
 }
 
@@ -176,7 +178,7 @@ fn dropout(x: &Tensor, rate: f64, streams: &Streams) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::Device;
 
     use super::*;
     use crate::spec::Role;

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor, Var};
 
+use dnc_kernels::Precision;
+
 use crate::error::{LearnError, Result};
 use crate::spec::{Role, Spec};
 use crate::streams::Streams;
@@ -50,11 +52,12 @@ pub struct Frozen {
     pub affine: bool,
 }
 
-/// The named tensors of one model, all on one device and `f32`, unless they were [`cast`](Parameters::cast).
+/// The named tensors of one model, all `f32` and on one device, and the precision that a network computes with them.
 #[derive(Clone, Debug)]
 pub struct Parameters {
     entries: BTreeMap<String, Entry>,
     frozen: Frozen,
+    precision: Precision,
     device: Device,
 }
 
@@ -67,7 +70,8 @@ struct Entry {
 impl Parameters {
     /// A model without tensors.
     pub fn empty(device: &Device) -> Self {
-        Self { entries: BTreeMap::new(), frozen: Frozen::default(), device: device.clone() }
+        let (frozen, precision) = (Frozen::default(), Precision::default());
+        Self { entries: BTreeMap::new(), frozen, precision, device: device.clone() }
     }
 
     /// A new model: every tensor of `specs` is drawn from its own stream under `streams`.
@@ -169,23 +173,22 @@ impl Parameters {
     pub fn duplicate(&self) -> Result<Self> {
         let mut copy = Self::empty(&self.device);
         copy.frozen = self.frozen;
+        copy.precision = self.precision;
         for (name, role, value) in self.iter() {
             copy.insert(name, role, &value)?;
         }
         Ok(copy)
     }
 
-    /// The same model with all values converted to `dtype`, for inference only.
-    ///
-    /// # Errors
-    /// If the values cannot be converted.
-    pub fn cast(&self, dtype: DType) -> Result<Self> {
-        let mut cast = Self::empty(&self.device);
-        for (name, _, value) in self.iter() {
-            let value = Var::from_tensor(&value.to_dtype(dtype)?)?;
-            cast.entries.insert(name.to_owned(), Entry { role: Role::Constant, value });
-        }
-        Ok(cast)
+    /// The same model for computing in this precision; the tensors stay `f32`.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// What the network computes with.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// All tensors as plain bytes, ordered by name.

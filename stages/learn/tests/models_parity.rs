@@ -1,13 +1,17 @@
 //! Parity of whole networks with PyTorch: embeddings, loss and the gradient of every parameter.
 //!
 //! The weights are a function of their names, which `fixtures/models_make.py` also implements, so the fixtures hold only results.
+//!
+//! `DNC_TEST_DEVICE` names the device, `cpu` (the default) or `cuda:N`; without that GPU the tests say that they are skipped.
 
 mod models_fill;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use candle_core::{Device, Tensor};
+use dnc_kernels::{backward, open_gpu};
 use dnc_learn::model::Model;
 use dnc_learn::parameters::Parameters;
 use dnc_learn::spec::{Role, Spec};
@@ -39,26 +43,44 @@ fn value(spec: &Spec) -> Tensor {
     filled(name, shape, |u| offset + scale * u)
 }
 
+/// The device to test; `None` if it is not available, with the reason on stderr.
+fn device() -> Option<Device> {
+    let name = std::env::var("DNC_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+    if name == "cpu" {
+        return Some(Device::Cpu);
+    }
+    let ordinal = name.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok());
+    static GPU: OnceLock<Option<Device>> = OnceLock::new();
+    GPU.get_or_init(|| {
+        let opened = open_gpu(ordinal.unwrap_or_else(|| panic!("`{name}` is neither `cpu` nor `cuda:N`")));
+        opened.map_err(|error| eprintln!("skipped: device `{name}` is not available: {error:?}")).ok()
+    })
+    .clone()
+}
+
 fn check(name: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/models_{name}.json"));
+    let Some(device) = device() else { return };
+    // As cargo says at run time or, without cargo, where the test was built.
+    let folder = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+    let path = Path::new(&folder).join(format!("tests/fixtures/models_{name}.json"));
     let fixture: Fixture = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let mut model = Model::new(name, fixture.dimension).unwrap();
     if name == "vit_small_patch14_dinov2" {
         // The published positions are those of this size.
         model.preprocessing.crop = 518;
     }
-    let mut parameters = Parameters::empty(&Device::Cpu);
+    let mut parameters = Parameters::empty(&device);
     for spec in model.specs() {
         parameters.insert(&spec.name, spec.role, &value(&spec)).unwrap();
     }
-    let images = filled("images", &fixture.image, |u| u);
+    let images = filled("images", &fixture.image, |u| u).to_device(&device).unwrap();
     let embed = |parameters: &Parameters| {
         let features = model.features(parameters, &images, None).unwrap();
         model.embed(parameters, &features, None).unwrap()
     };
 
     let embeddings = embed(&parameters);
-    let target = filled("target", embeddings.dims(), |u| u);
+    let target = filled("target", embeddings.dims(), |u| u).to_device(&device).unwrap();
     let loss = ((&embeddings * target).unwrap().sum_all().unwrap() / fixture.image[0] as f64).unwrap();
     close(&format!("{name}: loss"), f64::from(loss.to_scalar::<f32>().unwrap()), fixture.loss, fixture.loss.abs());
     let scale = fixture.embeddings.iter().fold(0.0, |largest: f64, e| largest.max(e.abs()));
@@ -72,7 +94,7 @@ fn check(name: &str) {
     compare("embedding", &embeddings);
     compare("folded embedding", &embed(&model.fold(&parameters).unwrap()));
 
-    let gradients = loss.backward().unwrap();
+    let gradients = backward(&loss).unwrap();
     let expected: BTreeMap<_, _> =
         fixture.gradients.iter().map(|(name, norm, projection)| (name.as_str(), (*norm, *projection))).collect();
     let trained: Vec<_> = parameters.trained().collect();

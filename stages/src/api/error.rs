@@ -101,11 +101,20 @@ pub enum StageError {
     /// A merged embedding needs masks that the model does not have.
     #[error("The model has no masks, which `merged = \"masks\"` and `merged = \"normalised_masks\"` need")]
     NoMasks,
-    /// The device cannot compute with numbers of this type.
-    #[error("`dtype = \"{dtype}\"` needs a GPU; on the CPU use \"f32\"")]
-    DtypeNeedsGpu {
-        /// The type, as in the manifest.
-        dtype: &'static str,
+    /// The device does not have this precision.
+    #[error("`precision = \"{precision}\"` needs a GPU; on a CPU use \"f32\", the default, or leave it out")]
+    PrecisionNeedsGpu {
+        /// The precision, as in the manifest.
+        precision: &'static str,
+    },
+    /// The GPU has too little memory for the node.
+    #[error("The GPU ran out of memory; {remedy}")]
+    OutOfMemory {
+        /// What to lower: parameters of the stage.
+        remedy: &'static str,
+        /// What was being done.
+        #[source]
+        source: Box<StageError>,
     },
     /// A stage asked for something that it did not declare. It is a defect of the stage.
     #[error("The stage used {what} without declaring it (a defect of the stage; please report it)")]
@@ -130,6 +139,16 @@ impl StageError {
         StageError::File { action, path: path.as_ref().to_path_buf(), source: source.into() }
     }
 
+    /// The same error; if a GPU ran out of memory, with what to lower.
+    #[must_use]
+    pub(crate) fn with_memory_remedy(self, remedy: &'static str) -> Self {
+        if dnc_kernels::is_out_of_memory(&self) {
+            StageError::OutOfMemory { remedy, source: Box::new(self) }
+        } else {
+            self
+        }
+    }
+
     /// A failed computation; `action` is an infinitive with its object: `embed the images`.
     pub fn compute(action: impl Into<String>, source: impl Into<Cause>) -> Self {
         StageError::Compute { action: action.into(), source: source.into() }
@@ -140,5 +159,20 @@ fn available_metrics(available: &[String]) -> String {
     match available {
         [] => "it has none: reserve classes for it in `decode`, and let `evaluate` include it".to_owned(),
         _ => format!("it has {}", available.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exhausted_memory_of_a_gpu_says_what_to_lower() {
+        let of = |text: &str| StageError::compute("embed images", text.to_owned()).with_memory_remedy("lower `batch`");
+        let error = of("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")");
+        assert_eq!(error.to_string(), "The GPU ran out of memory; lower `batch`");
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        assert_eq!(source.as_deref(), Some("Cannot embed images"));
+        assert_eq!(of("another error").to_string(), "Cannot embed images");
     }
 }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::ParamError;
+use crate::precision::Precision;
 
 /// Computes retrieval metrics for a model, for embeddings, or for raw pixels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -53,6 +54,9 @@ pub struct Evaluate {
     pub merged: Merged,
     /// Batch size of the model. It does not affect the metrics.
     pub batch: usize,
+    /// Precision of the model. A CPU has "f32" only.
+    #[serde(skip_serializing_if = "Precision::is_default")]
+    pub precision: Precision,
 }
 
 impl Default for Evaluate {
@@ -72,6 +76,7 @@ impl Default for Evaluate {
             thumbnail: None,
             merged: Merged::Plain,
             batch: 80,
+            precision: Precision::F32,
         }
     }
 }

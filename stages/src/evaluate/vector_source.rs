@@ -110,7 +110,8 @@ impl<'s> VectorSource<'s> {
         changes: Option<&Changes>,
     ) -> Result<(Vec<f32>, usize), StageError> {
         if context.input_if_any("model").is_some() {
-            Embed { merged, batch: self.stage.batch, ..Embed::default() }.vectors(context, images, ids, changes)
+            let Evaluate { batch, precision, .. } = *self.stage;
+            Embed { merged, batch, precision, ..Embed::default() }.vectors(context, images, ids, changes)
         } else {
             pixels(images, ids, self.stage.thumbnail, changes)
         }

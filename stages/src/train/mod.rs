@@ -35,6 +35,9 @@ use checkpoint::Checkpoint;
 use trainer::{Setup, Trainer};
 use training_set::TrainingSet;
 
+/// What to do when a GPU has too little memory for a training step.
+const MEMORY_REMEDY: &str = "lower `sampler.batch` or the `crop` of `init`, or choose `precision = \"bf16\"`";
+
 impl Stage for Train {
     const NAME: &'static str = "train";
     const VERSION: u32 = 7;
@@ -66,6 +69,12 @@ impl Stage for Train {
     }
 
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
+        self.train(context).map_err(|error| error.with_memory_remedy(MEMORY_REMEDY))
+    }
+}
+
+impl Train {
+    fn train(&self, context: &mut Context<'_>) -> Result<(), StageError> {
         let images = Images::open(context.input("images")?)?;
         let views = context.input_if_any("views").map(Views::open).transpose()?;
         let training_set = TrainingSet::open(context, &images)?;
@@ -105,9 +114,7 @@ impl Stage for Train {
         model::write(context.output("model")?, &state.model)?;
         Ok(history::write(context.output("history")?, &state.history)?)
     }
-}
 
-impl Train {
     /// The training method for the given model.
     fn method(&self, initial: &model::Model, classes: usize) -> Result<Method, StageError> {
         let model = initial.network()?;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::optimiser::OptimiserConfig;
 use crate::api::ParamError;
+use crate::precision::Precision;
 
 /// Trains the learners of a round, or one of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -36,6 +37,9 @@ pub struct Train {
     pub freeze_backbone: u32,
     /// Whether to freeze the scale and shift of batch-norm layers. Their running statistics are always frozen.
     pub freeze_affine: bool,
+    /// Precision of the network. A CPU has "f32" only.
+    #[serde(skip_serializing_if = "Precision::is_default")]
+    pub precision: Precision,
 }
 
 impl Default for Train {
@@ -50,6 +54,7 @@ impl Default for Train {
             schedule: ScheduleConfig::default(),
             freeze_backbone: 0,
             freeze_affine: false,
+            precision: Precision::F32,
         }
     }
 }

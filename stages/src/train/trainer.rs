@@ -57,6 +57,7 @@ impl<'a> Trainer<'a> {
                 &device,
             )
             .map_err(|source| StageError::compute("load the model for training", source))?;
+        let parameters = parameters.with_precision(setup.stage.precision.on(&device)?);
         let steps = model.step;
         Ok(Self { setup, settings, parameters, optimiser, streams, round, steps, only, device })
     }

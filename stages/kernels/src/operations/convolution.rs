@@ -11,7 +11,7 @@ use crate::activation::Activation;
 use crate::dispatch;
 use crate::error::{Result, shape_error};
 use crate::geometry::{Conv2d, ConvGeometry};
-use crate::operands::ConvOperands;
+use crate::operands::{ConvOperands, FrozenNorm};
 
 /// Convolution with an optional bias per output channel; gradients for `x`, `weight` and `bias`.
 ///
@@ -47,4 +47,33 @@ pub fn conv2d_affine(
     check_affine("conv2d_affine", &geometry.out, scale, shift, residual)?;
     let operands = ConvOperands::new(x, weight, Some(scale), Some(shift), residual)?;
     Ok(dispatch::convolution(&operands, activation, &geometry)?)
+}
+
+/// `act(norm(conv(x, weight)) + residual)`: [`conv2d_affine`] with the scale and shift of a frozen batch normalisation; gradients for
+/// whichever of its parameters are tracked.
+///
+/// # Errors
+/// If the shapes do not match or the window does not fit the padded image.
+pub fn conv2d_norm(
+    x: &Tensor,
+    weight: &Tensor,
+    norm: &FrozenNorm,
+    residual: Option<&Tensor>,
+    activation: Activation,
+    options: &Conv2d,
+) -> Result<Tensor> {
+    let geometry = ConvGeometry::new("conv2d_norm", x.dims4()?, weight.dims4()?, options)?;
+    let channels = geometry.out[3];
+    for (name, tensor) in norm.tensors() {
+        if tensor.dims() != [channels] {
+            return Err(shape_error("conv2d_norm", format!("`{name}` is {:?}, expected [{channels}]", tensor.dims())));
+        }
+    }
+    if let Some(residual) = residual
+        && residual.dims() != geometry.out
+    {
+        let (found, expected) = (residual.dims(), geometry.out);
+        return Err(shape_error("conv2d_norm", format!("`residual` is {found:?}, expected {expected:?}")));
+    }
+    Ok(dispatch::convolution_with_norm(x, weight, norm, residual, activation, &geometry)?)
 }

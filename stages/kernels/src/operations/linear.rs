@@ -4,22 +4,32 @@ use candle_core::Tensor;
 
 use crate::dispatch;
 use crate::error::{Result, shape_error};
+use crate::precision::Precision;
 
-/// `x · weightᵀ + bias`: x `[m, k]`, weight `[out, k]`, bias `[out]`, result `[m, out]`.
+/// `x · weightᵀ + bias`: x `[…, k]` of at least two dimensions, weight `[out, k]`, bias `[out]`, result `[…, out]`.
 ///
 /// # Errors
 /// If the shapes do not match.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (_, inner) = x.dims2()?;
+    linear_in(Precision::F32, x, weight, bias)
+}
+
+/// [`linear`] in a precision, which a GPU computes with. The type of the result is that of `x`; `weight` and `bias` may be `f32` under
+/// activations of another type.
+///
+/// # Errors
+/// If the shapes do not match.
+pub fn linear_in(precision: Precision, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let inner = x.dims().last().copied().filter(|_| x.rank() > 1);
     let (out, weight_inner) = weight.dims2()?;
-    if inner != weight_inner || bias.is_some_and(|bias| bias.dims() != [out]) {
+    if inner != Some(weight_inner) || bias.is_some_and(|bias| bias.dims() != [out]) {
         return Err(shape_error(
             "linear",
             format!("x is {:?}, `weight` {:?}, `bias` {:?}", x.dims(), weight.dims(), bias.map(Tensor::dims)),
         ));
     }
     let bias = bias.map(Tensor::contiguous).transpose()?;
-    Ok(dispatch::linear(&x.contiguous()?, &weight.contiguous()?, bias.as_ref())?)
+    Ok(dispatch::linear(precision, &x.contiguous()?, &weight.contiguous()?, bias.as_ref())?)
 }
 
 /// Euclidean distances, not squared: x `[m, d]`, y `[n, d]`, result `[m, n]`.

@@ -1,7 +1,7 @@
 //! The public operations: each checks the shapes of its arguments, makes them contiguous and hands them to
 //! [`crate::dispatch`].
 //!
-//! Reading order: `affine`, `convolution`, `pooling`, `linear`, `normalise`, `layout`.
+//! Reading order: `affine`, `convolution`, `pooling`, `linear`, `normalise`, `tokens`, `layout`.
 
 mod affine;
 mod convolution;
@@ -9,10 +9,12 @@ mod layout;
 mod linear;
 mod normalise;
 mod pooling;
+mod tokens;
 
 pub use affine::affine;
-pub use convolution::{conv2d, conv2d_affine};
+pub use convolution::{conv2d, conv2d_affine, conv2d_norm};
 pub use layout::nchw_to_nhwc;
-pub use linear::{linear, pairwise_distances};
+pub use linear::{linear, linear_in, pairwise_distances};
 pub use normalise::l2_normalise;
 pub use pooling::{avg_pool2d, global_avg_pool, global_max_pool, max_pool2d};
+pub use tokens::{attention, gelu, layer_norm, residual_sum, softmax};

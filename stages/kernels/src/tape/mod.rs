@@ -16,17 +16,21 @@
 //!
 //! As in PyTorch, a second backward pass over the same graph is an error.
 //!
-//! The tape does not depend on the device: an implementation chooses the form of its gradients through [`Gradient`]
-//! (`Vec<f32>` in `cpu`, a [`candle_core::Tensor`] elsewhere) and hands over its results as [`candle_core::Storage`].
+//! This tape does not depend on the device: an implementation chooses the form of its gradients through [`Gradient`] (`Vec<f32>` in
+//! `cpu`) and hands over its results as [`candle_core::Storage`]. On a GPU even tokens would cost more than small layers; there,
+//! `walk` keeps a list of operations of its own.
 //!
-//! Reading order: `gradient`, `variables`, `record`.
+//! Reading order: `gradient`, `variables`, `record`; then `walk` and `backward`.
 
+mod backward;
 mod gradient;
 mod record;
 #[cfg(test)]
 mod tests;
 mod variables;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod walk;
 
+pub use backward::backward;
 pub(crate) use gradient::{Gradient, GradientSlot};
 pub(crate) use record::{Backward, record, slot_of, watch};
-pub use variables::backward;

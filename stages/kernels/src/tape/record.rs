@@ -109,7 +109,7 @@ pub(crate) fn record<'a, G: Gradient>(
 }
 
 /// The storage of a token. It has one element because CUDA refuses to allocate none.
-fn token_on<S: BackendStorage>(device: &S::Device) -> Result<(S, Shape)>
+pub(super) fn token_on<S: BackendStorage>(device: &S::Device) -> Result<(S, Shape)>
 where
     S::Device: BackendDevice<Storage = S>,
 {

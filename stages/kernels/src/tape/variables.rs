@@ -1,38 +1,22 @@
-//! The backward pass from a loss to all variables.
+//! Gradients of variables, collected without the zeros and the sum that candle writes for each.
 
 use std::cell::RefCell;
 
 use candle_core::Tensor;
-use candle_core::backprop::GradStore;
-
-use crate::error::Result;
 
 thread_local! {
-    /// Gradients of variables found by the backward pass that [`backward`] is running on this thread.
+    /// Gradients of variables found by the backward pass that runs on this thread.
     static GRADIENTS: RefCell<Option<Vec<(Tensor, Tensor)>>> = const { RefCell::new(None) };
 }
 
-/// The gradients of all variables that `loss` depends on: candle's `loss.backward()` without the zeros and the sum that candle
-/// writes for every variable's gradient.
-///
-/// # Errors
-/// If candle fails, or the graph has been through a backward pass before.
-pub fn backward(loss: &Tensor) -> Result<GradStore> {
+/// Runs a backward pass and returns its result with the variables and gradients that it kept.
+pub(super) fn collecting<T>(run: impl FnOnce() -> T) -> (T, Vec<(Tensor, Tensor)>) {
     let outer = GRADIENTS.replace(Some(Vec::new()));
-    let gradients = loss.backward();
-    let collected = GRADIENTS.replace(outer).unwrap_or_default();
-    let mut gradients = gradients?;
-    for (variable, gradient) in collected {
-        let sum = match gradients.remove(&variable) {
-            Some(other) => (other + gradient)?,
-            None => gradient,
-        };
-        gradients.insert(&variable, sum);
-    }
-    Ok(gradients)
+    let result = run();
+    (result, GRADIENTS.replace(outer).unwrap_or_default())
 }
 
-/// Stores the gradient of a variable for the running [`backward`]. Returns it if `x` is not a variable, or if candle's own backward
+/// Stores the gradient of a variable for the running [`collecting`]. Returns it if `x` is not a variable, or if candle's own backward
 /// pass is running.
 pub(super) fn keep_gradient(x: &Tensor, gradient: Tensor) -> Option<Tensor> {
     GRADIENTS.with_borrow_mut(|gradients| match gradients {

@@ -1,5 +1,6 @@
 //! The device that the tests run on, and comparison of tensors.
 
+use std::error::Error;
 use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Tensor};
@@ -13,24 +14,25 @@ pub(crate) fn device() -> Option<Device> {
     DEVICE
         .get_or_init(|| {
             let name = std::env::var(VARIABLE).unwrap_or_else(|_| "cpu".to_owned());
-            open(&name).map_err(|error| eprintln!("Tests skipped: device `{name}` is not available: {error}")).ok()
+            let reason = |error: &dyn Error| error.source().map(|source| format!(": {source}")).unwrap_or_default();
+            let skipped = |error| eprintln!("skipped: device `{name}` is not available: {error}{}", reason(&error));
+            open(&name).map_err(skipped).ok()
         })
         .clone()
 }
 
-fn open(name: &str) -> candle_core::Result<Device> {
+fn open(name: &str) -> dnc_kernels::Result<Device> {
     if name == "cpu" {
         return Ok(Device::Cpu);
     }
     let ordinal = name.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok());
     let ordinal = ordinal.unwrap_or_else(|| panic!("`{VARIABLE}` is `{name}`: expected `cpu` or `cuda:N`"));
-    // One stream for all threads: with candle's default, a stream per thread, tests that hand tensors over would race.
-    Device::new_cuda_with_stream(ordinal)
+    dnc_kernels::open_gpu(ordinal)
 }
 
-/// Largest accepted difference, relative to the largest value. On a GPU, products may round their factors to TF32.
-pub(crate) fn tolerance(device: &Device) -> f32 {
-    if device.is_cpu() { 1e-4 } else { 1e-3 }
+/// Largest accepted difference, relative to the largest value; on a GPU in `f32` as on a CPU.
+pub(crate) fn tolerance(_: &Device) -> f32 {
+    1e-4
 }
 
 /// The values of a tensor of floats.

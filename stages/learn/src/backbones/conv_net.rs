@@ -3,7 +3,7 @@
 //! The families differ in the layers of their blocks, not in how they are computed, so each file describes a [`ConvNet`] and
 //! this one computes it.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use dnc_kernels::{Activation, Padding, affine, max_pool2d};
 
 use super::backbone::{Backbone, InPython, Pooling, pool};
@@ -70,7 +70,7 @@ impl Block {
             (Some(thin), Shortcut::Identity) => {
                 let linear = ConvNorm { activation: Activation::None, ..last.clone() };
                 let residual = thin(&linear.forward(parameters, &y, None)?)?;
-                let one = Tensor::ones(last.outputs, x.dtype(), x.device())?;
+                let one = Tensor::ones(last.outputs, DType::F32, x.device())?;
                 Ok(affine(&residual, &one, &one.zeros_like()?, Some(x), last.activation)?)
             }
             _ => last.forward(parameters, &y, shortcut.as_ref()),

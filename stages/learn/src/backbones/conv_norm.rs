@@ -6,7 +6,7 @@
 //! Source: Ioffe and Szegedy 2015, arXiv 1502.03167, section 3.1; frozen as in DC19 and DC21.
 
 use candle_core::Tensor;
-use dnc_kernels::{Activation, Conv2d, Padding, conv2d_affine};
+use dnc_kernels::{Activation, Conv2d, FrozenNorm, Padding, Precision, conv2d_affine, conv2d_norm};
 
 use crate::error::{LearnError, Result};
 use crate::parameters::Parameters;
@@ -102,11 +102,33 @@ impl ConvNorm {
 
     /// `x` `[batch, height, width, inputs]` to `[batch, height', width', outputs]`; `residual` has the result's shape.
     pub(super) fn forward(&self, parameters: &Parameters, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
-        let (scale, shift) = self.scale_and_shift(parameters)?;
         let weight = parameters.tensor(&self.name("weight"))?;
-        let geometry = self.geometry(x)?;
-        conv2d_affine(x, &weight, &scale, &shift, residual, self.activation, &geometry)
-            .map_err(|source| LearnError::Layer { layer: self.conv.clone(), source })
+        let geometry = self.geometry(x, parameters.precision())?;
+        let result = match self.normalisation {
+            Norm::Frozen { epsilon } if !parameters.contains(&self.folded("shift")) => {
+                let channelwise = |name: &str| parameters.tensor(&format!("{}.{name}", self.norm));
+                let conv_bias = self.conv_bias(parameters)?;
+                let norm = FrozenNorm {
+                    weight: &channelwise("weight")?,
+                    bias: &channelwise("bias")?,
+                    mean: &channelwise("running_mean")?,
+                    variance: &channelwise("running_var")?,
+                    conv_bias: conv_bias.as_ref(),
+                    epsilon,
+                };
+                conv2d_norm(x, &weight, &norm, residual, self.activation, &geometry)
+            }
+            _ => {
+                let (scale, shift) = self.scale_and_shift(parameters)?;
+                conv2d_affine(x, &weight, &scale, &shift, residual, self.activation, &geometry)
+            }
+        };
+        result.map_err(|source| LearnError::Layer { layer: self.conv.clone(), source })
+    }
+
+    /// The convolution's bias, if it has one.
+    fn conv_bias(&self, parameters: &Parameters) -> Result<Option<Tensor>> {
+        if self.bias { Ok(Some(parameters.tensor(&self.name("bias"))?)) } else { Ok(None) }
     }
 
     /// This layer's tensors with the normalisation folded into the convolution, for inference.
@@ -133,7 +155,7 @@ impl ConvNorm {
                 ((gamma / deviation)?, Some(channelwise("running_mean")?))
             }
         };
-        let bias = if self.bias { Some(parameters.tensor(&self.name("bias"))?) } else { None };
+        let bias = self.conv_bias(parameters)?;
         let offset = match (bias, mean) {
             (Some(bias), Some(mean)) => (bias - mean)?,
             (Some(bias), None) => bias,
@@ -144,13 +166,13 @@ impl ConvNorm {
         Ok((scale, shift))
     }
 
-    fn geometry(&self, x: &Tensor) -> Result<Conv2d> {
+    fn geometry(&self, x: &Tensor, precision: Precision) -> Result<Conv2d> {
         let (_, height, width, _) = x.dims4()?;
         let padding = match self.border {
             Border::Zeros(size) => Padding::same(size),
             Border::TensorflowSame => Padding::tensorflow_same_2d(height, width, self.kernel, self.stride),
         };
-        Ok(Conv2d { stride: self.stride, padding, groups: self.groups })
+        Ok(Conv2d { stride: self.stride, padding, groups: self.groups, precision })
     }
 
     fn name(&self, tensor: &str) -> String {

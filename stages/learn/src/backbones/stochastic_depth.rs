@@ -32,7 +32,7 @@ impl StochasticDepth<'_> {
         let mut rng = self.streams.named("stochastic depth").at(block as u64).rng();
         let kept = (1.0 / (1.0 - skipped)) as f32;
         let factors: Vec<f32> = (0..batch).map(|_| if rng.random::<f64>() < skipped { 0.0 } else { kept }).collect();
-        let factors = Tensor::from_vec(factors, (batch, 1), residual.device())?;
+        let factors = Tensor::from_vec(factors, (batch, 1), residual.device())?.to_dtype(residual.dtype())?;
         let flat = residual.reshape((batch, height * width * channels))?;
         Ok(flat.broadcast_mul(&factors)?.reshape(residual.shape())?)
     }

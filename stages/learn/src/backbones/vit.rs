@@ -6,8 +6,8 @@
 //! Source: Dosovitskiy et al., "An Image is Worth 16×16 Words", ICLR 2021, arXiv 2010.11929, equations 1–4; Touvron et al.,
 //! arXiv 2103.17239 (layer scale); Caron et al., arXiv 2104.14294 (DINO); Oquab et al., arXiv 2304.07193 (DINOv2).
 
-use candle_core::{D, DType, Device, Tensor};
-use dnc_kernels::{Conv2d, conv2d, linear};
+use candle_core::{DType, Device, Tensor};
+use dnc_kernels::{Conv2d, attention, conv2d, gelu, layer_norm, linear_in, residual_sum};
 
 use super::backbone::{Backbone, InPython, Pooling};
 use super::preprocessing::Preprocessing;
@@ -126,10 +126,10 @@ impl Backbone for Vit {
         let mut tokens = self.embed(parameters, images)?;
         for block in 0..DEPTH {
             let name = |part: &str| format!("blocks.{block}.{part}");
-            let y = attention(parameters, &name("attn"), &norm(parameters, &name("norm1"), &tokens)?)?;
-            tokens = (tokens + self.scaled(parameters, &name("ls1"), y)?)?;
+            let y = self_attention(parameters, &name("attn"), &norm(parameters, &name("norm1"), &tokens)?)?;
+            tokens = self.sum(parameters, &name("ls1"), &tokens, &y)?;
             let y = mlp(parameters, &name("mlp"), &norm(parameters, &name("norm2"), &tokens)?)?;
-            tokens = (tokens + self.scaled(parameters, &name("ls2"), y)?)?;
+            tokens = self.sum(parameters, &name("ls2"), &tokens, &y)?;
         }
         let tokens = norm(parameters, "norm", &tokens)?; // [batch, 1 + patches, WIDTH]
         let patches = tokens.dim(1)? - 1;
@@ -184,13 +184,15 @@ impl Vit {
             });
         }
         let (weight, bias) = weight_and_bias(parameters, "patch_embed.proj")?;
-        let geometry = Conv2d { stride: self.patch, ..Conv2d::default() };
+        let geometry = Conv2d { stride: self.patch, precision: parameters.precision(), ..Conv2d::default() };
         let patches = conv2d(images, &weight, Some(&bias), &geometry)
             .map_err(|source| LearnError::Layer { layer: "patch_embed.proj".into(), source })?
             .reshape((batch, rows * columns, WIDTH))?;
-        let class = parameters.tensor("cls_token")?.broadcast_as((batch, 1, WIDTH))?;
+        let dtype = patches.dtype();
+        let class = parameters.tensor("cls_token")?.to_dtype(dtype)?.broadcast_as((batch, 1, WIDTH))?;
         let tokens = Tensor::cat(&[&class, &patches], 1)?; // [batch, 1 + patches, WIDTH]
-        Ok(tokens.broadcast_add(&self.positions(&parameters.tensor(POSITIONS)?, rows, columns)?)?)
+        let positions = self.positions(&parameters.tensor(POSITIONS)?, rows, columns)?;
+        Ok(tokens.broadcast_add(&positions.to_dtype(dtype)?)?)
     }
 
     /// Positions of `rows` × `columns` patches, interpolated from the `stored` ones like `torch.nn.functional.interpolate` in
@@ -207,11 +209,10 @@ impl Vit {
         resampled(stored, grid, (&bicubic(grid, rows), rows), (&bicubic(grid, columns), columns))
     }
 
-    fn scaled(&self, parameters: &Parameters, name: &str, y: Tensor) -> Result<Tensor> {
-        if !self.layer_scale {
-            return Ok(y);
-        }
-        Ok(y.broadcast_mul(&parameters.tensor(&format!("{name}.gamma"))?)?)
+    /// `x + γ ∘ y`.
+    fn sum(&self, parameters: &Parameters, name: &str, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        let gamma = if self.layer_scale { Some(parameters.tensor(&format!("{name}.gamma"))?) } else { None };
+        Ok(residual_sum(x, y, gamma.as_ref())?)
     }
 }
 
@@ -233,42 +234,27 @@ fn weight_and_bias(parameters: &Parameters, name: &str) -> Result<(Tensor, Tenso
     Ok((parameters.tensor(&format!("{name}.weight"))?, parameters.tensor(&format!("{name}.bias"))?))
 }
 
-/// Layer-norm over the last axis.
+/// Layer-norm over the last axis, computed in `f32` and returned in the type of `x`.
 fn norm(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Tensor> {
     let (weight, bias) = weight_and_bias(parameters, name)?;
-    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-    let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + NORM_EPSILON)?.sqrt()?;
-    Ok(centred.broadcast_div(&deviation)?.broadcast_mul(&weight)?.broadcast_add(&bias)?)
+    Ok(layer_norm(x, &weight, &bias, NORM_EPSILON)?)
 }
 
 /// A linear layer over the last axis of `[batch, tokens, inputs]`.
 fn dense(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Tensor> {
     let (weight, bias) = weight_and_bias(parameters, name)?;
-    let (batch, tokens, inputs) = x.dims3()?;
-    let y = linear(&x.reshape((batch * tokens, inputs))?, &weight, Some(&bias))
-        .map_err(|source| LearnError::Layer { layer: name.to_owned(), source })?;
-    Ok(y.reshape((batch, tokens, weight.dim(0)?))?)
+    linear_in(parameters.precision(), x, &weight, Some(&bias))
+        .map_err(|source| LearnError::Layer { layer: name.to_owned(), source })
 }
 
-/// `softmax(q kᵀ / √(WIDTH / HEADS)) v` in each head.
-fn attention(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Tensor> {
-    let (batch, tokens, _) = x.dims3()?;
-    let head = WIDTH / HEADS;
-    let qkv = dense(parameters, &format!("{name}.qkv"), x)?.reshape((batch, tokens, 3, HEADS, head))?;
-    let part = |index| -> Result<Tensor> {
-        Ok(qkv.narrow(2, index, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous()?) // [batch, HEADS, tokens, head]
-    };
-    let (q, k, v) = (part(0)?, part(1)?, part(2)?);
-    let scores = (q.matmul(&k.t()?)? * (head as f64).powf(-0.5))?; // [batch, HEADS, tokens, tokens]
-    // Subtracting the maximum only prevents overflow: it cancels out and needs no gradient.
-    let exponentials = scores.broadcast_sub(&scores.detach().max_keepdim(D::Minus1)?)?.exp()?;
-    let shares = exponentials.broadcast_div(&exponentials.sum_keepdim(D::Minus1)?)?;
-    let y = shares.matmul(&v)?.transpose(1, 2)?.reshape((batch, tokens, WIDTH))?;
-    dense(parameters, &format!("{name}.proj"), &y)
+/// `softmax(q kᵀ / √(WIDTH / HEADS)) v` in each head, between two linear layers.
+fn self_attention(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Tensor> {
+    let qkv = dense(parameters, &format!("{name}.qkv"), x)?; // [batch, tokens, 3 · WIDTH]
+    dense(parameters, &format!("{name}.proj"), &attention(&qkv, HEADS, parameters.precision())?)
 }
 
 fn mlp(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Tensor> {
-    let hidden = dense(parameters, &format!("{name}.fc1"), x)?.gelu_erf()?;
+    let hidden = gelu(&dense(parameters, &format!("{name}.fc1"), x)?)?;
     dense(parameters, &format!("{name}.fc2"), &hidden)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
-use dnc_kernels::AdamStep;
+use dnc_kernels::{AdamStep, AdamWork, fused_adam};
 use rayon::prelude::*;
 
 use super::settings::{Algorithm, Settings};
@@ -74,6 +74,16 @@ impl Optimiser {
                 step: state.steps,
             };
             work.push((parameter, gradient, &mut state.values, step));
+        }
+        let at_once: Vec<AdamWork> = work
+            .iter()
+            .map(|(parameter, gradient, moments, step)| {
+                let parameter: &Tensor = parameter;
+                AdamWork { parameter, gradient, moments, step: *step }
+            })
+            .collect();
+        if fused_adam(&at_once)? {
+            return Ok(());
         }
         // Only the CPU's kernels may be called from several threads at once: on a GPU the order of launches must be that of one
         // thread.

@@ -264,7 +264,7 @@ mod tests {
             let size = |size: usize, kernel: usize, sides: usize| (size + sides - kernel) / stride + 1;
             let rows = size(height, kernel.0, padding.top + padding.bottom);
             let columns = size(width, kernel.1, padding.left + padding.right);
-            let options = Conv2d { stride, padding, groups };
+            let options = Conv2d { stride, padding, groups, ..Conv2d::default() };
             let geometry =
                 ConvGeometry { batch, height, width, channels, out: [batch, rows, columns, out], kernel, options };
             let levels = Level::supported();

@@ -1,0 +1,129 @@
+//! Passes over activations with one value per channel, forward and backward.
+
+use candle_core::{DType, Result, Tensor};
+
+use super::launch::{Argument, CHANNELS, Grid, int, launch, packing, wide};
+use super::memory::{NULL, Output, device, pointer, pointer_or_null};
+use crate::activation::Activation;
+
+/// What is applied to `x`: `act(scale ∘ x + shift + residual)`, without what is `None`.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Epilogue<'a> {
+    pub(super) scale: Option<&'a Tensor>,
+    pub(super) shift: Option<&'a Tensor>,
+    pub(super) residual: Option<&'a Tensor>,
+    pub(super) activation: Activation,
+}
+
+impl Epilogue<'_> {
+    pub(super) fn is_identity(&self) -> bool {
+        let Self { scale, shift, residual, activation } = self;
+        scale.is_none() && shift.is_none() && residual.is_none() && *activation == Activation::None
+    }
+
+    /// Writes the result to `y`, which may be where `x` is; both have rows of `channels`.
+    ///
+    /// # Safety
+    /// `x` is the address of as many elements as `y` has.
+    pub(super) unsafe fn apply(self, like: &Tensor, x: u64, y: &Output, channels: usize) -> Result<()> {
+        let device = device(like)?;
+        let residual = pointer_or_null(self.residual)?;
+        let (pack, name) = packing(y.dtype(), channels, &[x, y.pointer()?, residual])?;
+        let count = y.elements() / pack;
+        let pointers = [x, pointer_or_null(self.scale)?, pointer_or_null(self.shift)?, residual, y.pointer()?];
+        let [x, scale, shift, residual, y] = pointers.map(Argument::Pointer);
+        let arguments = [x, scale, shift, residual, y, number(self.activation), int(channels)?, wide(count)];
+        // SAFETY: the arguments are those of the kernel; scale and shift have `channels` elements, and x, the residual and y are of
+        // the same size and type.
+        unsafe { launch(&device, CHANNELS, &format!("affine_{name}"), Grid::over(count), &arguments) }
+    }
+}
+
+/// The number of an activation in `math.cuh`.
+pub(super) fn number(activation: Activation) -> Argument {
+    Argument::Int(match activation {
+        Activation::None => 0,
+        Activation::Relu => 1,
+        Activation::Relu6 => 2,
+    })
+}
+
+/// What the backward pass of an epilogue needs, and what is asked of it.
+#[derive(Clone, Copy)]
+pub(super) struct MaskRows<'a> {
+    /// The output of the activation; `None` without one.
+    pub(super) y: Option<&'a Tensor>,
+    pub(super) activation: Activation,
+    /// Factors of a second sum.
+    pub(super) factors: Option<&'a Tensor>,
+    /// A factor per channel of the returned gradient, but not of the sums.
+    pub(super) scale: Option<&'a Tensor>,
+    /// Whether to return the masked gradient.
+    pub(super) gradient: bool,
+    /// Whether to sum the masked gradient over all rows.
+    pub(super) sum: bool,
+}
+
+/// The results of [`MaskRows::run`]; what was not asked for is `None`.
+pub(super) struct Masked {
+    pub(super) gradient: Option<Tensor>,
+    pub(super) sum: Option<Tensor>,
+    pub(super) product: Option<Tensor>,
+}
+
+impl MaskRows<'_> {
+    /// Masks `dy`, whose last axis is the channels.
+    pub(super) fn run(self, dy: &Tensor) -> Result<Masked> {
+        let Self { y, activation, factors, scale, gradient, sum } = self;
+        let device = device(dy)?;
+        let channels = dy.dims().last().copied().unwrap_or(1);
+        let rows = dy.elem_count() / channels;
+        let masked = gradient.then(|| Output::new(dy.shape(), dy.dtype(), &device)).transpose()?;
+        let masked_pointer = masked.as_ref().map_or(Ok(NULL), Output::pointer)?;
+        let [dy_pointer, y, x] = [pointer(dy)?, pointer_or_null(y)?, pointer_or_null(factors)?];
+        let (pack, name) = packing(dy.dtype(), channels, &[dy_pointer, y, x, masked_pointer])?;
+        let tiles = channels.div_ceil(32 * pack);
+        let rows_per_chunk = rows_per_chunk(rows, tiles);
+        let chunks = rows.div_ceil(rows_per_chunk);
+        let partial = |wanted: bool| wanted.then(|| Output::new((chunks, channels), DType::F32, &device)).transpose();
+        let (sums, products) = (partial(sum)?, partial(factors.is_some())?);
+        let address = |partial: &Option<Output>| partial.as_ref().map_or(Ok(NULL), Output::pointer);
+        let pointers =
+            [dy_pointer, y, x, masked_pointer, address(&sums)?, address(&products)?, pointer_or_null(scale)?];
+        let [a, b, c, d, e, f, g] = pointers.map(Argument::Pointer);
+        let sizes = [number(activation), int(channels)?, int(rows)?, int(rows_per_chunk)?];
+        let arguments = [a, b, c, d, e, f, g, sizes[0], sizes[1], sizes[2], sizes[3]];
+        let grid = Grid { blocks: [tiles, chunks, 1], threads: [32, 8] };
+        // SAFETY: the arguments are those of the kernel; dy, y, x and the gradient are of the same size and type, the scale has
+        // `channels` elements, and the partial sums have one row per chunk.
+        unsafe { launch(&device, CHANNELS, &format!("mask_rows_{name}"), grid, &arguments)? };
+        let total = |partial: Option<Output>| partial.map(|partial| sum_chunks(partial, chunks, channels, &[channels]));
+        Ok(Masked {
+            gradient: masked.map(Output::into_tensor),
+            sum: total(sums).transpose()?,
+            product: total(products).transpose()?,
+        })
+    }
+}
+
+/// Rows that one block sums: fixed by the sizes alone, small enough to occupy a GPU, and few chunks to add up afterwards.
+pub(super) fn rows_per_chunk(rows: usize, tiles: usize) -> usize {
+    /// Blocks that keep a large GPU busy.
+    const BLOCKS: usize = 1024;
+    /// The maximum of blocks along the second axis of a grid.
+    const MOST_CHUNKS: usize = 65_535;
+    let chunks = (BLOCKS / tiles.max(1)).clamp(1, MOST_CHUNKS);
+    rows.div_ceil(chunks).max(64)
+}
+
+/// Adds up partial sums `[chunks, width]`; `shape` has `width` elements.
+pub(super) fn sum_chunks(partial: Output, chunks: usize, width: usize, shape: &[usize]) -> Result<Tensor> {
+    let partial = partial.into_tensor();
+    let device = device(&partial)?;
+    let total = Output::new(shape, DType::F32, &device)?;
+    let [from, to] = [pointer(&partial)?, total.pointer()?].map(Argument::Pointer);
+    let grid = Grid { blocks: [width.div_ceil(32), 1, 1], threads: [32, 32] };
+    // SAFETY: the arguments are those of the kernel, and the partial sums have `chunks` rows of `width`.
+    unsafe { launch(&device, CHANNELS, "sum_chunks", grid, &[from, to, int(width)?, int(chunks)?])? };
+    Ok(total.into_tensor())
+}

@@ -1,0 +1,162 @@
+//! Launching the kernels of this folder.
+
+use candle_core::cuda_backend::{CudaDevice, WrapErr as _};
+use candle_core::{DType, Result, bail};
+use cudarc::driver::{DeviceRepr, LaunchConfig, PushKernelArg as _};
+
+/// A file of kernels, compiled by `build.rs`.
+#[derive(Clone, Copy)]
+pub(super) struct Module {
+    name: &'static str,
+    ptx: &'static str,
+}
+
+macro_rules! modules {
+    ($($constant:ident = $name:literal;)*) => {
+        $(pub(super) const $constant: Module =
+            Module { name: concat!("dnc_", $name), ptx: include_str!(concat!(env!("OUT_DIR"), "/", $name, ".ptx")) };)*
+    };
+}
+
+modules! {
+    ADAM = "adam";
+    CHANNELS = "channels";
+    DEPTHWISE = "depthwise";
+    POOL = "pool";
+    TOKENS = "tokens";
+    WEIGHTS = "weights";
+}
+
+/// Sizes of a sliding window, as `pool.cu` and `depthwise.cu` declare them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub(super) height: i32,
+    pub(super) width: i32,
+    pub(super) channels: i32,
+    pub(super) rows: i32,
+    pub(super) columns: i32,
+    pub(super) kernel_height: i32,
+    pub(super) kernel_width: i32,
+    pub(super) stride: i32,
+    pub(super) top: i32,
+    pub(super) left: i32,
+}
+
+// SAFETY: a structure of ten `int`s, in the order of the declarations in CUDA.
+unsafe impl DeviceRepr for Window {}
+
+/// An argument of a kernel.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Argument {
+    Pointer(u64),
+    Int(i32),
+    Wide(i64),
+    Float(f32),
+    Window(Window),
+}
+
+/// The argument for a C `int`.
+///
+/// # Errors
+/// The number is too large for one.
+pub(super) fn int(value: usize) -> Result<Argument> {
+    Ok(Argument::Int(small(value)?))
+}
+
+/// A size as a C `int`.
+///
+/// # Errors
+/// The number is too large for one.
+pub(super) fn small(value: usize) -> Result<i32> {
+    i32::try_from(value)
+        .map_err(|_| candle_core::Error::Msg(format!("a size of {value} is too large for a CUDA kernel")))
+}
+
+/// The argument for a C `long long`.
+pub(super) fn wide(value: usize) -> Argument {
+    Argument::Wide(value as i64)
+}
+
+/// The size of a launch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grid {
+    pub(super) blocks: [usize; 3],
+    pub(super) threads: [u32; 2],
+}
+
+impl Grid {
+    /// Threads that share `count` elements among them, in kernels that loop over elements.
+    pub(super) fn over(count: usize) -> Self {
+        const THREADS: usize = 256;
+        /// More blocks than run at the same time on any GPU; each thread then takes several elements.
+        const MOST_BLOCKS: usize = 1 << 16;
+        Self { blocks: [count.div_ceil(THREADS).clamp(1, MOST_BLOCKS), 1, 1], threads: [THREADS as u32, 1] }
+    }
+
+    /// A block of this number of threads for each row.
+    pub(super) fn rows(rows: usize, threads: u32) -> Self {
+        Self { blocks: [rows, 1, 1], threads: [threads, 1] }
+    }
+}
+
+/// Enqueues a kernel.
+///
+/// # Safety
+/// The arguments are those of the kernel's declaration, and the memory behind each pointer is as large as the kernel reads or writes.
+pub(super) unsafe fn launch(
+    device: &CudaDevice,
+    module: Module,
+    kernel: &str,
+    grid: Grid,
+    arguments: &[Argument],
+) -> Result<()> {
+    let function = device.get_or_load_custom_func(kernel, module.name, module.ptx)?;
+    let mut builder = function.builder();
+    for argument in arguments {
+        match argument {
+            Argument::Pointer(value) => builder.arg(value),
+            Argument::Int(value) => builder.arg(value),
+            Argument::Wide(value) => builder.arg(value),
+            Argument::Float(value) => builder.arg(value),
+            Argument::Window(value) => builder.arg(value),
+        };
+    }
+    let [x, y, z] = grid.blocks;
+    let (x, y, z) = (small(x)? as u32, small(y)? as u32, small(z)? as u32);
+    let config =
+        LaunchConfig { grid_dim: (x, y, z), block_dim: (grid.threads[0], grid.threads[1], 1), shared_mem_bytes: 0 };
+    // SAFETY: promised by the caller.
+    unsafe { builder.launch(config).w()? };
+    Ok(())
+}
+
+/// The end of the names of kernels for elements of a type.
+///
+/// # Errors
+/// There are no kernels for the type.
+pub(super) fn suffix(dtype: DType) -> Result<&'static str> {
+    match dtype {
+        DType::F32 => Ok("f32"),
+        DType::BF16 => Ok("bf16"),
+        _ => bail!("there are no CUDA kernels for {dtype:?}"),
+    }
+}
+
+/// Elements that packed kernels take at once.
+const PACK: usize = 4;
+
+/// How many elements a thread takes at once, and the end of the kernels' names: rows of `channels` are taken in packs if their
+/// number and all addresses allow it.
+///
+/// # Errors
+/// There are no kernels for the type.
+pub(super) fn packing(dtype: DType, channels: usize, pointers: &[u64]) -> Result<(usize, String)> {
+    let aligned = |pointer: &u64| pointer % (PACK * dtype.size_in_bytes()) as u64 == 0;
+    let name = suffix(dtype)?;
+    if channels.is_multiple_of(PACK) && pointers.iter().all(aligned) {
+        Ok((PACK, format!("{name}_packed")))
+    } else {
+        Ok((1, name.to_owned()))
+    }
+}

@@ -1,0 +1,10 @@
+#!/bin/sh
+# Builds the emulated GPU into a folder: NVIDIA's libraries by name, which compute on the CPU. usage: build.sh FOLDER
+set -eu
+here=$(dirname "$0")
+mkdir -p "$1"
+${CXX:-g++} -std=c++17 -O2 -fPIC -shared -Wl,-Bsymbolic -o "$1/libemulated-gpu.so" \
+    "$here/threads.cpp" "$here/kernels.cpp" "$here/candle.cpp" "$here/driver.cpp" "$here/libraries.cpp"
+for name in libcuda.so.1 libcublas.so.13 libcublasLt.so.13 libcurand.so.10 libcudnn.so.9; do
+    ln -sf libemulated-gpu.so "$1/$name"
+done

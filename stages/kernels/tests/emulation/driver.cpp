@@ -1,0 +1,137 @@
+// The driver: memory is the machine's, streams do everything at once, kernels run on the CPU.
+#include <stdio.h>
+
+#include <mutex>
+#include <set>
+
+#include "kernels.hpp"
+
+typedef int Status;
+typedef unsigned long long Pointer;
+enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_FOUND = 500 };
+
+namespace {
+std::recursive_mutex lock;
+struct Module {
+    bool own;
+};
+struct Function {
+    Kernel kernel;
+    bool own, has_barriers;
+};
+// Kernels of ours whose threads wait for each other.
+bool has_barriers(const std::string &name) {
+    for (const char *prefix : {"mask_rows", "sum_chunks", "unfold_f32", "unfold_bf16", "global_pool_f32", "global_pool_bf16",
+                               "depthwise_weight", "layer_norm", "softmax"})
+        if (name.rfind(prefix, 0) == 0) return true;
+    return false;
+}
+// Bytes that may be allocated at the same time, to test what happens beyond.
+size_t limit() {
+    const char *text = getenv("EMULATED_GPU_BYTES");
+    return text ? strtoull(text, 0, 10) : (size_t)1 << 36;
+}
+std::map<Pointer, size_t> allocations;
+size_t allocated = 0;
+
+Status allocate(Pointer *out, size_t bytes) {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    if (bytes == 0) return INVALID_VALUE;
+    if (allocated + bytes > limit()) return OUT_OF_MEMORY;
+    void *memory = aligned_alloc(256, (bytes + 255) / 256 * 256);
+    // What a kernel forgets to write is NaN.
+    memset(memory, 0xff, bytes);
+    *out = (Pointer)memory;
+    allocations[*out] = bytes;
+    allocated += bytes;
+    return SUCCESS;
+}
+
+Status release(Pointer pointer) {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    auto found = allocations.find(pointer);
+    if (found == allocations.end()) return INVALID_VALUE;
+    allocated -= found->second;
+    memset((void *)pointer, 0xff, found->second);
+    allocations.erase(found);
+    free((void *)pointer);
+    return SUCCESS;
+}
+}  // namespace
+
+extern "C" {
+Status cuInit(unsigned) { return SUCCESS; }
+Status cuDeviceGetCount(int *count) { return *count = 1, SUCCESS; }
+Status cuDeviceGet(int *device, int ordinal) { return *device = ordinal, ordinal == 0 ? SUCCESS : 101; }
+Status cuDeviceGetName(char *name, int length, int) { return snprintf(name, length, "emulated on a CPU"), SUCCESS; }
+Status cuDeviceGetAttribute(int *value, int, int) { return *value = 1, SUCCESS; }
+Status cuDeviceTotalMem_v2(size_t *bytes, int) { return *bytes = (size_t)1 << 34, SUCCESS; }
+Status cuDeviceGetUuid_v2(char *uuid, int) { return memset(uuid, 0, 16), SUCCESS; }
+Status cuDevicePrimaryCtxRetain(void **context, int) { return *context = (void *)1, SUCCESS; }
+Status cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
+Status cuCtxGetCurrent(void **context) { return *context = (void *)1, SUCCESS; }
+Status cuCtxSetCurrent(void *) { return SUCCESS; }
+Status cuCtxSynchronize() { return SUCCESS; }
+Status cuStreamCreate(void **stream, unsigned) { return *stream = (void *)2, SUCCESS; }
+Status cuStreamDestroy_v2(void *) { return SUCCESS; }
+Status cuStreamSynchronize(void *) { return SUCCESS; }
+Status cuStreamWaitEvent(void *, void *, unsigned) { return SUCCESS; }
+Status cuStreamIsCapturing(void *, int *status) { return *status = 0, SUCCESS; }
+Status cuEventCreate(void **event, unsigned) { return *event = (void *)3, SUCCESS; }
+Status cuEventRecord(void *, void *) { return SUCCESS; }
+Status cuEventSynchronize(void *) { return SUCCESS; }
+Status cuEventDestroy_v2(void *) { return SUCCESS; }
+Status cuDeviceGetDefaultMemPool(void **pool, int) { return *pool = (void *)4, SUCCESS; }
+Status cuMemPoolSetAttribute(void *, int, void *) { return SUCCESS; }
+Status cuMemGetInfo_v2(size_t *available, size_t *total) { return *available = *total = (size_t)1 << 34, SUCCESS; }
+Status cuMemAllocAsync(Pointer *out, size_t bytes, void *) { return allocate(out, bytes); }
+Status cuMemAlloc_v2(Pointer *out, size_t bytes) { return allocate(out, bytes); }
+Status cuMemFreeAsync(Pointer pointer, void *) { return release(pointer); }
+Status cuMemFree_v2(Pointer pointer) { return release(pointer); }
+Status cuMemsetD8Async(Pointer to, unsigned char value, size_t bytes, void *) { return memset((void *)to, value, bytes), SUCCESS; }
+Status cuMemcpyHtoDAsync_v2(Pointer to, const void *from, size_t bytes, void *) { return memcpy((void *)to, from, bytes), SUCCESS; }
+Status cuMemcpyDtoHAsync_v2(void *to, Pointer from, size_t bytes, void *) { return memcpy(to, (void *)from, bytes), SUCCESS; }
+Status cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t bytes, void *) { return memmove((void *)to, (void *)from, bytes), SUCCESS; }
+Status cuMemHostAlloc(void **out, size_t bytes, unsigned) { return *out = malloc(bytes), SUCCESS; }
+Status cuMemFreeHost(void *memory) { return free(memory), SUCCESS; }
+
+Status cuGetErrorName(Status status, const char **name) {
+    *name = status == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : status == NOT_FOUND ? "CUDA_ERROR_NOT_FOUND" : "CUDA_ERROR_INVALID_VALUE";
+    return SUCCESS;
+}
+Status cuGetErrorString(Status status, const char **text) { return cuGetErrorName(status, text); }
+
+// A module is ours if all its kernels are; candle's have other ones beside.
+Status cuModuleLoadData(void **module, const void *image) {
+    const char *text = (const char *)image;
+    bool own = true;
+    for (const char *at = text; (at = strstr(at, ".entry ")); at += 7) {
+        std::string name(at + 7, strcspn(at + 7, "( \n"));
+        own = own && own_kernels().count(name);
+    }
+    *module = new Module{own};
+    return SUCCESS;
+}
+Status cuModuleUnload(void *module) { return delete (Module *)module, SUCCESS; }
+Status cuModuleGetFunction(void **function, void *module, const char *name) {
+    bool own = ((Module *)module)->own;
+    Kernel kernel = own ? own_kernels().at(name) : candle_kernel(name);
+    if (!kernel) {
+        fprintf(stderr, "The emulated GPU has no kernel `%s`\n", name);
+        return NOT_FOUND;
+    }
+    *function = new Function{kernel, own, own && has_barriers(name)};
+    return SUCCESS;
+}
+Status cuFuncGetAttribute(int *value, int, void *) { return *value = 1024, SUCCESS; }
+Status cuFuncSetAttribute(void *, int, int) { return SUCCESS; }
+Status cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned, void *,
+                      void **arguments, void **) {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    if (gx == 0 || gy == 0 || gz == 0 || gy > 65535 || gz > 65535 || bx * by * bz > 1024) return INVALID_VALUE;
+    const Function &called = *(const Function *)function;
+    if (called.own) run_grid({gx, gy, gz}, {bx, by, bz}, called.has_barriers, [&] { called.kernel(arguments); });
+    else called.kernel(arguments);
+    return SUCCESS;
+}
+}
