@@ -7,8 +7,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::failure::Failure;
 use super::{
-    cache, completions, diff, doctor, explain, export, get, graph, import_weights, init, plan, report, run, runs, schema,
-    show, stages, task, weights,
+    cache, completions, diff, doctor, explain, export, get, graph, import_weights, init, plan, report, run, runs,
+    schema, show, stages, task, weights,
 };
 use crate::manifest::suggest;
 

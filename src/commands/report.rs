@@ -6,6 +6,7 @@ use std::process::Command;
 use clap::Args;
 
 use super::failure::Failure;
+use super::output::{check_replaceable, write_json};
 use crate::pages::{self, Budget, ReportOptions};
 use crate::project::{Folders, Project};
 use crate::report::run_folder::RunFolder;
@@ -34,7 +35,7 @@ pub struct ReportArgs {
     /// Open the report in the default browser
     #[arg(long)]
     open: bool,
-    /// Print what was written as JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -55,6 +56,7 @@ impl ReportArgs {
             })?;
             runs.push(RunFolder::find(&project.runs, &last.run).map_err(Failure::Call)?);
         }
+        self.output.iter().try_for_each(|path| check_replaceable(path, &["html", "htm"]))?;
         let options = ReportOptions {
             output: self.output,
             budget: self.budget,
@@ -67,7 +69,7 @@ impl ReportArgs {
             eprintln!("note: {statement}");
         }
         if self.json {
-            print_line!("{}", serde_json::to_string_pretty(&report)?);
+            write_json(&report)?;
         } else {
             print_line!("{}", report.path.display());
         }
