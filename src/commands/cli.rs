@@ -8,7 +8,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use super::failure::Failure;
 use super::{
     cache, completions, diff, doctor, explain, export, get, graph, import_weights, init, plan, report, run, runs,
-    schema, show, stages, task, weights,
+    schema, search, show, stages, task, weights,
 };
 use crate::manifest::suggest;
 
@@ -41,6 +41,8 @@ enum Command {
     Runs(runs::RunsArgs),
     /// Write a report of runs as one HTML file: metrics, errors with pictures, training, how to reproduce them
     Report(report::ReportArgs),
+    /// Find the nearest images of a run to any image
+    Search(search::SearchArgs),
     /// Compare the metrics of runs
     Diff(diff::DiffArgs),
     /// Export the model of a run for PyTorch, as safetensors with published tensor names
@@ -77,6 +79,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Some(Command::Show(args)) => args.run(),
         Some(Command::Runs(args)) => args.run(),
         Some(Command::Report(args)) => args.run(),
+        Some(Command::Search(args)) => args.run(),
         Some(Command::Diff(args)) => args.run(),
         Some(Command::Export(args)) => args.run(),
         Some(Command::Get(args)) => args.run(),

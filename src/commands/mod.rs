@@ -24,6 +24,7 @@ pub mod report;
 pub mod run;
 pub mod runs;
 pub mod schema;
+pub mod search;
 pub mod show;
 pub mod stages;
 pub mod task;

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
+use dnc_learn::backbones::Preprocessing;
 use dnc_learn::model::{Architecture, Model};
 use dnc_learn::parameters::{Group, Parameters};
 use dnc_learn::subspaces::{MASKS, Merged};
@@ -10,7 +11,7 @@ use dnc_learn::weights::NamedTensor;
 use dnc_tables::embeddings::{self, EmbeddingRows};
 use dnc_tables::images::Images;
 use dnc_tables::pictures::nuisance::Changes;
-use dnc_tables::{Split, model};
+use dnc_tables::{InputArtifact, Split, model};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -119,7 +120,7 @@ impl Embed {
         changes: Option<&Changes>,
     ) -> Result<(Vec<f32>, usize), StageError> {
         let device = context.device()?.clone();
-        let network = Network::open(context, &device, self)?;
+        let network = Network::open(context.input("model")?, &device, self)?;
         let loader = Loader::new(images, None, network.model.preprocessing)?.changed(changes);
         let dim = network.width(self.vector);
 
@@ -151,7 +152,7 @@ impl Embed {
 }
 
 /// Model in inference mode.
-struct Network {
+pub(crate) struct Network {
     model: Model,
     parameters: Parameters,
     masks: Option<Tensor>,
@@ -159,8 +160,8 @@ struct Network {
 
 impl Network {
     /// Loads the model on the input `model` and folds its batch-norms into the convolutions.
-    fn open(context: &Context<'_>, device: &Device, stage: &Embed) -> Result<Self, StageError> {
-        let stored = model::Model::open(context.input("model")?)?;
+    pub(crate) fn open(model: &InputArtifact, device: &Device, stage: &Embed) -> Result<Self, StageError> {
+        let stored = model::Model::open(model)?;
         let architecture: Architecture = serde_json::from_value(stored.architecture)
             .map_err(|source| StageError::compute("read the model's architecture", source))?;
         let precision = stage.precision.on(device)?;
@@ -180,8 +181,13 @@ impl Network {
         Ok(Self { model, parameters, masks })
     }
 
+    /// How images are prepared for it.
+    pub(crate) fn preprocessing(&self) -> Preprocessing {
+        self.model.preprocessing
+    }
+
     /// Dimension of a vector.
-    fn width(&self, vector: Vector) -> usize {
+    pub(crate) fn width(&self, vector: Vector) -> usize {
         match vector {
             Vector::Embedding => self.model.dimension,
             Vector::Features => self.model.backbone.feature_dim(),
@@ -189,7 +195,7 @@ impl Network {
     }
 
     /// L2-normalised vectors of `images`, `[batch, dim]`, row by row.
-    fn vectors(&self, images: &Tensor, stage: &Embed) -> dnc_learn::error::Result<Vec<f32>> {
+    pub(crate) fn vectors(&self, images: &Tensor, stage: &Embed) -> dnc_learn::error::Result<Vec<f32>> {
         let features = self.model.features(&self.parameters, images, None)?;
         let vectors = match stage.vector {
             Vector::Features => dnc_kernels::l2_normalise(&features)?,

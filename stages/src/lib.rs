@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod command;
 pub mod decode;
 pub mod embed;
+pub mod embedder;
 pub mod evaluate;
 pub mod init;
 pub mod loader;

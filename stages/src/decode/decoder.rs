@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::mem;
 
 use dnc_tables::contents::ContentDigest;
-use dnc_tables::pictures::resize::{resized, scaled};
 use dnc_tables::pictures::{Limits, Raster};
 use dnc_tables::pixels::PartBoundaries;
 use rayon::prelude::*;
@@ -119,15 +118,8 @@ impl Decoder<'_> {
     /// Decodes the image and resizes it.
     fn raster(&self, image: EncodedImage<'_>) -> Result<Raster, ImageError> {
         let raster = image.decode(self.background, self.limits, SPARE.take())?;
-        let (height, width) = match self.resize {
-            Some(Resize::Exact([height, width])) => (height.into(), width.into()),
-            Some(Resize::Shorter(side)) if raster.height.min(raster.width) > usize::from(side) => {
-                scaled(raster.height, raster.width, side.into())
-            }
-            _ => return Ok(raster),
-        };
-        let pixels = resized(raster.as_picture(), height, width);
+        let Some(resized) = self.resize.and_then(|resize| resize.apply(&raster)) else { return Ok(raster) };
         SPARE.set(raster.pixels);
-        Ok(Raster { height, width, pixels })
+        Ok(resized)
     }
 }

@@ -20,6 +20,7 @@ pub mod image_files;
 mod image_table;
 pub mod listing;
 mod parameters;
+mod picture_file;
 mod similar_name;
 pub mod split_rule;
 pub mod table_rows;
@@ -47,6 +48,7 @@ use findings::{compare_with_published, describe, findings};
 use image_table::ImageTable;
 use listing::{Broken, Listing};
 pub use parameters::{OnError, Resize};
+pub use picture_file::PictureFile;
 use split_rule::SplitRule;
 use validation::check_validation;
 

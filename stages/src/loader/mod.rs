@@ -12,7 +12,7 @@ use candle_core::{Device, Tensor};
 use dnc_learn::backbones::{ChannelOrder, Preprocessing};
 use dnc_tables::images::{Images, Pixels};
 use dnc_tables::pictures::nuisance::Changes;
-use dnc_tables::pictures::{Square, apply, contains, resize};
+use dnc_tables::pictures::{Picture, Square, apply, contains, resize};
 use dnc_tables::views::Views;
 use rayon::prelude::*;
 
@@ -193,6 +193,21 @@ impl<'a> Loader<'a> {
         pixels.copy_from_slice(view);
         Ok(())
     }
+}
+
+/// Pictures as [`ImageVariant::Evaluation`] prepares images, `[pictures, side, side, 3]` row by row.
+pub(crate) fn prepare(pictures: &[Picture<'_>], preprocessing: &Preprocessing) -> Vec<f32> {
+    let Preprocessing { resize, crop, .. } = *preprocessing;
+    let size = crop.pow(2) * 3;
+    let mut values = vec![0.0; pictures.len() * size];
+    values.par_chunks_exact_mut(size).zip(pictures).for_each_init(
+        || vec![0; size],
+        |pixels, (values, &picture)| {
+            resize::centre(picture, resize, crop, pixels);
+            preprocessing.normalise(pixels, values);
+        },
+    );
+    values
 }
 
 /// The colour that normalisation maps to zero.
