@@ -165,12 +165,72 @@ mod tests {
     use super::super::tests::{KINDS, PIPELINE};
     use super::*;
 
-    /// Validates a manifest as editors do.
+    /// Validates `value` against `schema`, for the keywords that the schema of manifests uses.
+    fn conforms(root: &Value, schema: &Value, value: &Value) -> Result<(), String> {
+        let check = |schema: &Value, value: &Value| conforms(root, schema, value);
+        if let Some(path) = schema["$ref"].as_str() {
+            let target = root.pointer(path.trim_start_matches('#')).ok_or_else(|| format!("{path} does not exist"))?;
+            return check(target, value);
+        }
+        if schema == &Value::Bool(false) {
+            return Err(format!("{value} is not allowed"));
+        }
+        if let Some(condition) = schema.get("if") {
+            check(&schema[if check(condition, value).is_ok() { "then" } else { "else" }], value)?;
+        }
+        for all in schema["allOf"].as_array().into_iter().flatten() {
+            check(all, value)?;
+        }
+        for keyword in ["anyOf", "oneOf"] {
+            if let Some(options) = schema[keyword].as_array()
+                && !options.iter().any(|option| check(option, value).is_ok())
+            {
+                return Err(format!("{value} matches none of {}", schema[keyword]));
+            }
+        }
+        if schema.get("const").is_some_and(|constant| constant != value)
+            || schema["enum"].as_array().is_some_and(|names| !names.contains(value))
+        {
+            return Err(format!("{value} is not a constant of {schema}"));
+        }
+        let is = |name: &str| match name {
+            "object" => value.is_object(),
+            "array" => value.is_array(),
+            "string" => value.is_string(),
+            "integer" => value.is_i64() || value.is_u64(),
+            "number" => value.is_number(),
+            "boolean" => value.is_boolean(),
+            _ => value.is_null(),
+        };
+        let has_type = match &schema["type"] {
+            Value::String(name) => is(name),
+            Value::Array(names) => names.iter().filter_map(Value::as_str).any(is),
+            _ => true,
+        };
+        if !has_type || schema["minimum"].as_f64() > value.as_f64().or(schema["minimum"].as_f64()) {
+            return Err(format!("{value} does not match {schema}"));
+        }
+        for item in value.as_array().into_iter().flatten().filter(|_| schema["items"].is_object()) {
+            check(&schema["items"], item)?;
+        }
+        let Some(table) = value.as_object() else { return Ok(()) };
+        for required in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            table.get(required).ok_or_else(|| format!("`{required}` is missing in {value}"))?;
+        }
+        for (key, value) in table {
+            match (schema["properties"].get(key), schema.get("additionalProperties")) {
+                (Some(property), _) => check(property, value),
+                (None, Some(others)) => check(others, value),
+                (None, None) => Ok(()),
+            }
+            .map_err(|wrong| format!("{key}: {wrong}"))?;
+        }
+        Ok(())
+    }
+
     fn check(schema: &Value, manifest: &str) -> Result<(), String> {
         let manifest: toml::Table = toml::from_str(manifest).expect("the manifest is valid TOML");
-        let manifest = serde_json::to_value(manifest).expect("TOML values have a JSON form");
-        let validator = jsonschema::draft7::new(schema).expect("the schema is a valid schema of draft 7");
-        validator.validate(&manifest).map_err(|error| format!("{}: {error}", error.instance_path()))
+        conforms(schema, schema, &serde_json::to_value(manifest).expect("TOML values have a JSON form"))
     }
 
     /// Editors complete and check the manifests of the project by this file, which their first lines name.

@@ -84,14 +84,19 @@ fn init_writes_manifests_that_run() {
         project.read("few.toml")
     );
     init_and_run(&project, &["photos", "--template", "sop", "--output", "sop.toml"]);
-    assert!(project.read("sop.toml").contains("learners = [1, 2, 4]"));
+    let sop = project.read("sop.toml");
+    assert!(
+        sop.contains("per_class = 2") && !sop.contains("[rounds]"),
+        "three training classes are not divided: {sop}"
+    );
     init_and_run(&project, &["by-split"]);
     assert!(!project.read("by-split.toml").contains("split = {"));
 
     let parquet = concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines/data/open-emoji-mini.parquet");
-    let called = call(&project, &["init", parquet, "--yes", "--output", "emoji.toml"]);
+    let called = call(&project, &["init", parquet, "--yes", "--template", "sop", "--output", "emoji.toml"]);
     assert_eq!(called.code, Some(0), "{}", called.stderr);
-    assert!(project.read("emoji.toml").contains("dataset = \"parquet\""));
+    let emoji = project.read("emoji.toml");
+    assert!(emoji.contains("dataset = \"parquet\"") && emoji.contains("learners = [1, 2, 4]"), "{emoji}");
     assert_eq!(call(&project, &["plan", "emoji.toml"]).code, Some(0));
 
     project.write("few/one/1.png", picture(0, 0));

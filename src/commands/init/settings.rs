@@ -18,6 +18,8 @@ const SHOWN_PRETRAINED: usize = 6_000;
 const LARGEST_CROP: usize = 64;
 /// Backbones whose published weights are used if they are on this machine, cheapest first.
 const PRETRAINED: [&str; 4] = ["efficientnet_lite0", "resnet18", "resnet50", "resnet34"];
+/// Training classes that a learner should have at least.
+const CLASSES_PER_LEARNER: usize = 16;
 /// Images below which batches are small.
 const SMALL: usize = 1000;
 
@@ -61,9 +63,14 @@ impl Settings {
         let found =
             found.filter(|backbone| questions.ask(&format!("Start from ImageNet weights of {backbone}?"), true));
         let flip = questions.ask("Does a mirrored image belong to the same class?", true);
-        let divide = questions.ask("Divide and conquer, with 1, 2 and 4 learners?", task == Task::Sop);
-
-        let learners = if divide { vec![1, 2, 4] } else { Vec::new() };
+        let learners = match learners(train_classes) {
+            few if few.len() < 2 => Vec::new(),
+            some => {
+                let most = some[some.len() - 1];
+                let divide = format!("Divide and conquer, with up to {most} learners?");
+                if questions.ask(&divide, task == Task::Sop) { some } else { Vec::new() }
+            }
+        };
         let rounds = learners.len().max(1);
         let (shown, most) = if found.is_some() { (SHOWN_PRETRAINED, 20) } else { (SHOWN_FROM_SCRATCH, 60) };
         let epochs = (shown / train_images.max(1)).clamp(2, most).div_ceil(rounds);
@@ -98,6 +105,11 @@ impl Settings {
             few_shot: if task == Task::FewShot { Some(episodes(survey, test_classes)?) } else { None },
         })
     }
+}
+
+/// Number of learners in each round. A learner needs several classes: fewer, and its cluster may be of one class.
+fn learners(train_classes: usize) -> Vec<u32> {
+    [1, 2, 4].into_iter().filter(|&learners| train_classes >= learners as usize * CLASSES_PER_LEARNER).collect()
 }
 
 /// Values of k for Recall@k: those that are usual for the task and smaller than the number of `searched` images.
@@ -167,5 +179,10 @@ mod tests {
     fn no_more_neighbours_are_asked_for_than_there_are() {
         assert_eq!(recall(Task::Sop, 500), [1, 10, 100]);
         assert_eq!(recall(Task::Retrieval, 3), [1]);
+    }
+
+    #[test]
+    fn few_classes_are_not_divided() {
+        assert_eq!((learners(3), learners(40), learners(500)), (vec![], vec![1, 2], vec![1, 2, 4]));
     }
 }
