@@ -18,12 +18,6 @@ cat >"$folder/one.toml" <<'TOML'
 [stage.init]
 backbone = "small"
 dimension = 4
-
-[stage.embed]
-in = { images = "decode", model = "init" }
-
-[stage.decode]
-dataset = { kind = "folder", path = "." }
 TOML
 if answer=$(cd "$folder" && "$binary" run one.toml --device cuda 2>&1); then
     echo "A run on a GPU succeeded on a machine without one" >&2
