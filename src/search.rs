@@ -114,27 +114,31 @@ impl Searcher {
         let subject = evidence.subject.as_ref().ok_or_else(|| refuse("it evaluated nothing"))?;
         let plan = evidence.plan.as_ref().ok_or_else(|| refuse("this version cannot read its manifest"))?;
         let params_of = |name: &str| {
-            plan.nodes.iter().find(|node| node.name == name).map(|node| plan.stage(node).params.clone()).unwrap_or_default()
+            plan.nodes
+                .iter()
+                .find(|node| node.name == name)
+                .map(|node| plan.stage(node).params.clone())
+                .unwrap_or_default()
         };
         let chosen = subject.chosen().node.clone();
-        let (node, output) = evidence
-            .feed(&chosen, "model")
-            .ok_or_else(|| refuse(&format!("`{chosen}` evaluated no model, and only a model can embed other pictures")))?;
+        let (node, output) = evidence.feed(&chosen, "model").ok_or_else(|| {
+            refuse(&format!("`{chosen}` evaluated no model, and only a model can embed other pictures"))
+        })?;
         let gone = |what: &str| refuse(&format!("its {what} are no longer in the store; run the manifest again"));
         let model = evidence.open(&node, &output, ArtifactKind::Model, Columns::All, |_| true)?;
         let model = model.ok_or_else(|| gone("model's tensors"))?;
         let merged = params_of(&chosen).get("merged").cloned();
         let merged: Merged = merged.and_then(|merged| serde_json::from_value(merged).ok()).unwrap_or(Merged::Plain);
         let embedder = Embedder::open(&model, merged)?;
-        let mask = learner.map(|learner| mask(&model, learner)).transpose()?.map(|mask| mask.ok_or_else(|| {
-            refuse("its model has no such learner; learners are counted from 0")
-        }));
+        let mask = learner
+            .map(|learner| mask(&model, learner, embedder.dim()))
+            .transpose()?
+            .map(|mask| mask.ok_or_else(|| refuse("its model has no such learner; learners are counted from 0")));
         let mask = mask.transpose()?;
 
         let (images_node, images_output) = evidence.images().ok_or_else(|| refuse("it has no images"))?;
-        let picture = serde_json::from_value(params_of(&images_node)).map_err(|_| {
-            refuse(&format!("its images come from `{images_node}`, which is no `decode` stage"))
-        })?;
+        let picture = serde_json::from_value(params_of(&images_node))
+            .map_err(|_| refuse(&format!("its images come from `{images_node}`, which is no `decode` stage")))?;
         let images = evidence.open(&images_node, &images_output, ArtifactKind::Images, Columns::All, |_| true)?;
         let images = images.ok_or_else(|| gone("images"))?;
 
@@ -251,11 +255,7 @@ impl Searcher {
     }
 
     /// Embeds other pictures. Those that cannot be decoded are left out.
-    fn embed_files(
-        &mut self,
-        files: &[(String, PathBuf)],
-        progress: &dyn Fn(usize, usize),
-    ) -> Result<(), SearchError> {
+    fn embed_files(&mut self, files: &[(String, PathBuf)], progress: &dyn Fn(usize, usize)) -> Result<(), SearchError> {
         let mut done = 0;
         for chunk in files.chunks(CHUNK) {
             let decoded = chunk.iter().enumerate().filter_map(|(index, (class, path))| {
@@ -298,11 +298,13 @@ fn hit(catalogue: &Catalogue, id: u32) -> Hit {
 }
 
 /// The positive weights of a learner's mask; `None` if the model has no such learner.
-fn mask(model: &InputArtifact, learner: usize) -> Result<Option<Vec<f32>>, SearchError> {
+fn mask(model: &InputArtifact, learner: usize, dim: usize) -> Result<Option<Vec<f32>>, SearchError> {
     let model = Model::open(model)?;
-    let Some(masks) = model.parameters.iter().find(|tensor| tensor.name == MASKS) else { return Ok(None) };
-    let dim = masks.shape.get(1).copied().unwrap_or(0);
+    let Some(masks) = model.parameters.iter().find(|tensor| tensor.name == MASKS) else {
+        // A single learner has the whole embedding.
+        return Ok((learner == 0).then(|| vec![1.0; dim]));
+    };
     let values = masks.bytes.chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
     let weights: Vec<f32> = values.map(|value| value.max(0.0)).skip(learner * dim).take(dim).collect();
-    Ok((weights.len() == dim && dim > 0).then_some(weights))
+    Ok((weights.len() == dim).then_some(weights))
 }

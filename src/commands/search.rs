@@ -150,11 +150,21 @@ impl SearchArgs {
                     let rows = hits.iter().enumerate().map(|(rank, hit)| {
                         let share = hit.share_right.map_or_else(String::new, |share| format!("{:.0} %", share * 100.0));
                         let distance = format!("{:.4}", hit.distance);
-                        vec![(rank + 1).to_string(), hit.class.clone(), distance, share, hit.id.to_string(), hit.source.clone()]
+                        vec![
+                            (rank + 1).to_string(),
+                            hit.class.clone(),
+                            distance,
+                            share,
+                            hit.id.to_string(),
+                            hit.source.clone(),
+                        ]
                     });
                     print_line!(
                         "{}",
-                        text_table(&["rank", "class", "distance", "right at this distance", "id", "source"], rows.collect())
+                        text_table(
+                            &["rank", "class", "distance", "right at this distance", "id", "source"],
+                            rows.collect()
+                        )
                     );
                 }
             }
@@ -300,7 +310,8 @@ fn write_sheet(
 ) -> Result<(), Failure> {
     let mut rows = Vec::new();
     for (query, hits) in queries.iter().zip(found) {
-        let name = Path::new(&query.name).file_name().map_or(query.name.clone(), |name| name.to_string_lossy().into_owned());
+        let name =
+            Path::new(&query.name).file_name().map_or(query.name.clone(), |name| name.to_string_lossy().into_owned());
         let mut row = vec![Cell { picture: fitted(&query.picture), title: name, notes: vec!["searched".to_owned()] }];
         for hit in hits {
             let picture = match within {

@@ -12,15 +12,15 @@ const SPLITS: [&str; 3] = ["test", "query", "validation"];
 /// The result of a run whose rounds were chosen from, or `None`. `stage_of` gives the kind of the stage of a node; `metrics`
 /// are in the order of the plan.
 ///
-/// For example: ``Round 2 (4 learners) was chosen by map_at_r 0.3127 on validation classes: test recall@1 0.3962, map_at_r
+/// For example: ``Round 2 (K = 4) was chosen by map_at_r 0.3127 on validation classes: test recall@1 0.3962, map_at_r
 /// 0.2247, r_precision 0.3010.``
 pub fn sentence<'a>(stage_of: impl Fn(&str) -> Option<&'a str>, metrics: &[Metric]) -> Option<String> {
     let (chosen, node) = chosen(&stage_of, metrics)?;
     let (split, values) = told(metrics, node)?;
-    let learners = if chosen.learners == 1 { "1 learner".to_owned() } else { format!("{} learners", chosen.learners) };
     Some(format!(
-        "Round {} ({learners}) was chosen by {} {:.4} on {} classes: {split} {}.",
+        "Round {} (K = {}) was chosen by {} {:.4} on {} classes: {split} {}.",
         chosen.round,
+        chosen.learners,
         chosen.label(),
         chosen.value,
         chosen.split,
@@ -87,7 +87,7 @@ mod tests {
         ];
         insta::assert_snapshot!(
             sentence(stage_of, &metrics).expect("a round was chosen"),
-            @"Round 0 (1 learner) was chosen by map_at_r 0.5000 on validation classes: test recall@1 0.2500, map_at_r 0.1250."
+            @"Round 0 (K = 1) was chosen by map_at_r 0.5000 on validation classes: test recall@1 0.2500, map_at_r 0.1250."
         );
         assert_eq!(headline(stage_of, &metrics).as_deref(), Some("test recall@1 0.2500"));
         assert_eq!(sentence(stage_of, &metrics[..5]), None, "nothing was chosen");

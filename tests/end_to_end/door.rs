@@ -170,7 +170,7 @@ fn weights_are_fetched_checked_and_found() {
 fn json_is_all_that_json_prints() {
     let project = Project::new();
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines/quickstart.toml");
-    let small = ["stage.decode.per_class=1", "stage.augment.views=1"];
+    let small = ["stage.decode.per_class=2", "stage.augment.views=1"];
     let sets: Vec<&str> = small.iter().flat_map(|set| ["--set", *set]).collect();
     project.run(&[&[manifest, "--until", "augment", "--store", ".dnc/store", "--runs", "runs"], &sets[..]].concat());
     let pages = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/src/reference/json.md"));

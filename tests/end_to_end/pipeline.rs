@@ -63,6 +63,27 @@ fn threads_jobs_stores_and_executors_do_not_change_a_byte() {
     );
     assert!(get(&["evaluat@1"]).stderr.contains("did you mean `evaluate@1`?"));
 
+    let search = |arguments: &[&str]| project.call(&[&["search", "quickstart", "--runs", "runs"], arguments].concat());
+    let embeddings = project.read("evaluate@1.embeddings/embeddings.json");
+    let id = serde_json::from_str::<serde_json::Value>(embeddings.lines().last().unwrap()).unwrap()["id"].to_string();
+    let found = search(&[&format!("id:{id}"), "--format", "json", "-k", "3", "--sheet", "found.png"]);
+    let json: serde_json::Value = serde_json::from_str(&found.stdout).unwrap_or_else(|_| panic!("{}", found.stderr));
+    let neighbours = json[0]["neighbours"].as_array().unwrap();
+    assert_eq!((neighbours.len(), neighbours[0]["id"].to_string()), (3, id.clone()), "{json}");
+    assert!(neighbours[0]["distance"].as_f64().unwrap() < 1e-3, "an image finds itself: {json}");
+    assert!(project.path().join("found.png").exists());
+    let in_subspace = search(&[&format!("id:{id}"), "--learner", "0", "--in", "all", "--format", "paths", "-k", "2"]);
+    assert_eq!(in_subspace.stdout.lines().count(), 2, "{}", in_subspace.stderr);
+    for (arguments, expected) in [
+        (&["id:999999"][..], "no image with the id 999999"),
+        (&["nowhere.png"], "There is no file or folder `nowhere.png`"),
+        (&["found.png", "--learner", "9"], "no such learner"),
+        (&["found.png", "--crop", "0,0,9999,1"], "is not within `found.png`"),
+    ] {
+        let refused = search(arguments);
+        assert!(refused.code != Some(0) && refused.stderr.contains(expected), "{}", refused.stderr);
+    }
+
     let told = project.run(&["export", "quickstart", "model", "--runs", "runs"]).stderr;
     assert!(told.contains("the model of `choose@1`") && told.contains("plain"), "{told}");
     assert!(project.read("model/README.md").contains("learners.safetensors"));

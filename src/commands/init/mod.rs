@@ -1,12 +1,13 @@
 //! `dnc-run init [DATA]`: looks at images and writes a manifest for them.
 //!
-//! **Reading order** `layout` (which data set it is), `survey` (what is in it, and what is odd), `settings` (parameters that suit
+//! **Reading order** `task`, `layout` (which data set it is), `survey` (what is in it, and what is odd), `settings` (parameters that suit
 //! its size), `template` (the text of the manifest), `questions`.
 
 mod layout;
 mod questions;
 mod settings;
 mod survey;
+mod task;
 mod template;
 
 use std::fs::File;
@@ -14,7 +15,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use dnc_stages::pretrained::Caches;
 
 use super::failure::Failure;
@@ -23,6 +24,7 @@ use layout::Layout;
 use questions::Questions;
 use settings::Settings;
 use survey::Survey;
+use task::Task;
 
 /// File that the first line of a manifest names, for editors.
 const SCHEMA: &str = "manifest.schema.json";
@@ -43,19 +45,6 @@ pub struct InitArgs {
     /// Ask nothing, and use what suits the data
     #[arg(long, short)]
     yes: bool,
-}
-
-/// What the embedding is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Task {
-    /// Retrieval among the images of unseen classes
-    Retrieval,
-    /// Many classes with few images each, as in Stanford Online Products
-    Sop,
-    /// Re-identification: queries are searched in a gallery, across cameras if the images have any
-    Reid,
-    /// Few-shot classification of unseen classes
-    FewShot,
 }
 
 impl InitArgs {

@@ -6,14 +6,16 @@
 use dnc_stages::pretrained::{Caches, of_backbone};
 use dnc_stages::tables::Split;
 
-use super::Task;
 use super::questions::Questions;
 use super::survey::Survey;
+use super::task::Task;
 
 /// Images that a training from random weights shows in all.
 const SHOWN_FROM_SCRATCH: usize = 60_000;
 /// Images that a training from pretrained weights shows in all.
 const SHOWN_PRETRAINED: usize = 6_000;
+/// Smallest crop: the network needs more than 32 pixels.
+const SMALLEST_CROP: usize = 40;
 /// Largest crop of a network that starts from random weights.
 const LARGEST_CROP: usize = 64;
 /// Backbones whose published weights are used if they are on this machine, cheapest first.
@@ -79,7 +81,7 @@ impl Settings {
             Some(_) if survey.side >= 200 => (224, 256),
             Some(_) => (survey.side.div_ceil(32).clamp(3, 7) * 32, survey.side.div_ceil(32).clamp(3, 7) * 32),
             None => {
-                let crop = (survey.side / 8 * 8).clamp(32, LARGEST_CROP);
+                let crop = (survey.side / 8 * 8).clamp(SMALLEST_CROP, LARGEST_CROP);
                 (crop, crop * 9 / 8)
             }
         };

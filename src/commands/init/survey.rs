@@ -9,8 +9,8 @@ use dnc_stages::tables::Split;
 use dnc_stages::tables::pictures::Limits;
 use rayon::prelude::*;
 
-use super::Task;
 use super::layout::Layout;
+use super::task::Task;
 use crate::error_chain::error_chain;
 
 /// Number of images that are decoded, spread evenly over the data set.

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::Task;
 use super::layout::Layout;
 use super::settings::Settings;
+use super::task::Task;
 
 /// The manifest for a data set whose root is `root` as seen from the manifest's folder.
 pub(super) fn manifest(layout: &Layout, settings: &Settings, root: &str, schema: &str) -> String {
