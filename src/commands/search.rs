@@ -43,8 +43,8 @@ pub struct SearchArgs {
     #[arg(long = "in", value_name = "SPLIT|DIR")]
     within: Option<String>,
     /// Part of each image to search for, in pixels
-    #[arg(long, value_name = "X,Y,WIDTH,HEIGHT", value_delimiter = ',', num_args = 4)]
-    crop: Option<Vec<usize>>,
+    #[arg(long, value_name = "X,Y,WIDTH,HEIGHT", value_parser = parse_crop)]
+    crop: Option<Crop>,
     /// Compare images in the subspace of one learner, counted from 0
     #[arg(long, value_name = "N")]
     learner: Option<usize>,
@@ -69,6 +69,16 @@ enum Format {
     Csv,
     /// Only the sources of the images found, one per line
     Paths,
+}
+
+/// A part of an image: left, top, width and height in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Crop([usize; 4]);
+
+fn parse_crop(text: &str) -> Result<Crop, String> {
+    let numbers: Result<Vec<usize>, _> = text.split(',').map(|part| part.trim().parse()).collect();
+    let numbers = numbers.ok().and_then(|numbers| numbers.try_into().ok());
+    numbers.map(Crop).ok_or_else(|| "four whole numbers are expected, as in `10,20,64,64`".to_owned())
 }
 
 /// An image with what was found.
@@ -216,7 +226,7 @@ impl SearchArgs {
 
     /// The part of the picture that `--crop` names.
     fn cropped(&self, name: &str, picture: Raster) -> Result<Raster, Failure> {
-        let Some(&[x, y, width, height]) = self.crop.as_deref() else { return Ok(picture) };
+        let Some(Crop([x, y, width, height])) = self.crop else { return Ok(picture) };
         let is_inside = |from: usize, length: usize, whole: usize| {
             length > 0 && from.checked_add(length).is_some_and(|end| end <= whole)
         };
