@@ -83,8 +83,8 @@ impl ExportArgs {
     fn with_advice(&self, project: &Project, message: String) -> String {
         let name = self.run.split('/').next().unwrap_or(&self.run);
         let runs = RunFolder::all(&project.runs).unwrap_or_default();
-        let of_name = runs.iter().rev().filter(|run| run.name == name);
-        let finished = of_name.filter(|run| run.read().is_ok_and(|json| model_node(&json).is_ok())).next();
+        let mut of_name = runs.iter().rev().filter(|run| run.name == name);
+        let finished = of_name.find(|run| run.read().is_ok_and(|json| model_node(&json).is_ok()));
         match finished {
             Some(run) => {
                 format!("{message}; export the last run that finished, `{}`, or name a node with --node", run.id())

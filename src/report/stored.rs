@@ -157,10 +157,10 @@ pub fn model_node(run: &RunJson) -> Result<&NodeJson, String> {
         return Err(format!("Run `{}` did not finish `{}`, so it has no final model", run.run, node.node));
     }
     let with_model = || run.nodes.iter().filter(|node| node.outputs.contains_key(MODEL));
-    let last_of = |stage: &str| with_model().filter(|node| node.stage == stage).last();
+    let last_of = |stage: &str| with_model().rfind(|node| node.stage == stage);
     let found = ["choose", "merge", "train"].into_iter().find_map(last_of);
     found
-        .or_else(|| with_model().filter(|node| node.stage != "init").last())
+        .or_else(|| with_model().rfind(|node| node.stage != "init"))
         .ok_or_else(|| format!("Run `{}` trained no model", run.run))
 }
 

@@ -225,7 +225,7 @@ fn many_steps_of_adam_at_once_agree_with_single_ones() -> Result<()> {
         beta2: 0.995,
         eps: 1e-7,
         weight_decay: 2e-2,
-        decoupled: index % 2 == 0,
+        decoupled: index.is_multiple_of(2),
         step: number,
     };
     let mut on_cpu: Vec<[Vec<f32>; 3]> =
