@@ -214,7 +214,7 @@ fn arrays_that_do_not_fit() {
         ("gzip cut short", &idx("t10k-images-idx3-ubyte", |_| vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 1, 2])),
     ]);
     insta::assert_snapshot!(table, @"
-    a file is missing: 1 Cannot read `HERE/arrays/t10k-labels-idx1-ubyte`: No such file or directory (os error 2)
+    a file is missing: 1 `HERE/arrays` is not complete: `HERE/arrays/t10k-labels-idx1-ubyte` does not exist. Fashion-MNIST, for example, is distributed at https://github.com/zalandoresearch/fashion-mnist; `root` is the folder that contains `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, each also as `.gz`
     cut in its head: 1 `HERE/arrays/train-images-idx3-ubyte` is truncated
     fewer pixels than it claims: 1 `HERE/arrays/train-images-idx3-ubyte` should contain 3 × 2 × 2 bytes but contains 4
     more images than labels: 1 `HERE/arrays` has 3 images but 1 labels in the split train

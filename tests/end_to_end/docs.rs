@@ -332,7 +332,7 @@ fn type_name(data_type: &DataType) -> String {
 /// The words of a text, with each number, digest and verdict replaced by `#`.
 fn shape(text: &str) -> String {
     let mut text = text.to_owned();
-    for verdict in ["not distinguishable", "better", "worse"] {
+    for verdict in ["not distinguishable", "better model", "worse model", "better", "worse"] {
         text = text.replace(verdict, "#");
     }
     text.split_whitespace().map(shape_of_word).collect::<Vec<_>>().join(" ")
@@ -363,6 +363,7 @@ fn the_shape_of_a_text_ignores_numbers_and_verdicts() {
     let before = "node  difference  verdict\na@1   +0.0114  better, over queries";
     let after = "node difference verdict\na@1  -0.2   not distinguishable, over queries";
     assert_eq!(shape(before), shape(after));
+    assert_eq!(shape("worse model, over queries"), shape("not distinguishable, over queries"));
     assert_ne!(shape(before), shape(&before.replace("difference", "interval")));
     assert_eq!(shape("key 3f9a01bc22 of `train@2[3]`"), "key # of `train@#[#]`");
 }
