@@ -8,15 +8,18 @@ ONLY ?= .
 BENCH ?= bench_*
 BENCH_ARGS ?=
 BENCHES = $(basename $(notdir $(wildcard $(addsuffix /examples/$(BENCH).rs,. cache stages stages/*))))
+# Programs in scripts/campaigns.
+CAMPAIGNS = corrupt crowd full-disk fuzz stop
 
-.PHONY: run build test bench bench-peers bench-inertia doc docs fmt lint deny kill data cuda check-cuda check-cuda-emulated gpu-bundle check-export check-manifests ci
+.PHONY: run build test bench bench-peers bench-inertia doc docs fmt lint deny kill data cuda check-cuda check-cuda-emulated gpu-bundle check-export check-manifests $(CAMPAIGNS) ci
 
 ## Builds, then runs the quickstart: embedded images, K = 1, 2, 4; at the end a metric table and the path of a report.
 run: build
 	$(DNC_RUN) pipelines/quickstart.toml --report
 
+# With --workspace, as the tests: cargo enables features by what is built together, and would compile the dependencies twice.
 build:
-	$(CARGO) build $(PROFILE) --locked
+	$(CARGO) build $(PROFILE) --locked --workspace --bin dnc-run
 
 # The tests of the report open it in Chromium, and say that they were skipped where none can be installed.
 test:
@@ -124,7 +127,7 @@ doc:
 docs:
 	@mdbook --version >/dev/null 2>&1 || $(CARGO) install --locked mdbook
 	mdbook build docs --dest-dir $(abspath $(or $(CARGO_TARGET_DIR),target)/book)
-	$(CARGO) test $(PROFILE) --locked --test end_to_end --quiet doc
+	$(CARGO) test $(PROFILE) --locked --workspace --test end_to_end --quiet doc
 
 ## Licences, advisories and duplicates of the dependencies, where cargo-deny is installed.
 deny:
@@ -136,5 +139,12 @@ SHORT = rounds.learners=[1,2] stage.decode.per_class=2 stage.augment.views=4 sta
 	stage.init.backbone=small stage.init.crop=32 stage.init.resize=32
 kill: build
 	DNC=$(DNC_RUN) scripts/kill-nine.sh $(KILLS) pipelines/quickstart.toml $(SHORT:%=--set %)
+	python3 scripts/campaigns/kill.py --dnc $(DNC_RUN) --cases $(KILLS) $(CAMPAIGN_ARGS)
+
+## Campaigns: each disturbs the program in many ways and checks that nothing wrong is called done (docs/src/concepts/faults.md). The last
+## line has the counts and the seed that repeats it: `make corrupt CAMPAIGN_ARGS='--cases 500 --seed 7 --whole'`.
+CAMPAIGN_ARGS ?=
+$(CAMPAIGNS): build
+	python3 scripts/campaigns/$(subst -,_,$@).py --dnc $(DNC_RUN) $(CAMPAIGN_ARGS)
 
 ci: fmt lint doc test

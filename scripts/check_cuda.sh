@@ -15,11 +15,12 @@ fi
 folder=$(mktemp -d)
 trap 'rm -r "$folder"' EXIT
 cat >"$folder/one.toml" <<'TOML'
+name = "one"
 [stage.init]
 backbone = "small"
 dimension = 4
 TOML
-if answer=$(cd "$folder" && "$binary" run one.toml --device cuda 2>&1); then
+if answer=$(cd "$folder" && "$binary" one.toml --device cuda 2>&1); then
     echo "A run on a GPU succeeded on a machine without one" >&2
     exit 1
 fi

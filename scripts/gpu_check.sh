@@ -85,7 +85,7 @@ quickstart() {
     folder=$out/quickstart-$1
     mkdir -p "$folder"
     cp -r "$here/pipelines/." "$folder"
-    (cd "$folder" && step "quickstart-$1" 90 "$here/dnc-run" run quickstart.toml --device "$device" --progress plain)
+    (cd "$folder" && step "quickstart-$1" 90 "$here/dnc-run" quickstart.toml --device "$device" --progress plain)
     code=$?
     [ $code -eq 0 ] || failed=1
     return $code

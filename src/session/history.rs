@@ -1,6 +1,6 @@
 //! The fingerprints that nodes had in earlier runs.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::sync::OnceLock;
 
@@ -44,28 +44,28 @@ impl<'p> History<'p> {
         let mut runs = self.runs.clone();
         if runs.len() > 1 {
             let manifest = self.plan.manifest.to_toml_for_any_folder();
-            let settings = settings(&manifest);
             // A run that was killed has no manifest; it comes last.
             runs.sort_by_cached_key(|run| {
                 let text = fs::read_to_string(run.path.join("manifest.toml"));
-                text.map_or(usize::MAX, |text| self::settings(&text).symmetric_difference(&settings).count())
+                text.map_or(usize::MAX, |text| differences(&text, &manifest))
             });
         }
         runs.into_iter().map(|folder| EarlierRun { folder, keys: OnceLock::new() }).collect()
     }
 }
 
-/// The lines of a resolved manifest, which has a setting on each, with the table that each is in.
-fn settings(manifest: &str) -> BTreeSet<(&str, &str)> {
-    let mut table = "";
-    let mut settings = BTreeSet::new();
-    for line in manifest.lines() {
-        if line.starts_with('[') {
-            table = line;
-        }
-        settings.insert((table, line));
-    }
-    settings
+/// How many settings of two resolved manifests differ. A line holds one setting, which the table above it qualifies.
+///
+/// Manifests of thousands of nodes differ in a few tables; the others are only compared as a whole.
+fn differences(one: &str, other: &str) -> usize {
+    let tables = |manifest| str::split(manifest, "\n[").collect::<HashSet<&str>>();
+    let (one, other) = (tables(one), tables(other));
+    settings(one.difference(&other)).symmetric_difference(&settings(other.difference(&one))).count()
+}
+
+/// The lines of these tables, each with the first line of its table.
+fn settings<'t>(tables: impl Iterator<Item = &'t &'t str>) -> HashSet<(&'t str, &'t str)> {
+    tables.flat_map(|table| table.lines().map(|line| (table.lines().next().unwrap_or_default(), line))).collect()
 }
 
 impl EarlierRun {
@@ -76,5 +76,27 @@ impl EarlierRun {
         });
         let record = store.record(keys.get(node)?).ok()??;
         serde_json::from_value(record.fingerprint).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::differences;
+
+    #[test]
+    fn settings_that_differ_are_counted_with_their_tables() {
+        let manifest = "seed = 0\n[a]\nk = 1\nl = 1\n[b]\nk = 1\nl = 2\n";
+        for (other, expected) in [
+            (manifest.to_owned(), 0),
+            (manifest.replace("seed = 0", "seed = 1"), 2),
+            (manifest.replace("l = 2", "l = 3"), 2),
+            (manifest.replace("l = 1\n", ""), 1),
+            // The same lines under another table's name: the table and both of its settings on either side.
+            (manifest.replace("[b]", "[c]"), 6),
+            (String::new(), 7),
+        ] {
+            assert_eq!(differences(manifest, &other), expected, "{other}");
+            assert_eq!(differences(&other, manifest), expected, "{other}");
+        }
     }
 }

@@ -14,6 +14,7 @@ pub mod decode;
 pub mod embed;
 pub mod embedder;
 pub mod evaluate;
+pub mod index;
 pub mod init;
 pub mod loader;
 pub mod merge;

@@ -8,6 +8,7 @@ use crate::command::Command;
 use crate::decode::Decode;
 use crate::embed::Embed;
 use crate::evaluate::Evaluate;
+use crate::index::Index;
 use crate::init::Init;
 use crate::merge::Merge;
 use crate::train::Train;
@@ -22,6 +23,7 @@ pub const STAGES: &[StageKind] = &[
     StageKind::of::<Train>(),
     StageKind::of::<Merge>(),
     StageKind::of::<Evaluate>(),
+    StageKind::of::<Index>(),
     StageKind::of::<Choose>(),
     StageKind::of::<Command>(),
 ];

@@ -1,5 +1,6 @@
 //! End to end: `dnc-run` called as a user would. One binary, so that it links once.
 
+mod campaigns;
 mod compare;
 mod damage;
 mod doc_links;

@@ -1,17 +1,20 @@
-//! Benchmark of exact nearest neighbours and k-means under the names and sizes of the peers' benchmarks. Prints one JSON object per
-//! line.
+//! Benchmark of exact nearest neighbours and k-means under the names and sizes of the peers' benchmarks, and of approximate search with
+//! inverted lists. Prints one JSON object per line.
 //!
 //! usage: `bench_search [PATTERN] [--points FILE] [--seed N] [--threads N] [--reps N] [--cpu] [--memory]`
 //!
-//! `--points` names a file of little-endian `f32` rows for k-means to cluster, so that its inertia can be compared with a peer's on
-//! the same points (`scripts/kmeans_inertia.py`).
+//! `--points` names a file of little-endian `f32` rows for k-means to cluster or for inverted lists to search, so that inertia and
+//! recall can be compared with a peer's on the same points (`scripts/kmeans_inertia.py`, `scripts/index_faiss.py`).
 
 use std::{error::Error, fs, ops::ControlFlow};
 
 use dnc_bench::{Bench, Work};
 use dnc_kernels::{
     kmeans::{Points, Stop},
-    neighbours::Gallery,
+    neighbours::{
+        Gallery,
+        inverted::{InvertedLists, divide},
+    },
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -39,10 +42,7 @@ fn rows(bench: &Bench) -> Result<()> {
     for (n, d, k, iterations) in [(60_000, 1280, 8, 20), (60_000, 1280, 32, 20), (60_502, 128, 11_316, 5)] {
         let name = format!("kmeans/lloyd/n{n}/d{d}/k{k}/i{iterations}");
         if bench.wants(&name) {
-            let points = match bench.option("--points") {
-                Some(file) => fs::read(file)?.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
-                None => clouds(n, d, (4 * k).min(n)),
-            };
+            let points = points(bench, n, d, (4 * k).min(n))?;
             let seed = bench.option("--seed").map_or(Ok(1), str::parse)?;
             let mut inertia = 0.0;
             let seconds = bench.median(|| -> Result<()> {
@@ -55,7 +55,55 @@ fn rows(bench: &Bench) -> Result<()> {
             bench.print(&name, seconds, Work::new(n * iterations, "points").also("inertia", inertia));
         }
     }
+    for (n, d, lists, probes) in [(500_000, 128, 2_828, 16), (200_000, 512, 1_788, 16)] {
+        let [build, batch, single] =
+            ["build", "q6000", "q1"].map(|part| format!("index/n{n}/d{d}/l{lists}/p{probes}/{part}"));
+        if [&build, &batch, &single].into_iter().any(|name| bench.wants(name)) {
+            let points = points(bench, n, d, n / 50)?;
+            let stop = Stop { iterations: 10, tolerance: 0.0 };
+            let mut built = None;
+            let seconds = bench.median(|| -> Result<()> {
+                let layout = divide(&points, d, lists, stop, 1)?;
+                built = Some((layout.ordered(&points, d), layout));
+                Ok(())
+            })?;
+            bench.print(&build, seconds, Work::new(n, "points"));
+            let (ordered, layout) = built.ok_or("no repetition")?;
+            let index = InvertedLists::new(&ordered, d, &layout.rows, &layout.ends, &layout.centroids)?;
+            // Between two points of a group each, so that no query is a point.
+            let queries: Vec<f32> =
+                points.iter().zip(&points[n / 50 * d..]).take(6000 * d).map(|(a, b)| (a + b) / 2.0).collect();
+            let exact = Gallery::new(&points, d)?.nearest(&queries, 10, |_, _| false)?;
+            let mut recall = 0.0;
+            let seconds = bench.median(|| -> Result<()> {
+                let found = index.nearest(&queries, 10, probes, |_, _| false)?;
+                let common = exact
+                    .lists()
+                    .zip(found.lists())
+                    .flat_map(|(exact, found)| exact.iter().filter(|id| found.contains(id)));
+                recall = common.count() as f64 / exact.ids.len() as f64;
+                Ok(())
+            })?;
+            bench.print(&batch, seconds, Work::new(6000, "queries").also("recall", recall));
+            // A different query each time: a single one would stay in the caches.
+            let seconds = bench.median(|| -> Result<()> {
+                for query in queries.chunks_exact(d).take(100) {
+                    index.nearest(query, 10, probes, |_, _| false)?;
+                }
+                Ok(())
+            })?;
+            bench.print(&single, seconds / 100.0, Work::new(1, "queries"));
+        }
+    }
     Ok(())
+}
+
+/// The points of `--points`, else points around `groups` centres, `[n, d]`.
+fn points(bench: &Bench, n: usize, d: usize, groups: usize) -> Result<Vec<f32>> {
+    Ok(match bench.option("--points") {
+        Some(file) => fs::read(file)?.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+        None => clouds(n, d, groups),
+    })
 }
 
 /// Points with normal noise around `groups` centres, `[n, d]`.

@@ -62,6 +62,12 @@ pub enum StageError {
         /// What they are needed for, an infinitive with its object.
         purpose: &'static str,
     },
+    /// There is nothing to search.
+    #[error("There are {count} embeddings, but an index needs at least 2")]
+    TooFewToIndex {
+        /// Number of embeddings.
+        count: usize,
+    },
     /// The metric that a stage decides by was not computed.
     #[error("The metrics have no `{metric}` for the split `{split}`; {}", available_metrics(available))]
     MetricNotFound {

@@ -3,7 +3,7 @@
 use crate::kind::ArtifactKind;
 use crate::schema::TableSchema;
 use crate::{
-    assignments, contents, embeddings, history, images, metrics, model, pixels, queries, skipped, summary, views,
+    assignments, contents, embeddings, history, images, index, metrics, model, pixels, queries, skipped, summary, views,
 };
 
 impl ArtifactKind {
@@ -16,6 +16,7 @@ impl ArtifactKind {
             ArtifactKind::Summary => vec![summary::schema()],
             ArtifactKind::Views => vec![views::schema(), pixels::schema(self)],
             ArtifactKind::Embeddings => vec![embeddings::schema()],
+            ArtifactKind::Index => vec![index::schema(), index::lists_schema(), index::recall_schema()],
             ArtifactKind::Assignments => {
                 vec![assignments::schema(), assignments::centroids_schema(), assignments::agreement_schema()]
             }

@@ -18,6 +18,8 @@ pub enum ArtifactKind {
     Views,
     /// Embedding vectors, one row per image.
     Embeddings,
+    /// Embeddings ordered for approximate search.
+    Index,
     /// The cluster of each training image.
     Assignments,
     /// Named tensors of a network, and the state of its optimiser.
@@ -34,11 +36,12 @@ pub enum ArtifactKind {
 
 impl ArtifactKind {
     /// Every kind, in the order of the pipeline.
-    pub const ALL: [ArtifactKind; 10] = [
+    pub const ALL: [ArtifactKind; 11] = [
         ArtifactKind::Images,
         ArtifactKind::Summary,
         ArtifactKind::Views,
         ArtifactKind::Embeddings,
+        ArtifactKind::Index,
         ArtifactKind::Assignments,
         ArtifactKind::Model,
         ArtifactKind::History,
@@ -54,6 +57,7 @@ impl ArtifactKind {
             ArtifactKind::Summary => "summary",
             ArtifactKind::Views => "views",
             ArtifactKind::Embeddings => "embeddings",
+            ArtifactKind::Index => "index",
             ArtifactKind::Assignments => "assignments",
             ArtifactKind::Model => "model",
             ArtifactKind::History => "history",
@@ -66,7 +70,7 @@ impl ArtifactKind {
     /// Whether its bytes are dropped from the store when they are no longer needed, under `retain = "last"`: large, and
     /// cheap to make again relative to their size.
     pub fn is_large(self) -> bool {
-        matches!(self, ArtifactKind::Model | ArtifactKind::Embeddings)
+        matches!(self, ArtifactKind::Model | ArtifactKind::Embeddings | ArtifactKind::Index)
     }
 
     /// Whether a run reports it: its table is copied into the run's folder, and the node that writes it is a goal of the

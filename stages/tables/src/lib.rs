@@ -20,6 +20,7 @@ mod finite;
 mod foreign;
 pub mod history;
 pub mod images;
+pub mod index;
 pub mod kind;
 pub mod metrics;
 pub mod model;

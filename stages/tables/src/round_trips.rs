@@ -6,6 +6,7 @@ use crate::embeddings::{EmbeddingRows, Embeddings};
 use crate::error::TableError;
 use crate::facets_of_folder;
 use crate::history::HistoryRow;
+use crate::index::{Index, IndexRows, RecallRow};
 use crate::kind::ArtifactKind;
 use crate::metrics::MetricRow;
 use crate::queries::QueryRow;
@@ -46,6 +47,32 @@ fn embeddings_without_rows() {
     });
     let read = Embeddings::open(&written.input).unwrap();
     assert!(read.is_empty() && read.vectors().unwrap().is_empty());
+}
+
+#[test]
+fn index() {
+    let splits = [Split::Train, Split::Gallery, Split::Gallery];
+    let row = |probes, recall, scanned, chosen| RecallRow { probes, recall, scanned, chosen };
+    let recall = [row(1, 0.75, 0.5, false), row(2, 1.0, 1.0, true)];
+    let written = written(ArtifactKind::Index, |output| {
+        let rows = IndexRows {
+            ids: vec![4, 9, 2],
+            labels: vec![1, 0, 1],
+            splits: &splits,
+            vectors: vec![1.0, 0.0, 0.5, 0.5, 0.0, 1.0],
+            ends: vec![2, 3],
+            centroids: vec![0.75, 0.25, 0.0, 1.0],
+            dim: 2,
+            recall: &recall,
+        };
+        crate::index::write(output, rows)
+    });
+    let read = Index::open(&written.input).unwrap();
+    assert_eq!((read.ids().unwrap(), read.ends().unwrap(), read.dim().unwrap()), (&[4, 9, 2][..], &[2, 3][..], 2));
+    assert_eq!((read.splits().unwrap().as_slice(), read.recall()), (&splits[..], &recall[..]));
+    assert_eq!(read.vectors().unwrap(), [1.0, 0.0, 0.5, 0.5, 0.0, 1.0]);
+    assert_eq!(read.centroids().unwrap(), [0.75, 0.25, 0.0, 1.0]);
+    assert_eq!(read.chosen(), Some(recall[1]));
 }
 
 #[test]

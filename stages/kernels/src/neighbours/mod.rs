@@ -13,8 +13,9 @@
 //! **Shapes** rows `[n, dim]` and queries `[m, dim]` as slices; [`Neighbours`] `[m, k]`. Besides the result, a thread needs a block of
 //! queries with at most 2k + 128 candidates each; the gallery is held once more as bytes.
 //!
-//! **Reading order** this file, [`lists`], [`search`].
+//! **Reading order** this file, [`lists`], [`search`]; [`inverted`] for approximate search.
 
+pub mod inverted;
 mod lists;
 mod search;
 #[cfg(test)]
@@ -127,7 +128,7 @@ impl<'a> Gallery<'a> {
             .zip(found.distances.par_chunks_mut(BLOCK * k))
             .for_each(|((indices, ids), distances)| {
                 let rows = &queries[indices[0] * self.dim..][..indices.len() * self.dim];
-                let queries = QueryRows { rows, indices };
+                let queries = QueryRows { rows, indices, limits: &[f32::INFINITY; BLOCK][..indices.len()] };
                 let search = Search {
                     rows: self.rows,
                     dim: self.dim,

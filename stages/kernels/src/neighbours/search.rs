@@ -15,7 +15,7 @@ use crate::{
 
 /// A neighbour as one integer ordered by distance, then id: distances are never negative, so their bits are in numeric order.
 #[inline(always)]
-fn key(distance: f32, id: u32) -> u64 {
+pub(super) fn key(distance: f32, id: u32) -> u64 {
     u64::from(distance.to_bits()) << 32 | u64::from(id)
 }
 
@@ -64,6 +64,8 @@ pub(super) struct QueryRows<'q> {
     pub(super) rows: &'q [f32],
     /// Their indices among all queries, as passed to `excluded`.
     pub(super) indices: &'q [usize],
+    /// Squared distances beyond which a row is not wanted.
+    pub(super) limits: &'q [f32],
 }
 
 /// Arguments of the search of one block besides its prefilter.
@@ -79,21 +81,21 @@ pub(super) struct Search<'s, E> {
 }
 
 /// The nearest rows of one query so far.
-struct RunningTopK {
-    keys: Vec<u64>,
+pub(super) struct RunningTopK {
+    pub(super) keys: Vec<u64>,
     /// Keys above this one are no longer needed.
-    largest: u64,
+    pub(super) largest: u64,
     /// Whether rows were dropped by the estimate of [`quota`].
     estimated: bool,
 }
 
 impl RunningTopK {
-    fn new() -> Self {
-        Self { keys: Vec::new(), largest: key(f32::INFINITY, Neighbours::NONE), estimated: false }
+    pub(super) fn within(limit: f32) -> Self {
+        Self { keys: Vec::new(), largest: key(limit, Neighbours::NONE), estimated: false }
     }
 
     /// Keeps the `quota` nearest; `estimated` if that is fewer than k.
-    fn shrink(&mut self, quota: usize, estimated: bool) {
+    pub(super) fn shrink(&mut self, quota: usize, estimated: bool) {
         if self.keys.len() > quota {
             let (_, largest, _) = self.keys.select_nth_unstable(quota - 1);
             self.largest = *largest;
@@ -114,7 +116,8 @@ impl<E: Fn(usize, u32) -> bool + Sync> Search<'_, E> {
             let rows: Vec<f32> =
                 incomplete.iter().flat_map(|query| &queries.rows[query * dim..][..dim]).copied().collect();
             let indices: Vec<usize> = incomplete.iter().map(|query| queries.indices[*query]).collect();
-            let again = QueryRows { rows: &rows, indices: &indices };
+            let limits: Vec<f32> = incomplete.iter().map(|query| queries.limits[*query]).collect();
+            let again = QueryRows { rows: &rows, indices: &indices, limits: &limits };
             for (query, found) in incomplete.iter().zip(self.search(prefilter, again, false)) {
                 kept[*query] = found;
             }
@@ -125,8 +128,8 @@ impl<E: Fn(usize, u32) -> bool + Sync> Search<'_, E> {
     /// Searches at most [`BLOCK`] queries, with or without the estimate of [`quota`].
     fn search<'a, P: Prefilter<'a>>(&self, prefilter: &P, queries: QueryRows<'_>, estimate: bool) -> Vec<RunningTopK> {
         let prepared = P::prepare(queries.rows, self.dim, self.centre);
-        let mut kept: Vec<RunningTopK> = queries.indices.iter().map(|_| RunningTopK::new()).collect();
-        let mut scratch = Scratch::new(queries.indices.len());
+        let mut kept: Vec<RunningTopK> = queries.limits.iter().map(|&limit| RunningTopK::within(limit)).collect();
+        let mut scratch = Scratch::new(queries.limits);
         for group in self.pass_groups {
             let quota = if estimate { quota(self.k, group.seen) } else { self.k };
             for tile in group.tiles.clone() {
@@ -197,11 +200,11 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn new(queries: usize) -> Self {
+    fn new(limits: &[f32]) -> Self {
         Self {
             scores: vec![0.0; BLOCK * TILE],
-            limits: vec![f32::INFINITY; queries],
-            thresholds: vec![0.0; queries],
+            limits: limits.to_vec(),
+            thresholds: vec![0.0; limits.len()],
             candidates: Vec::new(),
         }
     }

@@ -43,7 +43,7 @@ fn check_against_slow(
 }
 
 /// Rows around `classes` centres in the order of their classes, from a linear congruential generator.
-fn clustered(count: usize, dim: usize, classes: usize, spread: f32) -> Vec<f32> {
+pub(super) fn clustered(count: usize, dim: usize, classes: usize, spread: f32) -> Vec<f32> {
     let mut state = 1u64;
     let mut next = move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
