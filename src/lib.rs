@@ -1,7 +1,8 @@
 //! `dnc-run`: a manifest of stages becomes a plan of nodes, of which only those run whose inputs changed.
 //!
 //! Data flows one way: [`manifest`] → [`plan`] → [`schedule`] → [`execute`] → [`report`]. [`session`] is the engine as a
-//! library, [`pages`] are HTML reports, [`search`] finds images, [`commands`] the command line on top of it. What a stage does is known to `dnc-stages` alone, where bytes are kept to
+//! library, [`pages`] are HTML reports, [`search`] finds images, `serve` does so over HTTP, [`commands`] are the
+//! command line on top of it. What a stage does is known to `dnc-stages` alone, where bytes are kept to
 //! `dnc-cache` alone.
 
 pub mod commands;
@@ -17,5 +18,7 @@ pub mod project;
 pub mod report;
 pub mod schedule;
 pub mod search;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod session;
 mod sync;

@@ -15,11 +15,12 @@ use signal_hook::consts::SIGPIPE;
 static ALLOCATOR: CachingAllocator = CachingAllocator::new();
 
 fn main() -> ExitCode {
+    let cli = Cli::parse();
     // A reader that closes the pipe, such as `head`, ends this process, as is usual on Unix; otherwise writing would fail.
-    let always = Arc::new(AtomicBool::new(true));
+    let always = Arc::new(AtomicBool::new(cli.ends_with_its_reader()));
     if let Err(error) = signal_hook::flag::register_conditional_default(SIGPIPE, always) {
         eprintln!("error: Cannot handle signals: {error}");
         return ExitCode::FAILURE;
     }
-    commands::dispatch(Cli::parse())
+    commands::dispatch(cli)
 }

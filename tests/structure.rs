@@ -9,11 +9,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates, by the folder of their sources.
-const CRATES: [&str; 7] =
-    ["bench/src", "cache/src", "stages/kernels/src", "stages/learn/src", "stages/tables/src", "stages/src", "src"];
+const CRATES: [&str; 8] = [
+    "bench/src",
+    "cache/src",
+    "serve/src",
+    "stages/kernels/src",
+    "stages/learn/src",
+    "stages/tables/src",
+    "stages/src",
+    "src",
+];
 
 /// The top-level modules of `src/`, each of which may use only those before it.
-const LAYERS: [&str; 16] = [
+const LAYERS: [&str; 17] = [
     "sync",
     "error_chain",
     "machine",
@@ -28,6 +36,7 @@ const LAYERS: [&str; 16] = [
     "session",
     "pages",
     "search",
+    "serve",
     "commands",
     "main",
 ];

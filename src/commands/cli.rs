@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::failure::Failure;
+#[cfg(feature = "serve")]
+use super::serve;
 use super::{
     cache, completions, diff, doctor, explain, export, get, graph, import_weights, init, plan, report, run, runs,
     schema, search, show, stages, task, weights,
@@ -43,6 +45,9 @@ enum Command {
     Report(report::ReportArgs),
     /// Find the nearest images of a run to any image
     Search(search::SearchArgs),
+    /// Search images, read reports and watch runs in a browser, or over HTTP
+    #[cfg(feature = "serve")]
+    Serve(serve::ServeArgs),
     /// Compare the metrics of runs
     Diff(diff::DiffArgs),
     /// Export the model of a run for PyTorch, as safetensors with published tensor names
@@ -68,6 +73,17 @@ enum Command {
     Task(task::TaskArgs),
 }
 
+impl Cli {
+    /// Whether the process should end when the reader of what it writes goes away, as programs in a pipe do. A server should not.
+    pub fn ends_with_its_reader(&self) -> bool {
+        #[cfg(feature = "serve")]
+        if matches!(self.command, Some(Command::Serve(_))) {
+            return false;
+        }
+        true
+    }
+}
+
 /// Runs the command, prints its failure to standard error and returns the exit code.
 pub fn dispatch(cli: Cli) -> ExitCode {
     let result = match cli.command {
@@ -80,6 +96,8 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Some(Command::Runs(args)) => args.run(),
         Some(Command::Report(args)) => args.run(),
         Some(Command::Search(args)) => args.run(),
+        #[cfg(feature = "serve")]
+        Some(Command::Serve(args)) => args.run(),
         Some(Command::Diff(args)) => args.run(),
         Some(Command::Export(args)) => args.run(),
         Some(Command::Get(args)) => args.run(),

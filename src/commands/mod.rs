@@ -25,6 +25,8 @@ pub mod run;
 pub mod runs;
 pub mod schema;
 pub mod search;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod show;
 pub mod stages;
 pub mod task;

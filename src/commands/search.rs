@@ -15,11 +15,12 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::output::{check_replaceable, write_json};
+use crate::pages::evidence::Evidence;
 use crate::project::{Folders, Project};
 use crate::report::run_folder::RunFolder;
 use crate::report::sheet::{self, Cell};
 use crate::report::table::text_table;
-use crate::search::{Hit, Searcher, Within};
+use crate::search::{Crop, Hit, Searcher, Space, Within};
 
 /// Side of a picture on the contact sheet.
 const SIDE: u32 = 120;
@@ -43,7 +44,7 @@ pub struct SearchArgs {
     #[arg(long = "in", value_name = "SPLIT|DIR")]
     within: Option<String>,
     /// Part of each image to search for, in pixels
-    #[arg(long, value_name = "X,Y,WIDTH,HEIGHT", value_parser = parse_crop)]
+    #[arg(long, value_name = "X,Y,WIDTH,HEIGHT")]
     crop: Option<Crop>,
     /// Compare images in the subspace of one learner, counted from 0
     #[arg(long, value_name = "N")]
@@ -71,16 +72,6 @@ enum Format {
     Paths,
 }
 
-/// A part of an image: left, top, width and height in pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Crop([usize; 4]);
-
-fn parse_crop(text: &str) -> Result<Crop, String> {
-    let numbers: Result<Vec<usize>, _> = text.split(',').map(|part| part.trim().parse()).collect();
-    let numbers = numbers.ok().and_then(|numbers| numbers.try_into().ok());
-    numbers.map(Crop).ok_or_else(|| "four whole numbers are expected, as in `10,20,64,64`".to_owned())
-}
-
 /// An image with what was found.
 #[derive(Serialize)]
 struct FoundJson {
@@ -103,6 +94,8 @@ struct NeighbourJson {
 struct Query {
     name: String,
     picture: Raster,
+    /// Its id, if it is a whole image of the run.
+    id: Option<u32>,
 }
 
 impl SearchArgs {
@@ -122,10 +115,11 @@ impl SearchArgs {
                 has_told.set(true);
             }
         };
-        let searcher = Searcher::open(folder, self.folders.store.as_deref(), &within, self.learner, &progress)?;
+        let evidence = Evidence::read(folder, self.folders.store.as_deref())?;
+        let searcher = Searcher::open(&evidence, &within, &progress)?;
+        let space = self.space(&searcher)?;
         let queries = self.queries(&searcher)?;
-        let pictures: Vec<Raster> = queries.iter().map(|query| query.picture.clone()).collect();
-        let found = searcher.nearest(&pictures, self.k)?;
+        let found = searcher.nearest(&vectors(&searcher, &queries)?, self.k, &space)?;
         if let Some(path) = &self.sheet {
             write_sheet(&searcher, &within, &queries, &found, path)?;
             eprintln!("Wrote `{}`", path.display());
@@ -182,6 +176,18 @@ impl SearchArgs {
         Ok(())
     }
 
+    /// The space in which images are compared.
+    fn space(&self, searcher: &Searcher) -> Result<Space, Failure> {
+        let learners = searcher.learners();
+        match self.learner {
+            None => Ok(Space::Whole),
+            Some(learner) if learner < learners => Ok(Space::of(learner, learners)),
+            Some(learner) => Err(Failure::Call(format!(
+                "`--learner {learner}`: the run's model has no such learner; it has {learners}, counted from 0"
+            ))),
+        }
+    }
+
     fn within(&self) -> Result<Within, Failure> {
         let Some(text) = &self.within else { return Ok(Within::Evaluated) };
         if text == "all" {
@@ -194,7 +200,8 @@ impl SearchArgs {
         let class = |path: &PathBuf| {
             path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
         };
-        Ok(Within::Files(files.into_iter().map(|path| (class(&path), path)).collect()))
+        let files = files.into_iter().map(|path| (class(&path), path)).collect();
+        Ok(Within::Files { root: PathBuf::from(text), files })
     }
 
     fn queries(&self, searcher: &Searcher) -> Result<Vec<Query>, Failure> {
@@ -204,7 +211,8 @@ impl SearchArgs {
                 let id = id.parse().map_err(|_| Failure::Call(format!("`{text}`: after `id:` comes a number")))?;
                 let picture = searcher.picture_of(id)?;
                 let picture = picture.ok_or_else(|| Failure::Call(format!("The run has no image with the id {id}")))?;
-                queries.push(Query { name: text.clone(), picture: self.cropped(text, picture)? });
+                let whole = self.crop.is_none().then_some(id);
+                queries.push(Query { name: text.clone(), picture: self.cropped(text, picture)?, id: whole });
             } else if text == "-" {
                 let mut bytes = Vec::new();
                 io::stdin().lock().read_to_end(&mut bytes).context("Cannot read standard input")?;
@@ -221,30 +229,39 @@ impl SearchArgs {
 
     fn decoded(&self, searcher: &Searcher, name: &str, bytes: &[u8]) -> Result<Query, Failure> {
         let picture = searcher.decode(bytes).map_err(|error| Failure::Call(format!("`{name}` {error}")))?;
-        Ok(Query { name: name.to_owned(), picture: self.cropped(name, picture)? })
+        Ok(Query { name: name.to_owned(), picture: self.cropped(name, picture)?, id: None })
     }
 
     /// The part of the picture that `--crop` names.
     fn cropped(&self, name: &str, picture: Raster) -> Result<Raster, Failure> {
-        let Some(Crop([x, y, width, height])) = self.crop else { return Ok(picture) };
-        let is_inside = |from: usize, length: usize, whole: usize| {
-            length > 0 && from.checked_add(length).is_some_and(|end| end <= whole)
-        };
-        if !is_inside(x, width, picture.width) || !is_inside(y, height, picture.height) {
-            return Err(Failure::Call(format!(
-                "`--crop {x},{y},{width},{height}` is not within `{name}`, which has {} × {} pixels as the run decodes it",
+        let Some(crop) = self.crop else { return Ok(picture) };
+        crop.of(&picture).ok_or_else(|| {
+            Failure::Call(format!(
+                "`--crop {crop}` is not within `{name}`, which has {} × {} pixels as the run decodes it",
                 picture.width, picture.height
-            )));
-        }
-        let row = |row: usize| &picture.pixels[((y + row) * picture.width + x) * 3..][..width * 3];
-        let pixels = (0..height).flat_map(row).copied().collect();
-        Ok(Raster { height, width, pixels })
+            ))
+        })
     }
+}
+
+/// The embeddings of the queries; of images of the run those that the run kept.
+fn vectors(searcher: &Searcher, queries: &[Query]) -> Result<Vec<f32>, Failure> {
+    let others = queries.iter().filter(|query| query.id.is_none());
+    let embedded = searcher.embed(&others.map(|query| query.picture.clone()).collect::<Vec<Raster>>())?;
+    let mut embedded = embedded.chunks_exact(searcher.dim());
+    let mut vectors = Vec::with_capacity(queries.len() * searcher.dim());
+    for query in queries {
+        match query.id {
+            None => vectors.extend(embedded.next().unwrap_or_default()),
+            Some(id) => vectors.extend(searcher.vector_of(id)?.unwrap_or_default()),
+        }
+    }
+    Ok(vectors)
 }
 
 /// The most frequent class among the neighbours, or that there is nothing near.
 fn answer(hits: &[Hit]) -> String {
-    if Searcher::is_nothing_near(hits) {
+    if Hit::is_nothing_near(hits) {
         return "nothing near: fewer than 5 % of neighbours at this distance are of the same class".to_owned();
     }
     // Of equally frequent classes the nearer one counts.
@@ -267,7 +284,7 @@ fn json(query: &Query, hits: &[Hit]) -> FoundJson {
     };
     FoundJson {
         image: query.name.clone(),
-        nothing_near: Searcher::is_nothing_near(hits),
+        nothing_near: Hit::is_nothing_near(hits),
         neighbours: hits.iter().enumerate().map(neighbour).collect(),
     }
 }
@@ -325,7 +342,7 @@ fn write_sheet(
         let mut row = vec![Cell { picture: fitted(&query.picture), title: name, notes: vec!["searched".to_owned()] }];
         for hit in hits {
             let picture = match within {
-                Within::Files(_) => fs::read(&hit.source).ok().and_then(|bytes| searcher.decode(&bytes).ok()),
+                Within::Files { .. } => fs::read(&hit.source).ok().and_then(|bytes| searcher.decode(&bytes).ok()),
                 _ => searcher.picture_of(hit.id)?,
             };
             let Some(picture) = picture else { continue };

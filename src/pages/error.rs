@@ -57,7 +57,7 @@ pub enum PagesError {
 
 impl PagesError {
     /// Turns the cause of a failed computation into an error that says what was computed.
-    pub(super) fn deriving<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    pub(crate) fn deriving<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
         what: &'static str,
     ) -> impl FnOnce(E) -> Self {
         move |source| PagesError::Derive { what, source: source.into() }

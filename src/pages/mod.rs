@@ -25,4 +25,4 @@ pub mod thumbnails;
 pub use budget::Budget;
 pub use error::PagesError;
 pub use options::ReportOptions;
-pub use report::{Report, write};
+pub use report::{Report, html, write};

@@ -53,6 +53,14 @@ pub fn write(runs: &[RunFolder], options: &ReportOptions) -> Result<Report, Page
     Ok(Report { path, bytes: html.len(), runs, sections, left_out })
 }
 
+/// The report of `runs` as HTML, for a server.
+///
+/// # Errors
+/// A run or the store cannot be read.
+pub fn html(runs: &[RunFolder], options: &ReportOptions) -> Result<String, PagesError> {
+    Ok(page(&grouped(runs, options)?, options)?.0)
+}
+
 /// Reads the runs, and groups those that differ only by their seed.
 fn grouped(runs: &[RunFolder], options: &ReportOptions) -> Result<Vec<Vec<Evidence>>, PagesError> {
     let read = |run: RunFolder| Evidence::read(run, options.store.as_deref());

@@ -10,6 +10,7 @@ use arrow::array::{ArrayRef, Float64Array, Int32Array, ListArray, RecordBatch, S
 use image::{Rgb, RgbImage};
 use parquet::arrow::ArrowWriter;
 
+use crate::driver::browser;
 use crate::project::Project;
 
 const MANIFEST: &str = r#"
@@ -85,7 +86,7 @@ const CLASSES: [&str; 10] = [
 ];
 
 /// A project with a run of small pictures, and the path that the run printed.
-fn reported() -> (Project, PathBuf) {
+pub(crate) fn reported() -> (Project, PathBuf) {
     let project = Project::new();
     project.write("shapes.toml", MANIFEST);
     for (number, class) in CLASSES.iter().enumerate() {
@@ -210,14 +211,6 @@ fn a_browser_shows_the_page_without_errors() {
     assert_eq!((&title["hidden"], &title["at"], &title["broken"]), (&0.into(), &1.into(), &0.into()), "{title}");
     let said: Vec<&str> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
     assert!(said.is_empty(), "{said:?}");
-}
-
-/// A Chromium on this machine.
-fn browser() -> Option<PathBuf> {
-    let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-    let folders = std::env::var_os("PATH")?;
-    let candidates = std::env::split_paths(&folders).flat_map(|folder| names.map(|name| folder.join(name)));
-    candidates.into_iter().find(|path| path.is_file())
 }
 
 /// A run as an older version left it: no manifest, no store, only the fields that `run.json` always had.

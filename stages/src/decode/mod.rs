@@ -1,11 +1,12 @@
 //! `decode`: reads a data set from disk and decodes its images into a table.
 //!
-//! Read this file first, then [`datasets`] (which images a data set has), [`split_rule`] (what each is for), [`encoded`] (where
+//! Read this file first, then [`datasets`] (which images a data set has), [`split_rule`] (what each is for), [`corrections`] (of labels), [`encoded`] (where
 //! their bytes come from), `decoder` (from bytes to pixels, many at once), `image_table` (writing), `findings` (the data summary)
 //! and [`earlier_images`] (what an earlier run decoded). Images are decoded in chunks on all threads while the previous chunk is written, so that memory is
 //! bounded and the table is the same for any number of threads. Parts of the table that did not change since an earlier run
 //! are kept, neither decoded nor copied.
 
+pub mod corrections;
 pub mod data_folder;
 pub mod datasets;
 mod decoder;
@@ -68,6 +69,10 @@ pub struct Decode {
     /// Which classes are for training, validation and testing. Without it, the data set decides.
     #[serde(default)]
     pub split: SplitRule,
+    /// CSV file with corrected labels, relative to the manifest: the columns `source`, as in the table of images, and `class`, which
+    /// is empty for an image to leave out. `dnc-run serve` writes such a file, `labels.csv` in the folder of a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrections: Option<PathBuf>,
     /// Maximum number of images per class; the first ones are used. Without it, all are.
     #[serde(default)]
     pub per_class: Option<u32>,
@@ -108,7 +113,8 @@ impl Stage for Decode {
     fn sources(&self) -> Vec<Source> {
         let dataset = self.dataset.as_dataset();
         let advice = dataset.distribution().map(|distribution| format!("{distribution}."));
-        vec![Source::data("root", &self.root, dataset.extensions()).advise(advice)]
+        let root = Source::data("root", &self.root, dataset.extensions()).advise(advice);
+        std::iter::once(root).chain(self.corrections.iter().map(|file| Source::file("corrections", file))).collect()
     }
 
     fn resources(&self) -> Resources {
@@ -117,7 +123,7 @@ impl Stage for Decode {
 
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
         let root = DataFolder::new(context.source("root")?, context.own());
-        let Listing { mut entries, classes, mut reader, expected, strays } = self.dataset.list(&root)?;
+        let Listing { mut entries, mut classes, mut reader, expected, strays } = self.dataset.list(&root)?;
         if let (OnError::Fail, Some(Broken { what, reason, .. })) = (self.on_error, strays.broken.first().cloned()) {
             return Err(DecodeError::Image { what, reason }.into());
         }
@@ -126,6 +132,12 @@ impl Stage for Decode {
             return Err(DecodeError::NoImages { root: root.path().to_owned(), passed_over }.into());
         }
         let published = compare_with_published(&entries, &expected);
+        if self.corrections.is_some() {
+            let file = context.source("corrections")?;
+            let corrections = corrections::read(file)?;
+            corrections::apply(file, &corrections, &mut entries, &mut classes)?;
+            context.log(format!("Labels corrected: {}", corrections.len()));
+        }
         if let Some(limit) = self.per_class {
             limit_per_class(&mut entries, limit);
         }

@@ -1,12 +1,12 @@
 //! Decodes a single file as a `decode` stage decodes the images of its data set.
 
 use dnc_tables::pictures::{Limits, PictureError, Raster, decode};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::parameters::Resize;
 
 /// The parameters of a `decode` stage that determine the pixels of an image. Others in the same table are ignored.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PictureFile {
     /// Colour behind transparent pixels.
     pub background: [u8; 3],

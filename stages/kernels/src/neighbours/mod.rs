@@ -13,10 +13,11 @@
 //! **Shapes** rows `[n, dim]` and queries `[m, dim]` as slices; [`Neighbours`] `[m, k]`. Besides the result, a thread needs a block of
 //! queries with at most 2k + 128 candidates each; the gallery is held once more as bytes.
 //!
-//! **Reading order** this file, [`lists`], [`search`]; [`inverted`] for approximate search.
+//! **Reading order** this file, [`lists`], [`search`]; [`scan`](mod@scan) for single queries, [`inverted`] for approximate search.
 
 pub mod inverted;
 mod lists;
+mod scan;
 mod search;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use crate::{
     },
 };
 pub use lists::Neighbours;
+pub use scan::{scan, squared_distance};
 use search::{PassGroup, QueryRows, Search, distance_of, id_of, pass_groups};
 
 /// Passes over a large gallery.

@@ -42,6 +42,23 @@ fn check_against_slow(
     }
 }
 
+/// A scan gives what a search in a gallery gives, also where there are fewer rows than neighbours asked for.
+#[test]
+fn a_scan_is_a_search_for_one_query() {
+    let (dim, count) = (37, 3000);
+    let mut rows = clustered(count, dim, 40, 0.3);
+    rows.copy_within(0..dim, 5 * dim);
+    for (count, k) in [(count, 25), (3, 8), (count, 1)] {
+        let rows = &rows[..count * dim];
+        for row in [0, count - 1] {
+            let query = &rows[row * dim..][..dim];
+            let found = scan(rows, dim, k, |row| squared_distance(query, row)).expect("the rows are well formed");
+            assert!(found == slow(rows, query, dim, k, |_, _| false), "{count} rows, k {k}");
+        }
+    }
+    assert!(scan(&rows, dim, 0, |_| 0.0).is_err() && scan(&rows[1..], dim, 1, |_| 0.0).is_err());
+}
+
 /// Rows around `classes` centres in the order of their classes, from a linear congruential generator.
 pub(super) fn clustered(count: usize, dim: usize, classes: usize, spread: f32) -> Vec<f32> {
     let mut state = 1u64;

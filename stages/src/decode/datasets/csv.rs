@@ -86,6 +86,11 @@ fn read_rows(
 }
 
 /// The records of a text: lists of values.
+pub(in crate::decode) fn records(text: &[u8], delimiter: u8) -> impl Iterator<Item = Vec<String>> {
+    Records::new(text, delimiter)
+}
+
+/// The records of a text, as they are read.
 struct Records<'a> {
     reader: csv_core::Reader,
     left: &'a [u8],

@@ -1,5 +1,6 @@
 //! The stage on small data sets of real image files.
 
+mod corrections;
 mod datasets;
 mod lists;
 mod reuse;

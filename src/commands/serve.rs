@@ -1,0 +1,108 @@
+//! `dnc-run serve RUN…`: image search, reports and runs in a browser, and over HTTP for programs.
+
+use std::cell::Cell as Flag;
+use std::fs;
+use std::io::{self, IsTerminal as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use clap::Args;
+use dnc_serve::{Limits, ServeError, ServeOptions};
+
+use super::failure::Failure;
+use crate::project::{Folders, Project};
+use crate::report::run_folder::RunFolder;
+use crate::serve::Served;
+
+/// Arguments of `dnc-run serve`.
+#[derive(Args)]
+pub struct ServeArgs {
+    /// Runs whose images can be searched: `sop/3`, a range such as `sop/1-3`, or `sop` for the last run [default: the run that was
+    /// started last]
+    ///
+    /// Two of them can be compared side by side. All other runs of the project are listed with their reports.
+    #[arg(value_name = "RUN")]
+    served: Vec<String>,
+    /// Port; 0 for any that is free
+    #[arg(long, default_value_t = 8000, value_name = "PORT")]
+    port: u16,
+    /// Address to listen on. Other machines can connect only to an address that is not the default, and need the token
+    #[arg(long, default_value = "127.0.0.1", value_name = "HOST")]
+    host: String,
+    /// Secret that every request must have; needed where other machines can connect
+    #[arg(long, env = "DNC_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// Refuse the correction of labels
+    #[arg(long)]
+    read_only: bool,
+    #[command(flatten)]
+    folders: Folders,
+}
+
+impl ServeArgs {
+    /// Serves until it is stopped.
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let options = ServeOptions {
+            names: host_name().into_iter().collect(),
+            host: self.host,
+            port: self.port,
+            token: self.token,
+            limits: Limits::default(),
+        };
+        // Before models are loaded, which may take long.
+        options.address().map_err(refused)?;
+        let project = Project::current(&self.folders)?;
+        let mut runs: Vec<RunFolder> = Vec::new();
+        for text in &self.served {
+            runs.extend(RunFolder::find_all(&project.runs, text).map_err(Failure::Call)?);
+        }
+        if runs.is_empty() {
+            let last = project.last_run().ok_or_else(|| {
+                Failure::Call(format!("There is no run in `{}` yet; run a manifest first", project.runs.display()))
+            })?;
+            runs.push(RunFolder::find(&project.runs, &last.run).map_err(Failure::Call)?);
+        }
+        let served = Served::new(&project.runs, runs, self.folders.store.as_deref(), self.read_only);
+        let has_told = Flag::new(false);
+        let progress = |done: usize, all: usize| {
+            if io::stderr().is_terminal() && (all > done || has_told.get()) {
+                eprint!("\rEmbedding images: {done} of {all}{}", if done == all { "\n" } else { "" });
+                has_told.set(true);
+            }
+        };
+        for (run, images) in served.load(&progress) {
+            match images {
+                Ok(images) => eprintln!("{run}: {images} images can be searched"),
+                Err(problem) => eprintln!("note: {problem}"),
+            }
+        }
+        let query = options.token.as_ref().map_or_else(String::new, |token| format!("?token={token}"));
+        let mut told = Ok(());
+        let ready = |address: SocketAddr| {
+            let shown = match address.ip() {
+                IpAddr::V4(any) if any.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+                _ => address,
+            };
+            told = super::output::write(format_args!("http://{shown}/{query}\n"));
+            eprintln!("Ctrl-C ends it");
+        };
+        dnc_serve::serve(Arc::new(served), &options, ready).map_err(refused)?;
+        Ok(told?)
+    }
+}
+
+/// The name of this machine.
+fn host_name() -> Option<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+fn refused(error: ServeError) -> Failure {
+    match error {
+        ServeError::Host { .. } | ServeError::Token { .. } | ServeError::UnusableToken { .. } => {
+            Failure::Call(error.to_string())
+        }
+        error => Failure::Environment(anyhow!(error)),
+    }
+}

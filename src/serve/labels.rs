@@ -1,0 +1,66 @@
+//! Corrected labels: `labels.csv` in the folder of the run, which the parameter `corrections` of `decode` reads.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use dnc_serve::Refusal;
+use dnc_serve::answers::{Label, Labels};
+use dnc_stages::decode::corrections::{self, Correction};
+
+use crate::error_chain::error_chain;
+use crate::report::run_folder::RunFolder;
+use crate::search::Hit;
+use crate::sync::lock;
+
+/// The file in the folder of a run.
+pub(super) const FILE: &str = "labels.csv";
+/// Longest name of a class in bytes.
+const LONGEST: usize = 200;
+
+/// Corrects labels, one at a time.
+#[derive(Default)]
+pub(super) struct Corrector {
+    writing: Mutex<()>,
+}
+
+impl Corrector {
+    /// Corrects the label of `image`; without a class, takes the correction back.
+    pub(super) fn correct(&self, folder: &RunFolder, image: &Hit, class: Option<&str>) -> Result<Labels, Refusal> {
+        if class.is_some_and(|class| class.len() > LONGEST || class.chars().any(char::is_control)) {
+            let message = format!("A class has at most {LONGEST} bytes and no control characters");
+            return Err(Refusal::Invalid(message));
+        }
+        let writing = lock(&self.writing);
+        let mut all = read(folder)?;
+        all.retain(|known| known.source != image.source);
+        // A label that is right is no correction.
+        if let Some(class) = class.filter(|class| *class != image.class) {
+            let (source, was) = (image.source.clone(), image.class.clone());
+            all.push(Correction { source, class: class.trim().to_owned(), was, id: image.id });
+        }
+        let text = corrections::to_csv(&all);
+        let written = folder.replace(FILE, |mut file| file.write_all(text.as_bytes()));
+        written.map_err(|error| Refusal::Failed(format!("Cannot write `{FILE}` of the run: {error}")))?;
+        drop(writing);
+        Ok(answer(folder, all))
+    }
+}
+
+/// The corrections of a run.
+pub(super) fn labels(folder: &RunFolder) -> Result<Labels, Refusal> {
+    Ok(answer(folder, read(folder)?))
+}
+
+fn read(folder: &RunFolder) -> Result<Vec<Correction>, Refusal> {
+    let path: PathBuf = folder.path.join(FILE);
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    corrections::read(&path).map_err(|error| Refusal::Failed(error_chain(&error)))
+}
+
+fn answer(folder: &RunFolder, all: Vec<Correction>) -> Labels {
+    let label = |Correction { source, class, was, id }: Correction| Label { id, source, was, class };
+    Labels { run: folder.id(), labels: all.into_iter().map(label).collect() }
+}
