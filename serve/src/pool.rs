@@ -80,6 +80,8 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             assert_eq!(pool.run(|| 7).await.unwrap(), 7);
+            // Writing where a panic happened takes a while.
+            let pool = Pool { time: Duration::from_secs(20), ..pool };
             let failed = pool.run(|| panic!("on purpose")).await.unwrap_err();
             assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);
             assert_eq!(pool.run(|| 8).await.unwrap(), 8);
