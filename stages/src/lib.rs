@@ -17,6 +17,7 @@ pub mod evaluate;
 pub mod init;
 pub mod loader;
 pub mod merge;
+pub mod onnx;
 pub mod precision;
 pub mod pretrained;
 pub mod pytorch;
