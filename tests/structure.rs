@@ -36,6 +36,7 @@ const LAYERS: [&str; 17] = [
     "session",
     "pages",
     "search",
+    "export",
     "serve",
     "commands",
     "main",

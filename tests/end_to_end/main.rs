@@ -8,6 +8,7 @@ mod docs;
 mod door;
 mod driver;
 mod executors;
+mod export;
 mod graph;
 mod images;
 mod interrupt;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::named_tensor::NamedTensor;
+use super::timm_names;
 use crate::fit::{Fit, ShapeMismatch};
 
 /// Prefixes that training code puts before the tensor names of a model that it wraps.
@@ -14,9 +15,11 @@ const WRAPPERS: [&str; 9] =
 const HEADS: [&str; 10] =
     ["fc", "_fc", "head", "heads", "classifier", "last_linear", "linear", "logits", "projector", "projection_head"];
 
-/// Parts of a training checkpoint beside the network, by the first part of the name. DINO saves its student beside the
+/// Parts of a training checkpoint beside the network, by the first part of the name. open-metric-learning saves its loss there. DINO saves its student beside the
 /// teacher, which is the published network.
-const CHECKPOINT_PARTS: [&str; 10] = [
+const CHECKPOINT_PARTS: [&str; 12] = [
+    "criterion",
+    "speaker_loss",
     "optimizer",
     "optimizer_state_dict",
     "optimizer_states",
@@ -55,7 +58,7 @@ pub(crate) fn exact<'a, 't>(
     pair(expected, tensors.iter().map(|tensor| (tensor.name.clone(), tensor)).collect())
 }
 
-/// Like [`exact`], but strips the prefixes of wrappers from a name, one by one, until it is an expected one.
+/// Like [`exact`], but strips the prefixes of wrappers from a name, one by one, until it is an expected one or timm's name of one.
 pub(crate) fn unwrapped<'a, 't>(
     expected: impl Iterator<Item = (&'a str, &'a [usize])> + Clone,
     tensors: &'t [NamedTensor],
@@ -64,6 +67,9 @@ pub(crate) fn unwrapped<'a, 't>(
     let unwrap = |given: &str| {
         let mut name = given;
         while !names.contains(name) {
+            if let Some(own) = timm_names::own(name).filter(|own| names.contains(own.as_str())) {
+                return own;
+            }
             match WRAPPERS.iter().find_map(|wrapper| name.strip_prefix(wrapper)) {
                 Some(inner) => name = inner,
                 None => return given.to_owned(),
@@ -139,6 +145,7 @@ mod tests {
             "teacher.backbone.a",
             "teacher.head.mlp.0.weight",
             "optimizer.state.0.exp_avg",
+            "criterion.weight",
             "fc.bias",
             "module.classifier.1.weight",
             "mask_token",
@@ -150,7 +157,7 @@ mod tests {
         let (pairs, fit) = unwrapped(expected.into_iter(), &given);
         assert_eq!(pairs[0].1.name, "teacher.backbone.a");
         assert_eq!(fit.unexpected, ["headless.weight", "layer4.2.conv1.weight", "register_tokens"]);
-        assert_eq!(fit.left_out.len(), 5);
+        assert_eq!(fit.left_out.len(), 6);
         assert!(!fit.is_exact() && fit.is_complete());
     }
 
@@ -158,6 +165,16 @@ mod tests {
     fn a_row_fits_a_vector_and_nothing_else_does() {
         assert!(is_same_shape(&[1, 64], &[64]) && is_same_shape(&[1, 3], &[1, 3]));
         assert!(!is_same_shape(&[64], &[1, 64]) && !is_same_shape(&[2, 64], &[64]) && !is_same_shape(&[1], &[]));
+    }
+
+    #[test]
+    fn names_of_timm_and_of_its_wrappers_are_understood() {
+        let expected: [(&str, &[usize]); 2] = [("_conv_stem.weight", &[2]), ("_blocks.1._bn0.bias", &[3])];
+        let given = ["model.conv_stem.weight", "model.blocks.1.0.bn1.bias", "model.classifier.weight"];
+        let given = [tensor(given[0], &[2]), tensor(given[1], &[3]), tensor(given[2], &[4])];
+        let (pairs, fit) = unwrapped(expected.into_iter(), &given);
+        assert!(pairs.len() == 2 && fit.is_complete(), "{fit}");
+        assert_eq!(fit.left_out, ["model.classifier.weight"]);
     }
 
     #[test]
