@@ -9,6 +9,7 @@ use std::str::FromStr as _;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use dnc_stages::tables::Split;
+use dnc_stages::tables::index::RecallRow;
 use dnc_stages::tables::pictures::Raster;
 use image::{ImageFormat, RgbImage};
 use serde::Serialize;
@@ -43,6 +44,9 @@ pub struct SearchArgs {
     /// images that the run's queries were searched in]
     #[arg(long = "in", value_name = "SPLIT|DIR")]
     within: Option<String>,
+    /// Search with the run's index, which is fast for millions of images and misses some of the nearest
+    #[arg(long, conflicts_with_all = ["within", "learner"])]
+    approximate: bool,
     /// Part of each image to search for, in pixels
     #[arg(long, value_name = "X,Y,WIDTH,HEIGHT")]
     crop: Option<Crop>,
@@ -77,6 +81,9 @@ enum Format {
 struct FoundJson {
     image: String,
     nothing_near: bool,
+    /// Of an approximate search: the share of the nearest images that it finds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index_recall: Option<f64>,
     neighbours: Vec<NeighbourJson>,
 }
 
@@ -117,6 +124,9 @@ impl SearchArgs {
         };
         let evidence = Evidence::read(folder, self.folders.store.as_deref())?;
         let searcher = Searcher::open(&evidence, &within, &progress)?;
+        if let Some(RecallRow { k, recall, .. }) = searcher.recall() {
+            eprintln!("Approximate search: Recall@{k} of the nearest images is {recall:.3}, as measured when the index was built");
+        }
         let space = self.space(&searcher)?;
         let queries = self.queries(&searcher)?;
         let found = searcher.nearest(&vectors(&searcher, &queries)?, self.k, &space)?;
@@ -124,13 +134,13 @@ impl SearchArgs {
             write_sheet(&searcher, &within, &queries, &found, path)?;
             eprintln!("Wrote `{}`", path.display());
         }
-        self.print(&queries, &found)
+        self.print(&queries, &found, searcher.recall())
     }
 
-    fn print(&self, queries: &[Query], found: &[Vec<Hit>]) -> Result<(), Failure> {
+    fn print(&self, queries: &[Query], found: &[Vec<Hit>], recall: Option<RecallRow>) -> Result<(), Failure> {
         match self.format {
             Format::Json => {
-                let all: Vec<FoundJson> = queries.iter().zip(found).map(|(query, hits)| json(query, hits)).collect();
+                let all: Vec<FoundJson> = queries.iter().zip(found).map(|(query, hits)| json(query, hits, recall)).collect();
                 write_json(&all)?;
             }
             Format::Csv => {
@@ -189,6 +199,9 @@ impl SearchArgs {
     }
 
     fn within(&self) -> Result<Within, Failure> {
+        if self.approximate {
+            return Ok(Within::Indexed);
+        }
         let Some(text) = &self.within else { return Ok(Within::Evaluated) };
         if text == "all" {
             return Ok(Within::All);
@@ -277,7 +290,7 @@ fn answer(hits: &[Hit]) -> String {
     format!("{class} ({most} of the {} nearest)", hits.len())
 }
 
-fn json(query: &Query, hits: &[Hit]) -> FoundJson {
+fn json(query: &Query, hits: &[Hit], recall: Option<RecallRow>) -> FoundJson {
     let neighbour = |(rank, hit): (usize, &Hit)| {
         let Hit { id, class, distance, share_right, source } = hit.clone();
         NeighbourJson { rank: rank + 1, id, class, distance, share_right, source }
@@ -285,6 +298,7 @@ fn json(query: &Query, hits: &[Hit]) -> FoundJson {
     FoundJson {
         image: query.name.clone(),
         nothing_near: Hit::is_nothing_near(hits),
+        index_recall: recall.map(|row| row.recall),
         neighbours: hits.iter().enumerate().map(neighbour).collect(),
     }
 }

@@ -13,6 +13,8 @@ pub enum Within {
     /// The images that the run's queries are searched in.
     #[default]
     Evaluated,
+    /// The same by the run's index, which finds most of them.
+    Indexed,
     /// The images of one split.
     Split(Split),
     /// All images of the run.

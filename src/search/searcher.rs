@@ -8,12 +8,14 @@ use dnc_stages::decode::PictureFile;
 use dnc_stages::embedder::Embedder;
 use dnc_stages::tables::Split;
 use dnc_stages::tables::images::Images;
+use dnc_stages::tables::index::RecallRow;
 use dnc_stages::tables::model::Model;
 use dnc_stages::tables::pictures::{Limits, PictureError, Raster};
 
 use super::error::SearchError;
 use super::files::FileEmbeddings;
 use super::hit::{Hit, Within};
+use super::indexed::Indexed;
 use super::subspaces::{Mask, Space, WeightedQuery};
 use crate::pages::PagesError;
 use crate::pages::analysis::calibration::Calibration;
@@ -36,8 +38,9 @@ pub struct Searcher {
     hits: Vec<Hit>,
     /// Whether these are images of the run, whose ids they have.
     is_of_run: bool,
-    /// `[hits, dim]`.
+    /// `[hits, dim]`; none if there is an index, which has them.
     vectors: Vec<f32>,
+    index: Option<Indexed>,
     images: Images,
 }
 
@@ -86,7 +89,7 @@ impl Searcher {
         let (hits, vectors) = (Vec::new(), Vec::new());
         let is_of_run = !matches!(within, Within::Files { .. });
         let mut searcher =
-            Self { run: run.clone(), embedder, picture, calibration, masks, hits, is_of_run, vectors, images };
+            Self { run: run.clone(), embedder, picture, calibration, masks, hits, is_of_run, vectors, index: None, images };
         let kept = match within {
             Within::Evaluated => Embedded::read(evidence, subject, &[])?,
             _ => None,
@@ -97,18 +100,29 @@ impl Searcher {
                 searcher.hits = gallery.iter().map(|&row| hit(&catalogue, embedded.ids[row])).collect();
                 searcher.vectors = embedded.gather(&gallery);
             }
+            (Within::Indexed, _) => {
+                let split = searched_split(&subject.split).map_or("", Split::name);
+                let index = Indexed::open(evidence, &chosen, split)?.ok_or_else(|| {
+                    refuse(&format!(
+                        "it has no index of the embeddings of `{chosen}`; add a stage `index` with `in = {{ embeddings = \
+                         \"{}.embeddings\" }}` to its manifest",
+                        chosen.split('@').next().unwrap_or_default()
+                    ))
+                })?;
+                searcher.hits = index.ids()?.iter().map(|&id| hit(&catalogue, id)).collect();
+                searcher.index = Some(index);
+            }
             (Within::Files { .. }, _) => searcher.embed_files(evidence, (&stored, merged), within, progress)?,
             (within, _) => {
                 let split = match within {
                     Within::Split(split) => Some(*split),
-                    Within::Evaluated if subject.split == Split::Query.name() => Some(Split::Gallery),
-                    Within::Evaluated => Split::ALL.into_iter().find(|split| split.name() == subject.split),
+                    Within::Evaluated => searched_split(&subject.split),
                     _ => None,
                 };
                 searcher.embed_images(split, &catalogue, progress)?;
             }
         }
-        if searcher.hits.is_empty() {
+        if searcher.is_empty() {
             return Err(refuse("there are no images to search in"));
         }
         Ok(searcher)
@@ -116,17 +130,22 @@ impl Searcher {
 
     /// Number of images that are searched.
     pub fn len(&self) -> usize {
-        self.hits.len()
+        self.index.as_ref().map_or(self.hits.len(), Indexed::len)
     }
 
     /// Whether there are none; never the case.
     pub fn is_empty(&self) -> bool {
-        self.hits.is_empty()
+        self.len() == 0
     }
 
     /// Number of learners of the model.
     pub fn learners(&self) -> usize {
         self.masks.len().max(1)
+    }
+
+    /// What share of the nearest images an approximate search finds, as measured; none if the search is exact.
+    pub fn recall(&self) -> Option<RecallRow> {
+        self.index.as_ref().map(Indexed::recall)
     }
 
     /// Dimension of the embeddings.
@@ -163,7 +182,7 @@ impl Searcher {
     pub fn vector_of(&self, id: u32) -> Result<Option<Vec<f32>>, SearchError> {
         let row = if self.is_of_run { self.hits.iter().position(|hit| hit.id == id) } else { None };
         if let Some(row) = row {
-            return Ok(Some(self.vectors[row * self.dim()..][..self.dim()].to_vec()));
+            return Ok(Some(self.vectors()?[row * self.dim()..][..self.dim()].to_vec()));
         }
         self.picture_of(id)?.map(|picture| self.embed(&[picture])).transpose()
     }
@@ -196,9 +215,16 @@ impl Searcher {
             return Err(SearchError::Dimension { run: self.run.clone(), found: vectors.len(), dim });
         }
         let queries = || vectors.chunks_exact(dim);
-        let by_scan = |distance: &(dyn Fn(&[f32]) -> f32 + Sync)| scan(&self.vectors, dim, k, distance);
-        match space {
-            Space::Learners(weights) => {
+        let all = self.vectors()?;
+        let by_scan = |distance: &(dyn Fn(&[f32]) -> f32 + Sync)| scan(all, dim, k, distance);
+        let every = |found: Neighbours| Ok((0..found.len()).map(|query| self.found(&found, query, true)).collect());
+        match (space, &self.index) {
+            (Space::Whole, Some(index)) => every(index.nearest(vectors, k)?),
+            (Space::Learners(_), Some(_)) => Err(SearchError::Unsearchable {
+                run: self.run.clone(),
+                reason: "its index compares whole embeddings; search one learner's subspace without the index".to_owned(),
+            }),
+            (Space::Learners(weights), None) => {
                 self.check_weights(weights)?;
                 let whole = [Mask::new(vec![1.0; dim])];
                 let masks = if self.masks.is_empty() { &whole[..] } else { &self.masks };
@@ -209,14 +235,16 @@ impl Searcher {
                 };
                 queries().map(search).collect()
             }
-            Space::Whole if vectors.len() <= SCANNED * dim => {
+            (Space::Whole, None) if vectors.len() <= SCANNED * dim => {
                 queries().map(|query| Ok(self.found(&by_scan(&|row| squared_distance(query, row))?, 0, true))).collect()
             }
-            Space::Whole => {
-                let found = Gallery::new(&self.vectors, dim)?.nearest(vectors, k, |_, _| false)?;
-                Ok((0..found.len()).map(|query| self.found(&found, query, true)).collect())
-            }
+            (Space::Whole, None) => every(Gallery::new(all, dim)?.nearest(vectors, k, |_, _| false)?),
         }
+    }
+
+    /// The embeddings of the images, `[hits, dim]`.
+    fn vectors(&self) -> Result<&[f32], SearchError> {
+        self.index.as_ref().map_or(Ok(&self.vectors), Indexed::vectors)
     }
 
     /// What was found for a query. Shares of right neighbours are known of distances in the whole embedding.
@@ -289,6 +317,14 @@ impl Searcher {
         }
         Ok(())
     }
+}
+
+/// The split that the queries of `split` are searched in.
+fn searched_split(split: &str) -> Option<Split> {
+    if split == Split::Query.name() {
+        return Some(Split::Gallery);
+    }
+    Split::ALL.into_iter().find(|known| known.name() == split)
 }
 
 /// What is known of an image of the run.

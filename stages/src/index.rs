@@ -110,7 +110,7 @@ impl Stage for Index {
         let chosen = curve.row(probes, true);
         context.log(format!(
             "Recall@{} is {:.4} with {probes} of {lists} lists, which hold {:.1} % of {count} images",
-            self.k,
+            chosen.k,
             chosen.recall,
             100.0 * chosen.scanned
         ));
@@ -158,12 +158,13 @@ impl Index {
             }
         }
         let totals = ((sample.len() * k) as f64, sample.len() as f64 * count as f64);
-        Ok(Curve { found: running_share(&found, totals.0), scanned: running_share(&scanned, totals.1) })
+        Ok(Curve { k, found: running_share(&found, totals.0), scanned: running_share(&scanned, totals.1) })
     }
 }
 
 /// Recall and effort against the number of probes, which is the position plus one.
 struct Curve {
+    k: usize,
     found: Vec<f64>,
     scanned: Vec<f64>,
 }
@@ -175,7 +176,7 @@ impl Curve {
     }
 
     fn row(&self, probes: usize, chosen: bool) -> RecallRow {
-        RecallRow { probes: probes as u32, recall: self.found[probes - 1], scanned: self.scanned[probes - 1], chosen }
+        RecallRow { probes: probes as u32, k: self.k as u32, recall: self.found[probes - 1], scanned: self.scanned[probes - 1], chosen }
     }
 
     /// Rows for powers of two, all lists, and the chosen number.

@@ -18,5 +18,6 @@ mod project_root;
 mod report;
 mod rerun;
 mod retain;
+mod search;
 mod serve;
 mod transfer;

@@ -31,6 +31,7 @@ pub fn recall_schema() -> TableSchema {
         "recall",
         vec![
             column("probes", DataType::UInt32, "lists", "number of lists that a query searches"),
+            column("k", DataType::UInt32, "none", "number of nearest neighbours that are looked for"),
             column(
                 "recall",
                 DataType::Float64,
@@ -48,6 +49,8 @@ pub fn recall_schema() -> TableSchema {
 pub struct RecallRow {
     /// Lists that a query searches.
     pub probes: u32,
+    /// Nearest neighbours that are looked for.
+    pub k: u32,
     /// Mean share of the true nearest neighbours that are found.
     pub recall: f64,
     /// Mean share of all rows that are in these lists.
@@ -101,6 +104,7 @@ pub fn write(output: &mut OutputArtifact, rows: IndexRows<'_>) -> Result<(), Tab
     let recall = recall_schema();
     let columns: Vec<ArrayRef> = vec![
         Arc::new(UInt32Array::from_iter_values(rows.recall.iter().map(|row| row.probes))),
+        Arc::new(UInt32Array::from_iter_values(rows.recall.iter().map(|row| row.k))),
         Arc::new(Float64Array::from_iter_values(rows.recall.iter().map(|row| row.recall))),
         Arc::new(Float64Array::from_iter_values(rows.recall.iter().map(|row| row.scanned))),
         Arc::new(BooleanArray::from_iter(rows.recall.iter().map(|row| Some(row.chosen)))),
@@ -128,10 +132,12 @@ impl Index {
     /// A file is damaged, or a column is missing.
     pub fn open(artifact: &InputArtifact) -> Result<Self, TableError> {
         let recall = Table::open(artifact, recall_schema())?;
-        let (probes, found, scanned) = (recall.u32s("probes")?, recall.f64s("recall")?, recall.f64s("scanned")?);
+        let (probes, k) = (recall.u32s("probes")?, recall.u32s("k")?);
+        let (found, scanned) = (recall.f64s("recall")?, recall.f64s("scanned")?);
         let chosen = recall.array("chosen")?.as_boolean();
         let row = |row: usize| RecallRow {
             probes: probes[row],
+            k: k[row],
             recall: found[row],
             scanned: scanned[row],
             chosen: chosen.value(row),

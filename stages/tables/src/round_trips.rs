@@ -52,7 +52,7 @@ fn embeddings_without_rows() {
 #[test]
 fn index() {
     let splits = [Split::Train, Split::Gallery, Split::Gallery];
-    let row = |probes, recall, scanned, chosen| RecallRow { probes, recall, scanned, chosen };
+    let row = |probes, recall, scanned, chosen| RecallRow { probes, k: 10, recall, scanned, chosen };
     let recall = [row(1, 0.75, 0.5, false), row(2, 1.0, 1.0, true)];
     let written = written(ArtifactKind::Index, |output| {
         let rows = IndexRows {
