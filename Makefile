@@ -92,7 +92,7 @@ $(CUDA_HOME_FOLDER)/bin/nvcc:
 $(CUDA_TOOLKIT)/libraries/nvidia/cudnn/lib/libcudnn.so.9:
 	$(PIP_INSTALL) --target $(CUDA_TOOLKIT)/libraries $(CUDA_LIBRARY_WHEELS)
 
-## Exports of every backbone that has published code, followed to the letter of their READMEs in PyTorch.
+## Exports of every backbone, followed to the letter of their READMEs in PyTorch, and checked in ONNX Runtime where it is installed.
 check-export: build
 	$(PEERS_PYTHON) scripts/check_export.py $(DNC_RUN)
 

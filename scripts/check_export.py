@@ -1,5 +1,6 @@
 """What `dnc-run export` writes, tried in PyTorch: each backbone's README is followed to the letter, and the embeddings that PyTorch then
-computes are compared with those of `dnc-run`'s own `embed` node on the same pictures.
+computes are compared with those of `dnc-run`'s own `embed` node on the same pictures. Then each export's own `check.py` is run, of the ONNX
+export too where onnxruntime is installed.
 
 usage: check_export.py TARGET/release/dnc-run [BACKBONE ...]        (each with the poolings and crops that it has below)
 
@@ -7,16 +8,16 @@ Needs numpy, Pillow, pyarrow, torch and safetensors, and each network's publishe
 pretrainedmodels. Pictures have the size that the network scales to, so that no two libraries' ways of scaling are compared. The weights
 are drawn at random, for DINOv2 by timm. The product never runs this.
 """
-import json, os, re, subprocess, sys, tempfile
+import importlib.util, json, os, re, subprocess, sys, tempfile
 
 import numpy as np
 import pyarrow.ipc
 import torch
 from PIL import Image
 
-BACKBONES = ["resnet18", "resnet34", "resnet50", "efficientnet_lite0", "bn_inception", "vit_small_patch16", "vit_small_patch14_dinov2"]
+BACKBONES = ["plain", "small", "resnet18", "resnet34", "resnet50", "efficientnet_lite0", "bn_inception", "vit_small_patch16", "vit_small_patch14_dinov2"]
 # Beside the pooling that each was published with.
-POOLINGS = {"resnet18": ["max"], "efficientnet_lite0": ["max"], "bn_inception": ["max"], "vit_small_patch16": ["average", "max"]}
+POOLINGS = {"plain": ["max"], "resnet18": ["max"], "efficientnet_lite0": ["max"], "bn_inception": ["max"], "vit_small_patch16": ["average", "max"]}
 # Sides of images whose positions are not those that the network stores.
 CROPS = {"vit_small_patch16": [160]}
 # Of unit vectors.
@@ -115,12 +116,23 @@ def check(backbone, dnc, settings=""):
         images = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
         names = {"images": images}
         os.chdir(exported)
+        # The README of our own networks imports the export's `model.py`.
+        sys.path.insert(0, exported)
+        sys.modules.pop("model", None)
         with torch.no_grad():
             exec(code, names)
         os.chdir("/")
+        sys.path.remove(exported)
         difference = np.abs(names["embeddings"].numpy() - np.array(list(ours.values()), "f4")).max()
         print(f"{backbone:25} {settings.partition(chr(10))[0]:20} {len(images)} images, largest difference {difference:.2e}", flush=True)
-        return difference <= TOLERANCE
+        results = [difference <= TOLERANCE]
+        formats = ["safetensors"] + ["onnx"] * (importlib.util.find_spec("onnxruntime") is not None)
+        for format in formats:
+            run("export", "export", format, "--format", format, "--node", "init")
+            checked = subprocess.run([sys.executable, "check.py"], cwd=os.path.join(folder, format), capture_output=True, text=True)
+            print("    " + format.ljust(12) + "; ".join((checked.stdout + checked.stderr).strip().splitlines()), flush=True)
+            results.append(checked.returncode == 0)
+        return all(results)
 
 
 def main():

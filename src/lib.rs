@@ -1,12 +1,13 @@
 //! `dnc-run`: a manifest of stages becomes a plan of nodes, of which only those run whose inputs changed.
 //!
 //! Data flows one way: [`manifest`] → [`plan`] → [`schedule`] → [`execute`] → [`report`]. [`session`] is the engine as a
-//! library, [`pages`] are HTML reports, [`search`] finds images, [`commands`] the command line on top of it. What a stage does is known to `dnc-stages` alone, where bytes are kept to
-//! `dnc-cache` alone.
+//! library, [`pages`] are HTML reports, [`search`] finds images, [`export`] writes for other tools, [`commands`] the command line on top of it.
+//! What a stage does is known to `dnc-stages` alone, where bytes are kept to `dnc-cache` alone.
 
 pub mod commands;
 pub mod error_chain;
 pub mod execute;
+pub mod export;
 pub mod fingerprint;
 pub mod graph;
 pub mod machine;

@@ -45,7 +45,7 @@ enum Command {
     Search(search::SearchArgs),
     /// Compare the metrics of runs
     Diff(diff::DiffArgs),
-    /// Export the model of a run for PyTorch, as safetensors with published tensor names
+    /// Export the model or the embeddings of a run for PyTorch, ONNX and other tools
     Export(export::ExportArgs),
     /// Copy what a node wrote out of the store, as Parquet, CSV, Arrow or JSON
     Get(get::GetArgs),

@@ -1,32 +1,37 @@
-//! `dnc-run export RUN DIR`: writes the model of a run for use in PyTorch.
+//! `dnc-run export RUN DIR`: writes the model or the embeddings of a run for other tools.
 
 use std::path::PathBuf;
 
 use clap::Args;
-use dnc_stages::api::ArtifactKind;
-use dnc_stages::pytorch::{self, Card};
-use dnc_stages::tables::model::Model;
+use dnc_stages::pytorch::Card;
 use serde::Serialize;
 
 use super::failure::Failure;
 use super::output::write_json;
+use crate::export::{ExportError, Format, Subject, Target, Written};
 use crate::project::{Folders, Project};
 use crate::report::run_folder::RunFolder;
-use crate::report::stored::{MODEL, StoredRun, model_node};
+use crate::report::stored::{StoredError, model_node};
 use crate::report::{metrics, result};
 
 /// Arguments of `dnc-run export`.
 #[derive(Args)]
 pub struct ExportArgs {
-    /// Run whose model is exported: `<name>/<n>`, or `<name>` for its last run
+    /// Run: `<name>/<n>`, or `<name>` for its last run
     #[arg(value_name = "RUN")]
     run: String,
-    /// Folder to write: weights as safetensors, the preprocessing of images, and a README
+    /// Folder to write
     #[arg(value_name = "DIR")]
     folder: PathBuf,
+    /// Format
+    #[arg(long, value_name = "FORMAT", default_value = "safetensors")]
+    format: Format,
     /// Node whose model is exported [default: the last `choose`, else `merge`, else `train`]
     #[arg(long)]
     node: Option<String>,
+    /// ONNX: take preprocessed images, and leave the embeddings as they are
+    #[arg(long)]
+    raw: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -39,41 +44,48 @@ pub struct ExportArgs {
 struct ExportJson {
     /// The run.
     run: String,
-    /// The node whose model it is.
-    node: String,
+    /// The node whose model it is, if a model was exported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
+    /// Name of the format.
+    format: String,
     /// The folder that was written.
     path: PathBuf,
-    /// What `model.json` in it contains.
-    model: Card,
+    /// What `model.json` in it contains, if a model was exported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<Card>,
 }
 
 impl ExportArgs {
     /// Writes the folder.
     pub(super) fn run(self) -> Result<(), Failure> {
+        if self.raw && self.format != Format::Onnx {
+            return Err(Failure::Call(
+                "`--raw` is for `--format onnx`; other formats have no preprocessing to leave out".into(),
+            ));
+        }
         let project = Project::current(&self.folders)?;
         let folder = RunFolder::find(&project.runs, &self.run).map_err(Failure::Call)?;
-        let run = StoredRun::open(folder, self.folders.store.as_deref())?;
-        let node = match &self.node {
-            Some(name) => run.node(name),
-            None => Ok(model_node(&run.json).map_err(|message| Failure::Call(self.with_advice(&project, message)))?),
-        };
-        let node = node.map_err(|error| Failure::Call(error.to_string()))?;
-        let model = run.open_output(node, MODEL, ArtifactKind::Model)?;
-        let card = pytorch::export(&Model::open(&model)?, &self.folder)?;
+        let target = Target { node: self.node.clone(), raw: self.raw };
+        let subject = Subject::open(folder, self.folders.store.as_deref(), target)?;
+        let written = self.format.write(&subject, &self.folder).map_err(|error| match error {
+            ExportError::Lacking(message) => Failure::Call(self.with_advice(&project, message)),
+            error @ ExportError::Stored(StoredError::UnknownNode { .. }) => Failure::Call(error.to_string()),
+            error => error.into(),
+        })?;
+        let folder = &subject.evidence.folder;
         if self.json {
-            let (node, path) = (node.node.clone(), self.folder);
-            return Ok(write_json(&ExportJson { run: run.folder.id(), node, path, model: card })?);
+            let node = match &written.card {
+                Some(_) => Some(subject.model_node().map_err(anyhow::Error::from)?.node.clone()),
+                None => None,
+            };
+            let (run, format, path) = (folder.id(), self.format.name(), self.folder);
+            return Ok(write_json(&ExportJson { run, node, format, path, model: written.card })?);
         }
-        eprintln!(
-            "Wrote the model of `{}` in `{}` to `{}`: {}, {} dimensions",
-            node.node,
-            run.folder.id(),
-            self.folder.display(),
-            card.backbone,
-            card.dimension
-        );
-        let stage_of = |name: &str| run.node(name).ok().map(|node| node.stage.as_str());
-        if let Some(sentence) = result::sentence(stage_of, &metrics::read(&run.folder.path)?) {
+        let Written { what, details, .. } = written;
+        eprintln!("Wrote {what} in `{}` to `{}`: {details}", folder.id(), self.folder.display());
+        let stage_of = |name: &str| subject.node(name).ok().map(|node| node.stage.as_str());
+        if let Some(sentence) = result::sentence(stage_of, &metrics::read(&folder.path)?) {
             eprintln!("{sentence}");
         }
         Ok(())

@@ -127,7 +127,7 @@ fn make(images: &Images, shown: Option<&[u32]>, folder: &Path) -> Result<(), Pag
 }
 
 /// A picture as JPEG, scaled down to a thumbnail if it is larger.
-pub(super) fn encode(picture: Picture<'_>) -> Result<Vec<u8>, jpeg_encoder::EncodingError> {
+pub fn encode(picture: Picture<'_>) -> Result<Vec<u8>, jpeg_encoder::EncodingError> {
     let longest = picture.height.max(picture.width).max(1);
     let (mut height, mut width, mut pixels) = (picture.height, picture.width, picture.pixels.to_vec());
     if longest > SIDE {

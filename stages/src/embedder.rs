@@ -1,6 +1,7 @@
 //! Embeds pictures outside of a run, as `evaluate` embeds the images of a data set: for image search.
 
 use candle_core::{Device, Tensor};
+use dnc_learn::backbones::Preprocessing;
 use dnc_learn::subspaces::Merged;
 use dnc_tables::InputArtifact;
 use dnc_tables::pictures::{Picture, Raster};
@@ -26,6 +27,11 @@ impl Embedder {
     pub fn open(model: &InputArtifact, merged: Merged) -> Result<Self, StageError> {
         let stage = Embed { merged, ..Embed::default() };
         Ok(Self { network: Network::open(model, &Device::Cpu, &stage)?, stage })
+    }
+
+    /// How pictures are prepared.
+    pub fn preprocessing(&self) -> Preprocessing {
+        self.network.preprocessing()
     }
 
     /// Dimension of an embedding.

@@ -18,6 +18,7 @@ pub mod index;
 pub mod init;
 pub mod loader;
 pub mod merge;
+pub mod onnx;
 pub mod precision;
 pub mod pretrained;
 pub mod pytorch;

@@ -3,8 +3,9 @@
 //! An exported folder holds
 //! - `model.safetensors`: the tensors under the names of the network's published code, with the embedding as its last linear
 //!   layer, so that `load_state_dict` accepts the file unchanged;
+//! - `timm.safetensors` for EfficientNet-Lite0: the same under timm's names;
 //! - `model.json`: preprocessing of images and postprocessing of the output;
-//! - `README.md`: Python code that loads the model;
+//! - `model.py` and `README.md`: Python code that builds the network and loads the model;
 //! - `learners.safetensors`, if the model has any: masks and the loss's learned parameters, which the published code does not
 //!   have.
 
@@ -19,6 +20,9 @@ use dnc_tables::model;
 use serde::Serialize;
 
 use crate::api::StageError;
+
+/// The last layer of EfficientNet-Lite0's published code. timm has names of its own for this network.
+const EFFICIENTNET_LINEAR: &str = "_fc";
 
 /// Contents of `model.json`: everything needed to use the model besides its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -69,6 +73,12 @@ pub fn export(model: &model::Model, folder: &Path) -> Result<Card, StageError> {
         .collect::<Result<_, _>>()
         .map_err(failed)?;
     weights::export(&folder.join("model.safetensors"), &tensors, Some(python.linear)).map_err(failed)?;
+    if python.linear == EFFICIENTNET_LINEAR {
+        for tensor in &mut tensors {
+            tensor.name = weights::timm(&tensor.name).unwrap_or_else(|| std::mem::take(&mut tensor.name));
+        }
+        weights::export(&folder.join("timm.safetensors"), &tensors, Some("classifier")).map_err(failed)?;
+    }
     let path = folder.join("learners.safetensors");
     if learners.is_empty() {
         // Another model's, exported to the same folder before.
@@ -82,12 +92,35 @@ pub fn export(model: &model::Model, folder: &Path) -> Result<Card, StageError> {
         weights::export(&path, &learners, None).map_err(failed)?;
     }
 
+    let card = card(&architecture, &network, model.step);
+    let json =
+        serde_json::to_string_pretty(&card).map_err(|source| StageError::compute("write `model.json`", source))?;
+    let readme = readme(&card, python, !learners.is_empty());
+    for (name, text) in [("model.json", json + "\n"), ("model.py", module(&card, python)), ("README.md", readme)] {
+        let path = folder.join(name);
+        fs::write(&path, text).map_err(|source| StageError::file("write", &path, source))?;
+    }
+    Ok(card)
+}
+
+/// Contents of `model.json` for a model.
+///
+/// # Errors
+/// As [`export`].
+pub fn card_of(model: &model::Model) -> Result<Card, StageError> {
+    let architecture: Architecture = serde_json::from_value(model.architecture.clone())
+        .map_err(|source| StageError::compute("read the model's architecture", source))?;
+    let network = Model::build(&architecture).map_err(|source| StageError::compute("export the model", source))?;
+    Ok(card(&architecture, &network, model.step))
+}
+
+fn card(architecture: &Architecture, network: &Model, step: u64) -> Card {
     let preprocessing = network.preprocessing;
-    let card = Card {
-        backbone: architecture.backbone,
+    Card {
+        backbone: architecture.backbone.clone(),
         dimension: network.dimension,
         pooling: network.pooling,
-        embedding: python.linear,
+        embedding: network.backbone.in_python().linear,
         resize: preprocessing.resize,
         crop: preprocessing.crop,
         channels: match preprocessing.channels {
@@ -96,25 +129,23 @@ pub fn export(model: &model::Model, folder: &Path) -> Result<Card, StageError> {
         },
         mean: preprocessing.mean,
         std: preprocessing.std,
-        step: model.step,
-    };
-    let json =
-        serde_json::to_string_pretty(&card).map_err(|source| StageError::compute("write `model.json`", source))?;
-    for (name, text) in [("model.json", json + "\n"), ("README.md", readme(&card, python, !learners.is_empty()))] {
-        let path = folder.join(name);
-        fs::write(&path, text).map_err(|source| StageError::file("write", &path, source))?;
+        step,
     }
-    Ok(card)
 }
 
 /// Text of `README.md`: how to use the exported folder.
 fn readme(card: &Card, python: InPython, learners: bool) -> String {
     let Card { backbone, dimension, embedding, resize, crop, channels, mean, std, .. } = card;
-    let names = if python.build.is_some() { ", under the tensor names of the network's published code" } else { "" };
+    let names = if python.source.is_none() { ", under the tensor names of the network's published code" } else { "" };
     let mut text = format!(
         "# Model exported by `dnc-run`: {backbone}, embedding dimension {dimension}\n\n\
          `model.safetensors` holds the weights{names}. Its layer `{embedding}` computes the embedding.\n"
     );
+    if python.linear == EFFICIENTNET_LINEAR {
+        text += &format!(
+            "`timm.safetensors` holds the same for `timm.create_model('tf_efficientnet_lite0', num_classes={dimension})`.\n"
+        );
+    }
     if learners {
         text += "`learners.safetensors` holds the learners' masks and the loss's learned parameters. They are not needed to compute embeddings.\n";
     }
@@ -122,26 +153,62 @@ fn readme(card: &Card, python: InPython, learners: bool) -> String {
         "\nPreprocessing: resize the shorter side to {resize} pixels, crop the central {crop} × {crop} pixels, order the channels as \
          {channels} with values from 0 to 255, subtract {mean:?} and divide by {std:?}.\n"
     );
-    let Some(build) = python.build else {
-        return text + "There is no published code for this network; the tensor names are those of `dnc-run`.\n";
+    let lines = lines(card, python);
+    let code = lines.join("\n");
+    let import = match python.source {
+        None => format!("import torch, {}\nfrom safetensors.torch import load_file", published_in(python)),
+        Some(_) => {
+            let class = python.build.split('(').next().unwrap_or_default();
+            format!("import torch\nfrom safetensors.torch import load_file\nfrom model import {class}")
+        }
     };
-    let module = build.split('.').next().unwrap_or(build);
+    text + &format!(
+        "\n```python\n{import}\n\n{code}\nmodel.load_state_dict(load_file(\"model.safetensors\"))\nmodel.eval()\n\
+         embeddings = torch.nn.functional.normalize(model(images), dim=1)\n```\n\n`model.py` does the same: \
+         `model.load(\"model.safetensors\")`.\n"
+    )
+}
+
+/// Text of `model.py`.
+fn module(card: &Card, python: InPython) -> String {
+    let Card { backbone, dimension, .. } = card;
+    let title = format!(
+        "The network of this export: {backbone}, embedding dimension {dimension}. Its output is not normalised."
+    );
+    let (source, import) = match python.source {
+        Some(source) => (source.to_owned(), String::new()),
+        None => ("import torch\n".to_owned(), format!("    import {}\n\n", published_in(python))),
+    };
+    let lines: Vec<String> = lines(card, python).iter().map(|line| format!("    {line}\n")).collect();
+    format!(
+        "\"\"\"{title}\"\"\"\n{source}\n\ndef build():\n    \"\"\"The network without weights.\"\"\"\n{import}{}    return model\n\n\n\
+         def load(path):\n    \"\"\"The network with the weights at `path`, in evaluation mode.\"\"\"\n    \
+         from safetensors.torch import load_file\n\n    model = build()\n    model.load_state_dict(load_file(path))\n    \
+         return model.eval()\n",
+        lines.concat()
+    )
+}
+
+/// The Python module of a published network.
+fn published_in(python: InPython) -> &'static str {
+    python.build.split('.').next().unwrap_or(python.build)
+}
+
+/// The lines of Python that build the network.
+fn lines(card: &Card, python: InPython) -> Vec<String> {
     let (short, layer) = match card.pooling {
         Pooling::Average => ("avg", "AdaptiveAvgPool2d"),
         Pooling::Max => ("max", "AdaptiveMaxPool2d"),
         Pooling::ClassToken => ("token", "Identity"),
     };
-    let build = build
-        .replace("{dimension}", &dimension.to_string())
-        .replace("{crop}", &crop.to_string())
+    let build = python
+        .build
+        .replace("{dimension}", &card.dimension.to_string())
+        .replace("{crop}", &card.crop.to_string())
         .replace("{pooling}", short);
     // Set for average pooling too: some published networks pool over a fixed window instead of the whole map.
-    let pooling = python.pool.map(|pool| format!("model.{pool} = torch.nn.{layer}(1)\n")).unwrap_or_default();
-    text + &format!(
-        "\n```python\nimport torch, {module}\nfrom safetensors.torch import load_file\n\nmodel = {build}\n{pooling}\
-         model.load_state_dict(load_file(\"model.safetensors\"))\nmodel.eval()\n\
-         embeddings = torch.nn.functional.normalize(model(images), dim=1)\n```\n"
-    )
+    let pooling = python.pool.map(|pool| format!("model.{pool} = torch.nn.{layer}(1)"));
+    [Some(format!("model = {build}")), pooling].into_iter().flatten().collect()
 }
 
 /// Result of [`import_weights`].
@@ -215,12 +282,22 @@ mod tests {
             let found = exported.iter().find(|exported| exported.name == *name);
             assert_eq!(found.map(|found| &found.bytes), (name != "masks").then_some(&tensor.bytes), "{name}");
         }
+        let timm = dnc_learn::weights::fitting(
+            &dnc_learn::backbones::backbone("efficientnet_lite0").unwrap().specs(),
+            &import(&folder.path().join("timm.safetensors")).unwrap(),
+        );
+        assert_eq!((timm.0.len(), timm.1.unexpected.len()), (model.parameters.len() - 3, 2), "all but the embedding");
         let file = fs::read(folder.path().join("model.safetensors")).unwrap();
         let header = String::from_utf8_lossy(&file[8..8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize]);
         assert!(header.contains(r#""_fc.weight""#) && !header.contains(r#""embedding.weight""#), "{header}");
         assert_eq!(import(&folder.path().join("learners.safetensors")).unwrap()[0].name, "masks");
         let readme = fs::read_to_string(folder.path().join("README.md")).unwrap();
         assert!(readme.contains("num_classes=4, image_size=96)") && readme.contains("subtract [127.0"), "{readme}");
+        let module = fs::read_to_string(folder.path().join("model.py")).unwrap();
+        assert!(
+            module.contains("import efficientnet_lite_pytorch\n\n    model = efficientnet_lite_pytorch."),
+            "{module}"
+        );
     }
 
     #[test]
@@ -241,6 +318,8 @@ mod tests {
             resnet,
             "model = torchvision.models.resnet18(num_classes=4); model.avgpool = torch.nn.AdaptiveMaxPool2d(1)"
         );
+        let (plain, _) = lines(json!({ "backbone": "plain", "dimension": 4 }));
+        assert_eq!(plain, "model = Plain(dimension=4, pooling='avg')");
         let (inception, _) = lines(json!({ "backbone": "bn_inception", "dimension": 4 }));
         assert!(inception.ends_with("model.global_pool = torch.nn.AdaptiveAvgPool2d(1)"), "{inception}");
         let (vit, positions) =

@@ -7,6 +7,7 @@ mod doc_links;
 mod docs;
 mod door;
 mod executors;
+mod export;
 mod graph;
 mod images;
 mod interrupt;

@@ -1,7 +1,7 @@
 //! The embeddings that the chosen round was evaluated with, if they were kept.
 
 use dnc_stages::ArtifactKind;
-use dnc_stages::api::Columns;
+use dnc_stages::api::{Columns, InputArtifact};
 use dnc_stages::tables::Split;
 use dnc_stages::tables::embeddings::Embeddings;
 
@@ -46,15 +46,7 @@ impl Embedded {
         for node in nodes.filter(|node| is_same(&node.node)) {
             let kind = ArtifactKind::Embeddings;
             let Some(artifact) = evidence.open(&node.node, EMBEDDINGS, kind, Columns::All, |_| true)? else { continue };
-            let table = Embeddings::open(&artifact)?;
-            let embedded = Self {
-                node: node.node.clone(),
-                ids: table.ids()?.to_vec(),
-                labels: table.labels()?.to_vec(),
-                splits: table.splits()?,
-                vectors: table.vectors()?.to_vec(),
-                dim: table.dim()?,
-            };
+            let embedded = Self::of(&node.node, &artifact)?;
             let mut ids = embedded.ids.clone();
             ids.sort_unstable();
             if queries.iter().all(|id| ids.binary_search(id).is_ok()) {
@@ -62,6 +54,22 @@ impl Embedded {
             }
         }
         Ok(None)
+    }
+
+    /// The embeddings in an output of `node`.
+    ///
+    /// # Errors
+    /// The table is damaged.
+    pub fn of(node: &str, artifact: &InputArtifact) -> Result<Self, PagesError> {
+        let table = Embeddings::open(artifact)?;
+        Ok(Self {
+            node: node.to_owned(),
+            ids: table.ids()?.to_vec(),
+            labels: table.labels()?.to_vec(),
+            splits: table.splits()?,
+            vectors: table.vectors()?.to_vec(),
+            dim: table.dim()?,
+        })
     }
 
     /// The rows of the queries and of the gallery that they are searched in, for the reported split.

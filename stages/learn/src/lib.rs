@@ -24,6 +24,7 @@ pub mod merge;
 pub mod metrics;
 pub mod miners;
 pub mod model;
+pub mod onnx;
 pub mod optimise;
 pub mod pairwise;
 pub mod parameters;

@@ -133,6 +133,16 @@ fn resnet50_matches_torchvision() {
 }
 
 #[test]
+fn plain_matches_the_code_of_its_export() {
+    check("plain");
+}
+
+#[test]
+fn small_matches_the_code_of_its_export() {
+    check("small");
+}
+
+#[test]
 fn efficientnet_lite0_matches_the_published_code() {
     check("efficientnet_lite0");
 }

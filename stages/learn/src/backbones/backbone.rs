@@ -1,13 +1,12 @@
-//! The backbone trait, pooling, and what a backbone is called in Python.
+//! The backbone trait, and what a backbone is called in Python.
 
 use candle_core::Tensor;
-use dnc_kernels::{global_avg_pool, global_max_pool};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
+use super::pooling::Pooling;
 use super::preprocessing::Preprocessing;
 use super::stochastic_depth::StochasticDepth;
-use crate::error::{LearnError, Result};
+use crate::error::Result;
+use crate::onnx::graph::{Graph, Value};
 use crate::parameters::Parameters;
 use crate::spec::Spec;
 use crate::weights::NamedTensor;
@@ -75,6 +74,13 @@ pub trait Backbone: Send + Sync {
         depth: Option<StochasticDepth<'_>>,
     ) -> Result<Tensor>;
 
+    /// Adds the same computation to an ONNX graph: `images` `[batch, 3, height, width]` to features `[batch, F]`. The parameters are
+    /// those that [`fold`](Self::fold) returns.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    fn trace(&self, parameters: &Parameters, graph: &mut Graph, images: &Value, pooling: Pooling) -> Result<Value>;
+
     /// Parameters for inference, with every batch-norm folded into the convolution before it. They are only for
     /// [`forward`](Self::forward): they are not trained, and their names are not for files.
     ///
@@ -83,35 +89,16 @@ pub trait Backbone: Send + Sync {
     fn fold(&self, parameters: &Parameters) -> Result<Parameters>;
 }
 
-/// The published Python code of a network, for exporting a model to PyTorch.
+/// The Python code of a network, for exporting a model to PyTorch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InPython {
+    /// The code that defines the network, where it is this project's own; `None` if it is published.
+    pub source: Option<&'static str>,
     /// Expression that builds the network, with placeholders `{dimension}`, `{crop}` and `{pooling}` (`avg`, `max` or
-    /// `token`) for the properties of the model; `None` if there is no published code.
-    pub build: Option<&'static str>,
+    /// `token`) for the properties of the model.
+    pub build: &'static str,
     /// Attribute of the module that pools the feature map; `None` if the expression sets the pooling.
     pub pool: Option<&'static str>,
     /// Attribute of the linear layer after the features, which the embedding layer replaces.
     pub linear: &'static str,
-}
-
-/// How the feature map of an image is reduced to one vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Pooling {
-    /// Mean over all positions.
-    Average,
-    /// Maximum over all positions.
-    Max,
-    /// The class token of a transformer.
-    ClassToken,
-}
-
-/// Pools the feature map of a convolutional network: `[batch, height, width, F]` to `[batch, F]`.
-pub(super) fn pool(map: &Tensor, pooling: Pooling) -> Result<Tensor> {
-    match pooling {
-        Pooling::Average => Ok(global_avg_pool(map)?),
-        Pooling::Max => Ok(global_max_pool(map)?),
-        Pooling::ClassToken => Err(LearnError::NoTensor { name: "cls_token".into() }),
-    }
 }

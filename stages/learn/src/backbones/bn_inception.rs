@@ -6,11 +6,13 @@
 use candle_core::Tensor;
 use dnc_kernels::{Padding, avg_pool2d, max_pool2d};
 
-use super::backbone::{Backbone, InPython, Pooling, pool};
+use super::backbone::{Backbone, InPython};
 use super::conv_norm::ConvNorm;
+use super::pooling::{Pooling, pool};
 use super::preprocessing::Preprocessing;
 use super::stochastic_depth::StochasticDepth;
 use crate::error::Result;
+use crate::onnx::graph::{Graph, Value};
 use crate::parameters::Parameters;
 use crate::spec::Spec;
 
@@ -134,6 +136,27 @@ impl Module {
         });
         Ok(Tensor::cat(&outputs, 3)?) // [batch, height, width, single + triple + double + pooled]
     }
+
+    fn trace(&self, parameters: &Parameters, graph: &mut Graph, x: &Value) -> Result<Value> {
+        let mut outputs = Vec::with_capacity(4);
+        for tower in &self.towers {
+            let mut y = x.clone();
+            for layer in tower {
+                y = layer.trace(parameters, graph, &y, None)?;
+            }
+            outputs.push(y);
+        }
+        let pooled = match self.pool {
+            PoolKind::Average => graph.avg_pool(x, 3, 1, Padding::same(1))?,
+            PoolKind::Max if self.stride == 1 => graph.max_pool(x, 3, 1, Padding::same(1))?,
+            PoolKind::Max => graph.max_pool(x, 3, 2, halving_padding(x.shape[1], x.shape[2]))?,
+        };
+        outputs.push(match &self.projection {
+            Some(projection) => projection.trace(parameters, graph, &pooled, None)?,
+            None => pooled,
+        });
+        Ok(graph.concat(&outputs))
+    }
 }
 
 impl BnInception {
@@ -160,8 +183,8 @@ impl Backbone for BnInception {
     }
 
     fn in_python(&self) -> InPython {
-        let build = Some("pretrainedmodels.bninception(num_classes={dimension}, pretrained=None)");
-        InPython { build, pool: Some("global_pool"), linear: "last_linear" }
+        let build = "pretrainedmodels.bninception(num_classes={dimension}, pretrained=None)";
+        InPython { source: None, build, pool: Some("global_pool"), linear: "last_linear" }
     }
 
     fn specs(&self) -> Vec<Spec> {
@@ -185,6 +208,20 @@ impl Backbone for BnInception {
         pool(&x, pooling)
     }
 
+    fn trace(&self, parameters: &Parameters, graph: &mut Graph, images: &Value, pooling: Pooling) -> Result<Value> {
+        let [first, reduce, second] = &self.stem;
+        let halved = |graph: &mut Graph, x: &Value| graph.max_pool(x, 3, 2, halving_padding(x.shape[1], x.shape[2]));
+        let mut x = first.trace(parameters, graph, images, None)?;
+        x = halved(graph, &x)?;
+        x = reduce.trace(parameters, graph, &x, None)?;
+        x = second.trace(parameters, graph, &x, None)?;
+        x = halved(graph, &x)?;
+        for module in &self.modules {
+            x = module.trace(parameters, graph, &x)?;
+        }
+        graph.pool(&x, pooling)
+    }
+
     fn fold(&self, parameters: &Parameters) -> Result<Parameters> {
         let mut folded = Parameters::empty(parameters.device());
         for layer in self.layers() {
@@ -199,9 +236,13 @@ fn layer(name: &str, kernel: usize, channels: [usize; 2]) -> ConvNorm {
     ConvNorm { bias: true, ..ConvNorm::new(name, format!("{name}_bn"), kernel, channels) }
 }
 
-/// 3×3 max pooling with stride 2. Caffe rounds the output size up, so an even side is padded by one row at its end.
+/// 3×3 max pooling with stride 2.
 fn halving_max_pool(x: &Tensor) -> Result<Tensor> {
     let (_, height, width, _) = x.dims4()?;
-    let padding = Padding { top: 0, left: 0, bottom: (height + 1) % 2, right: (width + 1) % 2 };
-    Ok(max_pool2d(x, 3, 2, padding)?)
+    Ok(max_pool2d(x, 3, 2, halving_padding(height, width))?)
+}
+
+/// Caffe rounds the output size up, so an even side is padded by one row at its end.
+fn halving_padding(height: usize, width: usize) -> Padding {
+    Padding { top: 0, left: 0, bottom: (height + 1) % 2, right: (width + 1) % 2 }
 }

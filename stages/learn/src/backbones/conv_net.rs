@@ -6,11 +6,13 @@
 use candle_core::{DType, Tensor};
 use dnc_kernels::{Activation, Padding, affine, max_pool2d};
 
-use super::backbone::{Backbone, InPython, Pooling, pool};
+use super::backbone::{Backbone, InPython};
 use super::conv_norm::ConvNorm;
+use super::pooling::{Pooling, pool};
 use super::preprocessing::Preprocessing;
 use super::stochastic_depth::StochasticDepth;
 use crate::error::Result;
+use crate::onnx::graph::{Graph, Value};
 use crate::parameters::Parameters;
 use crate::spec::Spec;
 
@@ -75,6 +77,20 @@ impl Block {
             }
             _ => last.forward(parameters, &y, shortcut.as_ref()),
         }
+    }
+
+    fn trace(&self, parameters: &Parameters, graph: &mut Graph, x: &Value) -> Result<Value> {
+        let shortcut = match &self.shortcut {
+            Shortcut::None => None,
+            Shortcut::Identity => Some(x.clone()),
+            Shortcut::Projection(layer) => Some(layer.trace(parameters, graph, x, None)?),
+        };
+        let (last, inner) = self.layers.split_last().expect("a block is built with at least one layer");
+        let mut y = x.clone();
+        for layer in inner {
+            y = layer.trace(parameters, graph, &y, None)?;
+        }
+        last.trace(parameters, graph, &y, shortcut.as_ref())
     }
 
     fn layers(&self) -> impl Iterator<Item = &ConvNorm> {
@@ -142,6 +158,20 @@ impl Backbone for ConvNet {
             x = head.forward(parameters, &x, None)?;
         }
         pool(&x, pooling)
+    }
+
+    fn trace(&self, parameters: &Parameters, graph: &mut Graph, images: &Value, pooling: Pooling) -> Result<Value> {
+        let mut x = self.stem.trace(parameters, graph, images, None)?;
+        if self.stem_pool {
+            x = graph.max_pool(&x, 3, 2, Padding::same(1))?;
+        }
+        for block in &self.blocks {
+            x = block.trace(parameters, graph, &x)?;
+        }
+        if let Some(head) = &self.head {
+            x = head.trace(parameters, graph, &x, None)?;
+        }
+        graph.pool(&x, pooling)
     }
 
     fn fold(&self, parameters: &Parameters) -> Result<Parameters> {

@@ -9,6 +9,7 @@ use candle_core::Tensor;
 use dnc_kernels::{Activation, Conv2d, FrozenNorm, Padding, Precision, conv2d_affine, conv2d_norm};
 
 use crate::error::{LearnError, Result};
+use crate::onnx::graph::{Conv, Graph, Value};
 use crate::parameters::Parameters;
 use crate::spec::{Initialisation, Role, Spec};
 
@@ -126,6 +127,28 @@ impl ConvNorm {
         result.map_err(|source| LearnError::Layer { layer: self.conv.clone(), source })
     }
 
+    /// The layer with folded `parameters` as nodes of a graph.
+    pub(super) fn trace(
+        &self,
+        parameters: &Parameters,
+        graph: &mut Graph,
+        x: &Value,
+        residual: Option<&Value>,
+    ) -> Result<Value> {
+        let (weight, bias) = (parameters.tensor(&self.name("weight"))?, parameters.tensor(&self.folded("shift"))?);
+        let [_, height, width] = x.shape[..] else {
+            let wanted = "[channels, height, width]".to_owned();
+            return Err(LearnError::Shape { name: self.conv.clone(), wanted, found: x.shape.clone() });
+        };
+        let padding = self.padding(height, width);
+        let layer = Conv { weight: &weight, bias: &bias, stride: self.stride, padding, groups: self.groups };
+        let mut y = graph.conv(&self.conv, x, &layer)?;
+        if let Some(residual) = residual {
+            y = graph.elementwise("Add", &y, residual.name());
+        }
+        Ok(graph.activation(&y, self.activation))
+    }
+
     /// The convolution's bias, if it has one.
     fn conv_bias(&self, parameters: &Parameters) -> Result<Option<Tensor>> {
         if self.bias { Ok(Some(parameters.tensor(&self.name("bias"))?)) } else { Ok(None) }
@@ -168,11 +191,15 @@ impl ConvNorm {
 
     fn geometry(&self, x: &Tensor, precision: Precision) -> Result<Conv2d> {
         let (_, height, width, _) = x.dims4()?;
-        let padding = match self.border {
+        let padding = self.padding(height, width);
+        Ok(Conv2d { stride: self.stride, padding, groups: self.groups, precision })
+    }
+
+    fn padding(&self, height: usize, width: usize) -> Padding {
+        match self.border {
             Border::Zeros(size) => Padding::same(size),
             Border::TensorflowSame => Padding::tensorflow_same_2d(height, width, self.kernel, self.stride),
-        };
-        Ok(Conv2d { stride: self.stride, padding, groups: self.groups, precision })
+        }
     }
 
     fn name(&self, tensor: &str) -> String {

@@ -17,9 +17,8 @@ const EPSILON: f64 = 1e-3;
 
 /// The Python network computes its padding from `image_size`.
 const IN_PYTHON: InPython = InPython {
-    build: Some(
-        "efficientnet_lite_pytorch.EfficientNet.from_name('efficientnet-lite0', num_classes={dimension}, image_size={crop})",
-    ),
+    source: None,
+    build: "efficientnet_lite_pytorch.EfficientNet.from_name('efficientnet-lite0', num_classes={dimension}, image_size={crop})",
     pool: Some("_avg_pooling"),
     linear: "_fc",
 };

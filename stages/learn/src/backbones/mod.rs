@@ -12,6 +12,7 @@ mod conv_net;
 mod conv_norm;
 mod efficientnet_lite;
 mod plain;
+mod pooling;
 mod preprocessing;
 mod resnet;
 mod small;
@@ -19,7 +20,8 @@ mod stochastic_depth;
 mod vit;
 
 use crate::error::{LearnError, Result};
-pub use backbone::{Backbone, InPython, Pooling};
+pub use backbone::{Backbone, InPython};
+pub use pooling::Pooling;
 pub use preprocessing::{ChannelOrder, Preprocessing};
 pub use stochastic_depth::StochasticDepth;
 

@@ -28,6 +28,11 @@ pub(super) fn plain() -> ConvNet {
         smallest: 33,
         preprocessing: Preprocessing::TENSORFLOW_LITE,
         stochastic_depth: 0.0,
-        in_python: InPython { build: None, pool: None, linear: "fc" },
+        in_python: InPython {
+            source: Some(include_str!("python/plain.py")),
+            build: "Plain(dimension={dimension}, pooling='{pooling}')",
+            pool: None,
+            linear: "fc",
+        },
     }
 }

@@ -56,7 +56,7 @@ fn resnet(shape: BlockShape, depths: [usize; 4], python: &'static str) -> ConvNe
         smallest: 1,
         preprocessing: Preprocessing::IMAGENET,
         stochastic_depth: 0.0,
-        in_python: InPython { build: Some(python), pool: Some("avgpool"), linear: "fc" },
+        in_python: InPython { source: None, build: python, pool: Some("avgpool"), linear: "fc" },
     }
 }
 

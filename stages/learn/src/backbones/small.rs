@@ -34,7 +34,12 @@ pub(super) fn small() -> ConvNet {
         smallest: 1,
         preprocessing: Preprocessing::TENSORFLOW_LITE,
         stochastic_depth: 0.0,
-        in_python: InPython { build: None, pool: None, linear: "fc" },
+        in_python: InPython {
+            source: Some(include_str!("python/small.py")),
+            build: "Small(dimension={dimension}, pooling='{pooling}')",
+            pool: None,
+            linear: "fc",
+        },
     }
 }
 

@@ -7,12 +7,14 @@
 //! arXiv 2103.17239 (layer scale); Caron et al., arXiv 2104.14294 (DINO); Oquab et al., arXiv 2304.07193 (DINOv2).
 
 use candle_core::{DType, Device, Tensor};
-use dnc_kernels::{Conv2d, attention, conv2d, gelu, layer_norm, linear_in, residual_sum};
+use dnc_kernels::{Conv2d, Padding, attention, conv2d, gelu, layer_norm, linear_in, residual_sum};
 
-use super::backbone::{Backbone, InPython, Pooling};
+use super::backbone::{Backbone, InPython};
+use super::pooling::Pooling;
 use super::preprocessing::Preprocessing;
 use super::stochastic_depth::StochasticDepth;
 use crate::error::{LearnError, Result};
+use crate::onnx::graph::{Attribute, Conv, Graph, Value};
 use crate::parameters::Parameters;
 use crate::spec::{Initialisation, Spec};
 use crate::weights::NamedTensor;
@@ -75,7 +77,7 @@ impl Backbone for Vit {
     }
 
     fn in_python(&self) -> InPython {
-        InPython { build: Some(self.python), pool: None, linear: "head" }
+        InPython { source: None, build: self.python, pool: None, linear: "head" }
     }
 
     /// The positions of a model that holds those of another image size are interpolated, so that timm need not do it.
@@ -140,6 +142,34 @@ impl Backbone for Vit {
         })
     }
 
+    fn trace(&self, parameters: &Parameters, graph: &mut Graph, images: &Value, pooling: Pooling) -> Result<Value> {
+        let mut tokens = self.trace_tokens(parameters, graph, images)?;
+        for block in 0..DEPTH {
+            let name = |part: &str| format!("blocks.{block}.{part}");
+            let y = trace_norm(parameters, graph, &name("norm1"), &tokens)?;
+            let y = trace_attention(parameters, graph, &name("attn"), &y)?;
+            tokens = self.trace_sum(parameters, graph, &name("ls1"), &tokens, &y)?;
+            let y = trace_norm(parameters, graph, &name("norm2"), &tokens)?;
+            let y = trace_dense(parameters, graph, &name("mlp.fc1"), &y)?;
+            let y = graph.node("Gelu", &[y.name()], [], y.shape.clone());
+            let y = trace_dense(parameters, graph, &name("mlp.fc2"), &y)?;
+            tokens = self.trace_sum(parameters, graph, &name("ls2"), &tokens, &y)?;
+        }
+        let tokens = trace_norm(parameters, graph, "norm", &tokens)?;
+        let axis = graph.integers("token_axis", &[1]);
+        let [first, end] = match pooling {
+            Pooling::ClassToken => [0, 1],
+            Pooling::Average | Pooling::Max => [1, tokens.shape[0]],
+        };
+        let [from, to] = [("first_token", first), ("end_token", end)]
+            .map(|(name, position)| graph.integers(name, &[position as i64]));
+        let inputs = [tokens.name(), &from, &to, &axis];
+        let chosen = graph.node("Slice", &inputs, [], vec![end - first, WIDTH]);
+        // The mean over a single token is that token.
+        let operation = if pooling == Pooling::Max { "ReduceMax" } else { "ReduceMean" };
+        Ok(graph.node(operation, &[chosen.name(), &axis], [Attribute::Int("keepdims", 0)], vec![WIDTH]))
+    }
+
     fn fold(&self, parameters: &Parameters) -> Result<Parameters> {
         parameters.duplicate() // Layer-norm depends on its input: there is nothing to fold.
     }
@@ -193,6 +223,34 @@ impl Vit {
         let tokens = Tensor::cat(&[&class, &patches], 1)?; // [batch, 1 + patches, WIDTH]
         let positions = self.positions(&parameters.tensor(POSITIONS)?, rows, columns)?;
         Ok(tokens.broadcast_add(&positions.to_dtype(dtype)?)?)
+    }
+
+    /// The tokens before the first block, as nodes of a graph.
+    fn trace_tokens(&self, parameters: &Parameters, graph: &mut Graph, images: &Value) -> Result<Value> {
+        let (weight, bias) = weight_and_bias(parameters, "patch_embed.proj")?;
+        let layer = Conv { weight: &weight, bias: &bias, stride: self.patch, padding: Padding::default(), groups: 1 };
+        let map = graph.conv("patch_embed.proj", images, &layer)?;
+        let (rows, columns) = (map.shape[1], map.shape[2]);
+        let patches = graph.reshape(&map, vec![WIDTH, rows * columns]);
+        let patches = graph.transpose(&patches, &[0, 2, 1]);
+        // A row of zeros in place of the class token, which is added with the positions.
+        let pads = graph.integers("class_token_pads", &[0, 1, 0, 0, 0, 0]);
+        let tokens = graph.node("Pad", &[patches.name(), &pads], [], vec![1 + rows * columns, WIDTH]);
+        let positions = self.positions(&parameters.tensor(POSITIONS)?, rows, columns)?;
+        let first = (positions.narrow(1, 0, 1)? + parameters.tensor("cls_token")?)?;
+        let positions = Tensor::cat(&[first, positions.narrow(1, 1, rows * columns)?], 1)?;
+        let positions = graph.constant("class_token_and_positions", &positions)?;
+        Ok(graph.elementwise("Add", &tokens, &positions))
+    }
+
+    fn trace_sum(&self, parameters: &Parameters, graph: &mut Graph, name: &str, x: &Value, y: &Value) -> Result<Value> {
+        if !self.layer_scale {
+            return Ok(graph.elementwise("Add", x, y.name()));
+        }
+        let name = format!("{name}.gamma");
+        let gamma = graph.constant(&name, &parameters.tensor(&name)?)?;
+        let scaled = graph.elementwise("Mul", y, &gamma);
+        Ok(graph.elementwise("Add", x, scaled.name()))
     }
 
     /// Positions of `rows` × `columns` patches, interpolated from the `stored` ones like `torch.nn.functional.interpolate` in
@@ -256,6 +314,41 @@ fn self_attention(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Ten
 fn mlp(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Tensor> {
     let hidden = gelu(&dense(parameters, &format!("{name}.fc1"), x)?)?;
     dense(parameters, &format!("{name}.fc2"), &hidden)
+}
+
+fn trace_norm(parameters: &Parameters, graph: &mut Graph, name: &str, x: &Value) -> Result<Value> {
+    let (weight, bias) = weight_and_bias(parameters, name)?;
+    let weight = graph.constant(&format!("{name}.weight"), &weight)?;
+    let bias = graph.constant(&format!("{name}.bias"), &bias)?;
+    let attributes = [Attribute::Int("axis", -1), Attribute::Float("epsilon", NORM_EPSILON as f32)];
+    Ok(graph.node("LayerNormalization", &[x.name(), &weight, &bias], attributes, x.shape.clone()))
+}
+
+fn trace_dense(parameters: &Parameters, graph: &mut Graph, name: &str, x: &Value) -> Result<Value> {
+    let (weight, bias) = weight_and_bias(parameters, name)?;
+    graph.linear(name, x, &weight, &bias)
+}
+
+fn trace_attention(parameters: &Parameters, graph: &mut Graph, name: &str, x: &Value) -> Result<Value> {
+    let (tokens, channels) = (x.shape[0], WIDTH / HEADS);
+    let qkv = trace_dense(parameters, graph, &format!("{name}.qkv"), x)?;
+    // Queries and values become [batch, heads, tokens, channels], keys [batch, heads, channels, tokens].
+    let heads = |graph: &mut Graph, part: &Value, order: &[usize]| {
+        let split = graph.reshape(part, vec![tokens, HEADS, channels]);
+        graph.transpose(&split, order)
+    };
+    let parts = graph.split(&qkv, 3);
+    let queries = heads(graph, &parts[0], &[0, 2, 1, 3]);
+    let keys = heads(graph, &parts[1], &[0, 2, 3, 1]);
+    let values = heads(graph, &parts[2], &[0, 2, 1, 3]);
+    let scores = graph.node("MatMul", &[queries.name(), keys.name()], [], vec![HEADS, tokens, tokens]);
+    let factor = graph.scalar("attention_factor", (1.0 / (channels as f64).sqrt()) as f32);
+    let scores = graph.elementwise("Mul", &scores, &factor);
+    let shares = graph.node("Softmax", &[scores.name()], [Attribute::Int("axis", -1)], scores.shape.clone());
+    let sums = graph.node("MatMul", &[shares.name(), values.name()], [], vec![HEADS, tokens, channels]);
+    let sums = graph.transpose(&sums, &[0, 2, 1, 3]);
+    let merged = graph.reshape(&sums, vec![tokens, WIDTH]);
+    trace_dense(parameters, graph, &format!("{name}.proj"), &merged)
 }
 
 /// Whether the tensor holds positions, under whatever wrappers.

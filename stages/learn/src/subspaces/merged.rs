@@ -32,16 +32,26 @@ impl Merged {
     /// # Errors
     /// If the masks have another width, or the device fails.
     pub fn embedding(self, embeddings: &Tensor, masks: &Tensor) -> Result<Tensor> {
-        let weights = match self {
-            Merged::Plain => return Ok(dnc_kernels::l2_normalise(embeddings)?),
-            Merged::Masks => masks.relu()?.sum_keepdim(0)?, // [1, dim]
+        match self.weights(masks)? {
+            None => Ok(dnc_kernels::l2_normalise(embeddings)?),
+            Some(weights) => Ok(dnc_kernels::l2_normalise(&embeddings.broadcast_mul(&weights)?)?),
+        }
+    }
+
+    /// The weight of each coordinate, `[1, dim]`; `None` if none is weighted.
+    ///
+    /// # Errors
+    /// If the masks do not have two axes, or the device fails.
+    pub fn weights(self, masks: &Tensor) -> Result<Option<Tensor>> {
+        Ok(match self {
+            Merged::Plain => None,
+            Merged::Masks => Some(masks.relu()?.sum_keepdim(0)?),
             Merged::NormalisedMasks => {
                 let masks = masks.relu()?;
                 let sums = masks.sum_keepdim(1)?.maximum(MASK_SUM_FLOOR)?; // [learners, 1]
-                masks.broadcast_div(&sums)?.sum_keepdim(0)?
+                Some(masks.broadcast_div(&sums)?.sum_keepdim(0)?)
             }
-        };
-        Ok(dnc_kernels::l2_normalise(&embeddings.broadcast_mul(&weights)?)?)
+        })
     }
 }
 

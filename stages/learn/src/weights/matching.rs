@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::named_tensor::NamedTensor;
+use super::timm_names;
 use crate::fit::{Fit, ShapeMismatch};
 
 /// Prefixes that training code puts before the tensor names of a model that it wraps.
@@ -55,7 +56,7 @@ pub(crate) fn exact<'a, 't>(
     pair(expected, tensors.iter().map(|tensor| (tensor.name.clone(), tensor)).collect())
 }
 
-/// Like [`exact`], but strips the prefixes of wrappers from a name, one by one, until it is an expected one.
+/// Like [`exact`], but strips the prefixes of wrappers from a name, one by one, until it is an expected one or timm's name of one.
 pub(crate) fn unwrapped<'a, 't>(
     expected: impl Iterator<Item = (&'a str, &'a [usize])> + Clone,
     tensors: &'t [NamedTensor],
@@ -64,6 +65,9 @@ pub(crate) fn unwrapped<'a, 't>(
     let unwrap = |given: &str| {
         let mut name = given;
         while !names.contains(name) {
+            if let Some(own) = timm_names::own(name).filter(|own| names.contains(own.as_str())) {
+                return own;
+            }
             match WRAPPERS.iter().find_map(|wrapper| name.strip_prefix(wrapper)) {
                 Some(inner) => name = inner,
                 None => return given.to_owned(),
@@ -158,6 +162,16 @@ mod tests {
     fn a_row_fits_a_vector_and_nothing_else_does() {
         assert!(is_same_shape(&[1, 64], &[64]) && is_same_shape(&[1, 3], &[1, 3]));
         assert!(!is_same_shape(&[64], &[1, 64]) && !is_same_shape(&[2, 64], &[64]) && !is_same_shape(&[1], &[]));
+    }
+
+    #[test]
+    fn names_of_timm_and_of_its_wrappers_are_understood() {
+        let expected: [(&str, &[usize]); 2] = [("_conv_stem.weight", &[2]), ("_blocks.1._bn0.bias", &[3])];
+        let given = ["model.conv_stem.weight", "model.blocks.1.0.bn1.bias", "model.classifier.weight"];
+        let given = [tensor(given[0], &[2]), tensor(given[1], &[3]), tensor(given[2], &[4])];
+        let (pairs, fit) = unwrapped(expected.into_iter(), &given);
+        assert!(pairs.len() == 2 && fit.is_complete(), "{fit}");
+        assert_eq!(fit.left_out, ["model.classifier.weight"]);
     }
 
     #[test]

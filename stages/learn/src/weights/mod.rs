@@ -1,7 +1,7 @@
 //! Weights files: named tensors as plain bytes, read from safetensors and PyTorch files and written as safetensors.
 //!
 //! **Reading order** `named_tensor`; [`import`] and [`export`] here; `matching`, which pairs tensors with what a model
-//! expects; then the formats: `safetensors` (read and written) and PyTorch's pickles, `torch_zip` (since PyTorch 1.6) and
+//! expects, and `timm_names`; then the formats: `safetensors` (read and written) and PyTorch's pickles, `torch_zip` (since PyTorch 1.6) and
 //! `torch_legacy` (before), both on top of `pickle`, which can rebuild tensors and nothing else, so that no file can run
 //! code.
 
@@ -10,6 +10,7 @@ mod named_tensor;
 mod parse_result;
 mod pickle;
 mod safetensors;
+mod timm_names;
 mod torch_legacy;
 mod torch_zip;
 
@@ -20,6 +21,7 @@ use std::path::Path;
 
 pub use crate::fit::{Fit, ShapeMismatch};
 pub use named_tensor::NamedTensor;
+pub use timm_names::timm;
 
 use crate::error::{LearnError, Result};
 use crate::spec::Spec;
