@@ -2,7 +2,7 @@
 
 usage: python check.py        (needs numpy and onnxruntime; with Pillow, the preprocessing of the pictures is compared too)
 
-Exits with 1 if a coordinate differs by more than 1e-4, in a batch of 1, 14 or 100 images.
+Exits with 1 if a coordinate differs by more than 1e-4, in a batch of 1, 14 or 100 images, or a pixel by more than 2 of 255.
 """
 import os
 import sys
@@ -11,6 +11,8 @@ import numpy as np
 import onnxruntime
 
 TOLERANCE = 1e-4
+# Scaling rounds in fixed point, in Pillow and in dnc-run in different places.
+PIXEL_TOLERANCE = 2
 os.chdir(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ".")
 
@@ -41,7 +43,7 @@ def main():
         loaded = np.stack([load(f"test/{number}.png") for number in range(len(pixels))])
         steps = int(np.abs(loaded.astype(int) - pixels).max())
         print(f"pictures: largest difference of a pixel {steps} of 255")
-        worst = max(worst, 0.0 if steps <= 1 else 1.0)
+        worst = max(worst, 0.0 if steps <= PIXEL_TOLERANCE else 1.0)
     sys.exit(0 if worst <= TOLERANCE else 1)
 
 

