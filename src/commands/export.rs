@@ -26,7 +26,7 @@ pub struct ExportArgs {
     /// Format
     #[arg(long, value_name = "FORMAT", default_value = "safetensors")]
     format: Format,
-    /// Node whose model is exported [default: the last `choose`, else `merge`, else `train`]
+    /// Node whose model or embeddings are exported [default: the model of the last `choose`, else `merge`, else `train`; the embeddings of the chosen round]
     #[arg(long)]
     node: Option<String>,
     /// ONNX: take preprocessed images, and leave the embeddings as they are
