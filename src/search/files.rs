@@ -90,7 +90,7 @@ impl FileEmbeddings<'_> {
             let path = folder.join(FILE);
             fs::write(&path, bytes).map_err(|source| PagesError::Write { path, source })
         })?;
-        let path = found.into_iter().find(|file| file.path.file_name().is_some()).map(|file| file.path);
+        let path = found.into_iter().next().map(|file| file.path);
         let path = path.ok_or_else(|| PagesError::deriving(NAME)("the record is empty"))?;
         let bytes = fs::read(&path).map_err(|source| PagesError::Read { path, source })?;
         let (values, _) = bytes.as_chunks::<4>();

@@ -232,6 +232,33 @@ fn who_may_connect_and_what_may_be_changed() {
     assert!(!project.path().join("runs/shapes/1/labels.csv").exists());
 }
 
+/// What the folder of a run in progress says is shown; it can be searched once it is done.
+#[test]
+fn a_run_in_progress_is_watched() {
+    let project = Project::new();
+    let node = |node: &str, outcome: &str, began: Option<f64>| {
+        let stage = node.split('@').next();
+        json!({ "node": node, "stage": stage, "outcome": outcome, "began": began })
+    };
+    let run = json!({
+        "run": "live/1", "unfinished": true, "manifest": "/m/live.toml", "store": project.path().join(".dnc/store"),
+        "started": 1_795_676_386, "seconds": 9.5, "version": "0.1.0", "device": "cpu", "arithmetic": "cpu/avx2", "threads": 2,
+        "jobs": 4, "overrides": [],
+        "nodes": [node("decode", "ran", Some(0.5)), node("train@0", "cancelled", Some(4.5)), node("merge@0", "cancelled", None)],
+    });
+    project.write("runs/live/1/run.json", run.to_string());
+    let server = Server::start(&project, &["live"]);
+    let state = server.get("/api/state").json();
+    let states: Vec<&str> =
+        state["nodes"].as_array().unwrap().iter().filter_map(|node| node["state"].as_str()).collect();
+    assert_eq!((&state["state"], states), (&json!("unfinished"), vec!["ran", "running", "waiting"]));
+    let refused = server.get("/api/search?positive=1");
+    assert_eq!(refused.status, 409);
+    assert!(refused.json()["error"].as_str().unwrap().contains("cannot be searched"), "{}", refused.json());
+    assert_eq!(server.get("/report").status, 200);
+    assert!(server.get("/api/runs").json()["runs"][0]["search"]["problem"].is_string());
+}
+
 /// A PNG that claims to be large, and whose pixels compress well.
 fn bomb(side: u32) -> Vec<u8> {
     let mut bytes = Vec::new();

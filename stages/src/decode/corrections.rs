@@ -2,7 +2,7 @@
 //!
 //! An image whose class is empty belongs to none, and is left out. Images are named as in the column `source` of the table of images.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 
@@ -100,16 +100,16 @@ pub(super) fn apply(
         });
         wanted.insert(source, index);
     }
-    let mut met = HashMap::new();
+    let mut met = HashSet::new();
     entries.retain_mut(|entry| match wanted.get(entry.source.as_str()) {
         None => true,
         Some(index) => {
-            met.insert(entry.source.clone(), ());
+            met.insert(entry.source.clone());
             entry.class = index.unwrap_or(entry.class);
             index.is_some()
         }
     });
-    match corrections.iter().position(|correction| !met.contains_key(&correction.source)) {
+    match corrections.iter().position(|correction| !met.contains(&correction.source)) {
         None => Ok(()),
         Some(row) => {
             let problem = format!(
