@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use dnc_cache::{Object, ObjectName, Remote, open_remote};
 
@@ -68,7 +68,6 @@ fn what_a_killed_push_left_is_removed_by_a_later_one() {
         fs::write(&path, "part of an object").unwrap();
         File::open(&path).unwrap().set_modified(fs::metadata(&path).unwrap().modified().unwrap() - age).unwrap();
     }
-    assert!(fs::metadata(temporary.join("abandoned")).unwrap().modified().unwrap() > SystemTime::UNIX_EPOCH);
     let remote = remote(folder.path());
     assert!(temporary.join("abandoned").exists(), "who only reads removes nothing");
     remote.put(&name("blobs/a/object"), b"bytes").unwrap();
