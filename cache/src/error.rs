@@ -97,6 +97,12 @@ pub enum CacheError {
         /// The path.
         path: PathBuf,
     },
+    /// A pipe, device or folder has the name of an object in a remote.
+    #[error("The object `{}` of the remote is not a file; remove it", path.display())]
+    NotAnObject {
+        /// The path.
+        path: PathBuf,
+    },
     /// The caller cancelled a wait for another process.
     #[error("Waiting for key `{}` was cancelled", key.short())]
     Cancelled {

@@ -1,8 +1,9 @@
 """Flips one byte in each file of a store, and in each line of its records, and runs again.
 
-A flipped file must be noticed by whoever reads it: half of the cases run everything below the first stages again, which reads the
-file, the other half ask `cache verify` first. In all cases the run ends well with the digests of a store that nobody damaged, or
-refuses the store with an error and leaves no digest that differs.
+Half of the files keep their modification time, as with bit rot, so that nothing but reading them finds the flip. A flipped file must be
+noticed by whoever reads it: half of the cases run everything below the first stages again, which reads the file, the other half ask
+`cache verify` first. In all cases the run ends well with the digests of a store that nobody damaged, or refuses the store with an error
+and leaves no digest that differs.
 """
 import os, shutil
 
@@ -37,13 +38,18 @@ for number, (path, offset) in enumerate(places()[:campaign.options.cases]):
     shutil.rmtree(damaged, ignore_errors=True)
     project = whole.copied(damaged)
     file = os.path.join(project.store, path)
+    before, is_rot = os.stat(file), campaign.random.random() < 0.5
     os.chmod(file, 0o644)
     with open(file, "r+b") as opened:
         opened.seek(offset)
         byte = opened.read(1)[0]
         opened.seek(offset)
         opened.write(bytes([byte ^ (1 << campaign.random.randrange(8))]))
-    description = f"`{path}` flipped at {offset}"
+    os.chmod(file, before.st_mode)
+    if is_rot:
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    campaign.count("by bit rot" if is_rot else "by a write")
+    description = f"`{path}` flipped at {offset} by {'bit rot' if is_rot else 'a write'}"
     if number % 2:
         code, said = project.call("cache", "verify")
         if path.startswith("blobs") and code == 0:

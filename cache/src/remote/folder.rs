@@ -6,24 +6,27 @@
 use std::collections::HashSet;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, Once};
+use std::time::Duration;
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use tempfile::NamedTempFile;
 
 use super::api::{ConditionalPut, ObjectListing, Remote};
-use crate::durable;
 use crate::error::{CacheError, Result, found};
 use crate::object::{Object, ObjectName};
-use crate::{parallel, poison};
+use crate::{clock, durable, parallel, poison};
 
 /// Enough to hide the latency of a network share and of fsync, and few enough for a single hard disk.
 const CONCURRENT_REQUESTS: usize = 16;
 
 /// The folder of unfinished objects, which is not part of listings.
 const TEMPORARY: &str = "tmp";
+
+/// Age at which an unfinished object was left by a process that was killed. Every write makes it young again.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A remote in a folder.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub struct FolderRemote {
     url: String,
     /// Folders whose own names this process has made durable.
     durable_folders: Mutex<HashSet<PathBuf>>,
+    /// Whether this process has removed abandoned objects.
+    tidied: Once,
 }
 
 impl FolderRemote {
@@ -50,7 +55,7 @@ impl FolderRemote {
             return Err(CacheError::InvalidRemote { url, problem: "it is not a folder" });
         }
         let root = std::path::absolute(&root).map_err(CacheError::io("find", &root))?;
-        Ok(Self { url: root.display().to_string(), root, durable_folders: Mutex::default() })
+        Ok(Self { url: root.display().to_string(), root, durable_folders: Mutex::default(), tidied: Once::new() })
     }
 
     fn path(&self, name: &ObjectName) -> PathBuf {
@@ -71,6 +76,7 @@ impl FolderRemote {
             other => other,
         }
         .map_err(CacheError::io("create a file in", &folder))?;
+        self.tidied.call_once(|| remove_abandoned(&folder, file.as_file()));
         let written = io::copy(&mut from, &mut file).and_then(|_| file.as_file().sync_all());
         written.map_err(CacheError::io("write", file.path()))?;
         Ok(file)
@@ -110,18 +116,21 @@ impl Remote for FolderRemote {
         parallel::map(names, CONCURRENT_REQUESTS, |name| {
             let path = self.path(name);
             let metadata = found(fs::metadata(&path)).map_err(CacheError::io("read", path))?;
-            Ok(metadata.map(|metadata| metadata.len()))
+            Ok(metadata.filter(|metadata| metadata.is_file()).map(|metadata| metadata.len()))
         })
     }
 
     fn get(&self, name: &ObjectName) -> Result<Option<Vec<u8>>> {
         let path = self.path(name);
-        found(fs::read(&path)).map_err(CacheError::io("read", path))
+        let Some(mut file) = open_object(&path)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(CacheError::io("read", &path))?;
+        Ok(Some(bytes))
     }
 
     fn get_to_file(&self, name: &ObjectName, to: &Path) -> Result<bool> {
         let path = self.path(name);
-        let Some(mut from) = found(File::open(&path)).map_err(CacheError::io("read", &path))? else { return Ok(false) };
+        let Some(mut from) = open_object(&path)? else { return Ok(false) };
         let mut file = File::create_new(to).map_err(CacheError::io("create", to))?;
         let copied = io::copy(&mut from, &mut file).inspect_err(|_| drop(fs::remove_file(to)));
         copied.map_err(CacheError::io("write", to))?;
@@ -192,13 +201,37 @@ impl FolderListing<'_> {
             let entry = entry.map_err(CacheError::io("list", &path))?;
             let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
             let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-            if entry.file_type().map_err(CacheError::io("list", entry.path()))?.is_dir() {
+            let kind = entry.file_type().map_err(CacheError::io("list", entry.path()))?;
+            if kind.is_dir() {
                 self.folders.extend((name != TEMPORARY).then_some(name));
-            } else if let Some(metadata) = found(entry.metadata()).map_err(CacheError::io("list", entry.path()))? {
+            } else if (kind.is_file() || kind.is_symlink())
+                && let Some(metadata) = found(entry.metadata()).map_err(CacheError::io("list", entry.path()))?
+            {
                 self.objects.extend(ObjectName::new(name).ok().map(|name| Object { name, size: metadata.len() }));
             }
         }
         Ok(())
+    }
+}
+
+/// Opens an object for reading, or returns `None` if there is none.
+fn open_object(path: &Path) -> Result<Option<File>> {
+    // Without this flag, opening a pipe waits for somebody who writes to it.
+    let opened = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path);
+    let Some(file) = found(opened).map_err(CacheError::io("read", path))? else { return Ok(None) };
+    let metadata = file.metadata().map_err(CacheError::io("read", path))?;
+    if metadata.is_file() { Ok(Some(file)) } else { Err(CacheError::NotAnObject { path: path.to_owned() }) }
+}
+
+/// Removes what killed processes left in the folder of unfinished objects. Its file system may have a clock of its own, which has
+/// just dated `new`. What cannot be removed stays.
+fn remove_abandoned(folder: &Path, new: &File) {
+    let Ok(now) = new.metadata().and_then(|metadata| metadata.modified()) else { return };
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        if modified.is_ok_and(|modified| modified < clock::earlier(now, ABANDONED)) {
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }
 
