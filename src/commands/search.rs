@@ -125,7 +125,9 @@ impl SearchArgs {
         let evidence = Evidence::read(folder, self.folders.store.as_deref())?;
         let searcher = Searcher::open(&evidence, &within, &progress)?;
         if let Some(RecallRow { k, recall, .. }) = searcher.recall() {
-            eprintln!("Approximate search: Recall@{k} of the nearest images is {recall:.3}, as measured when the index was built");
+            eprintln!(
+                "Approximate search: Recall@{k} of the nearest images is {recall:.3}, as measured when the index was built"
+            );
         }
         let space = self.space(&searcher)?;
         let queries = self.queries(&searcher)?;
@@ -140,7 +142,8 @@ impl SearchArgs {
     fn print(&self, queries: &[Query], found: &[Vec<Hit>], recall: Option<RecallRow>) -> Result<(), Failure> {
         match self.format {
             Format::Json => {
-                let all: Vec<FoundJson> = queries.iter().zip(found).map(|(query, hits)| json(query, hits, recall)).collect();
+                let all: Vec<FoundJson> =
+                    queries.iter().zip(found).map(|(query, hits)| json(query, hits, recall)).collect();
                 write_json(&all)?;
             }
             Format::Csv => {

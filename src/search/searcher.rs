@@ -88,8 +88,18 @@ impl Searcher {
 
         let (hits, vectors) = (Vec::new(), Vec::new());
         let is_of_run = !matches!(within, Within::Files { .. });
-        let mut searcher =
-            Self { run: run.clone(), embedder, picture, calibration, masks, hits, is_of_run, vectors, index: None, images };
+        let mut searcher = Self {
+            run: run.clone(),
+            embedder,
+            picture,
+            calibration,
+            masks,
+            hits,
+            is_of_run,
+            vectors,
+            index: None,
+            images,
+        };
         let kept = match within {
             Within::Evaluated => Embedded::read(evidence, subject, &[])?,
             _ => None,
@@ -222,7 +232,8 @@ impl Searcher {
             (Space::Whole, Some(index)) => every(index.nearest(vectors, k)?),
             (Space::Learners(_), Some(_)) => Err(SearchError::Unsearchable {
                 run: self.run.clone(),
-                reason: "its index compares whole embeddings; search one learner's subspace without the index".to_owned(),
+                reason: "its index compares whole embeddings; search one learner's subspace without the index"
+                    .to_owned(),
             }),
             (Space::Learners(weights), None) => {
                 self.check_weights(weights)?;

@@ -176,7 +176,13 @@ impl Curve {
     }
 
     fn row(&self, probes: usize, chosen: bool) -> RecallRow {
-        RecallRow { probes: probes as u32, k: self.k as u32, recall: self.found[probes - 1], scanned: self.scanned[probes - 1], chosen }
+        RecallRow {
+            probes: probes as u32,
+            k: self.k as u32,
+            recall: self.found[probes - 1],
+            scanned: self.scanned[probes - 1],
+            chosen,
+        }
     }
 
     /// Rows for powers of two, all lists, and the chosen number.
