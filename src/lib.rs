@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod pages;
 pub mod plan;
 pub mod project;
+pub mod project_file;
 pub mod report;
 pub mod schedule;
 pub mod search;

@@ -6,7 +6,7 @@ use std::{env, fs, io};
 use crate::report::run_folder::{RunFolder, RunJson};
 
 /// Entries that mark the root of a project.
-const MARKERS: [&str; 2] = [".dnc", ".git"];
+const MARKERS: [&str; 3] = [".dnc", ".git", "dnc.toml"];
 
 /// Store and folder of runs, if they are not in their default locations.
 #[derive(clap::Args, Clone, Debug, Default)]

@@ -21,7 +21,7 @@ const CRATES: [&str; 8] = [
 ];
 
 /// The top-level modules of `src/`, each of which may use only those before it.
-const LAYERS: [&str; 18] = [
+const LAYERS: [&str; 19] = [
     "sync",
     "error_chain",
     "machine",
@@ -33,6 +33,7 @@ const LAYERS: [&str; 18] = [
     "execute",
     "report",
     "project",
+    "project_file",
     "session",
     "pages",
     "search",

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::failure::Failure;
-use crate::execute::{run_task_file, stop};
+use crate::execute::{Caller, run_task_file, stop};
 
 /// Arguments of `task`.
 #[derive(Args)]
@@ -16,14 +16,24 @@ pub struct TaskArgs {
     /// Stop when standard input ends, that is, when the process that started this one is gone
     #[arg(long)]
     attached: bool,
+    /// Run as a job of a batch system: wait while another process computes the node, and leave no answer when stopped
+    #[arg(long, conflicts_with = "attached")]
+    batch: bool,
 }
 
 impl TaskArgs {
     /// Runs the node. That it fails is an answer and not a failure of the command.
     pub(super) fn run(self) -> Result<(), Failure> {
-        let stop = stop::on_signals().context("Cannot listen to signals")?;
-        run_task_file(&self.file, self.attached, &stop)
+        let (caller, stop) = match (self.attached, self.batch) {
+            (true, _) => (Caller::Driver, stop::on_signals()),
+            (false, true) => (Caller::BatchSystem, stop::on_signals_of_a_batch_system()),
+            (false, false) => (Caller::User, stop::on_signals()),
+        };
+        let is_answered = run_task_file(&self.file, caller, &stop.context("Cannot listen to signals")?)
             .with_context(|| format!("Cannot run the task `{}`", self.file.display()))?;
-        Ok(())
+        match is_answered {
+            true => Ok(()),
+            false => Err(Failure::Interrupted),
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`outcome`] and [`result`] (how a node ended), [`task`] (a node whose inputs are known), [`reason`] (why a
 //! node runs), [`work`] (a task as it is handed to an executor), [`driver`] (the loop), [`executor`] (where nodes run: on
-//! threads of this process or each in a process of its own), [`attempt`] (one attempt at a task: claim, run, commit),
+//! threads of this process, each in a process of its own, or as jobs of a Slurm cluster), [`attempt`] (one attempt at a task: claim, run, commit),
 //! [`budget`] (who gets which threads, memory and GPU), [`retention`] (which bytes are dropped), [`forecast`] (what a run
 //! would do), [`usage`] (what a node used), [`event`] (what a
 //! listener hears).
@@ -39,4 +39,4 @@ pub use executor::Executor;
 pub use host::Host;
 pub use outcome::{Outcome, Outcomes};
 pub use result::NodeResult;
-pub use task_file::run_task_file;
+pub use task_file::{Caller, run_task_file};

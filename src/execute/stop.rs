@@ -17,6 +17,18 @@ pub const INTERRUPTED: u8 = 130;
 /// # Errors
 /// A signal handler or the thread that waits for signals cannot be installed.
 pub fn on_signals() -> io::Result<Arc<AtomicBool>> {
+    handle(true)
+}
+
+/// As [`on_signals`], but no signal kills: a batch system sends several, and kills what does not stop in time.
+///
+/// # Errors
+/// A signal handler or the thread that waits for signals cannot be installed.
+pub fn on_signals_of_a_batch_system() -> io::Result<Arc<AtomicBool>> {
+    handle(false)
+}
+
+fn handle(second_kills: bool) -> io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     // Started with `nohup`, the process keeps ignoring SIGHUP.
     let hang_up = (!is_ignored(SIGHUP)).then_some(SIGHUP);
@@ -24,7 +36,7 @@ pub fn on_signals() -> io::Result<Arc<AtomicBool>> {
     let asked = Arc::clone(&stop);
     thread::Builder::new().name("signals".into()).spawn(move || {
         for _ in signals.forever() {
-            if asked.swap(true, Ordering::Relaxed) {
+            if asked.swap(true, Ordering::Relaxed) && second_kills {
                 command::kill_all();
                 low_level::exit(INTERRUPTED.into());
             }

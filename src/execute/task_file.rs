@@ -6,11 +6,13 @@
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use dnc_cache::{CacheError, Store};
+use dnc_stages::api::cpu_arithmetic;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Event, Listener};
@@ -18,8 +20,11 @@ use super::host::Host;
 use super::result::not_recorded;
 use super::run_work::run_work;
 use super::thread_share::ThreadShare;
+use super::usage::Usage;
 use super::work::{Answer, Attempt, Work};
 use super::workers::NodePool;
+use crate::error_chain::error_chain;
+use crate::sync::lock;
 
 /// What a task file holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,6 +38,12 @@ pub(super) struct TaskFile {
     /// The work.
     pub(super) work: Work,
 }
+
+/// How often a job of a batch system writes progress, which goes to a file that is kept until the node has finished.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// How often such a job asks whether another process still computes the same key.
+const CLAIMED: Duration = Duration::from_millis(500);
 
 /// The version that task files carry. Another version may have other stages or another form of `Work`.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -78,14 +89,25 @@ pub(super) fn take_answer(path: &Path) -> Option<Answer> {
     serde_json::from_slice(&text).ok()
 }
 
-/// Runs the work in the task file at `path` and leaves the answer beside it. Work stops when `stop` is set and, where
-/// `attached`, when standard input ends, that is, when the process that started this one is gone.
+/// Who started the process that runs a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// A person.
+    User,
+    /// A driver on the same machine: work stops when standard input ends, that is, when the driver is gone.
+    Driver,
+    /// A batch system, on a machine that may differ from the driver's. The driver may be gone meanwhile.
+    BatchSystem,
+}
+
+/// Runs the work in the task file at `path` and leaves the answer beside it. Work stops when `stop` is set. Returns whether an
+/// answer was left; a batch system's job that was stopped leaves none, since it may be queued again.
 ///
 /// # Errors
 /// The file cannot be read, the store cannot be opened, or the answer cannot be written.
-pub fn run_task_file(path: &Path, attached: bool, stop: &Arc<AtomicBool>) -> io::Result<()> {
+pub fn run_task_file(path: &Path, caller: Caller, stop: &Arc<AtomicBool>) -> io::Result<bool> {
     let TaskFile { store, threads, work, .. } = TaskFile::read(path)?;
-    if attached {
+    if caller == Caller::Driver {
         let stop = Arc::clone(stop);
         thread::spawn(move || {
             // Whether it ended or failed, there is nobody left to work for.
@@ -96,11 +118,20 @@ pub fn run_task_file(path: &Path, attached: bool, stop: &Arc<AtomicBool>) -> io:
     let host = Host {
         store: Arc::new(Store::open(&store).map_err(io::Error::other)?),
         devices: Arc::default(),
-        listener: Arc::new(Lines),
+        listener: Arc::new(Lines {
+            pause: (caller == Caller::BatchSystem).then_some(PROGRESS),
+            last: Mutex::default(),
+        }),
         stop: Arc::clone(stop),
     };
     let share = Arc::new(ThreadShare::fixed(threads));
-    let mut answer = run_work(&work, &share, &mut NodePool::default(), &host);
+    let mut answer = match caller {
+        Caller::BatchSystem => run_alone(&work, &share, &host),
+        Caller::User | Caller::Driver => run_work(&work, &share, &mut NodePool::default(), &host),
+    };
+    if caller == Caller::BatchSystem && matches!(answer.attempt, Attempt::Cancelled) {
+        return Ok(false);
+    }
     match host.store.flush() {
         Err(CacheError::Commit { source, .. }) => {
             let message = not_recorded(&*source);
@@ -110,14 +141,71 @@ pub fn run_task_file(path: &Path, attached: bool, stop: &Arc<AtomicBool>) -> io:
     }
     let unfinished = path.with_extension("answer.tmp");
     fs::write(&unfinished, serde_json::to_vec(&answer)?)?;
-    fs::rename(unfinished, answer_path(path))
+    fs::rename(unfinished, answer_path(path))?;
+    Ok(true)
+}
+
+/// Runs the work of a job of a batch system: only where the arithmetic is that of the key, and when no other process computes
+/// the same key, which an earlier job of the same work may do that its driver lost sight of.
+fn run_alone(work: &Work, share: &Arc<ThreadShare>, host: &Host) -> Answer {
+    if let Some(message) = wrong_arithmetic(work, host) {
+        let attempt = Attempt::Failed { message };
+        return Answer { index: work.index, attempt, usage: Usage::default(), warnings: Vec::new() };
+    }
+    loop {
+        let answer = run_work(work, share, &mut NodePool::default(), host);
+        if !matches!(answer.attempt, Attempt::Claimed { .. }) {
+            return answer;
+        }
+        thread::sleep(CLAIMED);
+    }
+}
+
+/// Why this machine would compute other bytes than the key promises, if it would.
+fn wrong_arithmetic(work: &Work, host: &Host) -> Option<String> {
+    for expected in work.task.fingerprint.arithmetic.iter().flat_map(|all| all.split(" + ")) {
+        let actual = match expected.starts_with("cpu/") {
+            true => cpu_arithmetic(),
+            false => match host.devices.arithmetic(work.device) {
+                Ok(actual) => actual,
+                Err(error) => return Some(error_chain(&error)),
+            },
+        };
+        if actual != expected {
+            return Some(format!(
+                "This machine computes with `{actual}`, but the run was planned on one that computes with `{expected}`, \
+                 and their results differ in the last digits; start the run on a machine like this one, or choose others \
+                 with `options = [\"--constraint=…\"]` in `[executor.slurm]` of dnc.toml"
+            ));
+        }
+    }
+    None
 }
 
 /// Writes events to standard output.
-struct Lines;
+struct Lines {
+    /// Shortest time between two lines about progress, if there is a limit.
+    pause: Option<Duration>,
+    last: Mutex<Option<Instant>>,
+}
+
+impl Lines {
+    /// Whether progress was written too short a time ago.
+    fn is_too_soon(&self) -> bool {
+        let (Some(pause), mut last) = (self.pause, lock(&self.last)) else { return false };
+        let is_too_soon = last.is_some_and(|last| last.elapsed() < pause);
+        if !is_too_soon {
+            *last = Some(Instant::now());
+        }
+        is_too_soon
+    }
+}
 
 impl Listener for Lines {
     fn event(&self, event: &Event) {
+        if matches!(event, Event::NodeProgress { done, total, .. } if done != total) && self.is_too_soon() {
+            return;
+        }
         let mut line = serde_json::to_vec(event).expect("events have string keys");
         line.push(b'\n');
         // Without a reader there is nobody to inform; the answer counts.

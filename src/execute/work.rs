@@ -23,6 +23,8 @@ pub struct Work {
     pub index: NodeIndex,
     /// Name of the node.
     pub node: String,
+    /// Name of its stage in the manifest.
+    pub stage: String,
     /// Why it runs.
     pub why: String,
     /// Fingerprint and key.

@@ -43,14 +43,17 @@ pub use history::History;
 use recorder::Recorder;
 pub use run_options::{ExecutorChoice, RunOptions};
 
+use crate::error_chain::error_chain;
 use crate::execute::driver::{Options, Run};
-use crate::execute::executor::{Executor, Processes, Threads};
+use crate::execute::executor::slurm::SlurmPlaces;
+use crate::execute::executor::{Executor, Processes, Slurm, Threads};
 use crate::execute::forecast::{Forecast, forecast};
 use crate::execute::sources::{OwnPaths, ingredients};
 use crate::execute::{Event, Host, Listener, NodeResult, Outcomes, execute};
 use crate::manifest::{Manifest, Override, ReadOptions};
 use crate::plan::Plan;
 use crate::project::{Folders, Project};
+use crate::project_file::ProjectFile;
 use crate::report::metrics::{self, Metric};
 use crate::report::reporter::Reporter;
 use crate::report::run_folder::RunFolder;
@@ -191,10 +194,13 @@ impl Session {
         let own = self.own_paths(&store)?;
         let devices = (self.devices.as_ref(), options.options.device);
         let ingredients = ingredients(plan, (&store, &own), devices, reporter.as_ref(), stop)?;
-        let mut executor = self.executor(options, &store, &reporter, stop)?;
         let folder = RunFolder::create(&self.project.runs, &plan.manifest.name).map_err(SessionError::cannot(
             format!("Cannot create a run folder in `{}`", self.project.runs.display()),
         ))?;
+        let mut executor = self.executor(options, &folder, &store, &reporter, stop).inspect_err(|_| {
+            // A run that could not start leaves no empty folder.
+            let _ = fs::remove_dir(&folder.path);
+        })?;
         reporter.write_logs_to(folder.path.join("logs"));
         store.add_root(&self.project.runs)?;
         let absolute = |path: &Path| {
@@ -241,23 +247,39 @@ impl Session {
     fn executor(
         &self,
         options: &RunOptions,
+        folder: &RunFolder,
         store: &Arc<Store>,
         reporter: &Arc<Reporter>,
         stop: &Arc<AtomicBool>,
     ) -> Result<Box<dyn Executor>, SessionError> {
         let limits = options.limits.clone();
         let listener: Arc<dyn Listener> = Arc::clone(reporter) as _;
+        let host = || {
+            let (store, devices, stop) = (Arc::clone(store), Arc::clone(&self.devices), Arc::clone(stop));
+            Host { store, devices, listener: Arc::clone(&listener), stop }
+        };
         Ok(match options.executor {
-            ExecutorChoice::Local => {
-                let (store, devices, stop) = (Arc::clone(store), Arc::clone(&self.devices), Arc::clone(stop));
-                Box::new(Threads::new(limits, Host { store, devices, listener, stop }))
-            }
+            ExecutorChoice::Local => Box::new(Threads::new(limits, host())),
             ExecutorChoice::Process => {
                 let processes = std::env::current_exe()
                     .and_then(|program| Processes::new(limits, program, &self.project.store, listener));
                 Box::new(processes.map_err(SessionError::cannot(
                     "Cannot create a folder for task files; set TMPDIR to a folder that can be written to",
                 ))?)
+            }
+            ExecutorChoice::Slurm => {
+                let file =
+                    ProjectFile::read(&self.project.root).map_err(|error| SessionError::Call(error_chain(&error)))?;
+                let jobs = |run: &RunFolder| run.path.join("jobs");
+                let places = SlurmPlaces {
+                    run: folder.name.clone(),
+                    folder: jobs(folder),
+                    earlier: folder.before().iter().map(jobs).filter(|jobs| jobs.is_dir()).collect(),
+                    program: std::env::current_exe().map_err(SessionError::cannot("Cannot find this program"))?,
+                    store: self.project.store.clone(),
+                };
+                let slurm = Slurm::new(file.executor.slurm, places, limits, host());
+                Box::new(slurm.map_err(SessionError::cannot("Cannot run nodes as jobs of Slurm"))?)
             }
         })
     }

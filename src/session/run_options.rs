@@ -27,6 +27,8 @@ pub enum ExecutorChoice {
     Local,
     /// Each in a process of its own on this machine, so that a crash fails one node and not the run.
     Process,
+    /// Each in a job of a Slurm cluster, as `[executor.slurm]` in dnc.toml says.
+    Slurm,
 }
 
 impl RunOptions {

@@ -20,4 +20,5 @@ mod rerun;
 mod retain;
 mod search;
 mod serve;
+mod slurm;
 mod transfer;

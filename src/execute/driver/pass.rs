@@ -202,8 +202,9 @@ impl<'run, 'r> Pass<'run, 'r> {
         while !executor.is_full()
             && let Some(node) = candidates.next()
         {
-            let needs = self.run.plan.needs(&self.run.plan.nodes[node]);
-            if executor.has_room(&needs) {
+            let planned = &self.run.plan.nodes[node];
+            let needs = self.run.plan.needs(planned);
+            if executor.has_room(&self.run.plan.stage(planned).name, &needs) {
                 let work = self.work(node, needs);
                 self.results[node].began = Some(Instant::now());
                 executor.submit(work, candidates.len());
@@ -237,6 +238,7 @@ impl<'run, 'r> Pass<'run, 'r> {
         Work {
             index,
             node: node.name.clone(),
+            stage: plan.stage(node).name.clone(),
             why,
             task,
             params: plan.stage(node).params.clone(),

@@ -4,15 +4,18 @@
 //! |---|---|---|
 //! | [`Threads`] | on threads of this process | [`threads`] |
 //! | [`Processes`] | in a process of its own, `dnc-run task FILE` | [`processes`] |
+//! | [`Slurm`] | in a job of a Slurm cluster, which runs `dnc-run task FILE` | [`slurm`] |
 //!
 //! To add one: write its file with an `impl Executor`, and add a line to `--executor` in `commands/run.rs`.
 
 mod processes;
+pub mod slurm;
 mod threads;
 
 use std::time::Duration;
 
 pub use processes::Processes;
+pub use slurm::Slurm;
 pub use threads::Threads;
 
 use super::work::{Answer, Work};
@@ -23,8 +26,8 @@ pub trait Executor {
     /// Whether it can take no more work now, whatever that needs.
     fn is_full(&self) -> bool;
 
-    /// Whether it can take work with these needs now.
-    fn has_room(&self, needs: &Needs) -> bool;
+    /// Whether it can take work of this stage, as the manifest names it, with these needs now.
+    fn has_room(&self, stage: &str, needs: &Needs) -> bool;
 
     /// Takes work for which there [is room](Self::has_room), while `ready` more nodes are ready to run. It returns at once;
     /// each piece of work is answered exactly once.

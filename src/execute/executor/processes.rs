@@ -97,7 +97,7 @@ impl Executor for Processes {
         self.budget.is_spent()
     }
 
-    fn has_room(&self, needs: &Needs) -> bool {
+    fn has_room(&self, _stage: &str, needs: &Needs) -> bool {
         self.budget.fits(needs)
     }
 

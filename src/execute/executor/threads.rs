@@ -41,7 +41,7 @@ impl Executor for Threads {
         self.budget.is_spent()
     }
 
-    fn has_room(&self, needs: &Needs) -> bool {
+    fn has_room(&self, _stage: &str, needs: &Needs) -> bool {
         self.budget.fits(needs)
     }
 

@@ -1,0 +1,266 @@
+//! The folder through which the driver and its jobs talk: `runs/NAME/N/jobs`, on a file system that all machines share.
+//!
+//! | file | written by | holds |
+//! |---|---|---|
+//! | `lock` | driver | nothing; locked while the driver lives |
+//! | `job.sh` | driver | the script of every job |
+//! | `ARRAY.array.json` | driver | the name of an array of jobs, and the tasks of each job with their keys |
+//! | `ARRAY.tasks` | driver | the same tasks for the script, a line per job |
+//! | `ARRAY-N.out` | Slurm | what Slurm and the script of job N of the array wrote |
+//! | `TASK.json`, `TASK.answer.json` | driver, job | the work, and its answer |
+//! | `TASK.events`, `TASK.log` | job | events, one JSON object per line, and standard error |
+//! | `TASK.exit`, `TASK.stopped` | script | the exit code of a process that left no answer; that it was stopped by a signal |
+//!
+//! A driver that finds the folder of an earlier run unlocked takes over the jobs in it.
+
+use std::collections::HashSet;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use dnc_cache::{Digest, Key};
+use serde::{Deserialize, Serialize};
+
+use crate::execute::event::Event;
+use crate::execute::task_file::{TaskFile, take_answer};
+use crate::execute::work::{Answer, Work};
+
+/// The script of every job.
+const SCRIPT: &str = include_str!("job.sh");
+
+/// Ending of the files that describe an array.
+const ARRAY: &str = ".array.json";
+
+/// A folder of task files, which belongs to this process.
+pub(super) struct JobFolder {
+    path: PathBuf,
+    /// Number of tasks and arrays written.
+    written: u64,
+    /// Makes names of arrays differ from those of a folder that had the same path before.
+    nonce: u64,
+    _lock: File,
+}
+
+/// An array of jobs, as it was submitted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct ArrayFile {
+    /// Name of the jobs in the queue.
+    pub(super) name: String,
+    /// The tasks of each job.
+    pub(super) jobs: Vec<Vec<TaskEntry>>,
+}
+
+/// A task of a job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct TaskEntry {
+    /// Name of its files.
+    pub(super) task: String,
+    /// Key of the work.
+    pub(super) key: Key,
+}
+
+/// How far the events of a task were read.
+#[derive(Debug, Default)]
+pub(super) struct Position {
+    bytes: u64,
+    /// An incomplete last line.
+    rest: Vec<u8>,
+}
+
+impl Position {
+    /// Whether there were no events yet.
+    pub(super) fn is_at_start(&self) -> bool {
+        self.bytes == 0
+    }
+}
+
+impl JobFolder {
+    /// Creates the folder.
+    pub(super) fn create(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path)?;
+        fs::write(path.join("job.sh"), SCRIPT)?;
+        Self::lock(path)?.ok_or_else(|| io::Error::other("another process holds its lock"))
+    }
+
+    /// Takes over the folder of an earlier run; `None` if there is none or its driver is alive.
+    pub(super) fn take_over(path: &Path) -> io::Result<Option<Self>> {
+        match path.is_dir() {
+            true => Self::lock(path),
+            false => Ok(None),
+        }
+    }
+
+    fn lock(path: &Path) -> io::Result<Option<Self>> {
+        let lock = File::options().create(true).append(true).open(path.join("lock"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        let changed = fs::metadata(path)?;
+        let nonce = changed.ctime_nsec().unsigned_abs() ^ changed.ctime().unsigned_abs().rotate_left(32);
+        Ok(Some(Self { path: path.to_owned(), written: 0, nonce, _lock: lock }))
+    }
+
+    /// The folder.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The arrays that were submitted from here.
+    pub(super) fn arrays(&self) -> io::Result<Vec<ArrayFile>> {
+        let mut arrays = Vec::new();
+        for name in self.names()? {
+            if name.ends_with(ARRAY) {
+                // A file that was cut off describes an array that was not submitted.
+                arrays.extend(serde_json::from_slice::<ArrayFile>(&fs::read(self.path.join(name))?).ok());
+            }
+        }
+        Ok(arrays)
+    }
+
+    /// The names of all files.
+    pub(super) fn names(&self) -> io::Result<HashSet<String>> {
+        fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    /// Writes the file of a task and returns the task's name.
+    pub(super) fn write_task(&mut self, store: &Path, threads: usize, work: Work) -> io::Result<String> {
+        self.written += 1;
+        let task = format!("{}-{}", &work.task.key.to_string()[..16], self.written);
+        TaskFile::new(store.to_owned(), threads, work).write(&self.file(&task, "json"))?;
+        Ok(task)
+    }
+
+    /// Writes the files of an array of jobs for these tasks. `label` begins the name of its jobs.
+    pub(super) fn write_array(&mut self, label: &str, jobs: Vec<Vec<TaskEntry>>) -> io::Result<(String, ArrayFile)> {
+        self.written += 1;
+        let unique = format!("{}\n{}\n{}", self.path.display(), self.nonce, self.written);
+        let array = Digest::of(unique.as_bytes()).to_string()[..12].to_owned();
+        let lines: String = jobs.iter().map(|tasks| list(tasks) + "\n").collect();
+        fs::write(self.file(&array, "tasks"), lines)?;
+        let file = ArrayFile { name: format!("{label}-{array}"), jobs };
+        let temporary = self.file(&array, "array.tmp");
+        fs::write(&temporary, serde_json::to_vec(&file)?)?;
+        fs::rename(temporary, self.path.join(format!("{array}{ARRAY}")))?;
+        Ok((array, file))
+    }
+
+    /// The answer to a task, if there is one.
+    pub(super) fn answer(&self, task: &str) -> Option<Answer> {
+        take_answer(&self.file(task, "json"))
+    }
+
+    /// The exit code of the task's process, if it ended without an answer.
+    pub(super) fn exit_code(&self, task: &str) -> Option<i32> {
+        fs::read_to_string(self.file(task, "exit")).ok()?.trim().parse().ok()
+    }
+
+    /// Whether a signal stopped the task's process.
+    pub(super) fn is_stopped(&self, task: &str) -> bool {
+        self.file(task, "stopped").exists()
+    }
+
+    /// The events of a task since the last call.
+    pub(super) fn events(&self, task: &str, position: &mut Position) -> Vec<Event> {
+        let read = || -> io::Result<Vec<u8>> {
+            let mut file = File::open(self.file(task, "events"))?;
+            file.seek(SeekFrom::Start(position.bytes))?;
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        // A job that has not begun has no events; they only inform.
+        let bytes = read().unwrap_or_default();
+        position.bytes += bytes.len() as u64;
+        position.rest.extend(bytes);
+        let Some(end) = position.rest.iter().rposition(|&byte| byte == b'\n') else { return Vec::new() };
+        let complete: Vec<u8> = position.rest.drain(..=end).collect();
+        complete.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+    }
+
+    /// What the process of a task wrote to standard error.
+    pub(super) fn log(&self, task: &str) -> String {
+        let bytes = fs::read(self.file(task, "log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Path of the log of a task.
+    pub(super) fn log_path(&self, task: &str) -> PathBuf {
+        self.file(task, "log")
+    }
+
+    /// Path of what Slurm wrote about a job of an array.
+    pub(super) fn output_path(&self, array: &str, element: usize) -> PathBuf {
+        self.path.join(format!("{array}-{element}.out"))
+    }
+
+    /// Removes the files of a task that was answered.
+    pub(super) fn remove_task(&self, task: &str) {
+        for extension in ["json", "answer.json", "events", "log", "exit", "stopped"] {
+            // What cannot be removed goes with the folder.
+            let _ = fs::remove_file(self.file(task, extension));
+        }
+    }
+
+    /// Removes everything but the logs, so that no later driver looks for jobs here.
+    pub(super) fn retire(&self) {
+        for name in self.names().unwrap_or_default() {
+            if !name.ends_with(".log") && !name.ends_with(".out") {
+                let _ = fs::remove_file(self.path.join(name));
+            }
+        }
+    }
+
+    /// Removes the folder.
+    pub(super) fn remove(&self) {
+        // What is left is a few small files in a run's folder.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+
+    fn file(&self, name: &str, extension: &str) -> PathBuf {
+        self.path.join(format!("{name}.{extension}"))
+    }
+}
+
+fn list(tasks: &[TaskEntry]) -> String {
+    tasks.iter().map(|entry| entry.task.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_one_owner_and_its_arrays_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jobs");
+        assert!(JobFolder::take_over(&path).unwrap().is_none(), "there is none");
+        let mut first = JobFolder::create(&path).unwrap();
+        assert!(JobFolder::take_over(&path).unwrap().is_none(), "its driver is alive");
+        let entry = |task: &str| TaskEntry { task: task.into(), key: Key::of(task) };
+        let (array, file) =
+            first.write_array("dnc:a", vec![vec![entry("a-1"), entry("b-2")], vec![entry("c-3")]]).unwrap();
+        assert_eq!(file.name, format!("dnc:a-{array}"));
+        assert_eq!(fs::read_to_string(path.join(format!("{array}.tasks"))).unwrap(), "a-1 b-2\nc-3\n");
+        drop(first);
+        let second = JobFolder::take_over(&path).unwrap().expect("its driver is gone");
+        let arrays = second.arrays().unwrap();
+        assert_eq!((arrays.len(), arrays[0].name.as_str(), arrays[0].jobs.len()), (1, file.name.as_str(), 2));
+    }
+
+    #[test]
+    fn events_are_read_line_by_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let jobs = JobFolder::create(&folder.path().join("jobs")).unwrap();
+        let mut position = Position::default();
+        assert!(jobs.events("a", &mut position).is_empty());
+        let line = r#"{"event":"node_log","node":"a","line":"x"}"#;
+        fs::write(jobs.file("a", "events"), format!("{line}\n{}", &line[..9])).unwrap();
+        assert_eq!(jobs.events("a", &mut position).len(), 1);
+        fs::write(jobs.file("a", "events"), format!("{line}\n{line}\n")).unwrap();
+        assert_eq!(jobs.events("a", &mut position).len(), 1);
+        assert!(jobs.events("a", &mut position).is_empty());
+    }
+}

@@ -1,0 +1,80 @@
+//! Jobs that an earlier driver of the same run left in the queue, because it was killed.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::{io, thread};
+
+use dnc_cache::Key;
+
+use super::call::CallError;
+use super::folder::JobFolder;
+use super::queue::{self, JobId, Listed, State};
+
+/// How often, and with which pause, the queue is asked for at the start, while Slurm is unavailable.
+const TRIES: u32 = 12;
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// A task that an earlier driver submitted and that waits or runs.
+#[derive(Clone, Debug)]
+pub(super) struct Orphan {
+    /// Position of its folder.
+    pub(super) folder: usize,
+    /// Name of its files.
+    pub(super) task: String,
+    /// Its job.
+    pub(super) job: JobId,
+    /// Name of its job.
+    pub(super) name: String,
+}
+
+/// The queue at the start, which also shows that Slurm can be used.
+pub(super) fn first_look() -> Result<HashMap<JobId, Listed>, CallError> {
+    let mut tries = 1;
+    loop {
+        match queue::list() {
+            Err(CallError::Unavailable { .. }) if tries < TRIES => thread::sleep(PAUSE),
+            listed => return listed,
+        }
+        tries += 1;
+    }
+}
+
+/// Takes over the folders of earlier runs whose driver is gone, and finds their tasks that wait or run. The folders are added
+/// to `folders`.
+pub(super) fn take_over(
+    earlier: &[PathBuf],
+    listed: &HashMap<JobId, Listed>,
+    folders: &mut Vec<JobFolder>,
+) -> io::Result<HashMap<Key, Orphan>> {
+    let mut orphans = HashMap::new();
+    let alive: Vec<(&JobId, &str)> = listed
+        .iter()
+        .filter(|(_, listed)| matches!(listed.state, State::Alive { .. }))
+        .map(|(id, listed)| (id, listed.name.as_str()))
+        .collect();
+    for path in earlier {
+        let Some(folder) = JobFolder::take_over(path)? else { continue };
+        let names = folder.names()?;
+        let mut found = 0;
+        for array in folder.arrays()? {
+            for &(id, _) in alive.iter().filter(|(_, name)| *name == array.name) {
+                for entry in array.jobs.get(id.element).into_iter().flatten() {
+                    let is_done = |ending: &str| names.contains(&format!("{}.{ending}", entry.task));
+                    // What was answered without a record, because it failed, is tried again.
+                    if is_done("answer.json") || is_done("exit") || !is_done("json") {
+                        continue;
+                    }
+                    found += 1;
+                    let (folder, name) = (folders.len(), array.name.clone());
+                    orphans.insert(entry.key, Orphan { folder, task: entry.task.clone(), job: id.clone(), name });
+                }
+            }
+        }
+        match found {
+            0 => folder.retire(),
+            _ => folders.push(folder),
+        }
+    }
+    Ok(orphans)
+}

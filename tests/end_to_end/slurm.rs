@@ -1,0 +1,255 @@
+//! `--executor slurm`, against stand-ins for Slurm's programs (`slurm/`) that run jobs as processes of this machine.
+
+use std::env;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::project::{Called, Project};
+
+/// The settings of all tests: the queue is looked at every second, and three small nodes share a job.
+const SETTINGS: &str = "[executor.slurm]\ncheck = 1\ngroup = 3\npartition = \"short\"\noptions = [\"--qos=test\"]\n";
+
+fn project(manifest: &str) -> Project {
+    let project = Project::new();
+    let here = project.path().to_str().expect("temp folders have plain names");
+    project.write("p.toml", manifest.replace("HERE", here));
+    project.write("dnc.toml", SETTINGS);
+    project
+}
+
+/// A stage that runs a program, and writes one output.
+fn stage(name: &str, inputs: &[&str], run: &str) -> String {
+    let inputs: Vec<String> = inputs.iter().map(|input| format!("{input} = \"{input}\"")).collect();
+    let inputs = if inputs.is_empty() { String::new() } else { format!("in = {{ {} }}\n", inputs.join(", ")) };
+    format!("[stage.{name}]\nkind = \"command\"\n{inputs}run = \"{run}\"\noutputs = {{ {name} = \"files\" }}\n")
+}
+
+fn command(project: &Project) -> Command {
+    let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/end_to_end/slurm");
+    let path = env::var("PATH").expect("there is a PATH");
+    let mut command = project.command(&["p.toml", "--executor", "slurm", "--progress", "plain"]);
+    command.env("PATH", format!("{}:{path}", bin.display())).env("FAKE_SLURM", project.path().join("slurm"));
+    command
+}
+
+fn call(project: &Project) -> Called {
+    Called::of(command(project).output().expect("the binary was built for this test"))
+}
+
+/// The arguments of every call of `sbatch`.
+fn submitted(project: &Project) -> Vec<String> {
+    project.read("slurm/submitted").lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn jobs_make_the_bytes_of_a_run_on_this_machine() {
+    let mut manifest = "name = \"p\"\n".to_owned();
+    let names = ["a", "b", "c", "d", "e", "f"];
+    names.iter().for_each(|name| manifest += &stage(name, &[], &format!("echo {name} > {{out.{name}}}/x")));
+    manifest += &stage("all", &names, "cat {in.a} {in.b} {in.c} {in.d} {in.e} {in.f} > {out.all}/x");
+    manifest += &stage("here", &["all"], "echo here; cat {in.all} > {out.here}/x");
+    manifest += &stage("large", &["all"], "echo hello >&2; cat {in.all} > {out.large}/x");
+    let (local, slurm) = (project(&manifest), project(&manifest));
+    local.run(&["p.toml"]);
+    slurm.write("dnc.toml", format!("{SETTINGS}local = [\"here\"]\n[executor.slurm.stage.large]\nmemory = \"2G\"\n"));
+    let called = call(&slurm);
+    assert_eq!(called.code, Some(0), "{}", called.stderr);
+    assert_eq!(slurm.digests("p"), local.digests("p"));
+    assert_eq!(slurm.nodes("p", "ran").len(), 9);
+    let submitted = submitted(&slurm);
+    assert_eq!(submitted.len(), 3, "{submitted:?}");
+    assert!(submitted[0].contains("--array=0-1 "), "six nodes in groups of three: {}", submitted[0]);
+    assert!(submitted[1].contains("--partition=short --qos=test"), "{}", submitted[1]);
+    assert!(submitted[2].contains("--mem=2G"), "{}", submitted[2]);
+    let required = ["--requeue", "--kill-on-invalid-dep=yes", "--signal=B:TERM@60", "--job-name=dnc:p:"];
+    required.iter().for_each(|option| assert!(submitted[0].contains(option), "{}", submitted[0]));
+    assert!(called.stderr.contains("large: waiting for Slurm job 1003_0"), "{}", called.stderr);
+    assert!(slurm.read("runs/p/1/logs/large.log").contains("hello"), "the log of a job belongs to its node");
+    slurm.assert_no_files_in("runs/p/1/jobs");
+    assert_eq!(slurm.call(&["cache", "verify"]).code, Some(0));
+    // Nothing is left to do, so nothing is submitted.
+    assert_eq!(call(&slurm).code, Some(0));
+    assert_eq!((slurm.nodes("p", "hit").len(), self::submitted(&slurm).len()), (9, 3));
+}
+
+/// Runs one stage, `a`, that does `run` beside a sound one, and expects that it fails with a message that contains `expected`.
+fn check_failed(run: &str, expected: &[&str]) {
+    let manifest = format!("name = \"p\"\n{}{}", stage("a", &[], run), stage("b", &[], "echo b > {out.b}/x"));
+    let project = project(&manifest);
+    project.write("dnc.toml", SETTINGS.replace("group = 3", "group = 1"));
+    let called = call(&project);
+    assert_eq!(called.code, Some(1), "{}", called.stderr);
+    expected.iter().for_each(|part| assert!(called.stderr.contains(part), "{part}: {}", called.stderr));
+    assert_eq!((project.nodes("p", "failed"), project.nodes("p", "ran")), (vec!["a".into()], vec!["b".into()]));
+}
+
+#[test]
+fn a_node_that_fails_says_why() {
+    check_failed("echo no luck >&2; exit 3", &["a: failed after", "3"]);
+}
+
+#[test]
+fn a_process_that_is_killed_fails_its_node() {
+    check_failed(
+        "kill -9 $PPID",
+        &["Slurm job 1001_0 was killed (signal 9)", "(exit code 137)", "raise `memory`, which is not set"],
+    );
+}
+
+#[test]
+fn a_job_without_memory_says_what_to_raise() {
+    check_failed(
+        &end_as("OUT_OF_MEMORY"),
+        &["Slurm job 1001_0 ran out of memory", "`[executor.slurm.stage.a]` of dnc.toml"],
+    );
+}
+
+#[test]
+fn a_job_that_somebody_cancels_fails_its_node() {
+    check_failed(
+        "FAKE_SLURM=HERE/slurm scancel 1001_0; sleep 60",
+        &["Slurm job 1001_0 was cancelled by somebody else"],
+    );
+}
+
+/// A command that ends its own job in this state, at once.
+fn end_as(state: &str) -> String {
+    format!("job=$(fake-job $PPID); echo {state} > $job.state; kill -s KILL -- -$(cat $job.group)")
+}
+
+/// As Slurm signals the script of a job before its time limit.
+const NEAR_THE_LIMIT: &str = "kill -TERM $(cut -d ' ' -f 4 /proc/$PPID/stat)";
+
+#[test]
+fn a_node_that_saved_nothing_before_the_time_limit_fails() {
+    check_failed(
+        &format!("{NEAR_THE_LIMIT}; sleep 60"),
+        &["Slurm job 1001_0 reached its time limit before the node saved any work", "raise `time`"],
+    );
+}
+
+#[test]
+fn the_rest_of_a_group_that_was_stopped_goes_on_in_another_job() {
+    let first = format!("{NEAR_THE_LIMIT}; sleep 60");
+    let manifest = format!("name = \"p\"\n{}{}", stage("a", &[], &first), stage("b", &[], "echo b > {out.b}/x"));
+    let project = project(&manifest);
+    let called = call(&project);
+    assert_eq!((called.code, project.nodes("p", "ran")), (Some(1), vec!["b".into()]), "{}", called.stderr);
+    assert!(called.stderr.contains("note: b: Slurm job 1001_0 was stopped; the node is submitted again"));
+    assert_eq!(submitted(&project).len(), 2);
+}
+
+/// A job that vanishes the first time that it runs, as `end` says.
+fn check_lost(end: &str) {
+    let run = format!("test -e HERE/once || {{ touch HERE/once; {end}; }}; echo a > {{out.a}}/x");
+    let project = project(&format!("name = \"p\"\n{}", stage("a", &[], &run)));
+    let called = call(&project);
+    assert_eq!(called.code, Some(0), "{}", called.stderr);
+    assert!(called.stderr.contains("Slurm job 1001_0 was lost; the node is submitted again"), "{}", called.stderr);
+    assert_eq!(submitted(&project).len(), 2);
+}
+
+#[test]
+fn a_job_whose_machine_fails_is_submitted_again() {
+    check_lost(&end_as("NODE_FAIL"));
+}
+
+#[test]
+fn a_job_that_slurm_forgot_is_submitted_again() {
+    check_lost(&format!("{}; rm $job.state", end_as("NODE_FAIL")));
+}
+
+#[test]
+fn a_submission_that_slurm_refuses_fails_the_nodes() {
+    let project = project(&format!("name = \"p\"\n{}", stage("a", &[], "echo a > {out.a}/x")));
+    project.write("slurm/refuse", "sbatch: error: invalid partition specified: short\n");
+    let called = call(&project);
+    assert_eq!(called.code, Some(1), "{}", called.stderr);
+    let expected = "Cannot submit it to Slurm: `sbatch` failed: sbatch: error: invalid partition specified: short";
+    assert!(called.stderr.contains(expected), "{}", called.stderr);
+}
+
+#[test]
+fn without_slurm_or_with_wrong_settings_the_run_does_not_start() {
+    let project = project(&format!("name = \"p\"\n{}", stage("a", &[], "echo a > {out.a}/x")));
+    // A machine with a shell, which the manifest needs, and without Slurm.
+    let bin = project.write("bin/.keep", "").with_file_name("sh");
+    std::os::unix::fs::symlink("/bin/sh", &bin).expect("the folder is new");
+    let path = bin.parent().expect("it lies in a folder");
+    let called = Called::of(command(&project).env("PATH", path).output().expect("it was built"));
+    assert_eq!(called.code, Some(1));
+    assert!(called.stderr.contains("Cannot start `squeue`"), "{}", called.stderr);
+    project.write("dnc.toml", "[executor.slurm]\npartitoin = \"x\"\n");
+    let called = call(&project);
+    assert_eq!(called.code, Some(2), "{}", called.stderr);
+    assert!(called.stderr.contains("unknown field `partitoin`"), "{}", called.stderr);
+    project.assert_no_files_in("runs");
+}
+
+/// before → gated → after, where `gated` says that it has begun and waits at a pipe.
+fn gated() -> Project {
+    let gated = "echo begun > HERE/begun; cat HERE/gate; echo gated | tee -a HERE/count > {out.gated}/x";
+    let manifest = format!(
+        "name = \"p\"\n{}{}{}",
+        stage("before", &[], "echo before | tee -a HERE/count > {out.before}/x"),
+        stage("gated", &["before"], gated),
+        stage("after", &["gated"], "echo after | tee -a HERE/count > {out.after}/x"),
+    );
+    let project = project(&manifest);
+    for pipe in ["begun", "gate"] {
+        let made = Command::new("mkfifo").arg(project.path().join(pipe)).status().expect("`mkfifo` is on every Unix");
+        assert!(made.success());
+    }
+    project
+}
+
+fn start(project: &Project) -> Child {
+    command(project).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary was built for this test")
+}
+
+fn begun(project: &Project) {
+    let mut told = String::new();
+    File::open(project.path().join("begun")).and_then(|mut pipe| pipe.read_to_string(&mut told)).expect("it is a pipe");
+    assert_eq!(told, "begun\n");
+}
+
+fn signal(child: &Child, name: &str) {
+    let line = format!("kill -{name} {}", child.id());
+    assert!(Command::new("sh").args(["-c", &line]).status().expect("there is a shell").success(), "{line}");
+}
+
+#[test]
+fn a_driver_that_was_killed_takes_up_its_jobs() {
+    let project = gated();
+    let mut first = start(&project);
+    begun(&project);
+    signal(&first, "KILL");
+    first.wait().expect("it was started");
+
+    let mut second = start(&project);
+    let mut lines = BufReader::new(second.stderr.take().expect("it is piped")).lines();
+    let waits = lines.by_ref().map_while(Result::ok).find(|line| line.contains("gated: waiting for Slurm job 1002_0"));
+    assert!(waits.is_some(), "the second driver did not find the job");
+    drop(File::options().write(true).open(project.path().join("gate")).expect("the job holds the other end"));
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    assert_eq!(second.wait().expect("it was started").code(), Some(0), "{rest:?}");
+    assert_eq!(project.read("count").split_whitespace().collect::<Vec<_>>(), ["before", "gated", "after"]);
+    assert_eq!(submitted(&project).len(), 3, "nothing was submitted twice");
+    assert_eq!(project.nodes("p", "hit"), ["before"]);
+    assert_eq!(project.nodes("p", "ran"), ["gated", "after"]);
+}
+
+#[test]
+fn ctrl_c_cancels_the_jobs() {
+    let project = gated();
+    let child = start(&project);
+    begun(&project);
+    signal(&child, "INT");
+    let called = Called::of(child.wait_with_output().expect("it was started"));
+    assert_eq!(called.code, Some(130), "{}", called.stderr);
+    assert_eq!(project.nodes("p", "cancelled"), ["gated", "after"]);
+    assert_eq!(project.read("slurm/1002_0.state"), "CANCELLED\n");
+    assert_eq!(submitted(&project).len(), 2);
+}
