@@ -26,6 +26,8 @@ impl ComputedElsewhere {
     /// Adds a node that the process with id `holder`, if known, is computing. Returns whether that is news.
     pub(super) fn add(&mut self, node: NodeIndex, holder: Option<u32>, now: Instant) -> bool {
         let wait = self.0.get(&node);
+        // Between two holders nobody has signed the claim.
+        let holder = holder.or_else(|| wait.and_then(|wait| wait.holder));
         let is_known = wait.is_some_and(|wait| wait.holder == holder);
         let pause = wait.map_or(FIRST_PAUSE, |wait| (2 * wait.pause).min(LAST_PAUSE));
         self.0.insert(node, Wait { holder, pause, due: Some(now + pause) });
@@ -62,7 +64,7 @@ mod tests {
         let mut elsewhere = ComputedElsewhere::default();
         let mut now = Instant::now();
         let mut pauses = Vec::new();
-        let tries = [(Some(7), true), (Some(7), false), (Some(8), true), (None, true)];
+        let tries = [(Some(7), true), (Some(7), false), (Some(8), true), (None, false)];
         for (holder, news) in tries.into_iter().chain([(None, false); 5]) {
             assert_eq!(elsewhere.add(3, holder, now), news);
             let due = elsewhere.next_due().expect("it waits");
