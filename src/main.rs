@@ -1,13 +1,15 @@
 //! The binary: parses the command line and calls the command.
 
+use std::io;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
+use clap_complete::CompleteEnv;
 use dnc_kernels::CachingAllocator;
 use dnc_run::commands::{self, Cli};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::SIGPIPE;
+use signal_hook::low_level;
 
 /// Caches the large blocks that hold tensors: returning them to the system and faulting them in again took two thirds of the
 /// time of some convolutions.
@@ -15,12 +17,30 @@ use signal_hook::consts::SIGPIPE;
 static ALLOCATOR: CachingAllocator = CachingAllocator::new();
 
 fn main() -> ExitCode {
+    // A shell asks what can follow on a line.
+    CompleteEnv::with_factory(Cli::command).complete();
     let cli = Cli::parse();
-    // A reader that closes the pipe, such as `head`, ends this process, as is usual on Unix; otherwise writing would fail.
-    let always = Arc::new(AtomicBool::new(cli.ends_with_its_reader()));
-    if let Err(error) = signal_hook::flag::register_conditional_default(SIGPIPE, always) {
+    if cli.ends_with_its_reader()
+        && let Err(error) = end_with_reader()
+    {
         eprintln!("error: Cannot handle signals: {error}");
         return ExitCode::FAILURE;
     }
     commands::dispatch(cli)
+}
+
+/// Ends this process when the reader of what it prints goes away, such as `head`, as is usual on Unix; otherwise printing would
+/// fail. The same signal comes when a server closes a connection, which is an error that can be dealt with.
+fn end_with_reader() -> io::Result<()> {
+    let (stdout, stderr) = (io::stdout(), io::stderr());
+    let end = move || {
+        let mut streams = [PollFd::new(&stdout, PollFlags::empty()), PollFd::new(&stderr, PollFlags::empty())];
+        let polled = poll(&mut streams, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        if polled.is_ok() && streams.iter().any(|stream| stream.revents().contains(PollFlags::ERR)) {
+            // There is nobody to tell.
+            let _ = low_level::emulate_default_handler(SIGPIPE);
+        }
+    };
+    // SAFETY: the handler makes system calls that may be made in a handler, and neither locks nor allocates.
+    unsafe { low_level::register(SIGPIPE, end) }.map(drop)
 }

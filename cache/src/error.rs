@@ -133,7 +133,9 @@ pub enum CacheError {
         text: String,
     },
     /// The URL of a remote has a scheme for which there is no implementation.
-    #[error("The remote `{url}` has the unsupported scheme `{scheme}`; use a folder or a `file://` URL")]
+    #[error(
+        "The remote `{url}` has the unsupported scheme `{scheme}`; use a folder, or a URL with `file://`, `s3://` or `https://`"
+    )]
     UnsupportedScheme {
         /// The URL.
         url: String,
@@ -147,6 +149,18 @@ pub enum CacheError {
         url: String,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// A request to a remote failed.
+    #[error("Could not {doing} `{url}`{hint}")]
+    Request {
+        /// The failed action, as a verb in the infinitive.
+        doing: &'static str,
+        /// URL of the remote and name of the object.
+        url: Box<str>,
+        /// What to do about it, if known; empty or beginning with a semicolon.
+        hint: &'static str,
+        /// The server's answer, or why there is none.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// There is no remote store at this place, or none yet.
     #[error("There is no remote store at `{url}`; `cache push` creates one")]

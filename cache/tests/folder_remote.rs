@@ -9,13 +9,13 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use dnc_cache::{Object, ObjectName, Remote, open_remote};
+use dnc_cache::{Object, ObjectName, Remote, RemoteOptions, open_remote};
 
 /// Time after which a request hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn remote(folder: &Path) -> Box<dyn Remote> {
-    open_remote(folder.to_str().unwrap()).unwrap()
+    open_remote(folder.to_str().unwrap(), &RemoteOptions::default()).unwrap()
 }
 
 fn name(text: &str) -> ObjectName {

@@ -3,12 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod memory_remote;
+#[cfg(feature = "remote")]
+#[expect(dead_code, reason = "the laws need no faults")]
+mod s3_stub;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use dnc_cache::{ConditionalPut, Digest, Key, Object, ObjectName, Remote, open_remote, record_keys};
+use dnc_cache::{ConditionalPut, Digest, Key, Object, ObjectName, Remote, RemoteOptions, open_remote, record_keys};
 use memory_remote::MemoryRemote;
 use proptest::prelude::*;
 
@@ -17,8 +20,16 @@ fn for_each_remote(law: impl Fn(&dyn Remote, &Path)) {
     let folder = tempfile::tempdir().unwrap();
     let files = folder.path().join("files");
     let path = folder.path().join("remote");
-    let remotes: [Box<dyn Remote>; 2] =
-        [Box::new(MemoryRemote::default()), open_remote(&format!("file://{}", path.display())).unwrap()];
+    let folder_url = format!("file://{}", path.display());
+    let mut remotes: Vec<Box<dyn Remote>> =
+        vec![Box::new(MemoryRemote::default()), open_remote(&folder_url, &RemoteOptions::default()).unwrap()];
+    #[cfg(feature = "remote")]
+    let (server, other) = (s3_stub::Server::start(), s3_stub::Server::start());
+    #[cfg(feature = "remote")]
+    {
+        remotes.push(server.remote("s3://bucket/some/prefix"));
+        remotes.push(other.remote("s3://bucket"));
+    }
     for remote in remotes {
         fs::create_dir(&files).unwrap();
         law(&*remote, &files);
@@ -222,7 +233,7 @@ fn a_remote_that_does_not_exist_holds_no_records() {
 fn a_folder_whose_parent_does_not_exist_is_not_created() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("not mounted/remote");
-    let remote = open_remote(path.to_str().unwrap()).unwrap();
+    let remote = open_remote(path.to_str().unwrap(), &RemoteOptions::default()).unwrap();
     let error = remote.put(&name("format"), b"x").unwrap_err();
     assert_eq!(error.to_string(), format!("Could not create `{}`", path.display()));
     assert!(!folder.path().join("not mounted").exists());

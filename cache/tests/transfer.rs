@@ -12,8 +12,8 @@ use std::sync::Mutex;
 
 use common::{blob_path, compute, names_below, overwrite};
 use dnc_cache::{
-    Digest, GcPolicy, Key, ObjectName, Record, Remote, Store, TransferFailure, TransferProblem, TransferReport,
-    open_remote, record_keys,
+    Digest, GcPolicy, Key, ObjectName, Record, Remote, RemoteOptions, Store, TransferFailure, TransferProblem,
+    TransferReport, open_remote, record_keys,
 };
 use memory_remote::MemoryRemote;
 use tempfile::TempDir;
@@ -45,7 +45,7 @@ fn has(store: &Store, record: &Record) -> bool {
 #[test]
 fn a_new_store_gets_what_another_has_pushed() {
     let folder = tempfile::tempdir().unwrap();
-    let in_folder = open_remote(folder.path().join("remote").to_str().unwrap()).unwrap();
+    let in_folder = open_remote(folder.path().join("remote").to_str().unwrap(), &RemoteOptions::default()).unwrap();
     for remote in [&MemoryRemote::default() as &dyn Remote, &*in_folder] {
         let (_folder, store) = new_store();
         let records = [("a", b"1".as_slice()), ("b", b"22"), ("c", b"22")]
@@ -222,7 +222,7 @@ fn a_folder_of_something_else_or_of_a_newer_version_is_refused() {
     let (_folder, store) = new_store();
     let record = compute(&store, "a", &[("x", b"1")]).unwrap();
     let message = |root: &Path| {
-        let remote = open_remote(root.to_str().unwrap()).unwrap();
+        let remote = open_remote(root.to_str().unwrap(), &RemoteOptions::default()).unwrap();
         let pushed = store.push(&[record.key], &*remote, &|_, _| ()).unwrap_err();
         let pulled = store.pull(&[record.key], &*remote, &|_, _| ()).unwrap_err();
         [pushed, pulled].map(|error| error.to_string().replace(root.to_str().unwrap(), "ROOT"))

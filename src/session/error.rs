@@ -1,7 +1,9 @@
 //! Why a session could not do what it was asked for.
 
+use crate::error_chain::error_chain;
 use crate::execute::sources::SourceError;
 use crate::manifest::Diagnostics;
+use crate::project_file::ProjectFileError;
 
 /// Why a session could not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,12 @@ impl SessionError {
 impl From<Diagnostics> for SessionError {
     fn from(diagnostics: Diagnostics) -> Self {
         SessionError::Manifest(Box::new(diagnostics))
+    }
+}
+
+impl From<ProjectFileError> for SessionError {
+    fn from(error: ProjectFileError) -> Self {
+        SessionError::Call(error_chain(&error))
     }
 }
 

@@ -27,20 +27,22 @@
 mod error;
 mod history;
 mod recorder;
+mod remote;
 mod run_options;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use dnc_cache::Store;
+use dnc_cache::{Digest, Hasher, Store};
 use dnc_stages::api::{DeviceChoice, Devices};
 
 pub use error::SessionError;
 pub use history::History;
 use recorder::Recorder;
+pub use remote::ProjectRemote;
 pub use run_options::{ExecutorChoice, RunOptions};
 
 use crate::error_chain::error_chain;
@@ -48,8 +50,9 @@ use crate::execute::driver::{Options, Run};
 use crate::execute::executor::slurm::SlurmPlaces;
 use crate::execute::executor::{Executor, Processes, Slurm, Threads};
 use crate::execute::forecast::{Forecast, forecast};
+use crate::execute::remote::RunRemote;
 use crate::execute::sources::{OwnPaths, ingredients};
-use crate::execute::{Event, Host, Listener, NodeResult, Outcomes, execute};
+use crate::execute::{Event, Host, Listener, NodeResult, Outcomes, Pusher, execute};
 use crate::manifest::{Manifest, Override, ReadOptions};
 use crate::plan::Plan;
 use crate::project::{Folders, Project};
@@ -57,7 +60,8 @@ use crate::project_file::ProjectFile;
 use crate::report::metrics::{self, Metric};
 use crate::report::reporter::Reporter;
 use crate::report::run_folder::RunFolder;
-use crate::report::sinks::Sink;
+use crate::report::sinks::{self, Sink};
+use crate::sync::lock;
 
 /// A manifest with overrides, in a project, on a device.
 #[derive(Clone, Debug)]
@@ -143,6 +147,34 @@ impl Session {
         Ok(Plan::new(Manifest::load(&self.manifest, reading)?))
     }
 
+    /// A digest of the manifest's text and of the files that it names; `None` while the manifest cannot be read.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn inputs(&self) -> Result<Option<Digest>, SessionError> {
+        let Ok(text) = fs::read(&self.manifest) else { return Ok(None) };
+        let mut hasher = Hasher::new();
+        hasher.update(&text);
+        // A manifest that is wrong is waiting for its correction.
+        if let Ok(plan) = self.plan() {
+            let store = self.store()?;
+            let own = self.own_paths(&store)?;
+            let quiet = Reporter::new(sinks::choose(None, true));
+            let devices = (self.devices.as_ref(), self.device.resolve());
+            match ingredients(&plan, (&store, &own), devices, &quiet, &AtomicBool::new(false)) {
+                Ok(found) => {
+                    for source in found.sources.iter().flatten() {
+                        hasher.update_text(&source.digest.to_string());
+                    }
+                }
+                Err(error) => {
+                    hasher.update_text(&error_chain(&error));
+                }
+            }
+        }
+        Ok(Some(hasher.finish()))
+    }
+
     /// Opens the store.
     ///
     /// # Errors
@@ -211,14 +243,23 @@ impl Session {
         reporter.event(&Event::RunStarted { run: folder.id(), nodes: recorder.nodes() });
 
         let history = History::new(folder.before(), plan);
+        let remote = options.remote.clone().map(|place| Arc::new(RunRemote::new(place, Arc::clone(&reporter) as _)));
+        let pusher = remote.as_ref().filter(|_| options.push);
+        let pusher = Mutex::new(pusher.map(|remote| Pusher::start(Arc::clone(remote), Arc::clone(&store))));
         let run = Run {
             plan,
             store: &store,
+            remote: remote.as_deref(),
             ingredients: &ingredients,
             options: &options.options,
             previous: &|node| history.fingerprint(&store, node),
             listener: reporter.as_ref(),
-            checkpoint: &|results| recorder.checkpoint(results),
+            checkpoint: &|results| {
+                recorder.checkpoint(results);
+                if let Some(pusher) = lock(&pusher).as_mut() {
+                    pusher.offer(results);
+                }
+            },
             stop,
         };
         let (results, ended) = execute(&run, executor.as_mut());
@@ -226,6 +267,9 @@ impl Session {
         drop(executor);
 
         recorder.finish(&results, &store)?;
+        if let Some(pusher) = lock(&pusher).take() {
+            pusher.finish(&results);
+        }
         ended?;
         let outcomes: Outcomes = recorder.included(&results).map(|result| result.outcome).collect();
         reporter.event(&Event::RunFinished { outcomes, took: recorder.elapsed() });
@@ -268,8 +312,7 @@ impl Session {
                 ))?)
             }
             ExecutorChoice::Slurm => {
-                let file =
-                    ProjectFile::read(&self.project.root).map_err(|error| SessionError::Call(error_chain(&error)))?;
+                let file = ProjectFile::read(&self.project.root)?;
                 let jobs = |run: &RunFolder| run.path.join("jobs");
                 let places = SlurmPlaces {
                     run: folder.name.clone(),

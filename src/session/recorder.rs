@@ -1,5 +1,6 @@
 //! Writes the folder of a run: `run.json` from the start and every few seconds, manifest and tables at the end.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -29,6 +30,8 @@ pub(super) struct Recorder<'run> {
     /// `run.json` without its nodes.
     header: RunJson,
     begun: Instant,
+    /// Shows that the run goes on. Without locks, it does not show.
+    _held: Option<File>,
     /// When `run.json` was last written, and how many nodes had finished then.
     written: Mutex<(Instant, usize)>,
 }
@@ -63,6 +66,7 @@ impl<'run> Recorder<'run> {
                 nodes: Vec::new(),
             },
             begun,
+            _held: folder.hold().ok(),
             written: Mutex::new((Instant::now(), 0)),
         };
         folder.write(&recorder.header).map_err(recorder.cannot_write())?;

@@ -5,6 +5,7 @@ use dnc_stages::api::DeviceChoice;
 use super::error::SessionError;
 use crate::execute::budget::Limits;
 use crate::execute::driver::Options;
+use crate::execute::remote::RemotePlace;
 use crate::machine;
 use crate::plan::{Plan, Selection};
 
@@ -17,6 +18,10 @@ pub struct RunOptions {
     pub limits: Limits,
     /// Where nodes run.
     pub executor: ExecutorChoice,
+    /// Where results of other machines are looked for.
+    pub remote: Option<RemotePlace>,
+    /// Whether nodes are sent to the remote when they are done.
+    pub push: bool,
 }
 
 /// Where nodes run.
@@ -42,7 +47,13 @@ impl RunOptions {
         let cores = machine::threads();
         // Two more jobs than cores, as ninja does: programs wait for the disk and for one another.
         let limits = Limits { jobs: cores + 2, threads: cores, memory: machine::memory_limit(), gpus };
-        Self { options: Options::everything(plan, device), limits, executor: ExecutorChoice::default() }
+        Self {
+            options: Options::everything(plan, device),
+            limits,
+            executor: ExecutorChoice::default(),
+            remote: None,
+            push: false,
+        }
     }
 
     /// Brings only the nodes that `selection` names up to date, with everything upstream of them.

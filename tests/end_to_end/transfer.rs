@@ -100,14 +100,14 @@ fn remotes_that_cannot_be_used_are_refused() {
     };
     insta::assert_snapshot!(
         [
-            refused(&["cache", "push", "--remote", "s3://bucket/prefix"]),
+            refused(&["cache", "push", "--remote", "ftp://host/share"]),
             refused(&["cache", "push", "--remote", "thesis"]),
             refused(&["cache", "pull", "--remote", "thesis"]),
             refused(&["cache", "pull", "--remote", "pair.toml"]),
         ]
         .concat(),
         @r#"
-    2 error: The remote `s3://bucket/prefix` has the unsupported scheme `s3`; use a folder or a `file://` URL
+    2 error: The remote `ftp://host/share` has the unsupported scheme `ftp`; use a folder, or a URL with `file://`, `s3://` or `https://`
     1 error: `HERE/thesis` is not a remote store and is not empty; it contains `thesis.tex`
     1 error: There is no remote store at `HERE/thesis`; `cache push` creates one
     2 error: The remote `pair.toml` cannot be used: it is not a folder
@@ -117,4 +117,85 @@ fn remotes_that_cannot_be_used_are_refused() {
     assert_eq!(missing.code, Some(2));
     assert!(missing.stderr.contains("--remote <URL>"), "{}", missing.stderr);
     project.assert_no_files_in("remote");
+}
+
+#[test]
+fn a_run_reads_through_and_fetches_only_the_bytes_it_needs() {
+    let (one, other) = (project(), project());
+    let remote = remote_in(&one);
+    one.run(&["pair.toml", "--remote", &remote, "--push"]);
+    assert_eq!(one.files_in("remote/records").len(), 2, "both nodes were sent when they were done");
+
+    other.write("dnc.toml", format!("[remote]\nurl = {remote:?}\n"));
+    other.run(&["pair.toml"]);
+    assert_eq!(other.nodes("pair", "hit"), ["first", "second"]);
+    assert_eq!(other.digests("pair"), one.digests("pair"));
+    assert_eq!(other.files_in(".dnc/store/blobs").len(), 1, "nobody needed the bytes of `first`");
+    assert_eq!(other.call(&["cache", "verify"]).code, Some(0));
+
+    // A changed second node needs the bytes of the first.
+    other.write("pair.toml", other.read("pair.toml").replace("cat {in.x} {in.x}", "cat {in.x}"));
+    other.run(&["pair.toml"]);
+    assert_eq!(other.nodes("pair", "hit"), ["first"]);
+    assert_eq!(other.nodes("pair", "ran"), ["second"]);
+
+    // With everything in the store, the remote is not even opened.
+    fs::remove_dir_all(&remote).expect("it is ours");
+    fs::write(&remote, "no remote").expect("it is ours");
+    let called = other.run(&["pair.toml"]);
+    assert_eq!(other.nodes("pair", "hit"), ["first", "second"]);
+    assert!(!called.stderr.contains("without the remote"), "{}", called.stderr);
+}
+
+#[test]
+fn a_run_goes_on_without_a_remote_that_fails_and_says_so_once() {
+    let project = project();
+    project.write("not-a-folder", "");
+    for remote in ["not-a-folder", "s3://bucket/prefix", "ftp://host/share"] {
+        let mut run = project.command(&["pair.toml", "--from", "first", "--remote", remote, "--push"]);
+        // Nobody listens there, and no credentials are looked for elsewhere.
+        let run = run.envs([
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
+            ("AWS_ACCESS_KEY_ID", "x"),
+            ("AWS_SECRET_ACCESS_KEY", "x"),
+        ]);
+        project.write("dnc.toml", "[remote]\npatience = 0\n");
+        let called = crate::project::Called::of(run.output().expect("the binary was built for this test"));
+        assert_eq!(called.code, Some(0), "{}", called.stderr);
+        assert_eq!(project.nodes("pair", "ran"), ["first", "second"]);
+        assert_eq!(called.stderr.matches("goes on without the remote").count(), 1, "{}", called.stderr);
+    }
+}
+
+#[test]
+fn damaged_records_and_blobs_are_not_read_through() {
+    for folder in ["records", "blobs"] {
+        let (one, other) = (project(), project());
+        let remote = remote_in(&one);
+        one.run(&["pair.toml", "--remote", &remote, "--push"]);
+        for object in one.files_in(&format!("remote/{folder}")) {
+            overwrite(&object, |bytes| bytes[0] ^= 1);
+        }
+        let called = other.run(&["pair.toml", "--remote", &remote]);
+        assert!(called.stderr.contains("damaged"), "{}", called.stderr);
+        assert_eq!(other.digests("pair"), one.digests("pair"));
+        assert_eq!(other.call(&["cache", "verify"]).code, Some(0));
+    }
+}
+
+#[test]
+fn status_says_what_each_side_lacks() {
+    let project = project();
+    let remote = remote_in(&project);
+    project.run(&["pair.toml", "--until", "first"]);
+    project.run(&["cache", "push", "--remote", &remote]);
+    project.run(&["pair.toml"]);
+    let status = project.run(&["cache", "status", "pair", "--remote", &remote]);
+    assert!(status.stdout.starts_with("`second` (key "), "{}", status.stdout);
+    assert!(status.stdout.contains("only in the store; `cache push` sends it"), "{}", status.stdout);
+    let summary = format!("1 records are in both; `cache push` would send 1 records and 1 blobs (8 B) to `{remote}`");
+    assert_eq!(status.stderr.trim(), summary);
+    fs::remove_dir_all(project.path().join(".dnc/store")).expect("it is ours");
+    let status = project.run(&["cache", "status", "pair", "--json", "--remote", &remote]);
+    assert!(status.stdout.contains("\"only_remote\""), "{}", status.stdout);
 }

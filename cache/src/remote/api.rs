@@ -19,6 +19,15 @@ pub trait Remote: fmt::Debug + Send + Sync {
     /// The number of requests that are best sent at the same time.
     fn concurrent_requests(&self) -> usize;
 
+    /// Whether [`Remote::put_if_absent`] can be relied on. Some servers ignore the condition; then two processes that write the
+    /// same object at the same time may both succeed, and the last one stays.
+    ///
+    /// # Errors
+    /// The remote cannot be accessed.
+    fn has_conditional_puts(&self) -> Result<bool> {
+        Ok(true)
+    }
+
     /// The sizes of many objects in bytes, in the order of the names, with `None` for each object that does not exist.
     fn sizes(&self, names: &[ObjectName]) -> Result<Vec<Option<u64>>>;
 

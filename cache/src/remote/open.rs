@@ -6,22 +6,38 @@ use std::path::PathBuf;
 
 use super::api::Remote;
 use super::folder::FolderRemote;
+use super::options::RemoteOptions;
 use crate::error::{CacheError, Result};
+
+/// What no folder is called by accident.
+const SCHEMES: [&str; 7] = ["file", "s3", "http", "https", "gs", "az", "ssh"];
 
 /// Opens the remote at `url`: a path, or a URL of one of these schemes.
 ///
 /// | scheme | remote |
 /// |---|---|
 /// | `file` | [`FolderRemote`] |
+/// | `s3` | a bucket, with the feature `remote` |
+/// | `http`, `https` | a WebDAV server, with the feature `remote` |
 ///
 /// Nothing is read or written yet, so a remote that does not exist is no error.
 ///
 /// # Errors
 /// The scheme is not supported, or the URL is invalid.
-pub fn open_remote(url: &str) -> Result<Box<dyn Remote>> {
+#[cfg_attr(not(feature = "remote"), expect(unused_variables, reason = "a folder needs no options"))]
+pub fn open_remote(url: &str, options: &RemoteOptions) -> Result<Box<dyn Remote>> {
     match split_scheme(url) {
+        None if SCHEMES.iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| rest.starts_with(':'))) => {
+            let problem =
+                "a URL has two slashes after its colon, as in `s3://bucket/prefix`; a folder of this name is `./…`";
+            Err(CacheError::InvalidRemote { url: url.to_owned(), problem })
+        }
         None => Ok(Box::new(FolderRemote::open(url)?)),
         Some(("file", rest)) => Ok(Box::new(FolderRemote::open(path_of_file_url(url, rest)?)?)),
+        #[cfg(feature = "remote")]
+        Some(("s3", rest)) => Ok(Box::new(super::s3::open_s3(url, rest, options)?)),
+        #[cfg(feature = "remote")]
+        Some(("http" | "https", _)) => Ok(Box::new(super::s3::open_http(url, options)?)),
         Some((scheme, _)) => Err(CacheError::UnsupportedScheme { url: url.to_owned(), scheme: scheme.to_owned() }),
     }
 }
@@ -62,7 +78,7 @@ mod tests {
 
     #[test]
     fn urls_and_paths_are_opened_or_refused() {
-        let opened = |url: &str| match open_remote(url) {
+        let opened = |url: &str| match open_remote(url, &RemoteOptions::default()) {
             Ok(remote) => remote.url().to_owned(),
             Err(error) => format!("error: {error}"),
         };
@@ -73,6 +89,10 @@ mod tests {
             ("file:///nowhere/my%20share", "/nowhere/my share"),
             ("/nowhere/100%", "/nowhere/100%"),
             (
+                "s3:bucket/x",
+                "error: The remote `s3:bucket/x` cannot be used: a URL has two slashes after its colon, as in `s3://bucket/prefix`; a folder of this name is `./…`",
+            ),
+            (
                 "file://share/x",
                 "error: The remote `file://share/x` cannot be used: a `file` URL has three slashes and an absolute path, as in `file:///mnt/share`",
             ),
@@ -81,8 +101,12 @@ mod tests {
                 "error: The remote `file:///a%2` cannot be used: `%` must be followed by two hexadecimal digits",
             ),
             (
-                "s3://bucket/prefix",
-                "error: The remote `s3://bucket/prefix` has the unsupported scheme `s3`; use a folder or a `file://` URL",
+                "ftp://host/share",
+                "error: The remote `ftp://host/share` has the unsupported scheme `ftp`; use a folder, or a URL with `file://`, `s3://` or `https://`",
+            ),
+            (
+                "s3:///prefix",
+                "error: The remote `s3:///prefix` cannot be used: an `s3` URL names a bucket, as in `s3://bucket/prefix`",
             ),
             ("/dev/null", "error: The remote `/dev/null` cannot be used: it is not a folder"),
             ("", "error: The remote `` cannot be used: its path is empty"),

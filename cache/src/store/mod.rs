@@ -20,11 +20,13 @@
 //!
 //! Reading order: `seal`, `format` and `upgrade`, then `state` and `blobs` (what an open store holds), `claim` and
 //! `committer`, then `handle` (the [`Store`] itself). The other files add methods to it: `lookup`, `folders` and `ingest` for
-//! tasks; `push` and `pull` for remotes; `verify`, `gc`, `ls`, `roots` and `drop` for maintenance.
+//! tasks; `push`, `pull`, `adopt` and `compare` for remotes; `verify`, `gc`, `ls`, `roots` and `drop` for maintenance.
 
+mod adopt;
 mod blobs;
 mod claim;
 mod committer;
+mod compare;
 mod drop;
 mod folders;
 mod format;
@@ -42,8 +44,10 @@ mod transfer;
 mod upgrade;
 mod verify;
 
+pub use adopt::Adopted;
 pub use blobs::Blob;
 pub use claim::Claim;
+pub use compare::Comparison;
 pub use folders::TaskFolder;
 pub use gc::{GcPolicy, GcReport};
 pub use handle::{Store, StoreFormat};

@@ -67,15 +67,16 @@ struct Pull<'a> {
 }
 
 /// A record of the remote.
-struct FetchedRecord {
-    record: Record,
+pub(super) struct FetchedRecord {
+    pub(super) record: Record,
     /// Whether the store has the record already.
-    exists: bool,
+    pub(super) exists: bool,
 }
 
 impl Pull<'_> {
     fn batch(&mut self, keys: &[Key]) -> Result<()> {
-        let fetched = parallel::map(keys, self.remote.concurrent_requests(), |key| self.fetch_record(key))?;
+        let fetched =
+            parallel::map(keys, self.remote.concurrent_requests(), |key| self.store.fetch_record(key, self.remote))?;
         let (mut records, mut known) = (Vec::new(), BTreeSet::new());
         for (key, fetched) in keys.iter().zip(fetched) {
             match fetched {
@@ -101,17 +102,6 @@ impl Pull<'_> {
         }
         self.report.problems.sort_unstable();
         Ok(())
-    }
-
-    fn fetch_record(&self, key: &Key) -> Result<Result<FetchedRecord, TransferFailure>> {
-        let Some(bytes) = self.remote.get(&ObjectName::record(key))? else {
-            return Ok(Err(TransferFailure::NoRecord));
-        };
-        let Some(record) = Record::decode(key, &bytes) else { return Ok(Err(TransferFailure::DamagedRecord)) };
-        match self.store.intact_outputs(key)? {
-            Some((outputs, _)) if outputs != record.outputs => Ok(Err(TransferFailure::NotReproducible)),
-            own => Ok(Ok(FetchedRecord { record, exists: own.is_some() })),
-        }
     }
 
     /// Copies all blobs of the records that the store does not have. Returns the blobs that could not be copied.
@@ -143,6 +133,22 @@ impl Pull<'_> {
 }
 
 impl StoreState {
+    /// Gets the record of `key` from the remote and verifies it.
+    pub(super) fn fetch_record(
+        &self,
+        key: &Key,
+        remote: &dyn Remote,
+    ) -> Result<Result<FetchedRecord, TransferFailure>> {
+        let Some(bytes) = remote.get(&ObjectName::record(key))? else {
+            return Ok(Err(TransferFailure::NoRecord));
+        };
+        let Some(record) = Record::decode(key, &bytes) else { return Ok(Err(TransferFailure::DamagedRecord)) };
+        match self.intact_outputs(key)? {
+            Some((outputs, _)) if outputs != record.outputs => Ok(Err(TransferFailure::NotReproducible)),
+            own => Ok(Ok(FetchedRecord { record, exists: own.is_some() })),
+        }
+    }
+
     /// Whether the store has an intact blob, which gc then keeps as long as this process lives.
     fn reuse_blob(&self, file: &FileEntry) -> Result<bool> {
         let Some((_, metadata)) = self.blob_metadata(&file.digest)? else { return Ok(false) };
@@ -193,7 +199,7 @@ impl StoreState {
 
     /// Makes the blobs of the records durable, and then adds the records whose keys are not in `known`. Returns the keys of
     /// records that could not be added, because the blob was removed meanwhile.
-    fn add_durably(&self, records: &[Record], known: &BTreeSet<Key>) -> Result<BTreeMap<Key, Digest>> {
+    pub(super) fn add_durably(&self, records: &[Record], known: &BTreeSet<Key>) -> Result<BTreeMap<Key, Digest>> {
         // No rayon from here on: a thread that waits for others may run a job that needs this lock.
         let _lock = self.lock_for_adding()?;
         let (mut blobs, mut lost) = (BTreeMap::<Digest, UnsyncedBlob>::new(), BTreeMap::new());

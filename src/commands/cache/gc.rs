@@ -13,11 +13,12 @@ use crate::commands::output::write_json;
 use crate::commands::units::{format_bytes, parse_age, parse_size};
 use crate::project::Project;
 use crate::report::run_folder::RunFolder;
+use crate::report::run_notes::Notes;
 
 /// Arguments of `cache gc`.
 #[derive(Args)]
 pub(super) struct GcArgs {
-    /// Keep what the last N runs of each name reference
+    /// Keep what the last N runs of each name reference; runs with tags are always kept
     #[arg(long, value_name = "N", default_value_t = 5)]
     keep: usize,
     /// Remove only records that were last used longer ago than this, such as `12h` or `30d`
@@ -123,8 +124,8 @@ impl GcArgs {
     }
 }
 
-/// The keys that the last `keep` runs of each name reference. Unfinished runs are kept in addition, and do not count. A run
-/// without `run.json` has not started.
+/// The keys that the last `keep` runs of each name and those with tags reference. Unfinished runs are kept in addition, and do
+/// not count. A run without `run.json` has not started.
 fn keys_of_last_runs(mut runs: Vec<RunFolder>, keep: usize) -> Result<HashSet<Key>, Failure> {
     let mut keys = HashSet::new();
     let mut finished = 0;
@@ -133,7 +134,8 @@ fn keys_of_last_runs(mut runs: Vec<RunFolder>, keep: usize) -> Result<HashSet<Ke
         if name.as_ref() != Some(&run.name) {
             (name, finished) = (Some(run.name.clone()), 0);
         }
-        if finished >= keep || !run.path.join("run.json").exists() {
+        let is_tagged = !Notes::read(&run.path)?.tags.is_empty();
+        if (finished >= keep && !is_tagged) || !run.path.join("run.json").exists() {
             continue;
         }
         // A file that cannot be read might reference anything, so it is an error.

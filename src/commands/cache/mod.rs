@@ -4,6 +4,7 @@ mod gc;
 mod ls;
 mod pull;
 mod push;
+mod status;
 mod transfer;
 mod verify;
 
@@ -34,13 +35,15 @@ enum CacheCommand {
     Gc(gc::GcArgs),
     /// Copy records and their files to a remote
     ///
-    /// Copies only what the remote lacks. The remote is a folder, for example on a network share, and is created if it does not
-    /// exist. An existing record is never replaced by one with different outputs.
+    /// Copies only what the remote lacks. The remote is a folder, for example on a network share, or a bucket, and is created if
+    /// it does not exist. An existing record is never replaced by one with different outputs.
     Push(push::PushArgs),
     /// Copy records and their files from a remote
     ///
     /// Copies only what the store lacks. All files are verified on arrival.
     Pull(pull::PullArgs),
+    /// Compare the store with a remote without copying anything
+    Status(status::StatusArgs),
 }
 
 impl CacheArgs {
@@ -54,6 +57,7 @@ impl CacheArgs {
             CacheCommand::Gc(args) => args.run(&store, &project),
             CacheCommand::Push(args) => args.run(&store, &project),
             CacheCommand::Pull(args) => args.run(&store, &project),
+            CacheCommand::Status(args) => args.run(&store, &project),
         }
     }
 }

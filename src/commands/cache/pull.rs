@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use dnc_cache::{Key, Store, record_keys};
 
 use super::transfer::{RemoteArgs, keys_of_runs, print_damaged_blobs, print_report, with_progress_bar};
 use crate::commands::failure::Failure;
+use crate::commands::names;
 use crate::project::Project;
 
 /// Arguments of `cache pull`.
@@ -15,7 +17,7 @@ pub(super) struct PullArgs {
     /// Local runs whose results to pull: `<name>/<n>`, `<name>` for its last run, or `<name>/<first>-<last>` [default: all
     /// records in the remote]
     // Not called `runs`, which is the id of the global option `--runs`.
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", add = ArgValueCompleter::new(names::runs))]
     run_names: Vec<String>,
     #[command(flatten)]
     remote: RemoteArgs,
@@ -24,7 +26,7 @@ pub(super) struct PullArgs {
 impl PullArgs {
     /// Pulls the records and prints a summary.
     pub(super) fn run(self, store: &Store, project: &Project) -> Result<(), Failure> {
-        let remote = self.remote.open(&project.store)?;
+        let remote = self.remote.open(project)?;
         let names = keys_of_runs(project, &self.run_names)?;
         let keys: Vec<Key> = match &names {
             Some(names) => names.keys().copied().collect(),

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use dnc_cache::{Key, Store};
 
-use super::transfer::{RemoteArgs, keys_of_runs, print_report, with_progress_bar};
+use super::transfer::{RemoteArgs, keys_of_runs, print_no_conditional_puts, print_report, with_progress_bar};
 use crate::commands::failure::Failure;
+use crate::commands::names;
 use crate::project::Project;
 
 /// Arguments of `cache push`.
@@ -15,7 +17,7 @@ pub(super) struct PushArgs {
     /// Runs whose results to push: `<name>/<n>`, `<name>` for its last run, or `<name>/<first>-<last>` [default: all records
     /// in the store]
     // Not called `runs`, which is the id of the global option `--runs`.
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", add = ArgValueCompleter::new(names::runs))]
     run_names: Vec<String>,
     #[command(flatten)]
     remote: RemoteArgs,
@@ -24,13 +26,16 @@ pub(super) struct PushArgs {
 impl PushArgs {
     /// Pushes the records and prints a summary.
     pub(super) fn run(self, store: &Store, project: &Project) -> Result<(), Failure> {
-        let remote = self.remote.open(&project.store)?;
+        let remote = self.remote.open(project)?;
         let names = keys_of_runs(project, &self.run_names)?;
         let keys: Vec<Key> = match &names {
             Some(names) => names.keys().copied().collect(),
             None => store.ls()?.records.into_iter().map(|entry| entry.record.key).collect(),
         };
         let report = with_progress_bar(|progress| store.push(&keys, &*remote, progress))?;
+        if !remote.has_conditional_puts()? {
+            print_no_conditional_puts();
+        }
         print_report("pushed", &report, &*remote, &names.unwrap_or_else(BTreeMap::new))
     }
 }

@@ -1,7 +1,7 @@
 //! What `cache push` and `cache pull` share.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use dnc_cache::{CacheError, Key, ObjectName, Remote, TransferFailure, TransferReport, open_remote};
@@ -13,6 +13,7 @@ use crate::execute::Outcome;
 use crate::project::Project;
 use crate::report::run_folder::RunFolder;
 use crate::report::sinks::bar;
+use crate::session::ProjectRemote;
 
 /// The name that stands for everything, like an empty list of runs.
 const ALL: &str = "all";
@@ -20,24 +21,29 @@ const ALL: &str = "all";
 /// Arguments for the remote.
 #[derive(Args)]
 pub(super) struct RemoteArgs {
-    /// Folder or `file://` URL of the remote
+    /// Remote: a folder, or a URL with `file://`, `s3://` or `https://` [default: `url` in dnc.toml]
     #[arg(long, env = "DNC_REMOTE", value_name = "URL")]
-    remote: String,
+    remote: Option<String>,
 }
 
 impl RemoteArgs {
     /// Opens the remote, which must not be a part of the store: `cache gc` would remove it.
-    pub(super) fn open(&self, store: &Path) -> Result<Box<dyn Remote>, Failure> {
-        let folder = PathBuf::from(self.remote.strip_prefix("file://").unwrap_or(&self.remote));
+    pub(super) fn open(&self, project: &Project) -> Result<Box<dyn Remote>, Failure> {
+        let Some(place) = ProjectRemote::of(project, self.remote.as_deref())?.place else {
+            return Err(Failure::Call(
+                "No remote is named; add `--remote <URL>`, set `DNC_REMOTE`, or write `url` under `[remote]` in `dnc.toml`".into(),
+            ));
+        };
+        let folder = PathBuf::from(place.url.strip_prefix("file://").unwrap_or(&place.url));
         let is_inside =
             |store: PathBuf| folder.ancestors().any(|above| above.canonicalize().is_ok_and(|above| above == store));
-        if store.canonicalize().is_ok_and(is_inside) {
-            let (remote, store) = (&self.remote, store.display());
+        if project.store.canonicalize().is_ok_and(is_inside) {
+            let (remote, store) = (&place.url, project.store.display());
             return Err(Failure::Call(format!(
                 "The remote `{remote}` is in the store `{store}`; name a folder outside of it"
             )));
         }
-        open_remote(&self.remote).map_err(|error| match error {
+        open_remote(&place.url, &place.options).map_err(|error| match error {
             CacheError::UnsupportedScheme { .. } | CacheError::InvalidRemote { .. } => Failure::Call(error.to_string()),
             error => error.into(),
         })
@@ -111,4 +117,12 @@ pub(super) fn print_damaged_blobs(report: &TransferReport, remote: &dyn Remote) 
     for object in BTreeSet::from_iter(damaged) {
         eprintln!("note: `{object}` in `{}` is damaged; delete it there and push it again", remote.url());
     }
+}
+
+/// Says what a remote without conditional puts means.
+pub(super) fn print_no_conditional_puts() {
+    eprintln!(
+        "note: the server ignores conditional puts, so of two machines that push different results of the same node at the same \
+         moment, the later may replace the earlier"
+    );
 }

@@ -18,6 +18,13 @@ pub(super) enum Found {
     Unusable(String),
 }
 
+/// What an action of the schedule found.
+pub(super) enum Answered {
+    LookedUp(Found),
+    Present(bool),
+    Ready,
+}
+
 /// The task of a node whose upstream nodes have finished as `results` say.
 ///
 /// # Errors

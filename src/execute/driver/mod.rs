@@ -1,11 +1,12 @@
 //! The loop of a run: does what the schedule says until every target and everything upstream of it has finished.
 //!
 //! Reading order: this file (a run, which may walk the plan several times), [`pass`] (one walk), [`lookup`] (what is found
-//! without running anything).
+//! without running anything), [`read_through`] (what a remote has).
 
 mod lookup;
 mod options;
 mod pass;
+mod read_through;
 
 use std::mem;
 use std::sync::atomic::Ordering;

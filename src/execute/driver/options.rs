@@ -6,6 +6,7 @@ use dnc_cache::Store;
 use dnc_stages::api::DeviceChoice;
 
 use crate::execute::event::Listener;
+use crate::execute::remote::RunRemote;
 use crate::execute::result::NodeResult;
 use crate::execute::task::Ingredients;
 use crate::fingerprint::Fingerprint;
@@ -37,6 +38,8 @@ pub struct Run<'run> {
     pub plan: &'run Plan,
     /// The store with records and blobs.
     pub store: &'run Store,
+    /// Where results of other machines are looked for.
+    pub remote: Option<&'run RunRemote>,
     /// What enters all keys.
     pub ingredients: &'run Ingredients,
     /// What is run, and how.

@@ -7,8 +7,9 @@ use std::{iter, mem, process};
 use dnc_cache::CacheError;
 use rayon::prelude::*;
 
-use super::lookup::{Found, are_present, look_up, task};
+use super::lookup::{Answered, Found, are_present, look_up, task};
 use super::options::Run;
+use super::read_through::{self, read_through};
 use crate::execute::elsewhere::ComputedElsewhere;
 use crate::execute::event::Event;
 use crate::execute::executor::Executor;
@@ -47,13 +48,6 @@ pub(super) struct Pass<'run, 'r> {
     nodes: usize,
     /// Whether bytes that were thought to be there are not, so that the plan must be walked again.
     again: bool,
-}
-
-/// What an action of the schedule found.
-enum Answered {
-    LookedUp(Found),
-    Present(bool),
-    Ready,
 }
 
 impl<'run, 'r> Pass<'run, 'r> {
@@ -140,10 +134,11 @@ impl<'run, 'r> Pass<'run, 'r> {
             (action, answered)
         };
         // Handing a few look-ups to other threads and waiting for them takes longer than doing them.
-        let answered: Vec<(Action, Result<Answered, CacheError>)> = match actions.len() {
+        let mut answered: Vec<read_through::Answer> = match actions.len() {
             ..=LOOK_UPS_AT_ONCE => actions.iter().map(answer).collect(),
             _ => actions.par_iter().with_min_len(LOOK_UPS_AT_ONCE).map(answer).collect(),
         };
+        read_through(run, results, forced, &mut answered);
         for object in run.store.take_quarantined() {
             let message = format!("`{object}` was damaged and moved to quarantine; its contents are computed again");
             run.listener.event(&Event::Notice { node: None, message });

