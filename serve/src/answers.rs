@@ -21,7 +21,7 @@ pub struct Runs {
 pub struct Run {
     /// Its name, such as `sop/3`.
     pub run: String,
-    /// `done`, `failed`, `interrupted`, or `unfinished` while it goes on or after it was killed.
+    /// `done`, `failed`, `interrupted`, `running`, or `unfinished` if it was killed.
     pub state: String,
     /// When it started, in seconds since 1970.
     pub started: Option<u64>,

@@ -9,8 +9,8 @@ use super::failure::Failure;
 #[cfg(feature = "serve")]
 use super::serve;
 use super::{
-    cache, completions, diff, doctor, explain, export, get, graph, import_weights, init, plan, report, run, runs,
-    schema, search, show, stages, task, weights,
+    cache, completions, diff, doctor, explain, export, get, graph, import_weights, init, logs, man, plan, report, run,
+    runs, schema, search, show, stages, task, watch, weights,
 };
 use crate::manifest::suggest;
 
@@ -39,8 +39,12 @@ enum Command {
     Graph(graph::GraphArgs),
     /// Write a contact sheet of a node's images, or of images beside their augmented views
     Show(show::ShowArgs),
-    /// List the runs
+    /// Run a manifest whenever it or its data change
+    Watch(watch::WatchArgs),
+    /// List the runs, tag them, write notes, or delete them
     Runs(runs::RunsArgs),
+    /// Print the log of a node
+    Logs(logs::LogsArgs),
     /// Write a report of runs as one HTML file: metrics, errors with pictures, training, how to reproduce them
     Report(report::ReportArgs),
     /// Find the nearest images of a run to any image
@@ -68,6 +72,9 @@ enum Command {
     Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
+    /// Write a manual page for each command, for packages
+    #[command(hide = true)]
+    Man(man::ManArgs),
     /// Run one node, for an executor
     #[command(hide = true)]
     Task(task::TaskArgs),
@@ -93,7 +100,9 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Some(Command::Explain(args)) => args.run(),
         Some(Command::Graph(args)) => args.run(),
         Some(Command::Show(args)) => args.run(),
+        Some(Command::Watch(args)) => args.run(),
         Some(Command::Runs(args)) => args.run(),
+        Some(Command::Logs(args)) => args.run(),
         Some(Command::Report(args)) => args.run(),
         Some(Command::Search(args)) => args.run(),
         #[cfg(feature = "serve")]
@@ -107,7 +116,8 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Some(Command::Doctor(args)) => args.run(),
         Some(Command::Stages(args)) => args.run(),
         Some(Command::Schema(args)) => args.run(),
-        Some(Command::Completions(args)) => args.run(Cli::command()),
+        Some(Command::Completions(args)) => args.run(),
+        Some(Command::Man(args)) => args.run(Cli::command()),
         Some(Command::Task(args)) => args.run(),
     };
     result.map_or_else(Failure::report, |()| ExitCode::SUCCESS)

@@ -1,9 +1,17 @@
-//! `dnc-run completions SHELL`: prints a completion script for a shell.
+//! `dnc-run completions SHELL`: prints a script for a shell, which then asks this program what can follow on a line.
 
+use std::io::stdout;
+
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 use clap_complete::Shell;
+use clap_complete::env::Shells;
 
 use super::failure::Failure;
+
+/// The environment variable in which a shell says that it asks for completions.
+const VARIABLE: &str = "COMPLETE";
+const PROGRAM: &str = "dnc-run";
 
 /// Arguments of `dnc-run completions`.
 #[derive(Args)]
@@ -13,9 +21,12 @@ pub struct CompletionsArgs {
 }
 
 impl CompletionsArgs {
-    /// Prints the completion script for `command`.
-    pub(super) fn run(self, mut command: clap::Command) -> Result<(), Failure> {
-        clap_complete::generate(self.shell, &mut command, "dnc-run", &mut std::io::stdout());
-        Ok(())
+    /// Prints the script.
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let shells = Shells::builtins();
+        let shell =
+            shells.completer(&self.shell.to_string()).ok_or_else(|| anyhow!("`{}` is not supported", self.shell))?;
+        let written = shell.write_registration(VARIABLE, PROGRAM, PROGRAM, PROGRAM, &mut stdout());
+        Ok(written.context("Cannot write to standard output")?)
     }
 }

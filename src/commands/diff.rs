@@ -7,9 +7,12 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 
 use super::failure::Failure;
+use super::names;
 use super::output::check_replaceable;
+use super::units::parse_count;
 use crate::project::{Folders, Project};
 use crate::report::difference::by_seed::SeedTable;
 use crate::report::difference::comparison::{ComparedMetric, Resampling, compare_groups};
@@ -30,7 +33,7 @@ pub struct DiffArgs {
     /// answered (paired bootstrap and sign-flip test) and says only which of these trained models is better on these queries:
     /// another seed may reverse it. A difference is "not distinguishable" if its 95 % interval contains 0. JSON and Parquet
     /// include the value of each seed.
-    #[arg(required = true, value_name = "RUN[:NODE]")]
+    #[arg(required = true, value_name = "RUN[:NODE]", add = ArgValueCompleter::new(names::runs))]
     compared: Vec<String>,
     /// Output format
     #[arg(long, default_value = "table")]
@@ -52,7 +55,7 @@ pub struct DiffArgs {
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Number of bootstrap samples and of sign flips
-    #[arg(long, value_name = "N", default_value = "10000")]
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = parse_count)]
     draws: NonZero<usize>,
     /// Seed of the bootstrap samples and sign flips
     #[arg(long, value_name = "N", default_value = "0")]

@@ -1,10 +1,12 @@
 //! `dnc-run explain MANIFEST NODE`: prints the fingerprint of a node, and how it differs from that of its last run.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use serde::Serialize;
 
 use super::failure::Failure;
 use super::manifest_args::{ManifestArgs, hashing_progress};
+use super::names;
 use super::output::write_json;
 use super::plan::NodeForecastJson;
 use crate::execute::driver::Options;
@@ -18,7 +20,7 @@ pub struct ExplainArgs {
     #[command(flatten)]
     manifest: ManifestArgs,
     /// Node to explain, such as `decode` or `train@2[3]`; the name of a stage selects all its nodes
-    #[arg(value_name = "NODE")]
+    #[arg(value_name = "NODE", add = ArgValueCompleter::new(names::nodes))]
     node: Option<String>,
     /// Print JSON
     #[arg(long)]

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use dnc_stages::pytorch::Card;
 use serde::Serialize;
 
 use super::failure::Failure;
+use super::names;
 use super::output::write_json;
 use crate::export::{ExportError, Format, Subject, Target, Written};
 use crate::project::{Folders, Project};
@@ -18,7 +20,7 @@ use crate::report::{metrics, result};
 #[derive(Args)]
 pub struct ExportArgs {
     /// Run: `<name>/<n>`, or `<name>` for its last run
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", add = ArgValueCompleter::new(names::runs))]
     run: String,
     /// Folder to write
     #[arg(value_name = "DIR")]

@@ -9,11 +9,13 @@ use anyhow::{Context as _, anyhow};
 use arrow::array::RecordBatch;
 use arrow::ipc::writer::FileWriter;
 use clap::{Args, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 use dnc_stages::api::InputFile;
 use dnc_stages::tables::{for_each_batch, schema_of, table_of};
 use parquet::arrow::ArrowWriter;
 
 use super::failure::Failure;
+use super::names;
 use crate::project::{Folders, Project};
 use crate::report::run_folder::{NodeJson, RunFolder};
 use crate::report::stored::StoredRun;
@@ -23,10 +25,10 @@ use crate::report::text_rows;
 #[derive(Args)]
 pub struct GetArgs {
     /// Run: `<name>/<n>`, or `<name>` for its last run
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", add = ArgValueCompleter::new(names::runs))]
     run: String,
     /// Node, as in `train@2[3]`, or one of its outputs, as in `train@2[3].history`
-    #[arg(value_name = "NODE[.OUTPUT]")]
+    #[arg(value_name = "NODE[.OUTPUT]", add = ArgValueCompleter::new(names::nodes))]
     node: String,
     /// Folder to write. With the extension of a table (.parquet, .csv, .arrow, .json): the file to write [default: NODE.OUTPUT]
     #[arg(value_name = "DEST")]

@@ -18,7 +18,10 @@ pub mod get;
 pub mod graph;
 pub mod import_weights;
 pub mod init;
+pub mod logs;
+pub mod man;
 pub mod manifest_args;
+mod names;
 pub mod plan;
 pub mod report;
 pub mod run;
@@ -31,6 +34,7 @@ pub mod show;
 pub mod stages;
 pub mod task;
 mod units;
+pub mod watch;
 pub mod weights;
 
 pub use cli::{Cli, dispatch};

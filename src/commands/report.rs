@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 
 use super::failure::Failure;
+use super::names;
 use super::output::{check_replaceable, write_json};
 use crate::pages::{self, Budget, ReportOptions};
 use crate::project::{Folders, Project};
@@ -18,7 +20,7 @@ pub struct ReportArgs {
     ///
     /// Runs that differ only by their seed are summarised with intervals over the seeds. Other runs are compared with the first
     /// one, and the details are those of the last one.
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", add = ArgValueCompleter::new(names::runs))]
     reported: Vec<String>,
     /// File to write [default: report.html in the folder of the run]
     #[arg(long, value_name = "FILE")]

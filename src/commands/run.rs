@@ -8,18 +8,22 @@ use std::thread;
 
 use anyhow::Context as _;
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use dnc_stages::api::device::DeviceChoice;
 
 use super::failure::Failure;
 use super::manifest_args::ManifestArgs;
+use super::names;
 use super::plan;
+use super::units::parse_count;
 use crate::execute::stop;
 use crate::manifest::overrides::vary;
 use crate::pages::{self, ReportOptions};
 use crate::plan::Plan;
+use crate::project_file::Push;
 use crate::report::sinks::{self, Progress};
 use crate::report::{metrics, result};
-use crate::session::{ExecutorChoice, RunOptions, Session};
+use crate::session::{ExecutorChoice, ProjectRemote, RunOptions, Session};
 
 /// Arguments of a run.
 #[derive(Args)]
@@ -30,19 +34,19 @@ pub struct RunArgs {
     #[arg(long, value_name = "KEY=A,B,…")]
     vary: Vec<String>,
     /// Rerun this stage or node and everything downstream, even if cached, as in `cluster`, `cluster@2` or `train@2[3]`
-    #[arg(long, value_name = "NODE")]
+    #[arg(long, value_name = "NODE", add = ArgValueCompleter::new(names::nodes))]
     from: Option<String>,
     /// Run only this stage or node and everything upstream
-    #[arg(long, value_name = "NODE")]
+    #[arg(long, value_name = "NODE", add = ArgValueCompleter::new(names::nodes))]
     until: Option<String>,
     /// Show what would run without running it
     #[arg(long)]
     dry_run: bool,
     /// Maximum number of nodes running at once [default: --threads if given, else the number of cores plus two]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     jobs: Option<NonZero<usize>>,
     /// Number of threads of all nodes together [default: the number of cores, or what Slurm or a control group allows]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     threads: Option<NonZero<usize>>,
     /// GPUs that nodes may use, as in `0,1` [default: the one of --device]
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
@@ -62,6 +66,13 @@ pub struct RunArgs {
     /// Write a report of the run, as `dnc-run report` does, and print its path
     #[arg(long)]
     report: bool,
+    /// Remote to look for results of other machines in: a folder, or a URL with `file://`, `s3://` or `https://`; empty for none
+    /// [default: `url` in dnc.toml]
+    #[arg(long, env = "DNC_REMOTE", value_name = "URL")]
+    remote: Option<String>,
+    /// Send nodes to the remote when they are done
+    #[arg(long)]
+    push: bool,
     /// Where nodes run
     #[arg(long, value_name = "EXECUTOR", default_value = "local")]
     executor: ExecutorChoice,
@@ -75,18 +86,28 @@ impl RunArgs {
 
     /// Runs the manifest once, or once per combination of `--vary`.
     pub(super) fn run(self) -> Result<(), Failure> {
-        let session = self.manifest.session()?;
-        let variations = vary(&self.vary).map_err(|problems| Failure::Manifest(Box::new(problems)))?;
+        let session = self.session()?;
         let stop = stop::on_signals().context("Cannot listen to signals")?;
+        self.run_in(&session, &stop)
+    }
+
+    /// The session that the arguments describe, without the values of `--vary`.
+    pub(super) fn session(&self) -> Result<Session, Failure> {
+        self.manifest.session()
+    }
+
+    /// Runs until the end, or until `stop` is set.
+    pub(super) fn run_in(&self, session: &Session, stop: &Arc<AtomicBool>) -> Result<(), Failure> {
+        let variations = vary(&self.vary).map_err(|problems| Failure::Manifest(Box::new(problems)))?;
         let sessions: Vec<Session> =
             variations.into_iter().map(|variation| session.clone().with(variation.overrides)).collect();
         // Check all of them before the first one runs.
         if sessions.len() > 1 {
-            sessions.iter().try_for_each(|session| self.options(&session.plan()?).map(drop))?;
+            sessions.iter().try_for_each(|session| self.options(session, &session.plan()?).map(drop))?;
         }
         let mut end = Ok(());
         for session in sessions {
-            match self.run_one(&session, &stop) {
+            match self.run_one(&session, stop) {
                 Err(Failure::Node) if self.keep_going => end = Err(Failure::Node),
                 Err(failure) => return Err(failure),
                 Ok(()) => {}
@@ -97,7 +118,7 @@ impl RunArgs {
 
     fn run_one(&self, session: &Session, stop: &Arc<AtomicBool>) -> Result<(), Failure> {
         let plan = session.plan()?;
-        let options = self.options(&plan)?;
+        let options = self.options(session, &plan)?;
         if self.dry_run {
             return plan::show(session, &plan, &options.options);
         }
@@ -125,7 +146,7 @@ impl RunArgs {
         }
     }
 
-    fn options(&self, plan: &Plan) -> Result<RunOptions, Failure> {
+    fn options(&self, session: &Session, plan: &Plan) -> Result<RunOptions, Failure> {
         let mut options = RunOptions::new(plan, self.manifest.device);
         if let Some(selection) = &self.until {
             options = options.until(plan, selection)?;
@@ -149,6 +170,14 @@ impl RunArgs {
         }
         options.options.verify = self.verify;
         options.executor = self.executor;
+        let remote = ProjectRemote::of(session.project(), self.remote.as_deref())?;
+        if self.push && remote.place.is_none() {
+            return Err(Failure::Call(
+                "`--push` needs a remote; add `--remote URL`, or `url` under `[remote]` in `dnc.toml`".into(),
+            ));
+        }
+        options.push = self.push || remote.push == Push::Done;
+        options.remote = remote.place;
         Ok(options)
     }
 }

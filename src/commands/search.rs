@@ -8,6 +8,7 @@ use std::str::FromStr as _;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 use dnc_stages::tables::Split;
 use dnc_stages::tables::index::RecallRow;
 use dnc_stages::tables::pictures::Raster;
@@ -15,6 +16,7 @@ use image::{ImageFormat, RgbImage};
 use serde::Serialize;
 
 use super::failure::Failure;
+use super::names;
 use super::output::{check_replaceable, write_json};
 use crate::pages::evidence::Evidence;
 use crate::project::{Folders, Project};
@@ -32,7 +34,7 @@ const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "jfif", "png", "webp", "gif", "bmp
 #[derive(Args)]
 pub struct SearchArgs {
     /// Run whose model and images are used: `<name>/<n>`, or `<name>` for its last run
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", add = ArgValueCompleter::new(names::runs))]
     run: String,
     /// Images to search for: files, folders, `id:N` for an image of the run, or `-` for standard input
     #[arg(value_name = "IMAGE", required = true)]

@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use dnc_serve::{Limits, ServeError, ServeOptions};
 
 use super::failure::Failure;
+use super::names;
 use crate::project::{Folders, Project};
 use crate::report::run_folder::RunFolder;
 use crate::serve::Served;
@@ -22,7 +24,7 @@ pub struct ServeArgs {
     /// started last]
     ///
     /// Two of them can be compared side by side. All other runs of the project are listed with their reports.
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", add = ArgValueCompleter::new(names::runs))]
     served: Vec<String>,
     /// Port; 0 for any that is free
     #[arg(long, default_value_t = 8000, value_name = "PORT")]

@@ -1,5 +1,6 @@
 //! Sizes and ages in arguments and output.
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use crate::manifest::parse_bytes;
@@ -20,6 +21,11 @@ pub(crate) fn parse_age(text: &str) -> Result<Duration, String> {
 /// Parses a size such as `20GB`.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     parse_bytes(text).ok_or_else(|| format!("`{text}` is not a size; write `500MB` or `20GiB`"))
+}
+
+/// Parses a number of things of which there must be one.
+pub(crate) fn parse_count(text: &str) -> Result<NonZero<usize>, String> {
+    text.parse().map_err(|_| "it must be a whole number of at least 1".to_owned())
 }
 
 /// A number of bytes with a decimal unit.

@@ -9,6 +9,7 @@ pub mod queries;
 pub mod reporter;
 pub mod result;
 pub mod run_folder;
+pub mod run_notes;
 mod run_table;
 pub mod sheet;
 pub mod sinks;

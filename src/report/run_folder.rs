@@ -2,7 +2,7 @@
 //! metric and query tables of all nodes. Artifacts are in the store only.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,6 +11,7 @@ use dnc_cache::{Digest, Key};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::run_notes::Notes;
 use crate::execute::{NodeResult, Outcome};
 use crate::plan::{NodeIndex, Plan};
 
@@ -46,7 +47,7 @@ impl RunFolder {
         }
     }
 
-    /// Finds a run: `<name>/<n>`, or `<name>` for the last run of that name.
+    /// Finds a run: `<name>/<n>`, `<name>` for the last run of that name, or a tag for the last run that has it.
     ///
     /// # Errors
     /// There is no such run. The message lists some runs that exist.
@@ -62,7 +63,7 @@ impl RunFolder {
             Some(number) => of_name.iter().find(|run| run.number == number),
             None => of_name.last(),
         };
-        found.cloned().ok_or_else(|| {
+        found.cloned().or_else(|| Self::tagged(runs, text).pop()).ok_or_else(|| {
             let all = Self::all(runs).unwrap_or_default();
             let known: Vec<_> = all.iter().rev().take(10).map(Self::id).collect();
             let hint = match all.len() {
@@ -74,7 +75,7 @@ impl RunFolder {
         })
     }
 
-    /// Finds one run as [`RunFolder::find`] does, or a range of runs: `<name>/<first>-<last>`.
+    /// Finds one run as [`RunFolder::find`] does, a range of runs, `<name>/<first>-<last>`, or all runs with a tag.
     ///
     /// # Errors
     /// There is no such run, or the first or the last run of the range is missing. Numbers between them may be missing.
@@ -83,7 +84,10 @@ impl RunFolder {
             let (first, last) = numbers.split_once('-')?;
             Some((name, first.parse::<u32>().ok()?, last.parse::<u32>().ok()?))
         });
-        let Some((name, first, last)) = range else { return Self::find(runs, text).map(|run| vec![run]) };
+        let Some((name, first, last)) = range else {
+            let run = Self::find(runs, text)?;
+            return Ok(if text.contains('/') || run.name == text { vec![run] } else { Self::tagged(runs, text) });
+        };
         if first > last {
             return Err(format!("In the range of runs `{text}`, the first number must not be greater than the last"));
         }
@@ -93,6 +97,14 @@ impl RunFolder {
         let mut found = Self::all(runs).unwrap_or_default();
         found.retain(|run| run.name == name && (first..=last).contains(&run.number));
         Ok(found)
+    }
+
+    /// The runs with a tag, the latest last.
+    fn tagged(runs: &Path, tag: &str) -> Vec<Self> {
+        let mut tagged = Self::all(runs).unwrap_or_default();
+        tagged.retain(|run| Notes::read(&run.path).is_ok_and(|notes| notes.tags.contains(tag)));
+        tagged.sort_by_key(|run| run.read().map_or(0, |json| json.started));
+        tagged
     }
 
     /// All runs, sorted by name and number.
@@ -116,6 +128,33 @@ impl RunFolder {
         let numbers = numbers_in(parent).unwrap_or_default();
         let earlier = numbers.into_iter().rev().filter(|&number| number < self.number);
         earlier.map(|number| Self { path: parent.join(number.to_string()), name: self.name.clone(), number }).collect()
+    }
+
+    /// Marks the run as going on until what is returned is dropped, or this process ends.
+    ///
+    /// # Errors
+    /// The file system has no locks.
+    pub fn hold(&self) -> io::Result<File> {
+        let folder = File::open(&self.path)?;
+        folder.try_lock()?;
+        Ok(folder)
+    }
+
+    /// Whether a process on this machine, or on one that shares locks with it, [holds](Self::hold) the run.
+    pub fn is_running(&self) -> bool {
+        File::open(&self.path).is_ok_and(|folder| matches!(folder.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
+    /// How the run ended, given its `run.json`: `done`, `failed`, `interrupted`, `running`, or `unfinished` if it was killed.
+    pub fn state(&self, json: Option<&RunJson>) -> &'static str {
+        let Some(json) = json.filter(|json| !json.unfinished) else {
+            return if self.is_running() { "running" } else { "unfinished" };
+        };
+        match (json.count(Outcome::Failed), json.count(Outcome::Cancelled)) {
+            (0, 0) => "done",
+            (0, _) => "interrupted",
+            _ => "failed",
+        }
     }
 
     /// `<name>/<n>`.
@@ -191,6 +230,13 @@ pub struct RunJson {
     pub overrides: Vec<String>,
     /// The nodes in the order of the plan.
     pub nodes: Vec<NodeJson>,
+}
+
+impl RunJson {
+    /// Number of nodes that ended so.
+    pub fn count(&self, outcome: Outcome) -> usize {
+        self.nodes.iter().filter(|node| node.outcome == outcome).count()
+    }
 }
 
 /// A node in `run.json`.
@@ -328,6 +374,15 @@ mod tests {
         let backwards = "In the range of runs `sop/2-1`, the first number must not be greater than the last";
         assert_eq!(range("sop/2-1"), Err(backwards.to_owned()));
         let last = RunFolder::find(path, "sop").expect("it was created above");
+        let notes = Notes { tags: ["best".to_owned()].into(), note: None };
+        notes.write(&last.path).expect("the folder is writable");
+        assert_eq!(id("best"), Ok("sop/2".to_owned()));
+        assert_eq!(range("best"), Ok(vec!["sop/2".to_owned()]));
+        assert!(!last.is_running());
+        let held = last.hold().expect("there are locks");
+        assert!(last.is_running());
+        drop(held);
+        assert!(!last.is_running());
         assert_eq!(last.before().iter().map(RunFolder::id).collect::<Vec<_>>(), ["sop/1"]);
     }
 

@@ -57,7 +57,7 @@ impl Listed {
         let json = read(folder)?;
         Ok(RunState {
             run: folder.id(),
-            state: state_of(&json).to_owned(),
+            state: folder.state(Some(&json)).to_owned(),
             started: json.started,
             seconds: json.seconds,
             nodes: json.nodes.iter().map(|node| described(node, json.unfinished)).collect(),
@@ -89,7 +89,7 @@ fn read(folder: &RunFolder) -> Result<RunJson, Refusal> {
 fn describe(folder: &RunFolder) -> Run {
     let unknown = Run {
         run: folder.id(),
-        state: "unfinished".to_owned(),
+        state: folder.state(None).to_owned(),
         started: None,
         seconds: None,
         result: None,
@@ -114,7 +114,7 @@ fn describe(folder: &RunFolder) -> Run {
         subject.rounds.iter().filter_map(round).collect::<Vec<_>>()
     });
     Run {
-        state: state_of(&json).to_owned(),
+        state: folder.state(Some(&json)).to_owned(),
         started: Some(json.started),
         seconds: Some(json.seconds),
         result: result::headline(stage_of, &rows),
@@ -125,17 +125,6 @@ fn describe(folder: &RunFolder) -> Run {
         }),
         overrides: json.overrides.clone(),
         ..unknown
-    }
-}
-
-/// The state of a run, as `dnc-run runs` names it.
-fn state_of(json: &RunJson) -> &'static str {
-    let has = |outcome| json.nodes.iter().any(|node| node.outcome == outcome);
-    match () {
-        () if json.unfinished => "unfinished",
-        () if has(Outcome::Failed) => "failed",
-        () if has(Outcome::Cancelled) => "interrupted",
-        () => "done",
     }
 }
 

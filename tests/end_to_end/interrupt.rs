@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 
 use crate::project::{Called, Project};
@@ -254,4 +255,19 @@ outputs = { text = "files" }
     project.write("chatty.toml", manifest);
     project.run(&["chatty.toml"]);
     assert_eq!(project.nodes("chatty", "ran"), ["it"]);
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_program() {
+    let project = Project::new();
+    for stream in ["stdout", "stderr"] {
+        let (reader, writer) = std::io::pipe().expect("there are file descriptors left");
+        drop(reader);
+        let mut command = project.command(if stream == "stdout" { &["schema"] } else { &["plan", "nowhere.toml"] });
+        let status = match stream {
+            "stdout" => command.stdout(writer).stderr(Stdio::null()).status(),
+            _ => command.stderr(writer).stdout(Stdio::null()).status(),
+        };
+        assert_eq!(status.expect("it was built").signal(), Some(13), "{stream}: SIGPIPE, as `head` expects");
+    }
 }

@@ -18,6 +18,7 @@ mod project_root;
 mod report;
 mod rerun;
 mod retain;
+mod runs;
 mod search;
 mod serve;
 mod slurm;

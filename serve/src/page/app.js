@@ -454,8 +454,8 @@ async function watchRun() {
       make("p", { className: "caption", textContent: `${found.state}: ${done} of ${found.nodes.length} nodes after ${number(found.seconds)} s` }),
       make("div", { className: "bar" }, bar),
       make("div", { className: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, ...heading)), make("tbody", {}, ...found.nodes.map(row)))));
-    if (found.state === "unfinished") timer = setTimeout(watchRun, 2000);
-    else if (runs.find((run) => run.run === found.run)?.state === "unfinished") await load().then(showRuns);
+    if (found.state === "running") timer = setTimeout(watchRun, 2000);
+    else if (runs.find((run) => run.run === found.run)?.state === "running") await load().then(showRuns);
   } catch (error) {
     complain(error);
     timer = setTimeout(watchRun, 5000);
