@@ -11,7 +11,7 @@ BENCHES = $(basename $(notdir $(wildcard $(addsuffix /examples/$(BENCH).rs,. cac
 # Programs in scripts/campaigns.
 CAMPAIGNS = corrupt crowd full-disk fuzz stop
 
-.PHONY: run build test test-scale bench bench-peers bench-inertia doc docs fmt lint deny kill data cuda check-cuda check-cuda-emulated gpu-bundle check-export check-manifests $(CAMPAIGNS) ci
+.PHONY: run build test test-scale bench bench-peers bench-inertia doc docs fmt lint deny kill data cuda check-cuda check-cuda-emulated gpu-bundle check-export check-manifests wheel test-wheel $(CAMPAIGNS) ci
 
 ## Builds, then runs the quickstart: embedded images, K = 1, 2, 4; at the end a metric table and the path of a report.
 run: build
@@ -114,6 +114,30 @@ check-manifests: $(TAPLO_FOLDER)/bin/taplo
 
 $(TAPLO_FOLDER)/bin/taplo:
 	python3 -m pip install --quiet --no-deps --disable-pip-version-check --target $(TAPLO_FOLDER) taplo==0.9.3
+
+## The Python package: the program, the module `dnc` and the quickstart in one wheel, into target/wheel. Maturin comes from PyPI into a private
+## folder. The library is compiled with the same features as the rest of the workspace, so that no dependency is compiled twice.
+WHEEL_FOLDER = $(abspath $(or $(CARGO_TARGET_DIR),target)/wheel)
+QUICKSTART = python/dnc/quickstart
+wheel: $(WHEEL_FOLDER)/maturin/bin/maturin
+	$(CARGO) build $(PROFILE) --locked -p dnc-python
+	strip --strip-unneeded -o python/dnc/libdnc.so $(BUILT)/libdnc.so
+	mkdir -p $(QUICKSTART)/data
+	cp pipelines/quickstart.toml pipelines/manifest.schema.json $(QUICKSTART)/
+	cp pipelines/data/open-emoji-mini.parquet pipelines/data/README.md $(QUICKSTART)/data/
+	rm -f $(WHEEL_FOLDER)/*.whl
+	cd python && CARGO='$(CARGO)' $(WHEEL_FOLDER)/maturin/bin/maturin build $(PROFILE) --locked --strip --out $(WHEEL_FOLDER)
+
+$(WHEEL_FOLDER)/maturin/bin/maturin:
+	python3 -m venv $(WHEEL_FOLDER)/maturin
+	$(WHEEL_FOLDER)/maturin/bin/pip install --quiet --disable-pip-version-check maturin==1.16.0
+
+## Installs the wheel into a fresh environment and tests it there, notebooks included.
+WHEEL_PYTHON ?= python3
+test-wheel: wheel
+	$(WHEEL_PYTHON) -m venv --clear $(WHEEL_FOLDER)/fresh
+	$(WHEEL_FOLDER)/fresh/bin/pip install --quiet --disable-pip-version-check $(WHEEL_FOLDER)/*.whl -r python/tests/requirements.txt
+	cd $(WHEEL_FOLDER) && PATH="$(WHEEL_FOLDER)/fresh/bin:$$PATH" fresh/bin/python -m unittest discover --start-directory $(CURDIR)/python/tests
 
 fmt:
 	$(CARGO) fmt --all --check

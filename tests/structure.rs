@@ -9,9 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates, by the folder of their sources.
-const CRATES: [&str; 8] = [
+const CRATES: [&str; 9] = [
     "bench/src",
     "cache/src",
+    "python/src",
     "serve/src",
     "stages/kernels/src",
     "stages/learn/src",

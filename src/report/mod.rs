@@ -4,6 +4,7 @@
 pub mod answers;
 pub mod difference;
 pub mod error;
+pub mod intervals;
 pub mod metrics;
 pub mod queries;
 pub mod reporter;

@@ -9,7 +9,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Schema};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 /// Why rows could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -87,17 +87,23 @@ fn json_value(column: &ArrayRef, row: usize) -> Result<Value, TextError> {
             let options = FormatOptions::default();
             let text = ArrayFormatter::try_new(column, &options)?.value(row).try_to_string()?;
             // Arrow prints numbers as JSON has them; what is not finite, and text in a dictionary, becomes a string.
-            let number = other.is_numeric().then(|| serde_json::from_str(&text).ok()).flatten();
+            let number = other.is_numeric().then(|| number(&text)).flatten();
             number.unwrap_or(Value::String(text))
         }
     })
+}
+
+/// A number without a loss; serde_json's own parser may miss the last bit.
+fn number(text: &str) -> Option<Value> {
+    let whole = text.parse::<i64>().map(Value::from).or_else(|_| text.parse::<u64>().map(Value::from));
+    whole.ok().or_else(|| text.parse::<f64>().ok().and_then(Number::from_f64).map(Value::Number))
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Float32Array, ListArray, StringArray, UInt32Array};
+    use arrow::array::{Float32Array, Float64Array, ListArray, StringArray, UInt32Array};
     use arrow::datatypes::{Field, Float32Type};
 
     use super::*;
@@ -110,6 +116,7 @@ mod tests {
             ("id", Arc::new(UInt32Array::from(vec![1, 2, 3]))),
             ("class", Arc::new(StringArray::from(vec![Some("a,b"), Some("say \"x\"\n"), None]))),
             ("value", Arc::new(Float32Array::from(vec![0.25, -1.5e-7, 3.0]))),
+            ("exact", Arc::new(Float64Array::from(vec![0.043_048_583_256_298_484, f64::NAN, 1e300]))),
             ("vector", Arc::new(lists)),
         ];
         let fields: Vec<Field> =
@@ -120,14 +127,14 @@ mod tests {
         csv(&batch, &mut written).expect("a vector takes all bytes");
         json(&batch, &mut written).expect("a vector takes all bytes");
         insta::assert_snapshot!(String::from_utf8(written).expect("it is text"), @r#"
-        id,class,value,vector
-        1,"a,b",0.25,"[0.5, 1.0]"
+        id,class,value,exact,vector
+        1,"a,b",0.25,0.043048583256298484,"[0.5, 1.0]"
         2,"say ""x""
-        ",-1.5e-7,[]
-        3,,3.0,
-        {"id":1,"class":"a,b","value":0.25,"vector":[0.5,1.0]}
-        {"id":2,"class":"say \"x\"\n","value":-1.5e-7,"vector":[]}
-        {"id":3,"class":null,"value":3.0,"vector":null}
+        ",-1.5e-7,NaN,[]
+        3,,3.0,1e300,
+        {"id":1,"class":"a,b","value":0.25,"exact":0.043048583256298484,"vector":[0.5,1.0]}
+        {"id":2,"class":"say \"x\"\n","value":-1.5e-7,"exact":"NaN","vector":[]}
+        {"id":3,"class":null,"value":3.0,"exact":1e+300,"vector":null}
         "#);
     }
 }

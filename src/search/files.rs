@@ -7,16 +7,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dnc_cache::{Artifact, Digest, SourceRules, Store};
-use dnc_learn::subspaces::Merged;
-use dnc_stages::decode::PictureFile;
-use dnc_stages::embedder::Embedder;
+use dnc_cache::{Digest, SourceRules, Store};
 use dnc_stages::tables::model::PARAMETERS;
 use dnc_stages::tables::pictures::Raster;
 use rayon::prelude::*;
 use serde_json::json;
 
 use super::error::SearchError;
+use super::run_model::RunModel;
 use crate::pages::PagesError;
 use crate::pages::derived::Derivation;
 
@@ -32,10 +30,7 @@ const BATCH: usize = 64;
 /// What the embedding of a file depends on besides its bytes.
 pub(super) struct FileEmbeddings<'a> {
     pub(super) store: &'a Store,
-    pub(super) model: &'a Artifact,
-    pub(super) merged: Merged,
-    pub(super) picture: PictureFile,
-    pub(super) embedder: &'a Embedder,
+    pub(super) model: &'a RunModel,
 }
 
 impl FileEmbeddings<'_> {
@@ -47,7 +42,7 @@ impl FileEmbeddings<'_> {
         progress: &dyn Fn(usize, usize),
     ) -> Result<Vec<f32>, SearchError> {
         let digests = self.digests(root, files);
-        let mut vectors = Vec::with_capacity(files.len() * self.embedder.dim());
+        let mut vectors = Vec::with_capacity(files.len() * self.model.dim());
         let mut start = 0;
         for end in chunk_ends(&digests) {
             vectors.extend(self.chunk(&files[start..end], &digests[start..end])?);
@@ -78,10 +73,10 @@ impl FileEmbeddings<'_> {
             version: 1,
             params: json!({
                 "files": Digest::of(names.as_bytes()).to_string(),
-                "merged": self.merged,
-                "picture": self.picture,
+                "merged": self.model.merged(),
+                "picture": self.model.picture(),
             }),
-            inputs: &[("model", self.model, &[PARAMETERS])],
+            inputs: &[("model", self.model.stored(), &[PARAMETERS])],
             has_arithmetic: true,
         };
         let found = derivation.files(self.store, |folder| {
@@ -98,14 +93,14 @@ impl FileEmbeddings<'_> {
     }
 
     fn embed(&self, files: &[&PathBuf]) -> Result<Vec<f32>, SearchError> {
-        let dim = self.embedder.dim();
+        let dim = self.model.dim();
         let mut vectors = vec![f32::NAN; files.len() * dim];
         for (files, rows) in files.chunks(BATCH).zip(vectors.chunks_mut(BATCH * dim)) {
-            let decode = |path: &&PathBuf| self.picture.decode(&fs::read(path).ok()?).ok();
+            let decode = |path: &&PathBuf| self.model.decode(&fs::read(path).ok()?).ok();
             let decoded: Vec<Option<Raster>> = files.par_iter().map(decode).collect();
             let is_picture: Vec<bool> = decoded.iter().map(Option::is_some).collect();
             let pictures: Vec<Raster> = decoded.into_iter().flatten().collect();
-            let embedded = self.embedder.vectors(&pictures)?;
+            let embedded = self.model.embed(&pictures)?;
             let rows = rows.chunks_exact_mut(dim).zip(is_picture).filter_map(|(row, is_one)| is_one.then_some(row));
             for (row, vector) in rows.zip(embedded.chunks_exact(dim)) {
                 row.copy_from_slice(vector);

@@ -1,21 +1,19 @@
 //! The images of a run, ready to be searched.
 
-use dnc_cache::Artifact;
 use dnc_kernels::neighbours::{Gallery, Neighbours, scan, squared_distance};
-use dnc_learn::subspaces::{MASKS, Merged};
+use dnc_learn::subspaces::MASKS;
 use dnc_stages::api::{ArtifactKind, Columns, InputArtifact};
-use dnc_stages::decode::PictureFile;
-use dnc_stages::embedder::Embedder;
 use dnc_stages::tables::Split;
 use dnc_stages::tables::images::Images;
 use dnc_stages::tables::index::RecallRow;
 use dnc_stages::tables::model::Model;
-use dnc_stages::tables::pictures::{Limits, PictureError, Raster};
+use dnc_stages::tables::pictures::{PictureError, Raster};
 
 use super::error::SearchError;
 use super::files::FileEmbeddings;
 use super::hit::{Hit, Within};
 use super::indexed::Indexed;
+use super::run_model::RunModel;
 use super::subspaces::{Mask, Space, WeightedQuery};
 use crate::pages::PagesError;
 use crate::pages::analysis::calibration::Calibration;
@@ -30,8 +28,7 @@ const SCANNED: usize = 4;
 /// The images of a run, ready to be searched.
 pub struct Searcher {
     run: String,
-    embedder: Embedder,
-    picture: PictureFile,
+    model: RunModel,
     calibration: Calibration,
     /// A mask per learner; none if the model has a single learner.
     masks: Vec<Mask>,
@@ -53,32 +50,14 @@ impl Searcher {
         let run = evidence.folder.id();
         let refuse = |reason: &str| SearchError::Unsearchable { run: run.clone(), reason: reason.to_owned() };
         let subject = evidence.subject.as_ref().ok_or_else(|| refuse("it evaluated nothing"))?;
-        let plan = evidence.plan.as_ref().ok_or_else(|| refuse("this version cannot read its manifest"))?;
-        let params_of = |name: &str| {
-            plan.nodes
-                .iter()
-                .find(|node| node.name == name)
-                .map(|node| plan.stage(node).params.clone())
-                .unwrap_or_default()
-        };
-        let chosen = subject.chosen().node.clone();
-        let (node, output) = evidence.feed(&chosen, "model").ok_or_else(|| {
-            refuse(&format!("`{chosen}` evaluated no model, and only a model can embed other pictures"))
-        })?;
-        let gone = |what: &str| refuse(&format!("its {what} are no longer in the store; run the manifest again"));
-        let stored = evidence.artifact(&node, &output)?.ok_or_else(|| gone("model's tensors"))?;
-        let model = evidence.open(&node, &output, ArtifactKind::Model, Columns::All, |_| true)?;
-        let model = model.ok_or_else(|| gone("model's tensors"))?;
-        let merged = params_of(&chosen).get("merged").cloned();
-        let merged: Merged = merged.and_then(|merged| serde_json::from_value(merged).ok()).unwrap_or(Merged::Plain);
-        let embedder = Embedder::open(&model, merged)?;
-        let masks = masks(&model, embedder.dim())?;
+        let model = RunModel::open(evidence)?;
+        let chosen = model.evaluation().to_owned();
+        let masks = masks(model.artifact(), model.dim())?;
 
         let (images_node, images_output) = evidence.images().ok_or_else(|| refuse("it has no images"))?;
-        let picture = serde_json::from_value(params_of(&images_node))
-            .map_err(|_| refuse(&format!("its images come from `{images_node}`, which is no `decode` stage")))?;
         let images = evidence.open(&images_node, &images_output, ArtifactKind::Images, Columns::All, |_| true)?;
-        let images = Images::open(&images.ok_or_else(|| gone("images"))?)?;
+        let gone = || refuse("its images are no longer in the store; run the manifest again");
+        let images = Images::open(&images.ok_or_else(gone)?)?;
 
         let wanted = |place: &crate::report::queries::NodeSplit| place.node == chosen && place.split == subject.split;
         let answers = answers::read(&evidence.folder.path, wanted).map_err(PagesError::from)?;
@@ -88,18 +67,8 @@ impl Searcher {
 
         let (hits, vectors) = (Vec::new(), Vec::new());
         let is_of_run = !matches!(within, Within::Files { .. });
-        let mut searcher = Self {
-            run: run.clone(),
-            embedder,
-            picture,
-            calibration,
-            masks,
-            hits,
-            is_of_run,
-            vectors,
-            index: None,
-            images,
-        };
+        let mut searcher =
+            Self { run: run.clone(), model, calibration, masks, hits, is_of_run, vectors, index: None, images };
         let kept = match within {
             Within::Evaluated => Embedded::read(evidence, subject, &[])?,
             _ => None,
@@ -122,7 +91,7 @@ impl Searcher {
                 searcher.hits = index.ids()?.iter().map(|&id| hit(&catalogue, id)).collect();
                 searcher.index = Some(index);
             }
-            (Within::Files { .. }, _) => searcher.embed_files(evidence, (&stored, merged), within, progress)?,
+            (Within::Files { .. }, _) => searcher.embed_files(evidence, within, progress)?,
             (within, _) => {
                 let split = match within {
                     Within::Split(split) => Some(*split),
@@ -160,7 +129,7 @@ impl Searcher {
 
     /// Dimension of the embeddings.
     pub fn dim(&self) -> usize {
-        self.embedder.dim()
+        self.model.dim()
     }
 
     /// The images that are searched, without distances.
@@ -173,7 +142,7 @@ impl Searcher {
     /// # Errors
     /// The bytes are not an image, damaged, or exceed the limits of the run's `decode` stage.
     pub fn decode(&self, bytes: &[u8]) -> Result<Raster, PictureError> {
-        self.picture.decode(bytes)
+        self.model.decode(bytes)
     }
 
     /// Decodes a picture as [`decode`](Self::decode) does, if it has no more pixels than that.
@@ -181,8 +150,12 @@ impl Searcher {
     /// # Errors
     /// As for [`decode`](Self::decode).
     pub fn decode_within(&self, bytes: &[u8], pixels: u64) -> Result<Raster, PictureError> {
-        let limits = Limits { pixels: self.picture.limits.pixels.min(pixels), ..self.picture.limits };
-        PictureFile { limits, ..self.picture }.decode(bytes)
+        self.model.decode_within(bytes, pixels)
+    }
+
+    /// The model that embeds.
+    pub fn model(&self) -> &RunModel {
+        &self.model
     }
 
     /// The embedding of an image of the run: the kept one if it is among those that are searched.
@@ -212,7 +185,7 @@ impl Searcher {
     /// # Errors
     /// The network fails.
     pub fn embed(&self, pictures: &[Raster]) -> Result<Vec<f32>, SearchError> {
-        Ok(self.embedder.vectors(pictures)?)
+        self.model.embed(pictures)
     }
 
     /// The `k` nearest images to each of `vectors`, `[queries, dim]`, nearest first, compared in `space`.
@@ -300,7 +273,7 @@ impl Searcher {
                 Raster { height: picture.height, width: picture.width, pixels: picture.pixels.to_vec() }
             };
             let pictures: Vec<Raster> = chunk.iter().map(picture).collect();
-            self.vectors.extend(self.embedder.vectors(&pictures)?);
+            self.vectors.extend(self.model.embed(&pictures)?);
             self.hits.extend(chunk.iter().map(|&row| hit(catalogue, ids[row])));
             progress(self.hits.len(), rows.len());
         }
@@ -311,12 +284,11 @@ impl Searcher {
     fn embed_files(
         &mut self,
         evidence: &Evidence,
-        (model, merged): (&Artifact, Merged),
         within: &Within,
         progress: &dyn Fn(usize, usize),
     ) -> Result<(), SearchError> {
         let (Within::Files { root, files }, Some(store)) = (within, evidence.store()) else { return Ok(()) };
-        let embeddings = FileEmbeddings { store, model, merged, picture: self.picture, embedder: &self.embedder };
+        let embeddings = FileEmbeddings { store, model: &self.model };
         let paths: Vec<_> = files.iter().map(|(_, path)| path).collect();
         let vectors = embeddings.vectors(root, &paths, progress)?;
         for (id, ((class, path), vector)) in files.iter().zip(vectors.chunks_exact(self.dim())).enumerate() {

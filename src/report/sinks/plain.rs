@@ -1,4 +1,4 @@
-//! `--progress plain`: one line per event, readable in a log file.
+//! `--progress plain`: one line per event, readable in a log file. [`Plain::line`] is also for programs that print by themselves.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,6 +15,34 @@ pub struct Plain {
 }
 
 impl Plain {
+    /// The line for an event; `None` for one that is not shown.
+    pub fn line(&mut self, event: &Event) -> Option<String> {
+        Some(match event {
+            Event::RunStarted { run, nodes } => format!("Run {run}: {nodes} nodes"),
+            Event::NodeStarted { node, why } => format!("{node}: started ({why})"),
+            Event::NodeWaits { node, holder } => format!("{node}: waiting for {holder}"),
+            Event::NodeProgress { node, done, total, unit } => {
+                let is_next = self.is_next_tenth(node, *done, *total);
+                return is_next.then(|| format!("{node}: {done} of {total} {unit}"));
+            }
+            Event::SourceProgress { stage, param, done, total } => {
+                let source = format!("`{param}` of `{stage}`");
+                let is_next = self.is_next_tenth(&source, *done, *total);
+                return is_next.then(|| format!("{source}: hashed {} of {}", HumanBytes(*done), HumanBytes(*total)));
+            }
+            Event::NodeFinished { outcome: Outcome::Hit | Outcome::Cancelled, .. } | Event::NodeLog { .. } => {
+                return None;
+            }
+            Event::NodeFinished { node, outcome, took, error, finished, nodes } => {
+                self.tenths.remove(node);
+                finished_line(node, *outcome, *took, error.as_deref(), *finished, *nodes)
+            }
+            Event::Warning { node, message } => warning(node, message),
+            Event::Notice { node, message } => notice(node.as_deref(), message),
+            Event::RunFinished { outcomes, took } => summary(*outcomes, *took),
+        })
+    }
+
     /// Whether another tenth is done, but not everything.
     fn is_next_tenth(&mut self, of: &str, done: u64, total: u64) -> bool {
         let tenth = (done * 10).checked_div(total).unwrap_or(0);
@@ -27,29 +55,8 @@ impl Plain {
 
 impl Sink for Plain {
     fn event(&mut self, event: &Event) {
-        match event {
-            Event::RunStarted { run, nodes } => eprintln!("Run {run}: {nodes} nodes"),
-            Event::NodeStarted { node, why } => eprintln!("{node}: started ({why})"),
-            Event::NodeWaits { node, holder } => eprintln!("{node}: waiting for {holder}"),
-            Event::NodeProgress { node, done, total, unit } => {
-                if self.is_next_tenth(node, *done, *total) {
-                    eprintln!("{node}: {done} of {total} {unit}");
-                }
-            }
-            Event::SourceProgress { stage, param, done, total } => {
-                let source = format!("`{param}` of `{stage}`");
-                if self.is_next_tenth(&source, *done, *total) {
-                    eprintln!("{source}: hashed {} of {}", HumanBytes(*done), HumanBytes(*total));
-                }
-            }
-            Event::NodeFinished { outcome: Outcome::Hit | Outcome::Cancelled, .. } | Event::NodeLog { .. } => {}
-            Event::NodeFinished { node, outcome, took, error, finished, nodes } => {
-                self.tenths.remove(node);
-                eprintln!("{}", finished_line(node, *outcome, *took, error.as_deref(), *finished, *nodes));
-            }
-            Event::Warning { node, message } => eprintln!("{}", warning(node, message)),
-            Event::Notice { node, message } => eprintln!("{}", notice(node.as_deref(), message)),
-            Event::RunFinished { outcomes, took } => eprintln!("{}", summary(*outcomes, *took)),
+        if let Some(line) = self.line(event) {
+            eprintln!("{line}");
         }
     }
 }

@@ -56,7 +56,10 @@ pub enum PictureError {
 }
 
 /// Checks the size that an image claims before memory is allocated for it.
-pub(crate) fn check_size(width: u64, height: u64, limits: Limits) -> Result<(), PictureError> {
+///
+/// # Errors
+/// It exceeds the limits.
+pub fn check_size(width: u64, height: u64, limits: Limits) -> Result<(), PictureError> {
     let found = width * height;
     if found > limits.pixels {
         return Err(PictureError::Limit { found, unit: "pixels", limit: limits.pixels });
