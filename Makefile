@@ -175,4 +175,4 @@ CAMPAIGN_ARGS ?=
 $(CAMPAIGNS): build
 	python3 scripts/campaigns/$(subst -,_,$@).py --dnc $(DNC_RUN) $(CAMPAIGN_ARGS)
 
-ci: fmt lint doc test
+ci: fmt lint doc test test-wheel

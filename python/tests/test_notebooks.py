@@ -19,6 +19,6 @@ class Notebooks(unittest.TestCase):
                 notebook = nbformat.read(path, as_version=4)
                 nbformat.validate(notebook)
                 self.assertFalse(any(cell.get("outputs") for cell in notebook.cells), "commit notebooks without output")
-                NotebookClient(notebook, timeout=300, resources={"metadata": {"path": place}}).execute()
+                NotebookClient(notebook, timeout=600, resources={"metadata": {"path": place}}).execute()
                 texts = [str(output) for cell in notebook.cells for output in cell.get("outputs", [])]
                 self.assertTrue(any("text/html" in text for text in texts))
