@@ -22,7 +22,7 @@ class Running(unittest.TestCase):
         self.assertEqual((kinds[0], kinds[-1]), ("run_started", "run_finished"))
         self.assertEqual(events[-1]["outcomes"]["ran"], 0)
         self.assertGreater(events[-1]["outcomes"]["hit"], 10)
-        self.assertEqual(run.number, small().number + 1)
+        self.assertGreater(run.number, small().number)
         self.assertEqual(
             [row["value"] for row in run.metrics.to_dicts()], [row["value"] for row in small().metrics.to_dicts()]
         )
