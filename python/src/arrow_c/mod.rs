@@ -2,7 +2,7 @@
 //!
 //! The crate `arrow` has this behind a feature, which would compile it and all that depends on it a second time.
 //!
-//! **Reading order** [`schema`] (column names and types), [`array`] (the buffers of a batch), [`stream`] (batches one after the other),
+//! **Reading order** [`schema`] (column names and types), [`mod@array`] (the buffers of a batch), [`stream`] (batches one after the other),
 //! [`capsule`] (how Python passes a stream on).
 //!
 //! **Source** Apache Arrow, *The Arrow C data interface* and *The Arrow C stream interface*. Field order and types below are theirs.
