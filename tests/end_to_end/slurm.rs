@@ -162,6 +162,12 @@ fn a_job_that_slurm_forgot_is_submitted_again() {
 }
 
 #[test]
+fn a_job_that_no_machine_starts_is_cancelled_and_submitted_again() {
+    let hold = "echo 'launch failed requeued held' > $(fake-job $PPID).reason";
+    check_lost(&format!("{hold}; {}", end_as("PENDING")));
+}
+
+#[test]
 fn a_submission_that_slurm_refuses_fails_the_nodes() {
     let project = project(&format!("name = \"p\"\n{}", stage("a", &[], "echo a > {out.a}/x")));
     project.write("slurm/refuse", "sbatch: error: invalid partition specified: short\n");

@@ -65,6 +65,11 @@ impl Slurm {
     fn look_at_living(&mut self, task: &str, reason: &str) {
         let flight = self.flights.get_mut(task).expect("it was listed");
         flight.is_missed = false;
+        if is_refused(reason) {
+            // If the call fails and somebody releases the job, it finds that its tasks are gone, and does nothing.
+            let _ = queue::cancel(std::slice::from_ref(&flight.job));
+            return self.end(task, Some(Ending::Lost), None);
+        }
         if is_held(reason) && self.held.insert(flight.job.clone()) {
             let (node, job) = (flight.member.work.node.clone(), flight.job.clone());
             let message = format!(
@@ -151,6 +156,12 @@ fn is_held(reason: &str) -> bool {
     ["held", "neversatisfied", "badconstraints", "partitiondown", "invalid"].iter().any(|word| reason.contains(word))
 }
 
+/// Whether a machine did not start the job, after which Slurm holds it back for good. Besides a broken machine, that happens after a
+/// crash of the controller, which then gives ids away that the machine has seen already.
+fn is_refused(reason: &str) -> bool {
+    reason.to_lowercase().replace('_', " ").contains("launch failed requeued held")
+}
+
 /// The last lines of the first of the files that has any.
 fn last_lines(paths: &[&Path]) -> String {
     let last = |path: &&Path| {
@@ -161,4 +172,18 @@ fn last_lines(paths: &[&Path]) -> String {
         (!last.is_empty()).then(|| last.chars().skip(skipped).collect::<String>())
     };
     paths.iter().find_map(last).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_no_machine_started_is_told_from_one_that_a_person_holds() {
+        // Versions of Slurm differ in how they write it.
+        assert!(is_refused("launch failed requeued held") && is_refused("launch_failed_requeued_held"));
+        let of_a_person = ["JobHeldUser", "JobHeldAdmin", "job requeued in held state"];
+        assert!(of_a_person.iter().all(|reason| !is_refused(reason) && is_held(reason)));
+        assert!(["None", "Priority", "Resources"].iter().all(|reason| !is_refused(reason) && !is_held(reason)));
+    }
 }

@@ -1,0 +1,316 @@
+#!/usr/bin/env python3
+"""Checks `--executor slurm` against a real Slurm of three nodes, which is installed and started on this machine (slurm_cluster.py).
+
+    test_slurm.py --dnc target/release/dnc-run --folder target/slurm [--only 'power|restart']
+
+Every check disturbs a run and then requires the digests of a run on this machine alone. Prints one JSON object a line. Fails if a check
+fails, after all of them. Needs root and Debian's packages; takes some minutes, most of which is waiting.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+from slurm_cluster import Cluster, Project, kill, require
+
+SETTINGS = "check = 1\ngroup = 1\ncpus = 2\n"
+PIPELINES = Path(__file__).resolve().parent.parent / "pipelines"
+# One learner of a small network that trains for about a minute.
+TRAINING = ["rounds.learners=[1]", "stage.decode.per_class=2", "stage.augment.views=4", "stage.train.epochs=60",
+            "stage.train.sampler.per_class=2", "stage.init.backbone=small", "stage.init.crop=32", "stage.init.resize=32"]
+TRAINING = ["--until", "train", *[word for setting in TRAINING for word in ("--set", setting)]]
+
+
+def stage(name, run, inputs=()):
+    pairs = ", ".join(f'{one} = "{one}"' for one in inputs)
+    return f'[stage.{name}]\nkind = "command"\nin = {{ {pairs} }}\nrun = "{run}"\noutputs = {{ {name} = "files" }}\n'
+
+
+def gated(name, width=9):
+    """A fan-out whose nodes say that they have begun and wait until the file `gate` exists, a chain, and a merge."""
+    wait = "echo x >> HERE/begun.{0}; while [ ! -e HERE/gate ]; do sleep 0.1; done; echo {0} > {{out.{0}}}/x"
+    fan = [f"f{index}" for index in range(width)]
+    text = f'name = "{name}"\n' + "".join(stage(one, wait.format(one)) for one in fan)
+    text += stage("c1", "cat {in.f0} > {out.c1}/x; echo c1 >> {out.c1}/x", ["f0"])
+    text += stage("c2", "cat {in.c1} > {out.c2}/x; echo c2 >> {out.c2}/x", ["c1"])
+    sources = " ".join(f"{{in.{one}}}" for one in [*fan, "c2"])
+    return text + stage("merge", f"cat {sources} > {{out.merge}}/x", [*fan, "c2"])
+
+
+class Checks:
+    def __init__(self, arguments, cluster):
+        self.dnc, self.folder, self.cluster = arguments.dnc, arguments.folder, cluster
+        # What a run on this machine alone makes. These take longer, and run beside the first checks.
+        self.references = {}
+        for name, words in [("training", TRAINING), ("quickstart", [])]:
+            if re.search(arguments.only, name):
+                project = self.quickstart(f"{name}-reference")
+                self.references[name] = (project, project.start(*words, slurm=False))
+
+    def project(self, name, manifest, settings=SETTINGS):
+        project = Project(self.folder / name, self.dnc, self.cluster, manifest, settings)
+        project.name = re.search('^name = "(.*)"$', manifest, re.MULTILINE)[1]
+        return project
+
+    def quickstart(self, name, settings=SETTINGS):
+        project = self.project(name, (PIPELINES / "quickstart.toml").read_text(), settings)
+        shutil.copytree(PIPELINES / "data", project.folder / "data")
+        return project
+
+    def gated(self, name, settings=SETTINGS):
+        """A gated project whose fan-out runs, and its driver."""
+        project = self.project(name, gated(name), settings)
+        driver = project.start()
+        self.cluster.wait_for(lambda: len(list(project.folder.glob("begun.*"))) == 9, f"{name}: the jobs do not begin", 60)
+        return project, driver
+
+    def jobs(self, project, node=""):
+        return [job for job in self.cluster.jobs() if job["name"].startswith(f"dnc:{project.name}:{node}")]
+
+    def begun(self, project):
+        """How often each node of the fan-out began."""
+        return [len(project.folder.joinpath(f"begun.f{index}").read_text().split()) for index in range(9)]
+
+    def same(self, project, reference=None):
+        """Requires the digests of a run on this machine."""
+        if reference is None:
+            reference = self.project(f"{project.folder.name}-reference", (project.folder / "m.toml").read_text())
+            reference.folder.joinpath("m.toml").write_text(gated(project.name).replace("HERE", str(reference.folder)))
+            reference.folder.joinpath("gate").touch()
+            reference.run(slurm=False)
+        expected, found = reference.digests(), project.digests()
+        wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        require(expected and not wrong, f"{project.folder.name}: other digests of {', '.join(wrong)}")
+
+    def reference(self, name):
+        project, driver = self.references[name]
+        project.end(driver, seconds=600)
+        return project
+
+    def open(self, project):
+        project.folder.joinpath("gate").touch()
+
+    # The checks, in the order in which they run.
+
+    def plain(self):
+        project = self.project("plain", gated("plain"))
+        self.open(project)
+        project.run()
+        self.same(project)
+        ids = {job["id"].split("_")[0] for job in self.jobs(project)}
+        fan = [job for job in self.jobs(project, "f0-") if "_" in job["id"]]
+        require(len(fan) == 9 and len(ids) == 4, f"plain: {len(fan)} jobs of the fan-out, arrays {ids}")
+        return {"arrays": len(ids)}
+
+    def power_off(self):
+        project, driver = self.gated("power-off")
+        victim = self.jobs(project)[-1]["nodes"]
+        lost = sum(job["nodes"] == victim for job in self.jobs(project))
+        self.cluster.power_off(victim)
+        try:
+            self.open(project)
+            project.end(driver)
+        finally:
+            self.cluster.power_on(victim)
+        self.same(project)
+        begun = self.begun(project)
+        require(sum(begun) == 9 + lost, f"power-off: {lost} jobs lost, the fan-out began {begun}")
+        return {"lost": lost}
+
+    def controller_restart(self):
+        """Jobs begin and end while no controller runs."""
+        project, driver = self.gated("controller-restart")
+        self.cluster.controller_off()
+        self.open(project)
+        time.sleep(6)
+        require(driver.poll() is None, f"controller-restart: the driver ended:\n{project.said.read_text()}")
+        self.cluster.controller_on()
+        said = project.end(driver)
+        self.same(project)
+        return {"said": re.findall("note: .*", said)[:2], "began": sum(self.begun(project))}
+
+    def driver_killed(self):
+        project, driver = self.gated("driver-killed")
+        kill(driver.pid)
+        driver.wait()
+        driver = project.start()
+        self.cluster.wait_for(lambda: project.said.read_text().count("waiting for Slurm job") == 9, "the jobs were not taken up", 60)
+        self.open(project)
+        project.end(driver)
+        self.same(project)
+        require(self.begun(project) == [1] * 9, f"driver-killed: the fan-out began {self.begun(project)}")
+        ids = {job["id"].split("_")[0] for job in self.jobs(project)}
+        require(len(ids) == 4, f"driver-killed: arrays {ids}")
+        return {"taken_up": 9}
+
+    def driver_killed_and_jobs_end(self):
+        """Some jobs end while no driver runs: only what is missing is submitted."""
+        project, driver = self.gated("driver-killed-late")
+        kill(driver.pid)
+        driver.wait()
+        self.cluster.call("scancel", self.jobs(project)[0]["id"])
+        self.open(project)
+        self.cluster.wait_for(lambda: all(job["state"] not in ("RUNNING", "COMPLETING") for job in self.jobs(project)), "jobs run on", 60)
+        project.run()
+        self.same(project)
+        begun = self.begun(project)
+        require(sum(begun) == 10, f"driver-killed-late: the fan-out began {begun}")
+        return {"began": sum(begun)}
+
+    def scancel(self):
+        project, driver = self.gated("scancel")
+        self.cluster.call("scancel", self.jobs(project)[0]["id"])
+        self.open(project)
+        said = project.end(driver, code=1)
+        require("was cancelled by somebody else" in said, said)
+        project.run()
+        self.same(project)
+        return {"began": sum(self.begun(project))}
+
+    def out_of_memory(self):
+        """The command takes more memory than its job has; then the setting is raised."""
+        if not self.cluster.limits_memory:
+            return {"skipped": "this machine has no memory cgroups of version 1, so Slurm cannot limit memory"}
+        eat = "dd if=/dev/zero of=/dev/null bs=300000000 count=1 && echo eaten > {out.eat}/x"
+        project = self.project("out-of-memory", 'name = "out-of-memory"\n' + stage("eat", eat), SETTINGS + 'memory = "100M"\n')
+        said = project.run(code=1)
+        require("ran out of memory; raise `memory`, now 100M, in `[executor.slurm.stage.eat]`" in said, said)
+        project.folder.joinpath("dnc.toml").write_text(f'[executor.slurm]\n{SETTINGS}[executor.slurm.stage.eat]\nmemory = "1G"\n')
+        project.run()
+        # `train` itself, instead of a program that it starts.
+        train = self.quickstart("out-of-memory-train", SETTINGS + '[executor.slurm.stage.decode]\nmemory = "20M"\n')
+        said = train.run("--until", "decode", code=1)
+        require("raise `memory`, now 20M, in `[executor.slurm.stage.decode]`" in said, said)
+        return {"said": re.findall(r"Slurm job .*?;", said)[:1]}
+
+    def requeue(self):
+        project, driver = self.gated("requeue")
+        job = self.jobs(project)[0]["id"]
+        self.cluster.call("scontrol", "requeue", job)
+        self.cluster.wait_for(lambda: sum(self.begun(project)) == 10, "the job does not begin again", 90)
+        self.open(project)
+        said = project.end(driver)
+        require("submitted again" not in said, said)
+        self.same(project)
+        return {"began": sum(self.begun(project))}
+
+    def cut_off(self):
+        """A node that the controller cannot reach goes on with its jobs, which Slurm starts elsewhere as well."""
+        project, driver = self.gated("cut-off")
+        victim = self.jobs(project)[-1]["nodes"]
+        there = [job["id"] for job in self.jobs(project) if job["nodes"] == victim]
+        self.cluster.cut(victim)
+        try:
+            alive = lambda: [job for job in self.jobs(project) if job["id"] in there and job["state"] == "RUNNING" and job["nodes"] != victim]
+            self.cluster.wait_for(lambda: len(alive()) == len(there), "the jobs do not begin elsewhere", 120)
+            require(self.cluster.steps(victim), "cut-off: the first attempt does not run any more")
+            time.sleep(1)
+            self.open(project)
+            project.end(driver)
+        finally:
+            self.cluster.join(victim)
+        self.same(project)
+        verified = project.cluster.call(self.dnc, "cache", "verify", "--store", project.folder / ".dnc/store")
+        require(verified, "cut-off: the store is damaged")
+        return {"attempts_twice": len(there), "began": sum(self.begun(project))}
+
+    def training_near_its_time_limit(self):
+        """`train` saves its epochs, is told to stop by Slurm, and goes on in another job."""
+        project = self.quickstart("training", SETTINGS + "[executor.slurm.stage.train]\ncpus = 1\n")
+        driver = project.start(*TRAINING)
+        scratch = project.folder / ".dnc/store/scratch"
+        running = lambda: [job["id"] for job in self.jobs(project, "train") if job["state"] == "RUNNING"]
+        saved = lambda: any(file.is_file() for file in scratch.rglob("*")) and running()
+        job, = self.cluster.wait_for(saved, "nothing was saved", 120)
+        # Slurm looks at time limits twice a minute.
+        self.cluster.call("scontrol", "update", f"JobId={job}", "TimeLimit=1")
+        said = project.end(driver)
+        require(f"Slurm job {job} was stopped; the node is submitted again" in said, said)
+        self.same(project, self.reference("training"))
+        return {"stopped": said.count("was stopped")}
+
+    def quickstart_disturbed(self):
+        """A node is powered off half-way, the controller is restarted, and the driver is killed and started again."""
+        project = self.quickstart("quickstart")
+        begun = time.monotonic()
+        driver = project.start()
+        done = lambda what: self.cluster.wait_for(lambda: what in project.said.read_text() or driver.poll(), f"no `{what}`", 300)
+        done("train@0[0]: started")
+        time.sleep(2)
+        self.cluster.controller_off()
+        time.sleep(3)
+        self.cluster.controller_on()
+        done("train@1[0]: started")
+        time.sleep(2)
+        running = [job["nodes"] for job in self.jobs(project) if job["state"] == "RUNNING"]
+        victim = running[0] if running else "n1"
+        self.cluster.power_off(victim)
+        done("train@2[0]: started")
+        time.sleep(2)
+        require(driver.poll() is None, f"quickstart: the driver ended:\n{project.said.read_text()}")
+        first = project.said.read_text()
+        kill(driver.pid)
+        driver.wait()
+        self.cluster.power_on(victim)
+        said = project.run(seconds=400)
+        seconds = time.monotonic() - begun
+        self.same(project, self.reference("quickstart"))
+        return {"seconds": round(seconds, 1), "running_on_powered_off": running.count(victim), "notes": re.findall("note: .*", first + said)}
+
+    def controller_killed_after_submission(self):
+        """Slurm saves its state every few seconds, so it forgets jobs that it took just before, and gives their ids away again, which the
+        machines then refuse: this check is the last."""
+        project = self.project("controller-killed", gated("controller-killed"))
+        self.open(project)
+        driver = project.start()
+        self.cluster.wait_for(lambda: "waiting for Slurm job" in project.said.read_text(), "nothing was submitted", 60)
+        self.cluster.controller_off(signal.SIGKILL)
+        time.sleep(1)
+        self.cluster.controller_on()
+        time.sleep(10)
+        self.cluster.resume()
+        said = project.end(driver)
+        self.same(project)
+        return {"submitted_again": said.count("the node is submitted again")}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dnc", required=True, type=lambda path: str(Path(path).resolve()))
+    parser.add_argument("--folder", required=True, type=lambda path: Path(path).resolve())
+    parser.add_argument("--only", default="", help="a regular expression that is looked for in the names of the checks")
+    arguments = parser.parse_args()
+    failed = []
+    with Cluster(arguments.folder / "cluster") as cluster:
+        checks = Checks(arguments, cluster)
+        for name in [name for name, value in vars(Checks).items() if callable(value) and is_check(name)]:
+            if not re.search(arguments.only, name):
+                continue
+            begun = time.monotonic()
+            try:
+                cluster.wait_for(lambda: cluster.idle() == len(cluster.nodes), "the nodes are not idle", 60)
+                figures = getattr(checks, name)() or {}
+            except SystemExit as error:
+                figures = {"failed": str(error)}
+                failed.append(name)
+                cluster.end_drivers(but=[driver for _, driver in checks.references.values()])
+                cluster.call("scancel", "--user=root")
+                cluster.resume()
+            print(json.dumps({"name": name, "took": round(time.monotonic() - begun, 1), **figures}), flush=True)
+    sys.exit(f"test_slurm: failed: {', '.join(failed)}" if failed else 0)
+
+
+HELPERS = ["__init__", "project", "quickstart", "gated", "jobs", "begun", "same", "reference", "open"]
+
+
+def is_check(name):
+    return name not in HELPERS
+
+
+if __name__ == "__main__":
+    main()
