@@ -11,7 +11,7 @@ BENCHES = $(basename $(notdir $(wildcard $(addsuffix /examples/$(BENCH).rs,. cac
 # Programs in scripts/campaigns.
 CAMPAIGNS = corrupt crowd full-disk fuzz stop
 
-.PHONY: run build test test-scale bench bench-peers bench-inertia doc docs fmt lint deny kill data cuda check-cuda check-cuda-emulated gpu-bundle check-export check-manifests wheel test-wheel $(CAMPAIGNS) ci
+.PHONY: run build test test-scale test-slurm bench-slurm bench bench-peers bench-inertia doc docs fmt lint deny kill data cuda check-cuda check-cuda-emulated gpu-bundle check-export check-manifests wheel test-wheel $(CAMPAIGNS) ci
 
 ## Builds, then runs the quickstart: embedded images, K = 1, 2, 4; at the end a metric table and the path of a report.
 run: build
@@ -29,6 +29,13 @@ test:
 ## Remotes against a real S3 server (SeaweedFS from PyPI, in target/scale), with figures and targets.
 test-scale: build
 	python3 scripts/test_scale.py --dnc $(DNC_RUN) --folder $(or $(CARGO_TARGET_DIR),target)/scale
+
+## `--executor slurm` on a real Slurm of three nodes in network namespaces, and against a hand-written array and Snakemake. Both need root and
+## install Debian's packages.
+test-slurm: build
+	python3 scripts/test_slurm.py --dnc $(DNC_RUN) --folder $(or $(CARGO_TARGET_DIR),target)/slurm
+bench-slurm: build
+	python3 scripts/bench_slurm.py --dnc $(DNC_RUN) --folder $(or $(CARGO_TARGET_DIR),target)/slurm
 
 ## Benchmarks, one JSON object a line: `make bench ONLY='train_step|embed' BENCH_ARGS='--threads 1'`. Names: bench/src/lib.rs.
 bench:

@@ -96,7 +96,7 @@ def is_alive(pid):
 class Cluster:
     """`with Cluster(folder) as cluster`: three nodes that are idle; everything is stopped at the end."""
 
-    def __init__(self, folder, nodes=3, cpus=4, memory=16000):
+    def __init__(self, folder, nodes=3, cpus=6, memory=16000):
         self.folder, self.nodes, self.cpus, self.memory = folder, [f"n{index + 1}" for index in range(nodes)], cpus, memory
         self.environment = {**os.environ, "SLURM_CONF": str(folder / "etc/slurm.conf")}
         self.drivers = []

@@ -12,6 +12,7 @@ import json
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -71,6 +72,12 @@ class Checks:
 
     def jobs(self, project, node=""):
         return [job for job in self.cluster.jobs() if job["name"].startswith(f"dnc:{project.name}:{node}")]
+
+    def cancel(self, project):
+        """Cancels a job by hand, and waits until it has ended."""
+        job = self.jobs(project)[0]["id"]
+        self.cluster.call("scancel", job)
+        self.cluster.wait_for(lambda: all(one["state"] == "CANCELLED" for one in self.jobs(project) if one["id"] == job), f"{job} runs on", 60)
 
     def begun(self, project):
         """How often each node of the fan-out began."""
@@ -153,7 +160,7 @@ class Checks:
         project, driver = self.gated("driver-killed-late")
         kill(driver.pid)
         driver.wait()
-        self.cluster.call("scancel", self.jobs(project)[0]["id"])
+        self.cancel(project)
         self.open(project)
         self.cluster.wait_for(lambda: all(job["state"] not in ("RUNNING", "COMPLETING") for job in self.jobs(project)), "jobs run on", 60)
         project.run()
@@ -164,7 +171,7 @@ class Checks:
 
     def scancel(self):
         project, driver = self.gated("scancel")
-        self.cluster.call("scancel", self.jobs(project)[0]["id"])
+        self.cancel(project)
         self.open(project)
         said = project.end(driver, code=1)
         require("was cancelled by somebody else" in said, said)
@@ -215,8 +222,8 @@ class Checks:
         finally:
             self.cluster.join(victim)
         self.same(project)
-        verified = project.cluster.call(self.dnc, "cache", "verify", "--store", project.folder / ".dnc/store")
-        require(verified, "cut-off: the store is damaged")
+        verified = subprocess.run([self.dnc, "cache", "verify", "--store", project.folder / ".dnc/store"], capture_output=True, text=True)
+        require(verified.returncode == 0, f"cut-off: the store is damaged:\n{verified.stdout}{verified.stderr}")
         return {"attempts_twice": len(there), "began": sum(self.begun(project))}
 
     def training_near_its_time_limit(self):
@@ -305,7 +312,7 @@ def main():
     sys.exit(f"test_slurm: failed: {', '.join(failed)}" if failed else 0)
 
 
-HELPERS = ["__init__", "project", "quickstart", "gated", "jobs", "begun", "same", "reference", "open"]
+HELPERS = ["__init__", "project", "quickstart", "gated", "jobs", "cancel", "begun", "same", "reference", "open"]
 
 
 def is_check(name):

@@ -45,6 +45,9 @@ const PROGRESS: Duration = Duration::from_secs(1);
 /// How often such a job asks whether another process still computes the same key.
 const CLAIMED: Duration = Duration::from_millis(500);
 
+/// How long a signal to all processes of a job takes to arrive at most.
+const SIGNAL: Duration = Duration::from_millis(300);
+
 /// The version that task files carry. Another version may have other stages or another form of `Work`.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -129,7 +132,7 @@ pub fn run_task_file(path: &Path, caller: Caller, stop: &Arc<AtomicBool>) -> io:
         Caller::BatchSystem => run_alone(&work, &share, &host),
         Caller::User | Caller::Driver => run_work(&work, &share, &mut NodePool::default(), &host),
     };
-    if caller == Caller::BatchSystem && matches!(answer.attempt, Attempt::Cancelled) {
+    if caller == Caller::BatchSystem && was_stopped(&answer.attempt, stop) {
         return Ok(false);
     }
     match host.store.flush() {
@@ -143,6 +146,19 @@ pub fn run_task_file(path: &Path, caller: Caller, stop: &Arc<AtomicBool>) -> io:
     fs::write(&unfinished, serde_json::to_vec(&answer)?)?;
     fs::rename(unfinished, answer_path(path))?;
     Ok(true)
+}
+
+/// Whether the work was stopped from outside. A batch system signals all processes of a job at once, so that a program which the
+/// work started may end, and the work fail, before this process hears of it.
+fn was_stopped(attempt: &Attempt, stop: &AtomicBool) -> bool {
+    let until = Instant::now() + SIGNAL;
+    while matches!(attempt, Attempt::Failed { .. }) && Instant::now() < until {
+        if stop.load(Ordering::Relaxed) {
+            return true;
+        }
+        thread::sleep(SIGNAL / 20);
+    }
+    matches!(attempt, Attempt::Cancelled)
 }
 
 /// Runs the work of a job of a batch system: only where the arithmetic is that of the key, and when no other process computes

@@ -131,6 +131,14 @@ fn a_node_that_saved_nothing_before_the_time_limit_fails() {
 }
 
 #[test]
+fn a_program_that_a_signal_to_the_whole_job_ends_first_has_not_failed() {
+    check_failed(
+        "setsid sh -c 'sleep 0.1; kill -TERM '$PPID & kill -TERM $$",
+        &["Slurm job 1001_0 reached its time limit before the node saved any work"],
+    );
+}
+
+#[test]
 fn the_rest_of_a_group_that_was_stopped_goes_on_in_another_job() {
     let first = format!("{NEAR_THE_LIMIT}; sleep 60");
     let manifest = format!("name = \"p\"\n{}{}", stage("a", &[], &first), stage("b", &[], "echo b > {out.b}/x"));
