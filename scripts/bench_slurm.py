@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Time of 201 trivial nodes on a real Slurm of three nodes on this machine (slurm_cluster.py): a fan-out of 100, a second node behind each,
-and a merge. In turns: dnc-run, a hand-written array with `afterok`, and Snakemake with its Slurm plugin where it is installed.
+and a merge. In turns: dnc-run and a hand-written array with `afterok`; and once Snakemake with its Slurm plugin, where it is installed.
 
     bench_slurm.py --dnc target/release/dnc-run --folder target/slurm [--turns 3] [--snakemake PATH]
 
@@ -90,11 +90,19 @@ class Turns:
     def snakemake(self):
         folder = self.folder("snakemake")
         (folder / "Snakefile").write_text(SNAKEFILE)
-        words = [self.arguments.snakemake, "--executor", "slurm", "--jobs", "200", "--quiet", "all", "--default-resources", "mem_mb=100",
-                 "slurm_account=none", "slurm_partition=main", "runtime=10"]
-        begun = time.perf_counter()
-        done = subprocess.run(self.cluster.inside("ctl", *words), cwd=folder, env=self.cluster.environment, capture_output=True, text=True)
-        took = time.perf_counter() - begun
+        words = [self.arguments.snakemake, "--executor", "slurm", "--jobs", "200", "--quiet", "all", "--default-resources", "mem_mb=1000",
+                 "slurm_partition=main", "runtime=10", "--slurm-no-account", "--slurm-status-command", "squeue"]
+        # Its jobs do not get SLURM_CONF, and look for the settings where Debian has them.
+        default = Path("/etc/slurm/slurm.conf")
+        require(not default.exists(), f"Snakemake's jobs would use {default}, which is another cluster's")
+        default.parent.mkdir(exist_ok=True)
+        default.symlink_to(self.cluster.folder / "etc/slurm.conf")
+        try:
+            begun = time.perf_counter()
+            done = subprocess.run(self.cluster.inside("ctl", *words), cwd=folder, env=self.cluster.environment, capture_output=True, text=True)
+            took = time.perf_counter() - begun
+        finally:
+            default.unlink()
         require(done.returncode == 0, f"snakemake ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
         self.check(folder / "merge")
         return took
@@ -111,7 +119,7 @@ def main():
     with Cluster(arguments.folder / "cluster") as cluster:
         turns, took = Turns(arguments, cluster), {}
         for turns.turn in range(arguments.turns):
-            for run in [turns.dnc_run, turns.array, *([turns.snakemake] if arguments.snakemake else [])]:
+            for run in [turns.dnc_run, turns.array, *([turns.snakemake] if arguments.snakemake and turns.turn == 0 else [])]:
                 cluster.wait_for(lambda: cluster.idle() == len(cluster.nodes), "the nodes are not idle", 120)
                 seconds = run()
                 took.setdefault(run.__name__, []).append(seconds)

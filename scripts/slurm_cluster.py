@@ -248,6 +248,13 @@ class Cluster:
                 kill(*[pid for step in self.steps(node) for pid in tree(step)])
         for name in self.namespaces():
             self.ip("netns", "del", name, check=False)
+        # Another cluster gives the same ids to its jobs, and would find their limits and counts.
+        for node in self.nodes:
+            for folder, _, _ in os.walk(CGROUPS / f"slurm_{node}", topdown=False):
+                try:
+                    os.rmdir(folder)
+                except OSError as error:
+                    print(f"cannot remove {folder}: {error}", file=sys.stderr)
 
 
 class Project:
