@@ -11,7 +11,7 @@ BENCHES = $(basename $(notdir $(wildcard $(addsuffix /examples/$(BENCH).rs,. cac
 # Programs in scripts/campaigns.
 CAMPAIGNS = corrupt crowd full-disk fuzz stop
 
-.PHONY: run build test test-scale test-slurm bench-slurm bench bench-peers bench-inertia doc docs fmt lint deny kill data cuda check-cuda check-cuda-emulated gpu-bundle check-export check-manifests wheel test-wheel $(CAMPAIGNS) ci
+.PHONY: run build test test-scale test-slurm bench-slurm bench bench-peers bench-inertia doc docs fmt lint deny kill data cuda check-cuda check-cuda-emulated check-cudnn gpu-bundle check-export check-manifests wheel test-wheel $(CAMPAIGNS) ci
 
 ## Builds, then runs the quickstart: embedded images, K = 1, 2, 4; at the end a metric table and the path of a report.
 run: build
@@ -82,20 +82,29 @@ check-cuda: $(CUDA_HOME_FOLDER)/bin/nvcc
 ## The tests of kernels and backbones on an emulated GPU: NVIDIA's libraries by name, which compute on the CPU, with our kernels compiled by
 ## g++ from their source (stages/kernels/tests/emulation). Needs no GPU; backbones take some minutes.
 EMULATED = $(abspath $(CUDA_FOLDER))/emulated
+GPU_TESTS = $(addprefix --test ,gpu parity properties strided pixels models_parity)
 check-cuda-emulated: export CUDA_COMPUTE_CAP = 90
 check-cuda-emulated: $(CUDA_HOME_FOLDER)/bin/nvcc
 	sh stages/kernels/tests/emulation/build.sh $(EMULATED)
-	LD_LIBRARY_PATH=$(EMULATED):$$LD_LIBRARY_PATH DNC_TEST_DEVICE=cuda:0 $(CUDA_CARGO) test $(PROFILE) --locked -p dnc-kernels -p dnc-learn \
-		--features dnc-kernels/cuda,dnc-learn/cuda --test gpu --test parity --test properties --test strided --test models_parity
+	LD_LIBRARY_PATH=$(EMULATED):$$LD_LIBRARY_PATH DNC_TEST_DEVICE=cuda:0 DNC_CUDA_MEMORY=driver \
+		$(CUDA_CARGO) test $(PROFILE) --locked --workspace --features cuda $(GPU_TESTS)
+
+## The plans of real cuDNN for a GPU that is only described, which needs none.
+check-cudnn: export CUDA_COMPUTE_CAP = 90
+check-cudnn: $(CUDA_HOME_FOLDER)/bin/nvcc $(CUDA_TOOLKIT)/libraries/nvidia/cudnn/lib/libcudnn.so.9
+	$(CUDA_CARGO) test $(PROFILE) --locked --workspace --features cuda --lib --no-run --message-format json-render-diagnostics \
+		-p dnc-kernels >$(abspath $(CUDA_FOLDER))/kernels.json
+	sh scripts/check_cudnn.sh "$$(sed -n 's/.*"executable":"\([^"]*dnc_kernels[^"]*\)".*/\1/p' $(abspath $(CUDA_FOLDER))/kernels.json)" \
+		$(CUDA_TOOLKIT)/libraries
 
 ## Everything that scripts/gpu_check.sh needs on a machine with a GPU and no network, in one archive below 60 MB:
 ## stripped binaries, fixtures and the data of the quickstart. There: `tar xf gpu-bundle.tar.xz && sh gpu-bundle/gpu_check.sh`.
 gpu-bundle: export CUDA_COMPUTE_CAP = 90
 gpu-bundle: $(CUDA_HOME_FOLDER)/bin/nvcc
-	$(CUDA_CARGO) build $(PROFILE) --locked --features cuda
-	$(CUDA_CARGO) test $(PROFILE) --locked --no-run -p dnc-kernels -p dnc-learn --features dnc-kernels/cuda,dnc-learn/cuda --tests --example bench_models \
-		--message-format json >$(CUDA_BUILT)/bundle.json
-	python3 scripts/gpu_bundle.py $(CUDA_BUILT)
+	$(CUDA_CARGO) build $(PROFILE) --locked --workspace --features cuda --bin dnc-run --example bench_models --example bench_search
+	$(CUDA_CARGO) test $(PROFILE) --locked --workspace --features cuda --no-run --test gpu --test parity --test properties --test pixels \
+		--test strided --test models_parity --message-format json-render-diagnostics >$(CUDA_BUILT)/bundle.json
+	python3 scripts/gpu_bundle.py --built $(CUDA_BUILT) --messages $(CUDA_BUILT)/bundle.json --out $(CUDA_BUILT)
 
 $(CUDA_HOME_FOLDER)/bin/nvcc:
 	$(PIP_INSTALL) --target $(CUDA_TOOLKIT) $(CUDA_COMPILER_WHEELS)

@@ -1,17 +1,25 @@
-"""Packs what scripts/gpu_check.sh needs into CUDA_BUILT/gpu-bundle.tar.xz: `make gpu-bundle`.
+"""Packs what scripts/gpu_check.sh needs into OUT/gpu-bundle.tar.xz: `make gpu-bundle`.
 
-Reads bundle.json, cargo's messages about the tests and benchmarks that it built. Symbols are stripped, and candle's compiled kernels for
+usage: gpu_bundle.py --built TARGET/release --messages FILE --out DIR
+
+FILE has cargo's messages about the tests that it built, whose names have a digest. Symbols are stripped, and candle's compiled kernels for
 quantised models, which nothing here runs, are replaced by zeros: they would make up most of each binary. Needs binutils.
 """
-import json, lzma, os, pathlib, shutil, subprocess, sys, tarfile, tempfile
+import argparse, json, lzma, os, pathlib, shutil, subprocess, sys, tarfile, tempfile
 
 LIMIT = 60e6
-TESTS = {"gpu", "parity", "properties", "strided", "models_parity"}
-EXAMPLES = {"bench_models"}
+TESTS = {"gpu", "parity", "properties", "pixels", "strided", "models_parity"}
+EXAMPLES = {"bench_models", "bench_search"}
+SCRIPTS = ["gpu_check.sh", "gpu_quickstart.py", "gpu_peers.py", "gpu_rows.py", "gpu_profile.py"]
 
+parser = argparse.ArgumentParser()
+parser.add_argument("--built", required=True, type=pathlib.Path, help="folder of what cargo built")
+parser.add_argument("--messages", required=True, type=pathlib.Path, help="cargo's messages in JSON, an object a line")
+parser.add_argument("--out", required=True, type=pathlib.Path, help="folder for the archive")
+arguments = parser.parse_args()
 root = pathlib.Path(__file__).resolve().parent.parent
-built = pathlib.Path(sys.argv[1])
-bundle = built / "gpu-bundle"
+built = arguments.built
+bundle = arguments.out / "gpu-bundle"
 shutil.rmtree(bundle, ignore_errors=True)
 
 
@@ -38,17 +46,16 @@ def pack(source, target):
 
 
 pack(built / "dnc-run", bundle / "dnc-run")
+for example in EXAMPLES:
+    pack(built / "examples" / example, bundle / "examples" / example)
 found = set()
-for line in (built / "bundle.json").read_text().splitlines():
+for line in arguments.messages.read_text().splitlines():
     message = json.loads(line) if line.startswith("{") else {}
     target, path = message.get("target", {}), message.get("executable")
-    if path is None:
-        continue
-    folder = {"test": "tests", "example": "examples"}.get(target["kind"][0])
-    if (folder == "tests" and target["name"] in TESTS) or (folder == "examples" and target["name"] in EXAMPLES):
-        pack(path, bundle / folder / target["name"])
+    if path is not None and target["kind"] == ["test"] and target["name"] in TESTS:
+        pack(path, bundle / "tests" / target["name"])
         found.add(target["name"])
-missing = (TESTS | EXAMPLES) - found
+missing = TESTS - found
 if missing:
     sys.exit(f"cargo has not built {', '.join(sorted(missing))}")
 for crate in ("stages/kernels", "stages/learn"):
@@ -57,9 +64,10 @@ for crate in ("stages/kernels", "stages/learn"):
 (bundle / "pipelines/data").mkdir(parents=True)
 shutil.copy(root / "pipelines/quickstart.toml", bundle / "pipelines")
 shutil.copy(root / "pipelines/data/open-emoji-mini.parquet", bundle / "pipelines/data")
-shutil.copy(root / "scripts/gpu_check.sh", bundle)
+for script in SCRIPTS:
+    shutil.copy(root / "scripts" / script, bundle)
 
-archive = built / "gpu-bundle.tar.xz"
+archive = arguments.out / "gpu-bundle.tar.xz"
 # The binaries have most of their code in common: a large dictionary finds it.
 filters = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 192 << 20}]
 with lzma.open(archive, "wb", filters=filters) as compressed, tarfile.open(fileobj=compressed, mode="w") as tar:

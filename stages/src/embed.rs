@@ -121,9 +121,11 @@ impl Embed {
     ) -> Result<(Vec<f32>, usize), StageError> {
         let device = context.device()?.clone();
         let network = Network::open(context.input("model")?, &device, self)?;
-        let loader = Loader::new(images, None, network.model.preprocessing)?.changed(changes);
+        let activations = network.parameters.precision().activations();
+        let loader = Loader::new(images, None, network.model.preprocessing)?.changed(changes).of_type(activations);
         let dim = network.width(self.vector);
 
+        let _weights = dnc_kernels::KeptWeights::new();
         let start = Instant::now();
         let mut vectors: Vec<f32> = Vec::with_capacity(ids.len() * dim);
         let mut done = 0;

@@ -11,12 +11,15 @@
 //! | `<!-- file: NAME -->` | a fenced block, which is written to the file NAME |
 //! | `<!-- columns: KIND -->` … `<!-- end -->` | the columns of the tables of a kind of artifact |
 //! | `<!-- keys: POINTER NAME … -->` … `<!-- end -->` | the keys at this JSON pointer in the manifest schema; all of them if none is named |
+//! | `<!-- measurements: FILE -->` … `<!-- end -->` | the measurements on a GPU in this file below `docs` |
 //!
 //! All lines of a page run one after the other in one temporary project, which holds `pipelines/quickstart.toml`, reduced so
 //! that it takes seconds, and a folder `photos` with a subfolder per class.
 //!
 //! `UPDATE_TEXTS=1` rewrites the pages. With `DOCS_FULL=1` as well, the quickstart is not reduced and the blocks marked
 //! `shape of output` are rewritten, too.
+
+mod measurements;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -122,6 +125,7 @@ enum Marker<'a> {
     File(&'a str),
     Columns(&'a str),
     Keys { pointer: &'a str, names: Vec<&'a str> },
+    Measurements(&'a str),
 }
 
 impl<'a> Marker<'a> {
@@ -133,6 +137,7 @@ impl<'a> Marker<'a> {
             "hidden run" => Some(Self::HiddenRun(rest)),
             "file" => Some(Self::File(rest)),
             "columns" => Some(Self::Columns(rest)),
+            "measurements" => Some(Self::Measurements(rest)),
             "keys" => {
                 let mut words = rest.split_whitespace();
                 Some(Self::Keys { pointer: words.next()?, names: words.collect() })
@@ -178,6 +183,10 @@ impl Page<'_> {
                 }
                 Marker::Keys { pointer, names } => {
                     let table = self.keys_at(pointer, &names);
+                    self.push_table(line, &mut lines, &mut updated, table);
+                }
+                Marker::Measurements(file) => {
+                    let table = measurements::tables_of(file);
                     self.push_table(line, &mut lines, &mut updated, table);
                 }
             }

@@ -1,13 +1,18 @@
 //! Benchmark of exact nearest neighbours and k-means under the names and sizes of the peers' benchmarks, and of approximate search with
 //! inverted lists. Prints one JSON object per line.
 //!
-//! usage: `bench_search [PATTERN] [--points FILE] [--seed N] [--threads N] [--reps N] [--cpu] [--memory]`
+//! usage: `bench_search [PATTERN] [--device DEVICE] [--points FILE] [--seed N] [--threads N] [--reps N] [--cpu] [--memory]`
+//!
+//! `--device cuda:0` searches exact neighbours and clusters on a GPU, and compares the results with the CPU's. Rows that end in
+//! `/search` leave out the preparation of the gallery, which a GPU then holds; those that end in `/iterations`, for a GPU only, leave
+//! out the preparation of the points and the seeding.
 //!
 //! `--points` names a file of little-endian `f32` rows for k-means to cluster or for inverted lists to search, so that inertia and
 //! recall can be compared with a peer's on the same points (`scripts/kmeans_inertia.py`, `scripts/index_faiss.py`).
 
 use std::{error::Error, fs, ops::ControlFlow};
 
+use candle_core::Device;
 use dnc_bench::{Bench, Work};
 use dnc_kernels::{
     kmeans::{Points, Stop},
@@ -15,44 +20,68 @@ use dnc_kernels::{
         Gallery,
         inverted::{InvertedLists, divide},
     },
+    open_gpu,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> std::result::Result<(), Box<dyn Error>> {
-    let bench = Bench::from_args(&["--points", "--seed"]);
+    let bench = Bench::from_args(&["--device", "--points", "--seed"]);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(bench.threads).build().expect("a pool of a few threads");
     pool.install(|| rows(&bench)).map_err(|error| error as Box<dyn Error>)
 }
 
 fn rows(bench: &Bench) -> Result<()> {
+    let device = match bench.option("--device").and_then(|name| name.strip_prefix("cuda:")) {
+        Some(ordinal) => open_gpu(ordinal.parse()?)?,
+        None => Device::Cpu,
+    };
     for (n, d, k) in [(60_502, 128, 1001), (60_502, 512, 101)] {
         let name = format!("neighbours/n{n}/d{d}/k{k}/q6000");
-        if bench.wants(&name) {
+        let search = format!("{name}/search");
+        if bench.wants(&name) || bench.wants(&search) {
             let mut rows = normals(1, n * d);
             for row in rows.chunks_exact_mut(d) {
                 let norm = row.iter().map(|value| value * value).sum::<f32>().sqrt();
                 row.iter_mut().for_each(|value| *value /= norm);
             }
             bench.row(&name, Work::new(6000, "queries"), || {
-                Gallery::new(&rows, d)?.nearest(&rows[..6000 * d], k, |_, _| false)
+                Gallery::on(&rows, d, &device)?.nearest(&rows[..6000 * d], k, |_, _| false)
             })?;
+            let gallery = Gallery::on(&rows, d, &device)?;
+            if !device.is_cpu() {
+                let found = gallery.nearest(&rows[..6000 * d], k, |_, _| false)?;
+                if found != Gallery::new(&rows, d)?.nearest(&rows[..6000 * d], k, |_, _| false)? {
+                    return Err(format!("{name}: the lists of the GPU are not those of the CPU").into());
+                }
+            }
+            bench.row(&search, Work::new(6000, "queries"), || gallery.nearest(&rows[..6000 * d], k, |_, _| false))?;
         }
     }
     for (n, d, k, iterations) in [(60_000, 1280, 8, 20), (60_000, 1280, 32, 20), (60_502, 128, 11_316, 5)] {
         let name = format!("kmeans/lloyd/n{n}/d{d}/k{k}/i{iterations}");
-        if bench.wants(&name) {
+        let alone = format!("{name}/iterations");
+        if bench.wants(&name) || (!device.is_cpu() && bench.wants(&alone)) {
             let points = points(bench, n, d, (4 * k).min(n))?;
             let seed = bench.option("--seed").map_or(Ok(1), str::parse)?;
+            let stop = Stop { iterations, tolerance: 0.0 };
+            let cluster =
+                |prepared: &Points<'_>, start: &[f32]| prepared.lloyd(start, stop, |_, _| ControlFlow::Continue(()));
             let mut inertia = 0.0;
             let seconds = bench.median(|| -> Result<()> {
-                let points = Points::new(&points, d)?;
-                let start = points.plus_plus(k, seed)?;
-                let stop = Stop { iterations, tolerance: 0.0 };
-                inertia = points.lloyd(&start, stop, |_, _| ControlFlow::Continue(()))?.inertia;
+                let prepared = Points::on(&points, d, &device)?;
+                inertia = cluster(&prepared, &prepared.plus_plus(k, seed)?)?.inertia;
                 Ok(())
             })?;
             bench.print(&name, seconds, Work::new(n * iterations, "points").also("inertia", inertia));
+            if !device.is_cpu() {
+                let (prepared, on_cpu) = (Points::on(&points, d, &device)?, Points::new(&points, d)?);
+                let start = on_cpu.plus_plus(k, seed)?;
+                if prepared.plus_plus(k, seed)? != start || cluster(&prepared, &start)? != cluster(&on_cpu, &start)? {
+                    return Err(format!("{name}: the clusters of the GPU are not those of the CPU").into());
+                }
+                bench.row(&alone, Work::new(n * iterations, "points"), || cluster(&prepared, &start))?;
+            }
         }
     }
     for (n, d, lists, probes) in [(500_000, 128, 2_828, 16), (200_000, 512, 1_788, 16)] {

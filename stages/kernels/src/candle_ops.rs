@@ -196,6 +196,15 @@ pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f6
     centred.broadcast_div(&deviation)?.broadcast_mul(weight)?.broadcast_add(bias)?.to_dtype(dtype)
 }
 
+/// A class token before the patches, and a position added to each token.
+pub(crate) fn embed_tokens(patches: &Tensor, class: &Tensor, positions: &Tensor) -> Result<Tensor> {
+    let (batch, _, width) = patches.dims3()?;
+    let dtype = patches.dtype();
+    let class = class.to_dtype(dtype)?.broadcast_as((batch, 1, width))?;
+    let tokens = Tensor::cat(&[&class, patches], 1)?;
+    tokens.broadcast_add(&positions.to_dtype(dtype)?)
+}
+
 /// `softmax(factor · x)` over the last axis, computed in `f32`.
 pub(crate) fn softmax(x: &Tensor, factor: f64) -> Result<Tensor> {
     let dtype = x.dtype();

@@ -9,7 +9,7 @@
 
 use std::sync::LazyLock;
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 use crate::activation::Activation;
 use crate::adam::AdamWork;
@@ -17,6 +17,7 @@ use crate::adam::AdamWork;
 use crate::cuda;
 use crate::geometry::{ConvGeometry, PoolWindow, Reduction};
 use crate::operands::{ConvOperands, FrozenNorm};
+use crate::pixels::{Ordinary, PixelMemory};
 use crate::precision::Precision;
 use crate::{candle_ops, cpu};
 
@@ -136,31 +137,38 @@ pub(crate) fn global_pool(x: &Tensor, window: PoolWindow, reduction: Reduction) 
     }
 }
 
-/// `x · weightᵀ + bias`, `[…, out]`.
+/// `x · weightᵀ + bias`, and `residual +` that if there is one, `[…, out]`.
 #[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "only a GPU has several precisions"))]
-pub(crate) fn linear(precision: Precision, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+pub(crate) fn linear(
+    precision: Precision,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
     // The kernels expect at least one element.
     let is_empty = [x, weight].iter().any(|tensor| tensor.elem_count() == 0);
-    let implementation = Implementation::of([x], [weight].into_iter().chain(bias));
+    let implementation = Implementation::of([x].into_iter().chain(residual), [weight].into_iter().chain(bias));
     let (out, width) = weight.dims2()?;
     let rows = if x.rank() == 2 { x.clone() } else { x.reshape(((), width))? };
     let y = match implementation {
         #[cfg(feature = "cuda")]
-        Implementation::Cuda if !is_empty => return cuda::convolution::linear(precision, x, weight, bias),
+        Implementation::Cuda if !is_empty => return cuda::convolution::linear(precision, x, weight, bias, residual),
         Implementation::Cpu if !is_empty => cpu::conv::linear(&rows, weight, bias)?,
         _ => candle_ops::linear(&rows, weight, bias)?,
     };
-    if x.rank() == 2 {
-        return Ok(y);
-    }
     let mut dims = x.dims()[..x.rank() - 1].to_vec();
     dims.push(out);
-    y.reshape(dims)
+    let y = if x.rank() == 2 { y } else { y.reshape(dims)? };
+    match residual {
+        Some(residual) => residual + y,
+        None => Ok(y),
+    }
 }
 
 /// Euclidean distances between the rows of `x` and those of `y`, `[m, n]`.
 pub(crate) fn pairwise_distances(x: &Tensor, y: &Tensor) -> Result<Tensor> {
-    candle_ops::distances(x, y, linear(Precision::F32, x, y, None)?)
+    candle_ops::distances(x, y, linear(Precision::F32, x, y, None, None)?)
 }
 
 /// Each row divided by its Euclidean norm, `[m, d]`.
@@ -183,6 +191,15 @@ pub(crate) fn softmax(x: &Tensor, factor: f64) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
         Implementation::Cuda => cuda::tokens::softmax(x, factor),
         Implementation::Cpu | Implementation::Candle => candle_ops::softmax(x, factor),
+    }
+}
+
+/// A class token before the patches, and a position added to each token: `[batch, 1 + patches, width]`.
+pub(crate) fn embed_tokens(patches: &Tensor, class: &Tensor, positions: &Tensor) -> Result<Tensor> {
+    match Implementation::of([patches], [class, positions]) {
+        #[cfg(feature = "cuda")]
+        Implementation::Cuda => cuda::sequence::embed_tokens(patches, class, positions),
+        Implementation::Cpu | Implementation::Candle => candle_ops::embed_tokens(patches, class, positions),
     }
 }
 
@@ -217,6 +234,15 @@ pub(crate) fn attention(qkv: &Tensor, heads: usize, precision: Precision) -> Res
     }
 }
 
+/// Memory of `size` bytes from which pixels are uploaded to `device`.
+pub(crate) fn pixel_memory(size: usize, device: &Device) -> Result<Box<dyn PixelMemory>> {
+    #[cfg(feature = "cuda")]
+    if let (Device::Cuda(gpu), true) = (device, cuda_kernels_are_on()) {
+        return Ok(Box::new(cuda::pixels::Pinned::new(size, gpu)?));
+    }
+    Ok(Box::new(Ordinary::new(size, device)))
+}
+
 /// Takes the steps of many parameters at once, if there is a kernel for that on their device; returns whether there is.
 ///
 /// # Errors
@@ -234,8 +260,6 @@ pub fn fused_adam(work: &[AdamWork]) -> crate::error::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
 
     #[test]

@@ -22,11 +22,13 @@ mod distance;
 mod error;
 mod geometry;
 mod gpu;
+mod kept_weights;
 pub mod kmeans;
 mod lock;
 pub mod neighbours;
 mod operands;
 mod operations;
+mod pixels;
 mod precision;
 mod prefetch;
 mod prefilter;
@@ -41,11 +43,14 @@ pub use dispatch::fused_adam;
 pub use error::{Error, Result};
 pub use geometry::{Conv2d, Padding};
 pub use gpu::{gpu_arithmetic, gpu_count, is_out_of_memory, open_gpu};
+pub use kept_weights::KeptWeights;
 pub use operands::FrozenNorm;
 pub use operations::{
-    affine, attention, avg_pool2d, conv2d, conv2d_affine, conv2d_norm, gelu, global_avg_pool, global_max_pool,
-    l2_normalise, layer_norm, linear, linear_in, max_pool2d, nchw_to_nhwc, pairwise_distances, residual_sum, softmax,
+    PixelBuffer, affine, attention, avg_pool2d, conv2d, conv2d_affine, conv2d_norm, embed_tokens, gelu,
+    global_avg_pool, global_max_pool, l2_normalise, layer_norm, linear, linear_in, linear_sum, max_pool2d,
+    nchw_to_nhwc, pairwise_distances, residual_sum, softmax,
 };
+pub use pixels::PixelNorm;
 pub use precision::Precision;
 pub use prefilter::prefilter_name;
 pub use simd::{arithmetic, instruction_sets};

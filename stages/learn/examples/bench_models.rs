@@ -6,7 +6,7 @@
 
 use candle_core::{Device, Tensor};
 use dnc_bench::{Bench, Work};
-use dnc_kernels::{Precision, backward, l2_normalise, open_gpu};
+use dnc_kernels::{KeptWeights, Precision, backward, l2_normalise, open_gpu};
 use dnc_learn::error::LearnError;
 use dnc_learn::model::Model;
 use dnc_learn::optimise::{Algorithm, Optimiser, Rate, Settings};
@@ -66,6 +66,7 @@ fn rows(bench: &Bench, setting: &Setting, (name, side, batch): (&str, usize, usi
     let forward = |parameters: &Parameters| model.embed(parameters, &model.features(parameters, &images, None)?, None);
     if bench.wants(&embed) {
         let folded = model.fold(&parameters)?;
+        let _weights = KeptWeights::new();
         bench.row(&embed, Work::new(batch, "images"), || {
             let embeddings = forward(&folded)?;
             device.synchronize()?;

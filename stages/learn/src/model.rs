@@ -153,7 +153,7 @@ impl Model {
             .map_err(|source| LearnError::Layer { layer: "embedding".into(), source })
     }
 
-    /// The parameters for inference, with every batch-norm folded into its convolution.
+    /// The parameters for inference, with every batch-norm folded into its convolution and without gradients.
     ///
     /// # Errors
     /// If `parameters` are not those of this model.
@@ -164,7 +164,7 @@ impl Model {
                 folded.insert(name, role, &value)?;
             }
         }
-        Ok(folded.with_precision(parameters.precision()))
+        Ok(folded.with_precision(parameters.precision()).without_gradients())
     }
 }
 

@@ -59,19 +59,29 @@ pub struct Parameters {
     frozen: Frozen,
     precision: Precision,
     device: Device,
+    is_constant: bool,
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
     role: Role,
     value: Var,
+    /// The value without gradients, the same tensor each time.
+    constant: Tensor,
+}
+
+impl Entry {
+    fn new(role: Role, value: Var) -> Self {
+        let constant = value.as_detached_tensor();
+        Self { role, value, constant }
+    }
 }
 
 impl Parameters {
     /// A model without tensors.
     pub fn empty(device: &Device) -> Self {
         let (frozen, precision) = (Frozen::default(), Precision::default());
-        Self { entries: BTreeMap::new(), frozen, precision, device: device.clone() }
+        Self { entries: BTreeMap::new(), frozen, precision, device: device.clone(), is_constant: false }
     }
 
     /// A new model: every tensor of `specs` is drawn from its own stream under `streams`.
@@ -126,7 +136,7 @@ impl Parameters {
     /// If the value cannot be copied.
     pub fn insert(&mut self, name: &str, role: Role, value: &Tensor) -> Result<()> {
         let value = value.to_device(&self.device)?.to_dtype(DType::F32)?.detach().force_contiguous()?;
-        self.entries.insert(name.to_owned(), Entry { role, value: Var::from_tensor(&value)? });
+        self.entries.insert(name.to_owned(), Entry::new(role, Var::from_tensor(&value)?));
         Ok(())
     }
 
@@ -146,11 +156,8 @@ impl Parameters {
     /// If there is no such tensor.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let entry = self.entries.get(name).ok_or_else(|| LearnError::NoTensor { name: name.to_owned() })?;
-        Ok(if self.is_trained(name, entry.role) {
-            entry.value.as_tensor().clone()
-        } else {
-            entry.value.as_detached_tensor()
-        })
+        let is_tracked = !self.is_constant && self.is_trained(name, entry.role);
+        Ok(if is_tracked { entry.value.as_tensor().clone() } else { entry.constant.clone() })
     }
 
     /// The tensors that are trained and not frozen, ordered by name.
@@ -184,6 +191,12 @@ impl Parameters {
     #[must_use]
     pub fn with_precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
+    }
+
+    /// The same model without gradients: a forward pass keeps nothing for a backward pass.
+    #[must_use]
+    pub fn without_gradients(self) -> Self {
+        Self { is_constant: true, ..self }
     }
 
     /// What the network computes with.

@@ -3,7 +3,7 @@
 //! Two implementations: the linfa crate, and Lloyd iterations on matrix products in `dnc_kernels`. linfa's assignment loop
 //! and its k-means++ seeding, which takes time quadratic in the number of clusters, are slow for many clusters. By default,
 //! linfa therefore only seeds up to [`MAX_LINFA_SEEDS`] clusters and computes their first iteration; the kernels continue
-//! with the same iterations.
+//! with the same iterations, on a GPU if there is one, to the same bits as on the CPU.
 
 use std::ops::ControlFlow;
 
@@ -56,7 +56,7 @@ impl KMeans {
         if self.algorithm == Algorithm::Linfa {
             return self.linfa(points, count, start, self.iterations);
         }
-        let prepared = kmeans::Points::new(points.values, points.dimension)?;
+        let prepared = kmeans::Points::on(points.values, points.dimension, context.device()?)?;
         let centroids = match start {
             Start::Centroids(centroids) => centroids.to_vec(),
             Start::Seed(_) if count <= MAX_LINFA_SEEDS => self.linfa(points, count, start, 1)?.centroids,

@@ -77,7 +77,8 @@ impl Stage for Cluster {
     }
 
     fn resources(&self) -> Resources {
-        Resources { threads: Threads::Many, ..Resources::default() }
+        // The bits are those of the CPU on every device, so that the arithmetic is the CPU's.
+        Resources { threads: Threads::Many, device: self.algorithm == Algorithm::Lloyd, ..Resources::default() }
     }
 
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {

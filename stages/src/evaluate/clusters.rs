@@ -24,7 +24,7 @@ pub(super) fn add_metrics(
     let failed = |source| StageError::compute("cluster the embeddings for the metrics `nmi` and `ami`", source);
     let classes = images.labels.iter().collect::<BTreeSet<_>>().len();
     let seed = context.streams()?.named("evaluate").named("nmi").seed();
-    let points = Points::new(&images.vectors, images.dim).map_err(failed)?;
+    let points = Points::on(&images.vectors, images.dim, context.device()?).map_err(failed)?;
     let centroids = points.plus_plus(classes, seed).map_err(failed)?;
     let stop = Stop { iterations: ITERATIONS, tolerance: 0.0 };
     let unless_cancelled = |_, _| if context.check_cancelled().is_ok() { Continue(()) } else { Break(()) };

@@ -91,7 +91,7 @@ fn search_in_blocks(
         |source| StageError::compute(format!("compute the retrieval metrics of the split `{}`", search.split), source);
     let search_failed =
         |source| StageError::compute(format!("search the nearest neighbours in the split `{}`", search.split), source);
-    let searched = Gallery::new(&gallery.vectors, gallery.dim).map_err(search_failed)?;
+    let searched = Gallery::on(&gallery.vectors, gallery.dim, context.device()?).map_err(search_failed)?;
     let relevant = search.relevant();
     let k = neighbours(&relevant);
     let count = queries.ids.len();

@@ -1,14 +1,15 @@
 //! From tables to batches: images are cropped, resized, augmented and normalised when a batch needs them.
 //!
-//! Shapes: a batch is `[batch, side, side, 3]` of `f32`, where side is the `crop` of the backbone's preprocessing. Each image is
+//! Shapes: a batch is `[batch, side, side, 3]` of floats, where side is the `crop` of the backbone's preprocessing. Each image is
 //! made on one thread of the current rayon pool and depends only on its pixels and its view, so that a batch has the same bits
-//! for any number of threads.
+//! for any number of threads. A GPU gets the pixels, a quarter of the bytes, and normalises them, to the same bits as the CPU.
 
 mod error;
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
+use dnc_kernels::PixelBuffer;
 use dnc_learn::backbones::{ChannelOrder, Preprocessing};
 use dnc_tables::images::{Images, Pixels};
 use dnc_tables::pictures::nuisance::Changes;
@@ -62,6 +63,22 @@ pub struct Loader<'a> {
     views: Option<&'a Views>,
     preprocessing: Preprocessing,
     changes: Option<&'a Changes>,
+    dtype: DType,
+}
+
+/// A batch in the memory of the host.
+enum Staged {
+    /// Normalised by the threads that make the images.
+    Values(Vec<f32>),
+    /// For a GPU, which normalises.
+    Pixels(PixelBuffer),
+}
+
+impl Staged {
+    /// No batch yet, and the next is for `device`.
+    fn empty(device: &Device) -> Self {
+        if device.is_cuda() { Self::Pixels(PixelBuffer::new(device)) } else { Self::Values(Vec::new()) }
+    }
 }
 
 impl<'a> Loader<'a> {
@@ -75,13 +92,19 @@ impl<'a> Loader<'a> {
             let Preprocessing { crop, resize, .. } = preprocessing;
             return Err(LoadError::CropSize { crop, resize }.into());
         }
-        Ok(Self { images, pixels: images.pixels()?, views, preprocessing, changes: None })
+        Ok(Self { images, pixels: images.pixels()?, views, preprocessing, changes: None, dtype: DType::F32 })
     }
 
     /// The same loader, which applies `changes` to each image for evaluation.
     #[must_use]
     pub fn changed(self, changes: Option<&'a Changes>) -> Self {
         Self { changes, ..self }
+    }
+
+    /// The same loader, with batches of this type instead of `f32`.
+    #[must_use]
+    pub fn of_type(self, dtype: DType) -> Self {
+        Self { dtype, ..self }
     }
 
     /// Height and width of the images in a batch.
@@ -117,18 +140,43 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// As [`batch`](Self::batch), or the device is out of memory.
     pub fn tensor(&self, request: &Request, device: &Device) -> Result<Tensor, StageError> {
-        self.upload(self.batch(request)?, device)
+        let mut staged = Staged::empty(device);
+        self.stage(request, &mut staged)?;
+        self.upload(request, &mut staged, device)
     }
 
-    fn upload(&self, values: Vec<f32>, device: &Device) -> Result<Tensor, StageError> {
-        let side = self.side();
-        let images = values.len() / (side * side * 3);
-        Tensor::from_vec(values, (images, side, side, 3), device)
-            .map_err(|source| StageError::compute("move a batch to the device", source))
+    /// Makes the images of a request in the memory of the host.
+    fn stage(&self, request: &Request, staged: &mut Staged) -> Result<(), StageError> {
+        match staged {
+            Staged::Values(values) => *values = self.batch(request)?,
+            Staged::Pixels(buffer) => {
+                let size = self.side().pow(2) * 3;
+                let failed = |source| StageError::compute("make a batch for the GPU", source);
+                let pixels = buffer.pixels(request.ids.len() * size).map_err(failed)?;
+                let variants = request.variants();
+                let images = pixels.par_chunks_exact_mut(size).zip(&variants);
+                images.try_for_each(|(pixels, &(id, variant))| self.image(id, variant, pixels))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a staged batch to `device`. For a GPU, this is enqueued.
+    fn upload(&self, request: &Request, staged: &mut Staged, device: &Device) -> Result<Tensor, StageError> {
+        const ACTION: &str = "move a batch to the device";
+        let shape = [request.ids.len(), self.side(), self.side(), 3];
+        match staged {
+            Staged::Values(values) => Tensor::from_vec(std::mem::take(values), &shape, device)
+                .and_then(|batch| batch.to_dtype(self.dtype))
+                .map_err(|source| StageError::compute(ACTION, source)),
+            Staged::Pixels(buffer) => buffer
+                .upload(shape, &self.preprocessing.norm(), self.dtype)
+                .map_err(|source| StageError::compute(ACTION, source)),
+        }
     }
 
     /// Calls `body` with the batch of each request, in order. While `body` runs, the next batch is prepared on other threads.
-    /// Only the calling thread uses the device.
+    /// Only the calling thread enqueues work on the device.
     ///
     /// # Errors
     /// As [`tensor`](Self::tensor), or the error of `body`.
@@ -140,15 +188,21 @@ impl<'a> Loader<'a> {
     ) -> Result<(), StageError> {
         let mut requests = requests.into_iter();
         let Some(mut current) = requests.next() else { return Ok(()) };
-        let mut batch = self.tensor(&current, device)?;
+        // In turns, so that a GPU may still read one while the next batch is written to the other.
+        let mut staged = [Staged::empty(device), Staged::empty(device)];
+        self.stage(&current, &mut staged[0])?;
+        let mut batch = self.upload(&current, &mut staged[0], device)?;
         loop {
             let Some(next) = requests.next() else { return body(&current, batch) };
-            let mut following = None;
+            staged.swap(0, 1);
+            let following = &mut staged[0];
+            let mut made = None;
             rayon::in_place_scope(|scope| {
-                scope.spawn(|_| following = Some(self.batch(&next)));
+                scope.spawn(|_| made = Some(self.stage(&next, following)));
                 body(&current, batch)
             })?;
-            batch = self.upload(following.expect("a scope ends after everything that it spawned")?, device)?;
+            made.expect("a scope ends after everything that it spawned")?;
+            batch = self.upload(&next, &mut staged[0], device)?;
             current = next;
         }
     }

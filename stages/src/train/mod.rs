@@ -82,7 +82,8 @@ impl Train {
         prospects::warn(self, &training_set, &initial, context);
         drop_state(&mut initial.parameters);
         let method = self.method(&initial, training_set.classes)?;
-        let loader = Loader::new(&images, views.as_ref(), method.model.preprocessing)?;
+        let activations = self.precision.on(context.device()?)?.activations();
+        let loader = Loader::new(&images, views.as_ref(), method.model.preprocessing)?.of_type(activations);
 
         let first_step = initial.step;
         let start = Checkpoint { epochs: 0, model: initial, history: Vec::new() };

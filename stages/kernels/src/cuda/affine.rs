@@ -59,9 +59,10 @@ impl Backward<Tensor> for AffineBackward {
         };
         let Masked { gradient, sum, product } =
             if changes { wanted.run(&dy)? } else { Masked { gradient: None, sum: None, product: None } };
-        for (slot, gradient) in [(shift_slot, sum), (scale_slot, product)] {
-            if let (Some(slot), Some(gradient)) = (slot, gradient) {
-                slot.add(gradient)?;
+        for (slot, partial) in [(shift_slot, sum), (scale_slot, product)] {
+            if let (Some(slot), Some(partial)) = (slot, partial) {
+                let channels = dy.dims().last().copied().unwrap_or(1);
+                slot.add(partial.total(&[channels])?)?;
             }
         }
         let gradient = gradient.unwrap_or(dy);

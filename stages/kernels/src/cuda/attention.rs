@@ -1,13 +1,17 @@
-//! Multi-head attention over queries, keys and values that lie interleaved in one tensor, without copying them apart.
+//! Multi-head attention over queries, keys and values that lie in one tensor, token by token.
 //!
 //! Formula: in each head, `p = softmax(q kᵀ / √d)`, `y = p v`. Backward: `dv = pᵀ dy`, `dp = dy vᵀ`, `ds = softmax'(dp)`, `dq = ds k`,
 //! `dk = dsᵀ q`, with the factor `1 / √d` in `ds`.
-//! Shapes: qkv `[batch, tokens, 3 · width]`, y `[batch, tokens, width]`, p `[batch, heads, tokens, tokens]`.
+//! Shapes: qkv `[batch, tokens, 3 · width]`, y `[batch, tokens, width]`. The products are of copies head by head, q, k, v and y
+//! `[batch · heads, padded, channels]`, p `[batch · heads, padded, padded]`: `padded` is the number of tokens with zeros added. Columns
+//! of p and ds that stand for padding are zero, and so are rows of q, k, v and dy; hence so are those of dq, dk and dv.
 
 use std::sync::Arc;
 
 use candle_core::{DType, Result, Tensor};
 
+use super::fused_attention;
+use super::heads::Heads;
 use super::memory::{Output, device, pointer};
 use super::products::{Matrices, Product};
 use super::tokens::{softmax_backward, softmax_forward};
@@ -15,130 +19,128 @@ use crate::precision::Precision;
 use crate::tape::Backward;
 use crate::tape::walk::{Node, record, watch};
 
+/// Parts of the input: queries, keys and values.
+const PARTS: usize = 3;
+
 /// Attention of `heads` heads.
 pub(crate) fn attention(qkv: &Tensor, heads: usize, precision: Precision) -> Result<Tensor> {
-    let (batch, tokens, width) = qkv.dims3()?;
-    let sizes = Sizes { batch, tokens, heads, width: width / 3, dtype: qkv.dtype(), precision };
-    let device = device(qkv)?;
-    let scores = Output::new((batch, heads, tokens, tokens), sizes.dtype, &device)?;
-    let base = pointer(qkv)?;
-    for head in 0..heads {
-        let [query, key, _] = sizes.parts(base, head);
-        // SAFETY: the matrices lie in qkv and in the scores.
-        unsafe { sizes.scores().enqueue(&device, query, key.transposed(), sizes.score(scores.pointer()?, head))? };
+    let (batch, tokens, all) = qkv.dims3()?;
+    let width = all / PARTS;
+    let sizes = Sizes { heads: Heads { batch, tokens, heads, channels: width / heads }, dtype: qkv.dtype(), precision };
+    if !qkv.track_op()
+        && let Some(output) = fused_attention::forward(qkv, heads, sizes.factor())?
+    {
+        return Ok(output.into_tensor());
     }
-    let shares = softmax_forward(&scores.into_tensor(), sizes.factor())?.into_tensor();
-    let output = Output::new((batch, tokens, sizes.width), sizes.dtype, &device)?;
-    for head in 0..heads {
-        let [_, _, value] = sizes.parts(base, head);
-        let share = sizes.score(pointer(&shares)?, head);
-        // SAFETY: as above, and the result lies in the output.
-        unsafe { sizes.values().enqueue(&device, share, value, sizes.row(output.pointer()?, head))? };
+    let (heads, device) = (sizes.heads, device(qkv)?);
+    let parts = heads.apart(qkv, PARTS)?;
+    let [query, key, value] = sizes.parts(pointer(&parts)?);
+    let scores = Output::new(sizes.scores_shape(), sizes.dtype, &device)?;
+    // SAFETY: the matrices lie in the parts and in the scores.
+    unsafe { sizes.scores().enqueue(&device, query, key.transposed(), sizes.score(scores.pointer()?))? };
+    let shares = softmax_forward(&scores.into_tensor(), tokens, sizes.factor())?.into_tensor();
+    let results = Output::new(sizes.results_shape(), sizes.dtype, &device)?;
+    // SAFETY: as above, and the result lies in the results.
+    unsafe {
+        sizes.values().enqueue(&device, sizes.score(pointer(&shares)?), value, sizes.result(results.pointer()?))?;
     }
+    let output = heads.together(&results.into_tensor(), 1)?;
     let inputs = [watch(qkv)];
-    record(&inputs, output.into_storage(), (batch, tokens, sizes.width), qkv.device(), |_| {
-        Box::new(AttentionBackward { sizes, qkv: qkv.detach(), shares, node: inputs[0].clone() })
+    record(&inputs, output.into_storage(), (batch, tokens, width), qkv.device(), |_| {
+        Box::new(AttentionBackward { sizes, parts, shares, node: inputs[0].clone() })
     })
 }
 
 struct AttentionBackward {
     sizes: Sizes,
-    qkv: Tensor,
+    /// Queries, keys and values, head by head.
+    parts: Tensor,
     shares: Tensor,
     node: Option<Arc<Node>>,
 }
 
 impl Backward<Tensor> for AttentionBackward {
     fn backward(self: Box<Self>, dy: Tensor) -> Result<()> {
-        let Self { sizes, qkv, shares, node: Some(node) } = *self else { return Ok(()) };
-        let Sizes { batch, tokens, heads, dtype, .. } = sizes;
-        let (device, dy) = (device(&qkv)?, dy.contiguous()?);
-        let gradient = Output::new(qkv.shape(), dtype, &device)?;
-        let of_shares = Output::new((batch, heads, tokens, tokens), dtype, &device)?;
-        let (base, share, to) = (pointer(&qkv)?, pointer(&shares)?, gradient.pointer()?);
-        for head in 0..heads {
-            let [_, _, value] = sizes.parts(base, head);
-            let [_, _, of_value] = sizes.parts(to, head);
-            let row = sizes.row(pointer(&dy)?, head);
-            // SAFETY: the matrices lie in qkv, dy, the shares, and the gradients of qkv and of the shares.
-            unsafe {
-                sizes.scores().enqueue(&device, row, value.transposed(), sizes.score(of_shares.pointer()?, head))?;
-                sizes.values().enqueue(&device, sizes.score(share, head).transposed(), row, of_value)?;
-            }
+        let Self { sizes, parts, shares, node: Some(node) } = *self else { return Ok(()) };
+        let Sizes { heads, dtype, .. } = sizes;
+        let device = device(&parts)?;
+        let dy = heads.apart(&dy.contiguous()?, 1)?;
+        let gradient = Output::new(parts.shape(), dtype, &device)?;
+        let of_shares = Output::new(sizes.scores_shape(), dtype, &device)?;
+        let [query, key, value] = sizes.parts(pointer(&parts)?);
+        let [of_query, of_key, of_value] = sizes.parts(gradient.pointer()?);
+        let (result, share) = (sizes.result(pointer(&dy)?), sizes.score(pointer(&shares)?));
+        // SAFETY: the matrices lie in the parts, dy, the shares, and the gradients of the parts and of the shares.
+        unsafe {
+            sizes.scores().enqueue(&device, result, value.transposed(), sizes.score(of_shares.pointer()?))?;
+            sizes.values().enqueue(&device, share.transposed(), result, of_value)?;
         }
-        let of_scores = softmax_backward(&of_shares.into_tensor(), &shares, sizes.factor())?.into_tensor();
-        let of_scores_base = pointer(&of_scores)?;
-        for head in 0..heads {
-            let [query, key, _] = sizes.parts(base, head);
-            let [of_query, of_key, _] = sizes.parts(to, head);
-            let score = sizes.score(of_scores_base, head);
-            // SAFETY: as above.
-            unsafe {
-                sizes.values().enqueue(&device, score, key, of_query)?;
-                sizes.values().enqueue(&device, score.transposed(), query, of_key)?;
-            }
+        let of_scores =
+            softmax_backward(&of_shares.into_tensor(), &shares, heads.tokens, sizes.factor())?.into_tensor();
+        let score = sizes.score(pointer(&of_scores)?);
+        // SAFETY: as above.
+        unsafe {
+            sizes.values().enqueue(&device, score, key, of_query)?;
+            sizes.values().enqueue(&device, score.transposed(), query, of_key)?;
         }
-        node.add(gradient.into_tensor())
+        node.add(heads.together(&gradient.into_tensor(), PARTS)?.into_tensor())
     }
 }
 
 #[derive(Clone, Copy)]
 struct Sizes {
-    batch: usize,
-    tokens: usize,
-    heads: usize,
-    /// Channels of all heads together.
-    width: usize,
+    heads: Heads,
     dtype: DType,
     precision: Precision,
 }
 
 impl Sizes {
-    /// Channels of one head.
-    fn channels(self) -> usize {
-        self.width / self.heads
-    }
-
     fn factor(self) -> f64 {
-        (self.channels() as f64).powf(-0.5)
+        (self.heads.channels as f64).powf(-0.5)
     }
 
-    fn bytes(self, elements: usize) -> u64 {
-        (elements * self.dtype.size_in_bytes()) as u64
+    /// Matrices of a batch: one for each head of each image.
+    fn matrices(self) -> usize {
+        self.heads.batch * self.heads.heads
     }
 
-    /// Queries, keys and values of one head, each `[tokens, channels]` for each image.
-    fn parts(self, base: u64, head: usize) -> [Matrices; 3] {
-        let (row, matrix) = (3 * self.width, 3 * self.width * self.tokens);
-        [0, 1, 2].map(|part| {
-            let first = part * self.width + head * self.channels();
-            Matrices::strided(base + self.bytes(first), row, matrix)
-        })
+    fn scores_shape(self) -> (usize, usize, usize) {
+        (self.matrices(), self.heads.padded(), self.heads.padded())
     }
 
-    /// Scores of one head, `[tokens, tokens]` for each image.
-    fn score(self, base: u64, head: usize) -> Matrices {
-        let area = self.tokens * self.tokens;
-        Matrices::strided(base + self.bytes(head * area), self.tokens, self.heads * area)
+    fn results_shape(self) -> (usize, usize, usize) {
+        (self.matrices(), self.heads.padded(), self.heads.channels)
     }
 
-    /// Results of one head, `[tokens, channels]` for each image.
-    fn row(self, base: u64, head: usize) -> Matrices {
-        Matrices::strided(base + self.bytes(head * self.channels()), self.width, self.width * self.tokens)
+    /// Queries, keys and values, each `[padded, channels]` for each head.
+    fn parts(self, base: u64) -> [Matrices; PARTS] {
+        let bytes = (self.heads.elements() * self.dtype.size_in_bytes()) as u64;
+        [0, 1, 2].map(|part| self.result(base + part * bytes))
+    }
+
+    /// `[padded, padded]` for each head.
+    fn score(self, base: u64) -> Matrices {
+        let tokens = self.heads.padded();
+        Matrices::strided(base, tokens, tokens * tokens)
+    }
+
+    /// `[padded, channels]` for each head.
+    fn result(self, base: u64) -> Matrices {
+        Matrices::strided(base, self.heads.channels, self.heads.padded() * self.heads.channels)
     }
 
     /// Products with as many rows and columns as tokens.
     fn scores(self) -> Product {
-        self.product(self.tokens, self.channels())
+        self.product(self.heads.padded(), self.heads.channels)
     }
 
     /// Products with a row per token and a column per channel.
     fn values(self) -> Product {
-        self.product(self.channels(), self.tokens)
+        self.product(self.heads.channels, self.heads.padded())
     }
 
     fn product(self, n: usize, k: usize) -> Product {
-        let Self { batch, tokens: m, dtype, precision, .. } = self;
-        Product { m, n, k, batch, factors: dtype, result: dtype, precision }
+        let Self { heads, dtype, precision } = self;
+        Product { m: heads.padded(), n, k, batch: self.matrices(), factors: dtype, result: dtype, precision }
     }
 }

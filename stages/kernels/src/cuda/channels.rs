@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::launch::{Argument, CHANNELS, Grid, int, launch, packing, wide};
+use super::launch::{Argument, CHANNELS, Grid, int, launch, packing, small};
 use super::memory::{NULL, Output, device, pointer, pointer_or_null};
 use crate::activation::Activation;
 
@@ -29,14 +29,26 @@ impl Epilogue<'_> {
         let device = device(like)?;
         let residual = pointer_or_null(self.residual)?;
         let (pack, name) = packing(y.dtype(), channels, &[x, y.pointer()?, residual])?;
+        // The kernel numbers elements by C's `int`.
+        small(y.elements())?;
         let count = y.elements() / pack;
         let pointers = [x, pointer_or_null(self.scale)?, pointer_or_null(self.shift)?, residual, y.pointer()?];
         let [x, scale, shift, residual, y] = pointers.map(Argument::Pointer);
-        let arguments = [x, scale, shift, residual, y, number(self.activation), int(channels)?, wide(count)];
+        let arguments = [x, scale, shift, residual, y, number(self.activation), int(channels)?, int(count)?];
         // SAFETY: the arguments are those of the kernel; scale and shift have `channels` elements, and x, the residual and y are of
         // the same size and type.
         unsafe { launch(&device, CHANNELS, &format!("affine_{name}"), Grid::over(count), &arguments) }
     }
+}
+
+/// The sum of two tensors of one shape and type.
+pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let (a, b) = (a.contiguous()?, b.contiguous()?);
+    let output = Output::new(a.shape(), a.dtype(), &device(&a)?)?;
+    let sum = Epilogue { residual: Some(&b), ..Epilogue::default() };
+    // SAFETY: a has the shape of the output.
+    unsafe { sum.apply(&a, pointer(&a)?, &output, a.elem_count())? };
+    Ok(output.into_tensor())
 }
 
 /// The number of an activation in `math.cuh`.
@@ -64,11 +76,31 @@ pub(super) struct MaskRows<'a> {
     pub(super) sum: bool,
 }
 
+/// Sums over chunks of rows, `[chunks, width]`.
+pub(super) struct Partial {
+    pub(super) values: Tensor,
+    pub(super) chunks: usize,
+}
+
+impl Partial {
+    /// The sum over all chunks; `shape` has `width` elements.
+    pub(super) fn total(self, shape: &[usize]) -> Result<Tensor> {
+        let width: usize = shape.iter().product();
+        let device = device(&self.values)?;
+        let total = Output::new(shape, DType::F32, &device)?;
+        let [from, to] = [pointer(&self.values)?, total.pointer()?].map(Argument::Pointer);
+        let grid = Grid { blocks: [width.div_ceil(32), 1, 1], threads: [32, 32] };
+        // SAFETY: the arguments are those of the kernel, and the partial sums have `chunks` rows of `width`.
+        unsafe { launch(&device, CHANNELS, "sum_chunks", grid, &[from, to, int(width)?, int(self.chunks)?])? };
+        Ok(total.into_tensor())
+    }
+}
+
 /// The results of [`MaskRows::run`]; what was not asked for is `None`.
 pub(super) struct Masked {
     pub(super) gradient: Option<Tensor>,
-    pub(super) sum: Option<Tensor>,
-    pub(super) product: Option<Tensor>,
+    pub(super) sum: Option<Partial>,
+    pub(super) product: Option<Partial>,
 }
 
 impl MaskRows<'_> {
@@ -97,19 +129,15 @@ impl MaskRows<'_> {
         // SAFETY: the arguments are those of the kernel; dy, y, x and the gradient are of the same size and type, the scale has
         // `channels` elements, and the partial sums have one row per chunk.
         unsafe { launch(&device, CHANNELS, &format!("mask_rows_{name}"), grid, &arguments)? };
-        let total = |partial: Option<Output>| partial.map(|partial| sum_chunks(partial, chunks, channels, &[channels]));
-        Ok(Masked {
-            gradient: masked.map(Output::into_tensor),
-            sum: total(sums).transpose()?,
-            product: total(products).transpose()?,
-        })
+        let partial = |sums: Option<Output>| sums.map(|sums| Partial { values: sums.into_tensor(), chunks });
+        Ok(Masked { gradient: masked.map(Output::into_tensor), sum: partial(sums), product: partial(products) })
     }
 }
 
 /// Rows that one block sums: fixed by the sizes alone, small enough to occupy a GPU, and few chunks to add up afterwards.
 pub(super) fn rows_per_chunk(rows: usize, tiles: usize) -> usize {
     /// Blocks that keep a large GPU busy.
-    const BLOCKS: usize = 1024;
+    const BLOCKS: usize = 512;
     /// The maximum of blocks along the second axis of a grid.
     const MOST_CHUNKS: usize = 65_535;
     let chunks = (BLOCKS / tiles.max(1)).clamp(1, MOST_CHUNKS);
@@ -118,12 +146,6 @@ pub(super) fn rows_per_chunk(rows: usize, tiles: usize) -> usize {
 
 /// Adds up partial sums `[chunks, width]`; `shape` has `width` elements.
 pub(super) fn sum_chunks(partial: Output, chunks: usize, width: usize, shape: &[usize]) -> Result<Tensor> {
-    let partial = partial.into_tensor();
-    let device = device(&partial)?;
-    let total = Output::new(shape, DType::F32, &device)?;
-    let [from, to] = [pointer(&partial)?, total.pointer()?].map(Argument::Pointer);
-    let grid = Grid { blocks: [width.div_ceil(32), 1, 1], threads: [32, 32] };
-    // SAFETY: the arguments are those of the kernel, and the partial sums have `chunks` rows of `width`.
-    unsafe { launch(&device, CHANNELS, "sum_chunks", grid, &[from, to, int(width)?, int(chunks)?])? };
-    Ok(total.into_tensor())
+    debug_assert_eq!(width, shape.iter().product::<usize>());
+    Partial { values: partial.into_tensor(), chunks }.total(shape)
 }

@@ -1,8 +1,13 @@
 //! Launching the kernels of this folder.
 
-use candle_core::cuda_backend::{CudaDevice, WrapErr as _};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex};
+
+use candle_core::cuda_backend::{CudaDevice, DeviceId, WrapErr as _};
 use candle_core::{DType, Result, bail};
-use cudarc::driver::{DeviceRepr, LaunchConfig, PushKernelArg as _};
+use cudarc::driver::{CudaFunction, DeviceRepr, LaunchConfig, PushKernelArg as _};
+
+use crate::lock::lock;
 
 /// A file of kernels, compiled by `build.rs`.
 #[derive(Clone, Copy)]
@@ -22,7 +27,15 @@ modules! {
     ADAM = "adam";
     CHANNELS = "channels";
     DEPTHWISE = "depthwise";
+    FINISH = "finish";
+    FUSED_ATTENTION = "fused_attention";
+    HEADS = "heads";
+    KMEANS = "kmeans";
+    NEIGHBOURS = "neighbours";
+    PADDING = "padding";
+    PIXELS = "pixels";
     POOL = "pool";
+    SEQUENCE = "sequence";
     TOKENS = "tokens";
     WEIGHTS = "weights";
 }
@@ -46,6 +59,51 @@ pub(super) struct Window {
 // SAFETY: a structure of ten `int`s, in the order of the declarations in CUDA.
 unsafe impl DeviceRepr for Window {}
 
+/// A frozen batch normalisation, as `weights.cu` declares it: γ, β, mean, variance and the convolution's bias, or null pointers.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct NormPointers {
+    pub(super) pointers: [u64; 5],
+    pub(super) epsilon: f32,
+}
+
+// SAFETY: a structure of five pointers and a `float`, in the order of the declaration in CUDA.
+unsafe impl DeviceRepr for NormPointers {}
+
+/// Sizes of images without and with zeros around them, as `padding.cu` declares them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Margins {
+    pub(super) height: i32,
+    pub(super) width: i32,
+    pub(super) channels: i32,
+    pub(super) padded_height: i32,
+    pub(super) padded_width: i32,
+    pub(super) padded_channels: i32,
+    pub(super) top: i32,
+    pub(super) left: i32,
+}
+
+// SAFETY: a structure of eight `int`s, in the order of the declaration in CUDA.
+unsafe impl DeviceRepr for Margins {}
+
+/// Windows that do not overlap, as `padding.cu` declares them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patches {
+    pub(super) height: i32,
+    pub(super) width_line: i32,
+    pub(super) rows: i32,
+    pub(super) columns: i32,
+    pub(super) kernel_height: i32,
+    pub(super) stride: i32,
+    pub(super) line: i32,
+    pub(super) step: i32,
+}
+
+// SAFETY: a structure of eight `int`s, in the order of the declaration in CUDA.
+unsafe impl DeviceRepr for Patches {}
+
 /// An argument of a kernel.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Argument {
@@ -54,6 +112,9 @@ pub(super) enum Argument {
     Wide(i64),
     Float(f32),
     Window(Window),
+    Norm(NormPointers),
+    Margins(Margins),
+    Patches(Patches),
 }
 
 /// The argument for a C `int`.
@@ -111,8 +172,9 @@ pub(super) unsafe fn launch(
     grid: Grid,
     arguments: &[Argument],
 ) -> Result<()> {
-    let function = device.get_or_load_custom_func(kernel, module.name, module.ptx)?;
-    let mut builder = function.builder();
+    let function = function(device, module, kernel)?;
+    let stream = device.cuda_stream();
+    let mut builder = stream.launch_builder(&function);
     for argument in arguments {
         match argument {
             Argument::Pointer(value) => builder.arg(value),
@@ -120,6 +182,9 @@ pub(super) unsafe fn launch(
             Argument::Wide(value) => builder.arg(value),
             Argument::Float(value) => builder.arg(value),
             Argument::Window(value) => builder.arg(value),
+            Argument::Norm(value) => builder.arg(value),
+            Argument::Margins(value) => builder.arg(value),
+            Argument::Patches(value) => builder.arg(value),
         };
     }
     let [x, y, z] = grid.blocks;
@@ -129,6 +194,21 @@ pub(super) unsafe fn launch(
     // SAFETY: promised by the caller.
     unsafe { builder.launch(config).w()? };
     Ok(())
+}
+
+/// A kernel, looked up in the driver once.
+fn function(device: &CudaDevice, module: Module, kernel: &str) -> Result<Arc<CudaFunction>> {
+    static FUNCTIONS: LazyLock<Mutex<HashMap<DeviceId, HashMap<String, Arc<CudaFunction>>>>> =
+        LazyLock::new(Mutex::default);
+    let mut functions = lock(&FUNCTIONS);
+    let of_device = functions.entry(device.id()).or_default();
+    if let Some(function) = of_device.get(kernel) {
+        return Ok(function.clone());
+    }
+    let function = device.get_or_load_custom_func(kernel, module.name, module.ptx)?;
+    let function = Arc::new(function.into_cuda_function());
+    of_device.insert(kernel.to_owned(), function.clone());
+    Ok(function)
 }
 
 /// The end of the names of kernels for elements of a type.
@@ -143,8 +223,8 @@ pub(super) fn suffix(dtype: DType) -> Result<&'static str> {
     }
 }
 
-/// Elements that packed kernels take at once.
-const PACK: usize = 4;
+/// Bytes that packed kernels read and write at once.
+const PACK_BYTES: usize = 16;
 
 /// How many elements a thread takes at once, and the end of the kernels' names: rows of `channels` are taken in packs if their
 /// number and all addresses allow it.
@@ -152,10 +232,10 @@ const PACK: usize = 4;
 /// # Errors
 /// There are no kernels for the type.
 pub(super) fn packing(dtype: DType, channels: usize, pointers: &[u64]) -> Result<(usize, String)> {
-    let aligned = |pointer: &u64| pointer % (PACK * dtype.size_in_bytes()) as u64 == 0;
+    let pack = PACK_BYTES / dtype.size_in_bytes();
     let name = suffix(dtype)?;
-    if channels.is_multiple_of(PACK) && pointers.iter().all(aligned) {
-        Ok((PACK, format!("{name}_packed")))
+    if channels.is_multiple_of(pack) && pointers.iter().all(|pointer| pointer.is_multiple_of(PACK_BYTES as u64)) {
+        Ok((pack, format!("{name}_packed")))
     } else {
         Ok((1, name.to_owned()))
     }

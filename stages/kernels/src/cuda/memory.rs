@@ -1,9 +1,10 @@
 //! Tensors on a GPU as pointers, and new memory for results.
 
-use candle_core::backend::{BackendDevice as _, BackendStorage as _};
-use candle_core::cuda_backend::{CudaDevice, CudaStorage, CudaStorageSlice};
+use candle_core::backend::BackendDevice as _;
+use candle_core::cuda_backend::{CudaDevice, CudaStorage, CudaStorageSlice, WrapErr as _};
 use candle_core::op::BackpropOp;
 use candle_core::{DType, Result, Shape, Storage, Tensor, bail};
+use cudarc::driver::result::memcpy_dtod_async;
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtr as _};
 
 /// A null pointer, which kernels take for a tensor that is left out.
@@ -71,9 +72,13 @@ impl Output {
 
     /// A copy of a contiguous tensor.
     pub(super) fn copy_of(tensor: &Tensor) -> Result<Self> {
-        let (storage, layout) = tensor.storage_and_layout();
-        let Storage::Cuda(storage) = &*storage else { bail!("a tensor to be copied on a GPU is not there") };
-        Ok(Self { storage: storage.try_clone(layout)?, shape: tensor.shape().clone(), dtype: tensor.dtype() })
+        let device = device(tensor)?;
+        let copy = Self::new(tensor.shape(), tensor.dtype(), &device)?;
+        let bytes = tensor.elem_count() * tensor.dtype().size_in_bytes();
+        let stream = device.cuda_stream();
+        // SAFETY: both are memory of `bytes` bytes on the stream's device.
+        unsafe { memcpy_dtod_async(copy.pointer()?, pointer(tensor)?, bytes, stream.cu_stream()).w()? };
+        Ok(copy)
     }
 
     /// Its address.

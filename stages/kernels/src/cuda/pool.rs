@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Result, Tensor};
 
-use super::launch::{Argument, Grid, POOL, Window, int, launch, small, suffix, wide};
+use super::launch::{Argument, Grid, POOL, Window, int, launch, packing, small};
 use super::memory::{Output, device, pointer, pointer_or_null};
 use crate::geometry::{PoolWindow, Reduction};
 use crate::tape::Backward;
@@ -37,19 +37,22 @@ pub(crate) fn pool2d(x: &Tensor, window: PoolWindow, reduction: Reduction) -> Re
     let device = device(x)?;
     let shape = [batch, rows, columns, channels];
     let output = Output::new(&shape, x.dtype(), &device)?;
-    let count = output.elements();
-    let name = suffix(x.dtype())?;
-    let (from, to) = (Argument::Pointer(pointer(x)?), Argument::Pointer(output.pointer()?));
+    let pointers = [pointer(x)?, output.pointer()?];
+    let (pack, name) = packing(x.dtype(), channels, &pointers)?;
+    // The kernels number packs by C's `int`.
+    small(x.elem_count() / pack)?;
+    let count = output.elements() / pack;
+    let [from, to] = pointers.map(Argument::Pointer);
     let taps = match reduction {
         Reduction::Max => {
             let taps = Output::new(&shape, DType::U8, &device)?;
-            let arguments = [from, to, Argument::Pointer(taps.pointer()?), Argument::Window(sizes), wide(count)];
+            let arguments = [from, to, Argument::Pointer(taps.pointer()?), Argument::Window(sizes), int(count)?];
             // SAFETY: the arguments are those of the kernel, and the sizes those of the tensors.
             unsafe { launch(&device, POOL, &format!("max_pool_{name}"), Grid::over(count), &arguments)? };
             Some(taps.into_tensor())
         }
         Reduction::Average => {
-            let arguments = [from, to, Argument::Window(sizes), wide(count)];
+            let arguments = [from, to, Argument::Window(sizes), int(count)?];
             // SAFETY: as above.
             unsafe { launch(&device, POOL, &format!("average_pool_{name}"), Grid::over(count), &arguments)? };
             None
@@ -76,11 +79,13 @@ impl Backward<Tensor> for PoolBackward {
         let device = device(&dy)?;
         let dy = dy.contiguous()?;
         let output = Output::new(&self.dims, dy.dtype(), &device)?;
-        let count = output.elements();
-        let [from, taps, to] =
-            [pointer(&dy)?, pointer_or_null(self.taps.as_ref())?, output.pointer()?].map(Argument::Pointer);
-        let arguments = [from, taps, to, Argument::Window(self.sizes), wide(count)];
-        let name = format!("pool_backward_{}", suffix(dy.dtype())?);
+        let pointers = [pointer(&dy)?, output.pointer()?, pointer_or_null(self.taps.as_ref())?];
+        let (pack, name) = packing(dy.dtype(), self.dims[3], &pointers)?;
+        small(dy.elem_count() / pack)?;
+        let count = output.elements() / pack;
+        let [from, to, taps] = pointers.map(Argument::Pointer);
+        let arguments = [from, taps, to, Argument::Window(self.sizes), int(count)?];
+        let name = format!("pool_backward_{name}");
         // SAFETY: the arguments are those of the kernel, and the sizes those of the tensors.
         unsafe { launch(&device, POOL, &name, Grid::over(count), &arguments)? };
         slot.add(output.into_tensor())
@@ -96,9 +101,11 @@ pub(crate) fn global_pool(x: &Tensor, reduction: Reduction) -> Result<Tensor> {
         Reduction::Max => Some(Output::new((batch, channels), DType::U32, &device)?.into_tensor()),
         Reduction::Average => None,
     };
-    let [from, to, places] = [pointer(x)?, output.pointer()?, pointer_or_null(pixels.as_ref())?].map(Argument::Pointer);
-    let grid = Grid { blocks: [channels.div_ceil(32), batch, 1], threads: [32, 8] };
-    let name = format!("global_pool_{}", suffix(x.dtype())?);
+    let pointers = [pointer(x)?, output.pointer()?, pointer_or_null(pixels.as_ref())?];
+    let (pack, name) = packing(x.dtype(), channels, &pointers)?;
+    let [from, to, places] = pointers.map(Argument::Pointer);
+    let grid = Grid { blocks: [channels.div_ceil(32 * pack), batch, 1], threads: [32, 8] };
+    let name = format!("global_pool_{name}");
     // SAFETY: the arguments are those of the kernel, and the sizes those of the tensors.
     unsafe { launch(&device, POOL, &name, grid, &[from, to, places, int(area)?, int(channels)?])? };
     let inputs = [watch(x)];
@@ -121,11 +128,12 @@ impl Backward<Tensor> for GlobalBackward {
         let device = device(&dy)?;
         let dy = dy.contiguous()?;
         let output = Output::new(&self.dims, dy.dtype(), &device)?;
-        let count = output.elements();
-        let [from, pixels, to] =
-            [pointer(&dy)?, pointer_or_null(self.pixels.as_ref())?, output.pointer()?].map(Argument::Pointer);
-        let arguments = [from, pixels, to, int(height * width)?, int(channels)?, wide(count)];
-        let name = format!("global_pool_backward_{}", suffix(dy.dtype())?);
+        let pointers = [pointer(&dy)?, pointer_or_null(self.pixels.as_ref())?, output.pointer()?];
+        let (pack, name) = packing(dy.dtype(), channels, &pointers)?;
+        let count = output.elements() / pack;
+        let [from, pixels, to] = pointers.map(Argument::Pointer);
+        let arguments = [from, pixels, to, int(height * width)?, int(channels)?, int(count)?];
+        let name = format!("global_pool_backward_{name}");
         // SAFETY: the arguments are those of the kernel, and the sizes those of the tensors.
         unsafe { launch(&device, POOL, &name, Grid::over(count), &arguments)? };
         slot.add(output.into_tensor())

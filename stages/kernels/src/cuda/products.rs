@@ -1,26 +1,20 @@
-//! Matrix products by cuBLAS, in row-major terms and in an explicit precision.
+//! Matrix products in row-major terms and in an explicit precision, with what follows them: `act(a · b + addend + shift)`.
 
-use std::ffi::{c_int, c_void};
-use std::ptr;
+use candle_core::cuda_backend::CudaDevice;
+use candle_core::{DType, Result};
 
-use candle_core::cuda_backend::{CudaDevice, WrapErr as _};
-use candle_core::{DType, Result, bail};
-use cudarc::cublas::result::gemm_strided_batched_ex;
-use cudarc::cublas::sys::{
-    cublasComputeType_t as Compute, cublasGemmAlgo_t, cublasOperation_t as Operation, cudaDataType as Type,
-};
-
-use super::launch::small;
+use super::lt;
+use super::memory::NULL;
 use crate::precision::Precision;
 
 /// Where the matrices of a batch lie: the address of the first, the distance between rows and that between matrices in elements, and
 /// whether a factor is the transpose of what lies there.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Matrices {
-    pointer: u64,
-    row: usize,
-    matrix: usize,
-    is_transposed: bool,
+    pub(super) pointer: u64,
+    pub(super) row: usize,
+    pub(super) matrix: usize,
+    pub(super) is_transposed: bool,
 }
 
 impl Matrices {
@@ -41,7 +35,7 @@ impl Matrices {
 }
 
 /// `result[m, n] = a[m, k] · b[k, n]`, once or for each matrix of a batch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Product {
     pub(super) m: usize,
     pub(super) n: usize,
@@ -49,8 +43,27 @@ pub(super) struct Product {
     pub(super) batch: usize,
     /// Type of both factors.
     pub(super) factors: DType,
+    /// Type of the result, of what is added and of the shift.
     pub(super) result: DType,
     pub(super) precision: Precision,
+}
+
+/// What follows a product, in this order; zero pointers are left out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Finish {
+    /// A matrix like the result that is added.
+    pub(super) addend: u64,
+    /// A value per column that is added.
+    pub(super) shift: u64,
+    /// Whether negative values become zero.
+    pub(super) relu: bool,
+}
+
+impl Finish {
+    /// Adds a matrix like the result, if there is one.
+    pub(super) fn adding(addend: u64) -> Self {
+        Self { addend, shift: NULL, relu: false }
+    }
 }
 
 impl Product {
@@ -62,56 +75,27 @@ impl Product {
     /// # Errors
     /// cuBLAS fails.
     pub(super) unsafe fn enqueue(self, device: &CudaDevice, a: Matrices, b: Matrices, result: Matrices) -> Result<()> {
-        let Self { m, n, k, batch, .. } = self;
-        let compute = match self.precision {
-            Precision::F32 | Precision::Bf16 => Compute::CUBLAS_COMPUTE_32F,
-            Precision::Tf32 => Compute::CUBLAS_COMPUTE_32F_FAST_TF32,
-        };
-        let (factor_type, result_type) = (data_type(self.factors)?, data_type(self.result)?);
-        let operation = |factor: Matrices| match factor.is_transposed {
-            true => Operation::CUBLAS_OP_T,
-            false => Operation::CUBLAS_OP_N,
-        };
-        let (one, zero) = (1f32, 0f32);
-        let size = |size: usize| -> Result<c_int> { small(size) };
-        // cuBLAS stores columns one after another: to it, each matrix here is its transpose, and the product is bᵀ · aᵀ.
-        // SAFETY: the handle belongs to the open device; sizes and types are those of the matrices, and the scalars are `f32` on the
-        // host, as the compute types demand. The caller vouches for the pointers.
-        unsafe {
-            gemm_strided_batched_ex(
-                *device.cublas_handle().handle(),
-                operation(b),
-                operation(a),
-                size(n)?,
-                size(m)?,
-                size(k)?,
-                ptr::from_ref(&one).cast(),
-                b.pointer as *const c_void,
-                factor_type,
-                size(b.row)?,
-                b.matrix as i64,
-                a.pointer as *const c_void,
-                factor_type,
-                size(a.row)?,
-                a.matrix as i64,
-                ptr::from_ref(&zero).cast(),
-                result.pointer as *mut c_void,
-                result_type,
-                size(result.row)?,
-                result.matrix as i64,
-                size(batch)?,
-                compute,
-                cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
-            )
-            .w()
-        }
+        // SAFETY: promised by the caller.
+        unsafe { self.enqueue_with(device, a, b, result, Finish::default()) }
     }
-}
 
-fn data_type(dtype: DType) -> Result<Type> {
-    match dtype {
-        DType::F32 => Ok(Type::CUDA_R_32F),
-        DType::BF16 => Ok(Type::CUDA_R_16BF),
-        _ => bail!("there are no matrix products of {dtype:?}"),
+    /// Enqueues the product and what follows it.
+    ///
+    /// # Safety
+    /// As for [`Self::enqueue`]; what is added lies like the result, and the shift has `n` elements.
+    ///
+    /// # Errors
+    /// cuBLAS fails.
+    pub(super) unsafe fn enqueue_with(
+        self,
+        device: &CudaDevice,
+        a: Matrices,
+        b: Matrices,
+        result: Matrices,
+        finish: Finish,
+    ) -> Result<()> {
+        // cuBLAS stores columns one after another: to it, each matrix here is its transpose, and the product is bᵀ · aᵀ.
+        // SAFETY: promised by the caller.
+        unsafe { lt::product(device, self, [b, a, result], finish) }
     }
 }

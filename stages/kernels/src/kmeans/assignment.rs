@@ -1,11 +1,15 @@
 //! Assignment of points to their nearest centroids: a point costs only the few exact distances that the prefilter cannot rule out.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::OnceLock};
 
+use candle_core::Device;
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use crate::{cuda::kmeans::GpuPoints, dispatch::cuda_kernels_are_on, neighbours::unless_out_of_memory};
 use crate::{
     distance,
+    error::Result,
     prefilter::{
         Prefilter,
         bounds::{self, QueryBounds, TileBounds},
@@ -14,12 +18,16 @@ use crate::{
     vectorise::vectorised,
 };
 
-/// Points, prepared as blocks of queries against changing centroids.
+/// Points, prepared as blocks of queries against changing centroids. A GPU, if there is one, computes the same bits; the CPU takes
+/// over where it has too little memory or norms are too large for it.
 pub(super) struct PreparedPoints<'p, P: Prefilter<'static>> {
     rows: &'p [f32],
     dim: usize,
     centre: Vec<f32>,
-    blocks: Vec<P::Queries<'p>>,
+    /// Made when the CPU first needs them.
+    blocks: OnceLock<Vec<P::Queries<'p>>>,
+    #[cfg(feature = "cuda")]
+    on_gpu: Option<GpuPoints>,
 }
 
 /// The nearest known centroid of each point.
@@ -40,9 +48,42 @@ impl Nearest {
 
 impl<'p, P: Prefilter<'static>> PreparedPoints<'p, P> {
     pub(super) fn new(rows: &'p [f32], dim: usize) -> Self {
-        let centre = tiles::centre(rows, dim);
-        let blocks = rows.par_chunks(BLOCK * dim).map(|rows| P::prepare(rows, dim, &centre)).collect();
-        Self { rows, dim, centre, blocks }
+        let points = Self::unprepared(rows, dim);
+        points.blocks();
+        points
+    }
+
+    /// The same for `device`.
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "only a build with CUDA has another device"))]
+    pub(super) fn on(rows: &'p [f32], dim: usize, device: &Device) -> Result<Self> {
+        #[cfg(feature = "cuda")]
+        if device.is_cuda() && cuda_kernels_are_on() && !rows.is_empty() {
+            let mut points = Self::unprepared(rows, dim);
+            points.on_gpu = unless_out_of_memory(GpuPoints::new(rows, dim, &points.centre, device))?.flatten();
+            return Ok(points);
+        }
+        Ok(Self::new(rows, dim))
+    }
+
+    fn unprepared(rows: &'p [f32], dim: usize) -> Self {
+        Self {
+            rows,
+            dim,
+            centre: tiles::centre(rows, dim),
+            blocks: OnceLock::new(),
+            #[cfg(feature = "cuda")]
+            on_gpu: None,
+        }
+    }
+
+    fn blocks(&self) -> &[P::Queries<'p>] {
+        if let Some(blocks) = self.blocks.get() {
+            return blocks;
+        }
+        // Made outside of the lock: it takes rayon's threads, one of which may come here again.
+        let blocks = self.rows.par_chunks(BLOCK * self.dim).map(|rows| P::prepare(rows, self.dim, &self.centre));
+        let blocks = blocks.collect();
+        self.blocks.get_or_init(|| blocks)
     }
 
     pub(super) fn dim(&self) -> usize {
@@ -58,11 +99,19 @@ impl<'p, P: Prefilter<'static>> PreparedPoints<'p, P> {
         &self.rows[point * self.dim..][..self.dim]
     }
 
-    /// Lowers each point's limit to an upper bound of its squared distance to the nearest of `centroids`, from scores alone.
-    pub(super) fn tighten_limits(&self, centroids: &[f32], limits: &mut [f32]) {
+    /// Lowers each point's limit to an upper bound of its squared distance to the nearest of `centroids`. Returns whether it is that
+    /// distance: a GPU computes it, the CPU takes the bound from scores alone.
+    pub(super) fn tighten_limits(&self, centroids: &[f32], limits: &mut [f32]) -> Result<bool> {
+        #[cfg(feature = "cuda")]
+        if let Some(points) = &self.on_gpu
+            && let Some(lowered) = unless_out_of_memory(points.lower_limits(centroids, limits))?.flatten()
+        {
+            limits.copy_from_slice(&lowered);
+            return Ok(true);
+        }
         let tiles = tiles::tiles(centroids.len() / self.dim, 1);
         let prefilter = P::new(Cow::Owned(centroids.to_vec()), self.dim, &self.centre, &tiles);
-        self.blocks.par_iter().zip(limits.par_chunks_mut(BLOCK)).for_each_init(
+        self.blocks().par_iter().zip(limits.par_chunks_mut(BLOCK)).for_each_init(
             Scratch::new,
             |scratch, (block, limits)| {
                 for number in 0..tiles.len() {
@@ -81,6 +130,7 @@ impl<'p, P: Prefilter<'static>> PreparedPoints<'p, P> {
                 }
             },
         );
+        Ok(false)
     }
 
     /// Replaces each point's centroid by any of `centroids` that is nearer, or as near and earlier; their indices start at `first`.
@@ -88,7 +138,7 @@ impl<'p, P: Prefilter<'static>> PreparedPoints<'p, P> {
     pub(super) fn update_nearest(&self, centroids: &[f32], first: usize, exact: bool, nearest: &mut Nearest) {
         let tiles = tiles::tiles(centroids.len() / self.dim, 1);
         let prefilter = P::new(Cow::Owned(centroids.to_vec()), self.dim, &self.centre, &tiles);
-        self.blocks
+        self.blocks()
             .par_iter()
             .zip(self.rows.par_chunks(BLOCK * self.dim))
             .zip(nearest.centroids.par_chunks_mut(BLOCK))
@@ -130,7 +180,17 @@ impl<'p, P: Prefilter<'static>> PreparedPoints<'p, P> {
     }
 
     /// The squared distance of each point to its centroid.
-    pub(super) fn distances(&self, centroids: &[f32], assignments: &[u32]) -> Vec<f32> {
+    pub(super) fn distances(&self, centroids: &[f32], assignments: &[u32]) -> Result<Vec<f32>> {
+        #[cfg(feature = "cuda")]
+        if let Some(points) = &self.on_gpu
+            && let Some(distances) = unless_out_of_memory(points.distances(centroids, assignments))?
+        {
+            return Ok(distances);
+        }
+        Ok(self.distances_on_cpu(centroids, assignments))
+    }
+
+    fn distances_on_cpu(&self, centroids: &[f32], assignments: &[u32]) -> Vec<f32> {
         let blocks = self.rows.par_chunks(BLOCK * self.dim).zip(assignments.par_chunks(BLOCK));
         let distances = blocks.map(|(rows, assignments)| {
             vectorised(
@@ -146,15 +206,21 @@ impl<'p, P: Prefilter<'static>> PreparedPoints<'p, P> {
     }
 
     /// The nearest of all centroids, given the one that was nearest before they moved.
-    pub(super) fn assign(&self, centroids: &[f32], previous: Option<&[u32]>) -> Vec<u32> {
+    pub(super) fn assign(&self, centroids: &[f32], previous: Option<&[u32]>) -> Result<Vec<u32>> {
+        #[cfg(feature = "cuda")]
+        if let Some(points) = &self.on_gpu
+            && let Some(nearest) = unless_out_of_memory(points.assign(centroids))?.flatten()
+        {
+            return Ok(nearest);
+        }
         let mut nearest = Nearest::unknown(self.len());
         // With one tile of centroids the scores give the first limits, without reading the points.
         if let Some(previous) = previous.filter(|_| centroids.len() > TILE * self.dim) {
-            nearest.limits = self.distances(centroids, previous);
+            nearest.limits = self.distances_on_cpu(centroids, previous);
             nearest.centroids = previous.to_vec();
         }
         self.update_nearest(centroids, 0, false, &mut nearest);
-        nearest.centroids
+        Ok(nearest.centroids)
     }
 }
 

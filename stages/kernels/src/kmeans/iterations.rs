@@ -6,14 +6,14 @@ use rayon::prelude::*;
 
 use super::assignment::{Nearest, PreparedPoints};
 use super::clustering::{Clustering, Reseeded, Stop};
-use crate::{prefetch::prefetch, prefilter::Prefilter, vectorise::vectorised};
+use crate::{error::Result, prefetch::prefetch, prefilter::Prefilter, vectorise::vectorised};
 
 pub(super) fn iterate<P: Prefilter<'static>>(
     points: &PreparedPoints<'_, P>,
     start: &[f32],
     stop: Stop,
     mut progress: impl FnMut(usize, f64) -> ControlFlow<()>,
-) -> Clustering {
+) -> Result<Clustering> {
     let dim = points.dim();
     let mut centroids = start.to_vec();
     let mut sums = Sums::new(centroids.len() / dim, dim);
@@ -21,11 +21,11 @@ pub(super) fn iterate<P: Prefilter<'static>>(
     let mut reseeded = Vec::new();
     let (mut iterations, mut settled, mut converged) = (0, false, false);
     while iterations < stop.iterations && !converged {
-        let mut next = points.assign(&centroids, (iterations > 0).then_some(&assignments));
+        let mut next = points.assign(&centroids, (iterations > 0).then_some(&assignments))?;
         sums.update(points, &assignments, &next);
         if sums.sizes.contains(&0) {
             let before = next.clone();
-            for (cluster, point) in farthest_points(&sums.sizes, &next, &points.distances(&centroids, &next)) {
+            for (cluster, point) in farthest_points(&sums.sizes, &next, &points.distances(&centroids, &next)?) {
                 next[point] = cluster as u32;
                 reseeded.push(Reseeded { iteration: iterations + 1, cluster, point });
             }
@@ -42,12 +42,12 @@ pub(super) fn iterate<P: Prefilter<'static>>(
     }
     // If no point changed its cluster, the centroids are unchanged and the assignments are already theirs.
     if !settled {
-        assignments = points.assign(&centroids, (iterations > 0).then_some(&assignments));
+        assignments = points.assign(&centroids, (iterations > 0).then_some(&assignments))?;
     }
-    let distances = points.distances(&centroids, &assignments);
+    let distances = points.distances(&centroids, &assignments)?;
     let mut sizes = vec![0; centroids.len() / dim];
     assignments.iter().for_each(|cluster| sizes[*cluster as usize] += 1);
-    Clustering {
+    Ok(Clustering {
         inertia: distances.iter().map(|distance| f64::from(*distance)).sum(),
         assignments: assignments.into_iter().map(u32::cast_signed).collect(),
         centroids,
@@ -56,7 +56,7 @@ pub(super) fn iterate<P: Prefilter<'static>>(
         iterations,
         converged,
         reseeded,
-    }
+    })
 }
 
 /// A point for each empty cluster: the farthest from its centroid, equal distances by index. Points at their centroid and the only

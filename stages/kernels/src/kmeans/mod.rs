@@ -8,6 +8,9 @@
 //! points that change their cluster, in the order of their indices; iterations become cheap as the assignment converges, and no bit
 //! depends on the number of threads.
 //!
+//! **GPU** With [`Points::on`], a GPU holds the points and finds nearest centroids and distances, by a product in TF32 with a bound on
+//! its error, and exact distances where that does not decide; the CPU updates the sums. The result has the same bits.
+//!
 //! **Shapes** points `[n, dim]`, centroids `[k, dim]` as slices.
 //!
 //! **Source** Lloyd, *Least squares quantization in PCM*, 1982; seeding by Arthur and Vassilvitskii, *k-means++*, 2007.
@@ -22,6 +25,8 @@ mod seeding;
 mod tests;
 
 use std::ops::ControlFlow;
+
+use candle_core::Device;
 
 use crate::{
     distance::check_rows,
@@ -64,14 +69,28 @@ impl<'p> Points<'p> {
     /// # Errors
     /// If `points` is not a whole number of finite rows of `dim`.
     pub fn new(points: &'p [f32], dim: usize) -> Result<Self> {
-        Self::with_prefilter(points, dim, int8::available(dim))
+        Self::on(points, dim, &Device::Cpu)
     }
 
+    /// Prepares `points`, `[n, dim]`, for `device`. A GPU gives the same results; on any other device than an NVIDIA GPU, or if that has
+    /// too little memory, this is [`Points::new`].
+    ///
+    /// # Errors
+    /// As for [`Points::new`], or if the GPU fails.
+    pub fn on(points: &'p [f32], dim: usize, device: &Device) -> Result<Self> {
+        Self::prepare(points, dim, int8::available(dim), device)
+    }
+
+    #[cfg(test)]
     fn with_prefilter(points: &'p [f32], dim: usize, integers: bool) -> Result<Self> {
+        Self::prepare(points, dim, integers, &Device::Cpu)
+    }
+
+    fn prepare(points: &'p [f32], dim: usize, integers: bool, device: &Device) -> Result<Self> {
         check_rows(OPERATION, "points", points, dim)?;
         let prepared = match integers {
-            true => AnyPrepared::Int8(PreparedPoints::new(points, dim)),
-            false => AnyPrepared::Float(PreparedPoints::new(points, dim)),
+            true => AnyPrepared::Int8(PreparedPoints::on(points, dim, device)?),
+            false => AnyPrepared::Float(PreparedPoints::on(points, dim, device)?),
         };
         Ok(Self { dim, count: points.len() / dim, prepared })
     }
@@ -81,7 +100,8 @@ impl<'p> Points<'p> {
     /// `progress` is called after each iteration with its number and the distance that the centroids moved, and can stop the run.
     ///
     /// # Errors
-    /// If `centroids` is not a whole number of finite rows of `dim`, is empty, or has more rows than there are points.
+    /// If `centroids` is not a whole number of finite rows of `dim`, is empty, or has more rows than there are points, or if the GPU
+    /// fails.
     pub fn lloyd(
         &self,
         centroids: &[f32],
@@ -90,10 +110,10 @@ impl<'p> Points<'p> {
     ) -> Result<Clustering> {
         check_rows(OPERATION, "centroids", centroids, self.dim)?;
         self.check_clusters(centroids.len() / self.dim)?;
-        Ok(match &self.prepared {
+        match &self.prepared {
             AnyPrepared::Int8(points) => iterate(points, centroids, stop, progress),
             AnyPrepared::Float(points) => iterate(points, centroids, stop, progress),
-        })
+        }
     }
 
     /// `k` of the points, `[k, dim]`, as initial centroids: each is drawn with a probability proportional to its squared distance to
@@ -103,13 +123,13 @@ impl<'p> Points<'p> {
     /// in k-means‖, Bahmani et al. 2012, without its oversampling): one pass over the points per batch rather than per centroid.
     ///
     /// # Errors
-    /// If `k` is 0 or more than there are points.
+    /// If `k` is 0 or more than there are points, or if the GPU fails.
     pub fn plus_plus(&self, k: usize, seed: u64) -> Result<Vec<f32>> {
         self.check_clusters(k)?;
-        Ok(match &self.prepared {
+        match &self.prepared {
             AnyPrepared::Int8(points) => seed_plus_plus(points, k, seed),
             AnyPrepared::Float(points) => seed_plus_plus(points, k, seed),
-        })
+        }
     }
 
     fn check_clusters(&self, clusters: usize) -> Result<()> {

@@ -1,7 +1,8 @@
 //! Initial centroids: k-means++ in batches.
 //!
 //! A drawn point must have its exact weight, but a point that would not be drawn with a larger weight is not drawn with a smaller
-//! one. Weights are therefore upper bounds from the prefilter, and only the few points that might be drawn get exact distances.
+//! one. Weights are therefore upper bounds from the prefilter, and only the few points that might be drawn get exact distances. With
+//! a GPU, which computes the exact distances to each batch, all weights are exact, and the same points are drawn.
 
 use rand_chacha::{
     ChaCha8Rng,
@@ -10,23 +11,27 @@ use rand_chacha::{
 use rayon::prelude::*;
 
 use super::assignment::{Nearest, PreparedPoints};
-use crate::prefilter::Prefilter;
+use crate::{error::Result, prefilter::Prefilter};
 
 /// Draws `k` of the points, `[k, dim]`.
-pub(super) fn seed_plus_plus<P: Prefilter<'static>>(points: &PreparedPoints<'_, P>, k: usize, seed: u64) -> Vec<f32> {
+pub(super) fn seed_plus_plus<P: Prefilter<'static>>(
+    points: &PreparedPoints<'_, P>,
+    k: usize,
+    seed: u64,
+) -> Result<Vec<f32>> {
     const BATCHES: usize = 64;
     let dim = points.dim();
     let mut stream = ChaCha8Rng::seed_from_u64(seed);
-    let mut seeds = Seeds { points, drawn: Vec::new(), centroids: Vec::with_capacity(k * dim) };
+    let mut seeds = Seeds { points, drawn: Vec::new(), centroids: Vec::with_capacity(k * dim), are_exact: true };
     // Before the first draw, all points have the same weight.
     let mut limits = vec![f32::INFINITY; points.len()];
     while seeds.drawn.len() < k {
         let batch = if seeds.drawn.is_empty() { 1 } else { k.div_ceil(BATCHES).min(k - seeds.drawn.len()) };
         let first = seeds.centroids.len();
         seeds.draw(batch, &mut limits, &mut stream);
-        points.tighten_limits(&seeds.centroids[first..], &mut limits);
+        seeds.are_exact &= points.tighten_limits(&seeds.centroids[first..], &mut limits)?;
     }
-    seeds.centroids
+    Ok(seeds.centroids)
 }
 
 /// The points drawn so far.
@@ -34,6 +39,8 @@ struct Seeds<'s, 'p, P: Prefilter<'static>> {
     points: &'s PreparedPoints<'p, P>,
     drawn: Vec<usize>,
     centroids: Vec<f32>,
+    /// Whether the limits of all points are their weights.
+    are_exact: bool,
 }
 
 /// The time at which a point arrives, and the point.
@@ -51,7 +58,7 @@ impl<P: Prefilter<'static>> Seeds<'_, '_, P> {
         numbers.par_iter().map(wait).collect_into_vec(&mut waits);
         self.drawn.iter().for_each(|point| waits[*point] = f64::NAN);
 
-        let mut exact = vec![false; limits.len()];
+        let mut exact = vec![self.are_exact; limits.len()];
         // Number of first arrivals that are examined: doubled whenever one of them was early because of its bound.
         let mut examined = count + count / 8 + 4;
         loop {

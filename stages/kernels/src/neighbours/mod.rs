@@ -10,11 +10,18 @@
 //! nearest overall should have there, plus a margin ([`search::quota`]), so the limit is nearly final after a sixteenth of the work. A
 //! query for which the margin was too small, which the final count shows, is searched again without this estimate.
 //!
+//! **GPU** With [`Gallery::on`], a GPU finds candidates and their exact distances, together with a bound on the distances of
+//! all other rows. The queries for which the bound does not prove the list complete are searched on the CPU, so that the result is
+//! the same.
+//!
 //! **Shapes** rows `[n, dim]` and queries `[m, dim]` as slices; [`Neighbours`] `[m, k]`. Besides the result, a thread needs a block of
 //! queries with at most 2k + 128 candidates each; the gallery is held once more as bytes.
 //!
-//! **Reading order** this file, [`lists`], [`search`]; [`scan`](mod@scan) for single queries, [`inverted`] for approximate search.
+//! **Reading order** this file, [`lists`], [`search`]; `candidates` for a GPU's part; [`scan`](mod@scan) for single queries,
+//! [`inverted`] for approximate search.
 
+#[cfg(any(feature = "cuda", test))]
+pub(crate) mod candidates;
 pub mod inverted;
 mod lists;
 mod scan;
@@ -22,8 +29,13 @@ mod search;
 #[cfg(test)]
 mod tests;
 
+use std::sync::OnceLock;
+
+use candle_core::Device;
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use crate::{cuda::neighbours::GpuRows, dispatch::cuda_kernels_are_on, gpu::is_out_of_memory};
 use crate::{
     distance::check_rows,
     error::{Result, shape_error},
@@ -61,7 +73,11 @@ pub struct Gallery<'a> {
     centre: Vec<f32>,
     tiles: Vec<Tile>,
     pass_groups: Vec<PassGroup>,
-    prefilter: AnyPrefilter<'a>,
+    /// Made at the first search on the CPU; which one, by whether it is of integers.
+    prefilter: OnceLock<AnyPrefilter<'a>>,
+    integers: bool,
+    #[cfg(feature = "cuda")]
+    on_gpu: Option<GpuRows>,
 }
 
 enum AnyPrefilter<'a> {
@@ -79,19 +95,59 @@ impl<'a> Gallery<'a> {
         Self::with_prefilter(rows, dim, int8::available(dim))
     }
 
+    /// Prepares `rows`, `[n, dim]`, for searches on `device`. A GPU gives the same results; on any other device than an NVIDIA GPU, or if
+    /// that has too little memory, this is [`Gallery::new`].
+    ///
+    /// # Errors
+    /// As for [`Gallery::new`], or if the GPU fails.
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "only a build with CUDA has another device"))]
+    pub fn on(rows: &'a [f32], dim: usize, device: &Device) -> Result<Self> {
+        #[cfg(feature = "cuda")]
+        if device.is_cuda() && cuda_kernels_are_on() && !rows.is_empty() {
+            let mut gallery = Self::unprepared(rows, dim, int8::available(dim))?;
+            gallery.on_gpu = unless_out_of_memory(GpuRows::new(rows, dim, &gallery.centre, device))?.flatten();
+            return Ok(gallery);
+        }
+        Self::new(rows, dim)
+    }
+
     fn with_prefilter(rows: &'a [f32], dim: usize, integers: bool) -> Result<Self> {
+        let gallery = Self::unprepared(rows, dim, integers)?;
+        gallery.prefilter();
+        Ok(gallery)
+    }
+
+    fn unprepared(rows: &'a [f32], dim: usize, integers: bool) -> Result<Self> {
         check_rows(OPERATION, "gallery", rows, dim)?;
         let count = rows.len() / dim;
         if count >= Neighbours::NONE as usize {
             return Err(shape_error(OPERATION, format!("{count} rows are too many for 32-bit ids")));
         }
         let tiles = tiles::tiles(count, if count < PASSES_FROM { 1 } else { PASSES });
-        let centre = tiles::centre(rows, dim);
-        let prefilter = match integers {
-            true => AnyPrefilter::Int8(Int8Prefilter::new(rows.into(), dim, &centre, &tiles)),
-            false => AnyPrefilter::Float(FloatPrefilter::new(rows.into(), dim, &centre, &tiles)),
+        Ok(Self {
+            rows,
+            dim,
+            centre: tiles::centre(rows, dim),
+            pass_groups: pass_groups(&tiles),
+            tiles,
+            prefilter: OnceLock::new(),
+            integers,
+            #[cfg(feature = "cuda")]
+            on_gpu: None,
+        })
+    }
+
+    fn prefilter(&self) -> &AnyPrefilter<'a> {
+        if let Some(prefilter) = self.prefilter.get() {
+            return prefilter;
+        }
+        let Self { rows, dim, centre, tiles, .. } = self;
+        // Made outside of the lock: it takes rayon's threads, one of which may come here again.
+        let prefilter = match self.integers {
+            true => AnyPrefilter::Int8(Int8Prefilter::new((*rows).into(), *dim, centre, tiles)),
+            false => AnyPrefilter::Float(FloatPrefilter::new((*rows).into(), *dim, centre, tiles)),
         };
-        Ok(Self { rows, dim, centre, pass_groups: pass_groups(&tiles), tiles, prefilter })
+        self.prefilter.get_or_init(|| prefilter)
     }
 
     /// Number of rows.
@@ -120,37 +176,82 @@ impl<'a> Gallery<'a> {
         if k == 0 {
             return Err(shape_error(OPERATION, "k must be at least 1"));
         }
-        let count = queries.len() / self.dim;
-        let mut found =
-            Neighbours { k, ids: vec![Neighbours::NONE; count * k], distances: vec![f32::INFINITY; count * k] };
-        let indices: Vec<usize> = (0..count).collect();
-        indices
-            .par_chunks(BLOCK)
-            .zip(found.ids.par_chunks_mut(BLOCK * k))
-            .zip(found.distances.par_chunks_mut(BLOCK * k))
-            .for_each(|((indices, ids), distances)| {
-                let rows = &queries[indices[0] * self.dim..][..indices.len() * self.dim];
-                let queries = QueryRows { rows, indices, limits: &[f32::INFINITY; BLOCK][..indices.len()] };
-                let search = Search {
-                    rows: self.rows,
-                    dim: self.dim,
-                    centre: &self.centre,
-                    tiles: &self.tiles,
-                    pass_groups: &self.pass_groups,
-                    k,
-                    excluded: &excluded,
-                };
-                let lists = match &self.prefilter {
-                    AnyPrefilter::Int8(prefilter) => search.nearest(prefilter, queries),
-                    AnyPrefilter::Float(prefilter) => search.nearest(prefilter, queries),
-                };
-                for ((keys, ids), distances) in lists.iter().zip(ids.chunks_mut(k)).zip(distances.chunks_mut(k)) {
-                    for ((key, id), distance) in keys.iter().zip(ids).zip(distances) {
-                        (*distance, *id) = (distance_of(*key), id_of(*key));
-                    }
+        #[cfg(feature = "cuda")]
+        if let Some(found) = self.nearest_on_gpu(queries, k, &excluded)? {
+            return Ok(found);
+        }
+        let indices: Vec<usize> = (0..queries.len() / self.dim).collect();
+        Ok(self.nearest_on_cpu(queries, &indices, k, &excluded))
+    }
+
+    /// The result by a GPU; `None` if there is none, or it cannot search for so many neighbours.
+    #[cfg(feature = "cuda")]
+    fn nearest_on_gpu(
+        &self,
+        queries: &[f32],
+        k: usize,
+        excluded: &(impl Fn(usize, u32) -> bool + Sync),
+    ) -> Result<Option<Neighbours>> {
+        let Some(rows) = self.on_gpu.as_ref().filter(|_| !queries.is_empty()) else { return Ok(None) };
+        let Some(candidates) = unless_out_of_memory(rows.candidates(queries, k))?.flatten() else { return Ok(None) };
+        let (mut found, in_doubt) = candidates.nearest(k, excluded);
+        if !in_doubt.is_empty() {
+            let again: Vec<f32> =
+                in_doubt.iter().flat_map(|query| &queries[query * self.dim..][..self.dim]).copied().collect();
+            let lists = self.nearest_on_cpu(&again, &in_doubt, k, excluded);
+            let lists = lists.ids.chunks_exact(k).zip(lists.distances.chunks_exact(k));
+            for (query, (ids, distances)) in in_doubt.into_iter().zip(lists) {
+                found.ids[query * k..][..k].copy_from_slice(ids);
+                found.distances[query * k..][..k].copy_from_slice(distances);
+            }
+        }
+        Ok(Some(found))
+    }
+
+    /// The nearest rows of `queries`, whose indices, as passed to `excluded`, are `indices`.
+    fn nearest_on_cpu(
+        &self,
+        queries: &[f32],
+        indices: &[usize],
+        k: usize,
+        excluded: &(impl Fn(usize, u32) -> bool + Sync),
+    ) -> Neighbours {
+        let mut found = Neighbours::none(indices.len(), k);
+        let prefilter = self.prefilter();
+        let blocks = indices.par_chunks(BLOCK).zip(queries.par_chunks(BLOCK * self.dim));
+        let lists = found.ids.par_chunks_mut(BLOCK * k).zip(found.distances.par_chunks_mut(BLOCK * k));
+        blocks.zip(lists).for_each(|((indices, rows), (ids, distances))| {
+            let queries = QueryRows { rows, indices, limits: &[f32::INFINITY; BLOCK][..indices.len()] };
+            let search = Search {
+                rows: self.rows,
+                dim: self.dim,
+                centre: &self.centre,
+                tiles: &self.tiles,
+                pass_groups: &self.pass_groups,
+                k,
+                excluded,
+            };
+            let lists = match prefilter {
+                AnyPrefilter::Int8(prefilter) => search.nearest(prefilter, queries),
+                AnyPrefilter::Float(prefilter) => search.nearest(prefilter, queries),
+            };
+            for ((keys, ids), distances) in lists.iter().zip(ids.chunks_mut(k)).zip(distances.chunks_mut(k)) {
+                for ((key, id), distance) in keys.iter().zip(ids).zip(distances) {
+                    (*distance, *id) = (distance_of(*key), id_of(*key));
                 }
-            });
-        Ok(found)
+            }
+        });
+        found
+    }
+}
+
+/// What a GPU found; `None` if it had too little memory.
+#[cfg(feature = "cuda")]
+pub(crate) fn unless_out_of_memory<T>(found: candle_core::Result<T>) -> Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if is_out_of_memory(&error) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

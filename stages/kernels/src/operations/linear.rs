@@ -20,6 +20,34 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 /// # Errors
 /// If the shapes do not match.
 pub fn linear_in(precision: Precision, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    check_linear(x, weight, bias)?;
+    let bias = bias.map(Tensor::contiguous).transpose()?;
+    Ok(dispatch::linear(precision, &x.contiguous()?, &weight.contiguous()?, bias.as_ref(), None)?)
+}
+
+/// `residual + x · weightᵀ + bias`, as [`linear_in`]; the residual is `[…, out]`.
+///
+/// # Errors
+/// If the shapes do not match.
+pub fn linear_sum(
+    precision: Precision,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    residual: &Tensor,
+) -> Result<Tensor> {
+    check_linear(x, weight, bias)?;
+    let (dims, inner) = (residual.dims(), x.rank() - 1);
+    if dims.len() != x.rank() || dims[..inner] != x.dims()[..inner] || dims[inner] != weight.dim(0)? {
+        return Err(shape_error("linear", format!("x is {:?}, `residual` {dims:?}", x.dims())));
+    }
+    let bias = bias.map(Tensor::contiguous).transpose()?;
+    let residual = residual.contiguous()?;
+    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+    Ok(dispatch::linear(precision, &x, &weight, bias.as_ref(), Some(&residual))?)
+}
+
+fn check_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
     let inner = x.dims().last().copied().filter(|_| x.rank() > 1);
     let (out, weight_inner) = weight.dims2()?;
     if inner != Some(weight_inner) || bias.is_some_and(|bias| bias.dims() != [out]) {
@@ -28,8 +56,7 @@ pub fn linear_in(precision: Precision, x: &Tensor, weight: &Tensor, bias: Option
             format!("x is {:?}, `weight` {:?}, `bias` {:?}", x.dims(), weight.dims(), bias.map(Tensor::dims)),
         ));
     }
-    let bias = bias.map(Tensor::contiguous).transpose()?;
-    Ok(dispatch::linear(precision, &x.contiguous()?, &weight.contiguous()?, bias.as_ref())?)
+    Ok(())
 }
 
 /// Euclidean distances, not squared: x `[m, d]`, y `[n, d]`, result `[m, n]`.

@@ -59,6 +59,20 @@ pub fn attention(qkv: &Tensor, heads: usize, precision: Precision) -> Result<Ten
     Ok(dispatch::attention(&qkv.contiguous()?, heads, precision)?)
 }
 
+/// The tokens of a transformer: a class token before the patches, and a position added to each. Patches `[batch, patches, width]`, class
+/// token `[1, 1, width]`, positions `[1, 1 + patches, width]`, result `[batch, 1 + patches, width]` in the type of the patches.
+///
+/// # Errors
+/// If the shapes do not match.
+pub fn embed_tokens(patches: &Tensor, class: &Tensor, positions: &Tensor) -> Result<Tensor> {
+    let (_, count, width) = patches.dims3()?;
+    if class.dims() != [1, 1, width] || positions.dims() != [1, count + 1, width] {
+        let text = format!("patches are {patches:?}, `class` {class:?}, `positions` {positions:?}");
+        return Err(shape_error("embed_tokens", text));
+    }
+    Ok(dispatch::embed_tokens(&patches.contiguous()?, &class.contiguous()?, &positions.contiguous()?)?)
+}
+
 /// `x + scale ∘ y` for tensors of one shape, with a scale for each channel of the last axis or without one.
 ///
 /// # Errors

@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 
+#[cfg(feature = "cuda")]
+use candle_core::DType;
 use candle_core::{Device, Result, Shape, Tensor};
 
 use crate::lock::lock;
@@ -30,6 +32,11 @@ pub(crate) trait Gradient: Sized + Send + 'static {
 /// Gradients as tensors on any device, for implementations whose kernels work on tensors.
 impl Gradient for Tensor {
     fn accumulate(self, other: Self) -> Result<Self> {
+        #[cfg(feature = "cuda")]
+        if self.device().is_cuda() && self.dtype() == other.dtype() && matches!(self.dtype(), DType::F32 | DType::BF16)
+        {
+            return crate::cuda::channels::sum(&self, &other);
+        }
         self + other
     }
 

@@ -69,12 +69,26 @@ impl Node {
         Arc::new(Self { number, gradient, origin, visible_as: OnceLock::new() })
     }
 
+    /// Whether this is a variable, whose gradient nobody needs before the end of the walk.
+    pub(crate) fn is_variable(&self) -> bool {
+        matches!(&self.origin, Origin::Candle(x) if x.is_variable())
+    }
+
     /// Adds to the gradient of this tensor.
     ///
     /// # Errors
     /// If candle fails.
     pub(crate) fn add(&self, gradient: Tensor) -> Result<()> {
         self.gradient.add(gradient)
+    }
+
+    /// Replaces the gradient by the result of `next`, so that a kernel can add to it while it computes.
+    ///
+    /// # Errors
+    /// If `next` fails.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn update(&self, next: impl FnOnce(Option<Tensor>) -> Result<Tensor>) -> Result<()> {
+        self.gradient.update(next)
     }
 }
 
@@ -146,12 +160,20 @@ pub(super) fn walk(loss: &Tensor) -> Result<GradStore> {
     let outer = WAITING.replace(Some(BTreeMap::new()));
     let gradients = walk_from(loss);
     WAITING.replace(outer);
+    #[cfg(feature = "cuda")]
+    crate::cuda::finish::forget_waiting();
     gradients
 }
 
 fn walk_from(loss: &Tensor) -> Result<GradStore> {
     let mut gradients = loss.backward()?;
+    let mut variables = BTreeMap::new();
     while let Some(node) = WAITING.with_borrow_mut(|waiting| Some(waiting.as_mut()?.pop_last()?.1)) {
+        if node.is_variable() {
+            // An operation may add to it at the end.
+            variables.insert(node.number, node);
+            continue;
+        }
         let Some(gradient) = node.gradient.take() else { continue };
         match &node.origin {
             Origin::Operation(recorded) => {
@@ -161,17 +183,21 @@ fn walk_from(loss: &Tensor) -> Result<GradStore> {
                 backward.backward(gradient)?;
                 inputs.into_iter().for_each(wait);
             }
-            Origin::Candle(x) if x.is_variable() => {
-                let sum = match gradients.remove(x) {
-                    Some(other) => (other + gradient)?,
-                    None => gradient,
-                };
-                gradients.insert(x, sum.reshape(x.shape())?);
-            }
             Origin::Candle(x) => {
                 let enter = x.apply_op1(Enter { gradient: gradient.reshape(x.shape())? })?;
                 gradients.extend(enter.backward()?)?;
             }
+        }
+    }
+    #[cfg(feature = "cuda")]
+    crate::cuda::finish::finish_waiting()?;
+    for node in variables.into_values() {
+        if let (Origin::Candle(x), Some(gradient)) = (&node.origin, node.gradient.take()) {
+            let sum = match gradients.remove(x) {
+                Some(other) => (other + gradient)?,
+                None => gradient,
+            };
+            gradients.insert(x, sum.reshape(x.shape())?);
         }
     }
     Ok(gradients)

@@ -3,6 +3,7 @@
 
 #include <mutex>
 #include <set>
+#include <vector>
 
 #include "kernels.hpp"
 
@@ -21,8 +22,9 @@ struct Function {
 };
 // Kernels of ours whose threads wait for each other.
 bool has_barriers(const std::string &name) {
-    for (const char *prefix : {"mask_rows", "sum_chunks", "unfold_f32", "unfold_bf16", "global_pool_f32", "global_pool_bf16",
-                               "depthwise_weight", "layer_norm", "softmax"})
+    for (const char *prefix : {"mask_rows", "sum_chunks", "finish_layers", "global_pool_f32", "global_pool_bf16", "depthwise_weight",
+                               "layer_norm", "softmax", "fused_attention", "prepare_rows", "select_rows", "measure_rows",
+                               "nearest_centroids", "centroid_distances"})
         if (name.rfind(prefix, 0) == 0) return true;
     return false;
 }
@@ -57,6 +59,77 @@ Status release(Pointer pointer) {
     free((void *)pointer);
     return SUCCESS;
 }
+
+// Page-locked memory of the host, and the copies out of it that the host has not waited for: a GPU may read their bytes at any time
+// until then, so that they must not change or be freed.
+std::map<char *, size_t> locked;
+struct Copy {
+    const char *from;
+    std::vector<char> bytes;
+    size_t number;
+};
+std::vector<Copy> copies;
+size_t enqueued = 0;
+// Number of copies that were enqueued when it was recorded.
+struct Event {
+    size_t copies;
+};
+
+bool is_locked(const void *memory) {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    auto after = locked.upper_bound((char *)memory);
+    return after != locked.begin() && (--after, (char *)memory < after->first + after->second);
+}
+
+void enqueue(const void *from, size_t bytes) {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    if (is_locked(from)) copies.push_back({(const char *)from, {(const char *)from, (const char *)from + bytes}, enqueued++});
+}
+
+// The host has waited for the first `number` copies.
+Status wait_for(size_t number) {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    for (const Copy &copy : copies)
+        if (copy.number < number && memcmp(copy.from, copy.bytes.data(), copy.bytes.size())) {
+            fprintf(stderr, "Page-locked memory was changed while a GPU may still have read it\n");
+            abort();
+        }
+    size_t waiting = 0;
+    while (waiting < copies.size() && copies[waiting].number < number) waiting++;
+    copies.erase(copies.begin(), copies.begin() + waiting);
+    return SUCCESS;
+}
+Status wait_for_all() {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    return wait_for(enqueued);
+}
+Status record(Event *event) {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    return event->copies = enqueued, SUCCESS;
+}
+
+Status lock_memory(void **out, size_t bytes) {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    if (bytes == 0) return INVALID_VALUE;
+    *out = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+    memset(*out, 0xff, bytes);
+    locked[(char *)*out] = bytes;
+    return SUCCESS;
+}
+
+Status unlock_memory(void *memory) {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    auto found = locked.find((char *)memory);
+    if (found == locked.end()) return INVALID_VALUE;
+    for (const Copy &copy : copies)
+        if (copy.from >= found->first && copy.from < found->first + found->second) {
+            fprintf(stderr, "Page-locked memory is freed while a GPU may still read it\n");
+            abort();
+        }
+    locked.erase(found);
+    free(memory);
+    return SUCCESS;
+}
 }  // namespace
 
 extern "C" {
@@ -71,16 +144,16 @@ Status cuDevicePrimaryCtxRetain(void **context, int) { return *context = (void *
 Status cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
 Status cuCtxGetCurrent(void **context) { return *context = (void *)1, SUCCESS; }
 Status cuCtxSetCurrent(void *) { return SUCCESS; }
-Status cuCtxSynchronize() { return SUCCESS; }
+Status cuCtxSynchronize() { return wait_for_all(); }
 Status cuStreamCreate(void **stream, unsigned) { return *stream = (void *)2, SUCCESS; }
 Status cuStreamDestroy_v2(void *) { return SUCCESS; }
-Status cuStreamSynchronize(void *) { return SUCCESS; }
+Status cuStreamSynchronize(void *) { return wait_for_all(); }
 Status cuStreamWaitEvent(void *, void *, unsigned) { return SUCCESS; }
 Status cuStreamIsCapturing(void *, int *status) { return *status = 0, SUCCESS; }
-Status cuEventCreate(void **event, unsigned) { return *event = (void *)3, SUCCESS; }
-Status cuEventRecord(void *, void *) { return SUCCESS; }
-Status cuEventSynchronize(void *) { return SUCCESS; }
-Status cuEventDestroy_v2(void *) { return SUCCESS; }
+Status cuEventCreate(void **event, unsigned) { return *event = new Event{0}, SUCCESS; }
+Status cuEventRecord(void *event, void *) { return record((Event *)event); }
+Status cuEventSynchronize(void *event) { return wait_for(((Event *)event)->copies); }
+Status cuEventDestroy_v2(void *event) { return delete (Event *)event, SUCCESS; }
 Status cuDeviceGetDefaultMemPool(void **pool, int) { return *pool = (void *)4, SUCCESS; }
 Status cuMemPoolSetAttribute(void *, int, void *) { return SUCCESS; }
 Status cuMemGetInfo_v2(size_t *available, size_t *total) { return *available = *total = (size_t)1 << 34, SUCCESS; }
@@ -89,11 +162,18 @@ Status cuMemAlloc_v2(Pointer *out, size_t bytes) { return allocate(out, bytes); 
 Status cuMemFreeAsync(Pointer pointer, void *) { return release(pointer); }
 Status cuMemFree_v2(Pointer pointer) { return release(pointer); }
 Status cuMemsetD8Async(Pointer to, unsigned char value, size_t bytes, void *) { return memset((void *)to, value, bytes), SUCCESS; }
-Status cuMemcpyHtoDAsync_v2(Pointer to, const void *from, size_t bytes, void *) { return memcpy((void *)to, from, bytes), SUCCESS; }
-Status cuMemcpyDtoHAsync_v2(void *to, Pointer from, size_t bytes, void *) { return memcpy(to, (void *)from, bytes), SUCCESS; }
+Status cuMemcpyHtoDAsync_v2(Pointer to, const void *from, size_t bytes, void *) {
+    enqueue(from, bytes);
+    return memcpy((void *)to, from, bytes), SUCCESS;
+}
+// A copy to memory that is not page-locked ends when all work before it has.
+Status cuMemcpyDtoHAsync_v2(void *to, Pointer from, size_t bytes, void *) {
+    if (!is_locked(to)) wait_for_all();
+    return memcpy(to, (void *)from, bytes), SUCCESS;
+}
 Status cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t bytes, void *) { return memmove((void *)to, (void *)from, bytes), SUCCESS; }
-Status cuMemHostAlloc(void **out, size_t bytes, unsigned) { return *out = malloc(bytes), SUCCESS; }
-Status cuMemFreeHost(void *memory) { return free(memory), SUCCESS; }
+Status cuMemHostAlloc(void **out, size_t bytes, unsigned) { return lock_memory(out, bytes); }
+Status cuMemFreeHost(void *memory) { return unlock_memory(memory); }
 
 Status cuGetErrorName(Status status, const char **name) {
     *name = status == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : status == NOT_FOUND ? "CUDA_ERROR_NOT_FOUND" : "CUDA_ERROR_INVALID_VALUE";

@@ -12,8 +12,32 @@ namespace channels_file {
 namespace depthwise_file {
 #include "../../src/cuda/kernels/depthwise.cu"
 }
+namespace finish_file {
+#include "../../src/cuda/kernels/finish.cu"
+}
+namespace fused_attention_file {
+#include "../../src/cuda/kernels/fused_attention.cu"
+}
+namespace heads_file {
+#include "../../src/cuda/kernels/heads.cu"
+}
+namespace kmeans_file {
+#include "../../src/cuda/kernels/kmeans.cu"
+}
+namespace neighbours_file {
+#include "../../src/cuda/kernels/neighbours.cu"
+}
+namespace padding_file {
+#include "../../src/cuda/kernels/padding.cu"
+}
+namespace pixels_file {
+#include "../../src/cuda/kernels/pixels.cu"
+}
 namespace pool_file {
 #include "../../src/cuda/kernels/pool.cu"
+}
+namespace sequence_file {
+#include "../../src/cuda/kernels/sequence.cu"
 }
 namespace tokens_file {
 #include "../../src/cuda/kernels/tokens.cu"
@@ -33,8 +57,9 @@ template <class... A> Kernel wrap(void (*kernel)(A...)) {
 }  // namespace
 
 #define TYPES(file, name) {#name "_f32", wrap(file::name##_f32)}, {#name "_bf16", wrap(file::name##_bf16)}
-#define PACKED(file, name)                                                                                                      \
-    TYPES(file, name), {#name "_f32_packed", wrap(file::name##_f32_packed)}, {#name "_bf16_packed", wrap(file::name##_bf16_packed)}
+#define ONLY_PACKED(file, name)                                                                                                 \
+    {#name "_f32_packed", wrap(file::name##_f32_packed)}, {#name "_bf16_packed", wrap(file::name##_bf16_packed)}
+#define PACKED(file, name) TYPES(file, name), ONLY_PACKED(file, name)
 
 const std::map<std::string, Kernel> &own_kernels() {
     static const std::map<std::string, Kernel> kernels = {
@@ -42,26 +67,47 @@ const std::map<std::string, Kernel> &own_kernels() {
         PACKED(channels_file, affine),
         PACKED(channels_file, mask_rows),
         {"sum_chunks", wrap(channels_file::sum_chunks)},
-        PACKED(depthwise_file, depthwise),
-        PACKED(depthwise_file, depthwise_input),
-        TYPES(depthwise_file, depthwise_weight),
-        TYPES(pool_file, max_pool),
-        TYPES(pool_file, average_pool),
-        TYPES(pool_file, pool_backward),
-        TYPES(pool_file, global_pool),
-        TYPES(pool_file, global_pool_backward),
-        TYPES(tokens_file, layer_norm),
-        TYPES(tokens_file, layer_norm_backward),
-        TYPES(tokens_file, softmax),
-        TYPES(tokens_file, softmax_backward),
-        TYPES(tokens_file, gelu),
-        TYPES(tokens_file, gelu_backward),
+        ONLY_PACKED(depthwise_file, depthwise_3),
+        ONLY_PACKED(depthwise_file, depthwise_5),
+        PACKED(depthwise_file, depthwise_any),
+        ONLY_PACKED(depthwise_file, depthwise_input_3),
+        ONLY_PACKED(depthwise_file, depthwise_input_5),
+        PACKED(depthwise_file, depthwise_input_any),
+        ONLY_PACKED(depthwise_file, depthwise_weight_3),
+        ONLY_PACKED(depthwise_file, depthwise_weight_5),
+        TYPES(depthwise_file, depthwise_weight_any),
+        {"finish_layers", wrap(finish_file::finish_layers)},
+        {"fused_attention_32", wrap(fused_attention_file::fused_attention_32)},
+        {"fused_attention_64", wrap(fused_attention_file::fused_attention_64)},
+        PACKED(heads_file, heads_apart),
+        PACKED(heads_file, heads_together),
+        {"nearest_centroids", wrap(kmeans_file::nearest_centroids)},
+        {"centroid_distances", wrap(kmeans_file::centroid_distances)},
+        {"prepare_rows", wrap(neighbours_file::prepare_rows)},
+        {"select_rows_few", wrap(neighbours_file::select_rows_few)},
+        {"select_rows_many", wrap(neighbours_file::select_rows_many)},
+        {"measure_rows_few", wrap(neighbours_file::measure_rows_few)},
+        {"measure_rows_many", wrap(neighbours_file::measure_rows_many)},
+        TYPES(padding_file, pad),
+        TYPES(padding_file, crop),
+        PACKED(padding_file, gather),
+        PACKED(padding_file, scatter),
+        PACKED(pixels_file, normalise_pixels),
+        PACKED(pool_file, max_pool),
+        PACKED(pool_file, average_pool),
+        PACKED(pool_file, pool_backward),
+        PACKED(pool_file, global_pool),
+        PACKED(pool_file, global_pool_backward),
+        PACKED(sequence_file, embed_tokens),
+        PACKED(sequence_file, embed_tokens_backward),
+        PACKED(tokens_file, layer_norm),
+        PACKED(tokens_file, layer_norm_backward),
+        PACKED(tokens_file, softmax),
+        PACKED(tokens_file, softmax_backward),
+        PACKED(tokens_file, gelu),
+        PACKED(tokens_file, gelu_backward),
         TYPES(weights_file, fold),
-        TYPES(weights_file, unfold),
-        {"frozen_norm", wrap(weights_file::frozen_norm)},
-        {"frozen_norm_backward", wrap(weights_file::frozen_norm_backward)},
         {"fold_depthwise", wrap(weights_file::fold_depthwise)},
-        {"unfold_depthwise", wrap(weights_file::unfold_depthwise)},
     };
     return kernels;
 }

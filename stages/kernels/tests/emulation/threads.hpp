@@ -20,6 +20,20 @@ struct Index {
 extern Index threadIdx, blockIdx, blockDim, gridDim;
 extern "C++" void __syncthreads();
 
+inline int min(int a, int b) { return a < b ? a : b; }
+inline int max(int a, int b) { return a > b ? a : b; }
+
+// The value of the lane whose number differs in the bits of `lanes`. Warps are rows of 32 threads.
+inline float __shfl_xor_sync(unsigned, float value, int lanes) {
+    static float values[1024];
+    unsigned thread = threadIdx.y * blockDim.x + threadIdx.x;
+    values[thread] = value;
+    __syncthreads();
+    float other = values[thread ^ lanes];
+    __syncthreads();
+    return other;
+}
+
 // bfloat16 with rounding to the nearest, ties to even.
 struct bf16 {
     uint16_t bits;

@@ -3,6 +3,8 @@
 //! Formula: `x[…, c] = (pixel[…, c] − mean[c]) / std[c]`, for pixels between 0 and 255.
 //! Shapes: pixels `[height, width, 3]` of `u8` in RGB order, x of the same shape and `f32`.
 
+use dnc_kernels::PixelNorm;
+
 /// Order of the colour channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelOrder {
@@ -27,9 +29,6 @@ pub struct Preprocessing {
     pub std: [f32; 3],
 }
 
-/// Number of values computed per block: a multiple of 3 channels and of the SIMD widths 4, 8 and 16.
-const BLOCK: usize = 48;
-
 impl Preprocessing {
     /// torchvision's models: crop 224 of 256, mean and standard deviation of ImageNet.
     pub const IMAGENET: Self = Self {
@@ -53,31 +52,12 @@ impl Preprocessing {
     /// # Panics
     /// If there are not as many values as bytes.
     pub fn normalise(&self, pixels: &[u8], values: &mut [f32]) {
-        assert_eq!(pixels.len(), values.len(), "there is one value per byte");
-        match self.channels {
-            ChannelOrder::Rgb => self.normalise_from([0, 1, 2], pixels, values),
-            ChannelOrder::Bgr => self.normalise_from([2, 1, 0], pixels, values),
-        }
+        self.norm().normalise(pixels, values);
     }
 
-    /// Channel c of the result is computed from channel `source[c]` of the pixel.
-    #[inline(always)]
-    fn normalise_from(&self, source: [usize; 3], pixels: &[u8], values: &mut [f32]) {
-        let mean: [f32; BLOCK] = std::array::from_fn(|index| self.mean[index % 3]);
-        let std: [f32; BLOCK] = std::array::from_fn(|index| self.std[index % 3]);
-        let (blocks, rest) = pixels.as_chunks::<BLOCK>();
-        let (wide, narrow) = values.as_chunks_mut::<BLOCK>();
-        for (values, pixels) in wide.iter_mut().zip(blocks) {
-            for (index, value) in values.iter_mut().enumerate() {
-                let pixel = pixels[index / 3 * 3 + source[index % 3]];
-                *value = (f32::from(pixel) - mean[index]) / std[index];
-            }
-        }
-        for (values, pixel) in narrow.chunks_exact_mut(3).zip(rest.chunks_exact(3)) {
-            for (channel, value) in values.iter_mut().enumerate() {
-                *value = (f32::from(pixel[source[channel]]) - mean[channel]) / std[channel];
-            }
-        }
+    /// The normalisation of RGB pixels, for kernels.
+    pub fn norm(&self) -> PixelNorm {
+        PixelNorm { reversed: self.channels == ChannelOrder::Bgr, mean: self.mean, std: self.std }
     }
 }
 

@@ -7,7 +7,9 @@
 //! arXiv 2103.17239 (layer scale); Caron et al., arXiv 2104.14294 (DINO); Oquab et al., arXiv 2304.07193 (DINOv2).
 
 use candle_core::{DType, Device, Tensor};
-use dnc_kernels::{Conv2d, Padding, attention, conv2d, gelu, layer_norm, linear_in, residual_sum};
+use dnc_kernels::{
+    Conv2d, Padding, attention, conv2d, embed_tokens, gelu, layer_norm, linear_in, linear_sum, residual_sum,
+};
 
 use super::backbone::{Backbone, InPython};
 use super::pooling::Pooling;
@@ -128,10 +130,11 @@ impl Backbone for Vit {
         let mut tokens = self.embed(parameters, images)?;
         for block in 0..DEPTH {
             let name = |part: &str| format!("blocks.{block}.{part}");
-            let y = self_attention(parameters, &name("attn"), &norm(parameters, &name("norm1"), &tokens)?)?;
-            tokens = self.sum(parameters, &name("ls1"), &tokens, &y)?;
-            let y = mlp(parameters, &name("mlp"), &norm(parameters, &name("norm2"), &tokens)?)?;
-            tokens = self.sum(parameters, &name("ls2"), &tokens, &y)?;
+            let y = dense(parameters, &name("attn.qkv"), &norm(parameters, &name("norm1"), &tokens)?)?;
+            let y = attention(&y, HEADS, parameters.precision())?;
+            tokens = self.dense_sum(parameters, &name("ls1"), &name("attn.proj"), &tokens, &y)?;
+            let y = dense(parameters, &name("mlp.fc1"), &norm(parameters, &name("norm2"), &tokens)?)?;
+            tokens = self.dense_sum(parameters, &name("ls2"), &name("mlp.fc2"), &tokens, &gelu(&y)?)?;
         }
         let tokens = norm(parameters, "norm", &tokens)?; // [batch, 1 + patches, WIDTH]
         let patches = tokens.dim(1)? - 1;
@@ -218,11 +221,8 @@ impl Vit {
         let patches = conv2d(images, &weight, Some(&bias), &geometry)
             .map_err(|source| LearnError::Layer { layer: "patch_embed.proj".into(), source })?
             .reshape((batch, rows * columns, WIDTH))?;
-        let dtype = patches.dtype();
-        let class = parameters.tensor("cls_token")?.to_dtype(dtype)?.broadcast_as((batch, 1, WIDTH))?;
-        let tokens = Tensor::cat(&[&class, &patches], 1)?; // [batch, 1 + patches, WIDTH]
         let positions = self.positions(&parameters.tensor(POSITIONS)?, rows, columns)?;
-        Ok(tokens.broadcast_add(&positions.to_dtype(dtype)?)?)
+        Ok(embed_tokens(&patches, &parameters.tensor("cls_token")?, &positions)?)
     }
 
     /// The tokens before the first block, as nodes of a graph.
@@ -267,10 +267,22 @@ impl Vit {
         resampled(stored, grid, (&bicubic(grid, rows), rows), (&bicubic(grid, columns), columns))
     }
 
-    /// `x + γ ∘ y`.
-    fn sum(&self, parameters: &Parameters, name: &str, x: &Tensor, y: &Tensor) -> Result<Tensor> {
-        let gamma = if self.layer_scale { Some(parameters.tensor(&format!("{name}.gamma"))?) } else { None };
-        Ok(residual_sum(x, y, gamma.as_ref())?)
+    /// `tokens` and a linear layer of `y`, scaled where the architecture has a scale per channel.
+    fn dense_sum(
+        &self,
+        parameters: &Parameters,
+        scale: &str,
+        name: &str,
+        tokens: &Tensor,
+        y: &Tensor,
+    ) -> Result<Tensor> {
+        if self.layer_scale {
+            let gamma = parameters.tensor(&format!("{scale}.gamma"))?;
+            return Ok(residual_sum(tokens, &dense(parameters, name, y)?, Some(&gamma))?);
+        }
+        let (weight, bias) = weight_and_bias(parameters, name)?;
+        linear_sum(parameters.precision(), y, &weight, Some(&bias), tokens)
+            .map_err(|source| LearnError::Layer { layer: name.to_owned(), source })
     }
 }
 
@@ -303,17 +315,6 @@ fn dense(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Tensor> {
     let (weight, bias) = weight_and_bias(parameters, name)?;
     linear_in(parameters.precision(), x, &weight, Some(&bias))
         .map_err(|source| LearnError::Layer { layer: name.to_owned(), source })
-}
-
-/// `softmax(q kᵀ / √(WIDTH / HEADS)) v` in each head, between two linear layers.
-fn self_attention(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Tensor> {
-    let qkv = dense(parameters, &format!("{name}.qkv"), x)?; // [batch, tokens, 3 · WIDTH]
-    dense(parameters, &format!("{name}.proj"), &attention(&qkv, HEADS, parameters.precision())?)
-}
-
-fn mlp(parameters: &Parameters, name: &str, x: &Tensor) -> Result<Tensor> {
-    let hidden = gelu(&dense(parameters, &format!("{name}.fc1"), x)?)?;
-    dense(parameters, &format!("{name}.fc2"), &hidden)
 }
 
 fn trace_norm(parameters: &Parameters, graph: &mut Graph, name: &str, x: &Value) -> Result<Value> {

@@ -135,6 +135,12 @@ impl Method {
         let masks = parameters.tensor(MASKS)?; // [learners, dim]
         let embeddings = subspaces::project(&embeddings, &masks, learner)?;
 
+        // The host first waits for a GPU when it reads the distances, and then reads the penalty without another wait.
+        let subspaces = self.subspaces.as_subspaces();
+        let (learners, _) = masks.dims2()?;
+        let are_trained = learners > 1 && subspaces.role(learners) == Role::Weight;
+        let penalty = are_trained.then(|| orthogonality(&masks)).transpose()?;
+
         let loss = self.loss.as_loss();
         let state = loss_state(parameters, learner);
         let embedded = EmbeddedBatch { embeddings: &embeddings, labels, images, step, state: &state };
@@ -145,6 +151,7 @@ impl Method {
             None => None,
         };
         let dimension = subspaces::dimension(&masks.detach().get(learner)?.to_vec1::<f32>()?);
+        let mean_cosine = penalty.as_ref().map(Tensor::to_scalar::<f32>).transpose()?;
         let candidates = Candidates {
             distances: &distances,
             labels: &labels,
@@ -162,7 +169,7 @@ impl Method {
         let mut objective = output.objective;
         let mut statistics = StepStatistics {
             loss: output.value,
-            orthogonality: None,
+            orthogonality: mean_cosine.map(f64::from),
             terms: output.terms,
             informative: output.informative,
             negative_distance: None,
@@ -170,11 +177,7 @@ impl Method {
         if loss.uses_miner() {
             statistics.negative_distance = selection.mean_negative_distance(&distances, &labels);
         }
-        let subspaces = self.subspaces.as_subspaces();
-        let (learners, _) = masks.dims2()?;
-        if learners > 1 && subspaces.role(learners) == Role::Weight {
-            let penalty = orthogonality(&masks)?;
-            statistics.orthogonality = Some(f64::from(penalty.to_scalar::<f32>()?));
+        if let Some(penalty) = penalty {
             objective = (objective + (penalty * subspaces.orthogonality())?)?;
         }
         let next_state = loss.next_state(&embedded)?;

@@ -1,318 +1,221 @@
-//! The algorithm of a convolution with given sizes.
+//! The engine that computes a graph.
 
-use std::ffi::{c_int, c_void};
-use std::mem::MaybeUninit;
-use std::ptr;
+use std::ffi::c_void;
 
-use candle_core::{DType, Error, Result, bail};
-use cudarc::cudnn::result;
-use cudarc::cudnn::sys;
+use candle_core::{DType, Result};
+use cudarc::cudnn::result::CudnnError;
 use cudarc::cudnn::sys::{
-    cudnnConvolutionBwdDataAlgo_t as DataAlgorithm, cudnnConvolutionBwdFilterAlgo_t as WeightAlgorithm,
-    cudnnConvolutionFwdAlgo_t as ForwardAlgorithm, cudnnTensorFormat_t as Format,
+    cudnnBackendAttributeName_t as Name, cudnnBackendAttributeType_t as Type, cudnnBackendBehaviorNote_t as Behaviour,
+    cudnnBackendDescriptorType_t as Kind, cudnnBackendHeurMode_t as Mode, cudnnBackendNumericalNote_t as Note,
 };
 
-use super::descriptors::{ConvDescriptor, FilterDescriptor, Handle, TensorDescriptor, failed};
+use super::backend::{Descriptor, Handle, failed};
+use super::graph::{Direction, Graph, Operand, Order, Sizes, Tail};
 use crate::precision::Precision;
 
-/// What is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::cuda) enum Direction {
-    /// The output.
-    Forward,
-    /// The gradient of the input.
-    Input,
-    /// The gradient of the weight.
-    Weight,
+/// Most bytes that an engine may take beside its tensors.
+const MOST_WORKSPACE: i64 = 1 << 30;
+
+/// What plans are made for.
+#[derive(Clone, Copy)]
+pub(super) enum Target<'a> {
+    /// The GPU of this handle.
+    Gpu(&'a Handle),
+    /// A GPU that is described by its properties, on a machine without one.
+    #[cfg(test)]
+    Described(&'a Descriptor),
 }
 
-/// Everything that a plan depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::cuda) struct Sizes {
-    /// `[batch, height, width, channels]`.
-    pub(in crate::cuda) x: [usize; 4],
-    /// `[out, height, width, depth]`.
-    pub(in crate::cuda) weight: [usize; 4],
-    /// `[batch, rows, columns, out]`.
-    pub(in crate::cuda) y: [usize; 4],
-    pub(in crate::cuda) stride: usize,
-    /// Above and below, left and right.
-    pub(in crate::cuda) padding: [usize; 2],
-    pub(in crate::cuda) groups: usize,
-    pub(in crate::cuda) dtype: DType,
-    pub(in crate::cuda) precision: Precision,
-}
-
-impl Sizes {
-    /// The shape of what a direction computes.
-    pub(in crate::cuda) fn result(&self, direction: Direction) -> [usize; 4] {
-        match direction {
-            Direction::Forward => self.y,
-            Direction::Input => self.x,
-            Direction::Weight => self.weight,
-        }
-    }
-}
-
-/// An algorithm of a direction.
-#[derive(Clone, Copy, Debug)]
-enum Algorithm {
-    Forward(ForwardAlgorithm),
-    Input(DataAlgorithm),
-    Weight(WeightAlgorithm),
-}
-
-/// A convolution that is ready to run.
+/// A graph that is ready to run.
 pub(super) struct Plan {
-    x: TensorDescriptor,
-    weight: FilterDescriptor,
-    y: TensorDescriptor,
-    convolution: ConvDescriptor,
-    algorithm: Algorithm,
+    plan: Descriptor,
     workspace: usize,
-    format: Format,
+    pub(super) order: Order,
+    _configuration: Descriptor,
+    _graph: Graph,
 }
-
-/// Most bytes that an algorithm may take beside its tensors.
-const MOST_WORKSPACE: usize = 1 << 30;
-
-/// Answers that are asked of the heuristic, more than there are algorithms.
-const ANSWERS: usize = 16;
 
 impl Plan {
-    /// The plan for channels last or, if there is none, for channels first.
+    /// The plan for channels last or, if there is none, for channels first; `None` if no engine is fit for either.
     ///
     /// # Errors
-    /// No deterministic algorithm supports the sizes.
-    pub(super) fn new(handle: &Handle, direction: Direction, sizes: Sizes) -> Result<Self> {
-        for format in [Format::CUDNN_TENSOR_NHWC, Format::CUDNN_TENSOR_NCHW] {
-            if let Some(plan) = Self::in_order(handle, direction, sizes, format)? {
-                return Ok(plan);
-            }
-        }
-        bail!("cuDNN has no deterministic algorithm for the convolution {direction:?} of {sizes:?}")
-    }
-
-    /// The plan for this order of the dimensions in memory, if there is one.
-    fn in_order(handle: &Handle, direction: Direction, sizes: Sizes, format: Format) -> Result<Option<Self>> {
-        let (dtype, math) = match (sizes.dtype, sizes.precision) {
-            // cuDNN's default would round factors to TF32.
-            (DType::F32, Precision::F32) => {
-                (sys::cudnnDataType_t::CUDNN_DATA_FLOAT, sys::cudnnMathType_t::CUDNN_FMA_MATH)
-            }
-            (DType::F32, _) => (sys::cudnnDataType_t::CUDNN_DATA_FLOAT, sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH),
-            (DType::BF16, _) => (sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16, sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH),
-            (other, _) => bail!("cuDNN has no convolutions of {other:?} here"),
-        };
-        let convolution = ConvDescriptor::new(
-            integer(sizes.stride)?,
-            [integer(sizes.padding[0])?, integer(sizes.padding[1])?],
-            integer(sizes.groups)?,
-            math,
-        )?;
-        let mut plan = Self {
-            x: TensorDescriptor::new(format, dtype, integers(sizes.x)?)?,
-            weight: FilterDescriptor::new(format, dtype, integers(sizes.weight)?)?,
-            y: TensorDescriptor::new(format, dtype, integers(sizes.y)?)?,
-            convolution,
-            algorithm: Algorithm::Forward(ForwardAlgorithm::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM),
-            workspace: 0,
-            format,
-        };
-        for (algorithm, suggested) in plan.candidates(handle, direction)? {
-            if sizes.precision == Precision::F32 && uses_tensor_cores(suggested) {
-                continue;
-            }
-            plan.algorithm = algorithm;
-            if let Some(workspace) = plan.workspace_of(handle)
-                && workspace <= MOST_WORKSPACE
-            {
-                plan.workspace = workspace;
+    /// cuDNN fails.
+    pub(super) fn new(target: Target, direction: Direction, sizes: &Sizes, tail: Tail) -> Result<Option<Self>> {
+        for order in [Order::ChannelsLast, Order::ChannelsFirst] {
+            if let Some(plan) = Self::in_order(target, direction, sizes, tail, order)? {
                 return Ok(Some(plan));
+            }
+            // The operands of a tail are in the order of the output, and copying them costs more than a pass of its own.
+            if tail != Tail::default() {
+                break;
             }
         }
         Ok(None)
     }
 
-    pub(super) fn is_channels_last(&self) -> bool {
-        self.format == Format::CUDNN_TENSOR_NHWC
-    }
-
-    /// The deterministic algorithms for a direction that support the sizes, the fastest by cuDNN's heuristic first.
-    fn candidates(&self, handle: &Handle, direction: Direction) -> Result<Vec<(Algorithm, sys::cudnnMathType_t)>> {
-        let (x, weight, y, convolution) = (self.x.0, self.weight.0, self.y.0, self.convolution.0);
-        let asked = ANSWERS as c_int;
-        macro_rules! ask {
-            ($function:path, $first:expr, $second:expr, $third:expr, $kind:path, $answer:ty) => {{
-                let mut answers = [const { MaybeUninit::<$answer>::uninit() }; ANSWERS];
-                let mut count: c_int = 0;
-                // SAFETY: the descriptors exist, and there is room for as many answers as are asked for.
-                unsafe {
-                    $function(
-                        handle.0,
-                        $first,
-                        $second,
-                        convolution,
-                        $third,
-                        asked,
-                        &mut count,
-                        answers.as_mut_ptr().cast::<$answer>(),
-                    )
-                    .map_err(failed("choose an algorithm"))?;
-                }
-                let given = usize::try_from(count).unwrap_or(0).min(ANSWERS);
-                // SAFETY: cuDNN has written this number of answers.
-                let answers = answers[..given].iter().map(|answer| unsafe { answer.assume_init_ref() });
-                let usable = answers.filter(|answer| {
-                    answer.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS
-                        && answer.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC
-                });
-                usable.map(|answer| ($kind(answer.algo), answer.mathType)).collect()
-            }};
-        }
-        Ok(match direction {
-            Direction::Forward => {
-                ask!(
-                    result::get_convolution_forward_algorithm,
-                    x,
-                    weight,
-                    y,
-                    Algorithm::Forward,
-                    sys::cudnnConvolutionFwdAlgoPerf_t
-                )
-            }
-            Direction::Input => {
-                ask!(
-                    result::get_convolution_backward_data_algorithm,
-                    weight,
-                    y,
-                    x,
-                    Algorithm::Input,
-                    sys::cudnnConvolutionBwdDataAlgoPerf_t
-                )
-            }
-            Direction::Weight => {
-                ask!(
-                    result::get_convolution_backward_filter_algorithm,
-                    x,
-                    y,
-                    weight,
-                    Algorithm::Weight,
-                    sys::cudnnConvolutionBwdFilterAlgoPerf_t
-                )
-            }
-        })
-    }
-
-    /// The bytes that the chosen algorithm needs; `None` if it does not support the sizes after all.
-    fn workspace_of(&self, handle: &Handle) -> Option<usize> {
-        let (x, weight, y, convolution) = (self.x.0, self.weight.0, self.y.0, self.convolution.0);
-        // SAFETY: handle and descriptors exist.
-        let size = unsafe {
-            match self.algorithm {
-                Algorithm::Forward(algorithm) => {
-                    result::get_convolution_forward_workspace_size(handle.0, x, weight, convolution, y, algorithm)
-                }
-                Algorithm::Input(algorithm) => {
-                    result::get_convolution_backward_data_workspace_size(handle.0, weight, y, convolution, x, algorithm)
-                }
-                Algorithm::Weight(algorithm) => result::get_convolution_backward_filter_workspace_size(
-                    handle.0,
-                    x,
-                    y,
-                    convolution,
-                    weight,
-                    algorithm,
-                ),
-            }
+    fn in_order(target: Target, direction: Direction, sizes: &Sizes, tail: Tail, order: Order) -> Result<Option<Self>> {
+        let graph = match Graph::new(direction, sizes, tail, order) {
+            Ok(graph) => graph,
+            // A graph may be one that no engine supports.
+            Err(_) if tail != Tail::default() => return Ok(None),
+            Err(error) => return Err(error),
         };
-        size.ok()
+        for mode in [Mode::CUDNN_HEUR_MODE_A, Mode::CUDNN_HEUR_MODE_FALLBACK] {
+            let configurations = configurations(target, &graph, mode).map_err(failed("choose an engine"))?;
+            for configuration in configurations {
+                if is_fit(&configuration, sizes).map_err(failed("describe an engine"))?
+                    && let Ok((plan, workspace)) = finalise(target, &configuration)
+                    && workspace <= MOST_WORKSPACE
+                {
+                    let workspace = usize::try_from(workspace).unwrap_or(0);
+                    return Ok(Some(Self { plan, workspace, order, _configuration: configuration, _graph: graph }));
+                }
+            }
+        }
+        Ok(None)
     }
 
     pub(super) fn workspace(&self) -> usize {
         self.workspace
     }
 
-    /// Enqueues the convolution. The addresses are of the two inputs, the result and the workspace.
+    /// Enqueues the plan.
     ///
     /// # Safety
-    /// The memory behind the addresses has the sizes and the type of this plan.
+    /// The memory behind the addresses has the sizes and types of the graph's tensors, and the workspace those of the plan.
     ///
     /// # Errors
     /// cuDNN fails.
-    pub(super) unsafe fn run(&self, handle: &Handle, [a, b, out, workspace]: [u64; 4]) -> Result<()> {
-        let (one, zero) = (1f32, 0f32);
-        let (alpha, beta) = (ptr::from_ref(&one).cast::<c_void>(), ptr::from_ref(&zero).cast::<c_void>());
-        let (a, b) = (a as *const c_void, b as *const c_void);
-        let (out, workspace, size) = (out as *mut c_void, workspace as *mut c_void, self.workspace);
-        let (x, weight, y, convolution) = (self.x.0, self.weight.0, self.y.0, self.convolution.0);
-        // SAFETY: handle and descriptors exist, the scalars are `f32` on the host, and the caller vouches for the addresses.
-        let status = unsafe {
-            match self.algorithm {
-                Algorithm::Forward(algorithm) => result::convolution_forward(
-                    handle.0,
-                    alpha,
-                    x,
-                    a,
-                    weight,
-                    b,
-                    convolution,
-                    algorithm,
-                    workspace,
-                    size,
-                    beta,
-                    y,
-                    out,
-                ),
-                Algorithm::Input(algorithm) => result::convolution_backward_data(
-                    handle.0,
-                    alpha,
-                    weight,
-                    a,
-                    y,
-                    b,
-                    convolution,
-                    algorithm,
-                    workspace,
-                    size,
-                    beta,
-                    x,
-                    out,
-                ),
-                Algorithm::Weight(algorithm) => result::convolution_backward_filter(
-                    handle.0,
-                    alpha,
-                    x,
-                    a,
-                    y,
-                    b,
-                    convolution,
-                    algorithm,
-                    workspace,
-                    size,
-                    beta,
-                    weight,
-                    out,
-                ),
-            }
+    pub(super) unsafe fn run(&self, handle: &Handle, operands: &[(Operand, u64)], workspace: u64) -> Result<()> {
+        let ids: Vec<i64> = operands.iter().map(|(operand, _)| *operand as i64).collect();
+        let pointers: Vec<*mut c_void> = operands.iter().map(|(_, pointer)| *pointer as *mut c_void).collect();
+        let run = || {
+            let pack = Descriptor::new(Kind::CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR)?
+                .set(Name::CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, &ids)?
+                .set(Name::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, &pointers)?
+                .set(Name::CUDNN_ATTR_VARIANT_PACK_WORKSPACE, &[workspace as *mut c_void])?
+                .finalised()?;
+            // SAFETY: promised by the caller.
+            unsafe { self.plan.execute(handle, &pack) }
         };
-        status.map_err(failed("run a convolution"))
+        run().map_err(failed("run a convolution"))
     }
 }
 
-/// Whether an answer of the heuristic is for tensor cores, which round `f32` factors.
-fn uses_tensor_cores(math: sys::cudnnMathType_t) -> bool {
-    matches!(
-        math,
-        sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH | sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH_ALLOW_CONVERSION
-    )
+/// The engines for a graph with their settings, the fastest by cuDNN's heuristic first.
+fn configurations(target: Target, graph: &Graph, mode: Mode) -> std::result::Result<Vec<Descriptor>, CudnnError> {
+    let heuristic = Descriptor::new(Kind::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?
+        .refer(Name::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, &[&graph.graph])?
+        .set(Name::CUDNN_ATTR_ENGINEHEUR_MODE, &[mode])?;
+    let heuristic = match target {
+        Target::Gpu(_) => heuristic,
+        #[cfg(test)]
+        Target::Described(properties) => heuristic.refer(Name::CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, &[properties])?,
+    };
+    // A graph that no engine supports is refused here.
+    let Ok(heuristic) = heuristic.finalised() else { return Ok(Vec::new()) };
+    heuristic.descriptors(Name::CUDNN_ATTR_ENGINEHEUR_RESULTS, Kind::CUDNN_BACKEND_ENGINECFG_DESCRIPTOR)
 }
 
-fn integer(size: usize) -> Result<i32> {
-    i32::try_from(size).map_err(|_| Error::Msg(format!("a size of {size} is too large for cuDNN")))
+/// Whether an engine gives the same bits each time, and computes in the precision that is asked for. Engines that are compiled at run
+/// time are refused: they take seconds, and cuDNN lists them only where it finds the compiler, so that bits would depend on that.
+fn is_fit(configuration: &Descriptor, sizes: &Sizes) -> std::result::Result<bool, CudnnError> {
+    let engines =
+        configuration.descriptors(Name::CUDNN_ATTR_ENGINECFG_ENGINE, Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?;
+    let Some(engine) = engines.first() else { return Ok(false) };
+    let notes = engine.values(Name::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, Type::CUDNN_TYPE_NUMERICAL_NOTE)?;
+    let has = |note: Note| notes.contains(&(note as u32));
+    let behaviour = engine.values(Name::CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, Type::CUDNN_TYPE_BEHAVIOR_NOTE)?;
+    if behaviour.contains(&(Behaviour::CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION as u32)) {
+        return Ok(false);
+    }
+    // On `f32`, tensor cores round factors to TF32.
+    let is_exact = sizes.dtype != DType::F32 || sizes.precision != Precision::F32;
+    Ok(!has(Note::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)
+        && !has(Note::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)
+        && (is_exact
+            || !(has(Note::CUDNN_NUMERICAL_NOTE_TENSOR_CORE) || has(Note::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS))))
 }
 
-fn integers(sizes: [usize; 4]) -> Result<[i32; 4]> {
-    let [a, b, c, d] = sizes;
-    Ok([integer(a)?, integer(b)?, integer(c)?, integer(d)?])
+/// The plan of an engine, and the bytes of its workspace; fails for engines that do not support the graph after all.
+fn finalise(target: Target, configuration: &Descriptor) -> std::result::Result<(Descriptor, i64), CudnnError> {
+    let plan = Descriptor::new(Kind::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?;
+    let plan = match target {
+        Target::Gpu(handle) => plan.set(Name::CUDNN_ATTR_EXECUTION_PLAN_HANDLE, &[handle.0])?,
+        #[cfg(test)]
+        Target::Described(properties) => plan.refer(Name::CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, &[properties])?,
+    };
+    let plan = plan.refer(Name::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, &[configuration])?.finalised()?;
+    let workspace = plan.number(Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE)?;
+    Ok((plan, workspace))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activation::Activation;
+    use crate::cuda::libraries;
+
+    /// Plans for a GPU that is only described, by real cuDNN: for every layer of the backbones there is a deterministic engine in the
+    /// precision that was asked for, without copies. `scripts/check_cudnn.sh` runs this test; it needs DNC_CUDNN_DEVICE, the file of a
+    /// card's properties.
+    #[test]
+    fn every_layer_has_a_plan() {
+        let Some(file) = std::env::var_os("DNC_CUDNN_DEVICE") else {
+            eprintln!("skipped: DNC_CUDNN_DEVICE is not set");
+            return;
+        };
+        libraries::load().expect("cuDNN can be loaded");
+        let text = std::fs::read(file).expect("the properties can be read");
+        let properties = Descriptor::new(Kind::CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR)
+            .and_then(|made| made.set(Name::CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, &text))
+            .and_then(Descriptor::finalised)
+            .expect("cuDNN knows the properties");
+        let target = Target::Described(&properties);
+        // Kernel, stride, channels, out, side of the image.
+        let layers = [
+            (7, 2, 8, 64, 224),
+            (3, 1, 64, 64, 56),
+            (3, 2, 128, 128, 56),
+            (3, 1, 256, 256, 14),
+            (1, 2, 256, 512, 56),
+            (1, 2, 1024, 2048, 14),
+            (3, 2, 8, 32, 96),
+            (3, 1, 64, 64, 16),
+            (3, 2, 256, 512, 4),
+        ];
+        let precisions = [(DType::BF16, Precision::Bf16), (DType::F32, Precision::Tf32), (DType::F32, Precision::F32)];
+        let mut without = Vec::new();
+        for (kernel, stride, channels, out, side) in layers {
+            for (dtype, precision) in precisions {
+                let padding = kernel / 2;
+                let rows = (side + 2 * padding - kernel) / stride + 1;
+                let channels = if dtype == DType::F32 && channels == 8 { 3 } else { channels };
+                let sizes = Sizes {
+                    x: [80, side, side, channels],
+                    weight: [out, kernel, kernel, channels],
+                    y: [80, rows, rows, out],
+                    stride,
+                    padding: [padding; 2],
+                    dtype,
+                    precision,
+                };
+                for direction in [Direction::Forward, Direction::Input, Direction::Weight] {
+                    let plan = Plan::new(target, direction, &sizes, Tail::default()).expect("cuDNN answers");
+                    let order = plan.map(|plan| plan.order);
+                    eprintln!("{direction:?} {sizes:?}: {order:?}");
+                    if order.is_none() || (dtype == DType::BF16 && order != Some(Order::ChannelsLast)) {
+                        without.push((direction, sizes));
+                    }
+                }
+                let tail = Tail { residual: false, shift: true, activation: Activation::Relu };
+                let plan = Plan::new(target, Direction::Forward, &sizes, tail).expect("cuDNN answers");
+                eprintln!("{tail:?}: {}", plan.is_some());
+                if dtype == DType::BF16 && plan.is_none() {
+                    without.push((Direction::Forward, sizes));
+                }
+            }
+        }
+        assert!(without.is_empty(), "{without:#?}");
+    }
 }

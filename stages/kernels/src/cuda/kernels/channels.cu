@@ -5,9 +5,9 @@
 // y = act(scale ∘ x + shift + residual); whatever is null is left out. `count` is the number of packs.
 template <class T, int V>
 __device__ void affine(const T *x, const float *scale, const float *shift, const T *residual, T *y, int activation, int channels,
-                       wide count) {
+                       int count) {
     FOR_EACH(i, count) {
-        int c = i * V % channels;
+        int c = (int)i * V % channels;
         Pack<T, V> pack = ((const Pack<T, V> *)x)[i], other;
         if (residual) other = ((const Pack<T, V> *)residual)[i];
         for (int v = 0; v < V; v++) {
@@ -68,6 +68,7 @@ extern "C" __global__ void sum_chunks(const float *partial, float *result, int c
     int c = blockIdx.x * 32 + threadIdx.x;
     float sum = 0.0f;
     if (c < channels) {
+#pragma unroll 8
         for (int chunk = threadIdx.y; chunk < chunks; chunk += 32) sum += partial[(wide)chunk * channels + c];
     }
     groups[threadIdx.y][threadIdx.x] = sum;
@@ -81,7 +82,7 @@ extern "C" __global__ void sum_chunks(const float *partial, float *result, int c
 
 #define CHANNELS(T, V, NAME)                                                                                                    \
     extern "C" __global__ void affine_##NAME(const T *x, const float *scale, const float *shift, const T *residual, T *y,       \
-                                             int activation, int channels, wide count) {                                        \
+                                             int activation, int channels, int count) {                                         \
         affine<T, V>(x, scale, shift, residual, y, activation, channels, count);                                                \
     }                                                                                                                           \
     extern "C" __global__ void mask_rows_##NAME(const T *dy, const T *y, const T *x, T *gradient, float *sums, float *products, \
@@ -92,4 +93,4 @@ extern "C" __global__ void sum_chunks(const float *partial, float *result, int c
 CHANNELS(float, 1, f32)
 CHANNELS(float, 4, f32_packed)
 CHANNELS(bf16, 1, bf16)
-CHANNELS(bf16, 4, bf16_packed)
+CHANNELS(bf16, 8, bf16_packed)

@@ -1,82 +1,58 @@
 // Weights of convolutions: from torchvision's layout [out, depth, taps], f32, to that of the kernels, with the scale of a frozen batch
-// normalisation multiplied in; and the gradients back.
+// normalisation multiplied in. With w' = s ∘ w and the gradient d of w': dw = s ∘ d and ds[o] = ⟨w[o], d[o]⟩, both from the weight alone;
+// with a normalisation s = γ / √(variance + ε) and t = β + (bias − mean) · s, so that dγ = (ds + (bias − mean) · dt) / √(variance + ε),
+// dβ = dt and dbias = s · dt (finish.cu).
 #include "math.cuh"
 
-// result[o][tap][c] = scale[o] * weight[o][c][tap]
+// A frozen batch normalisation; `gamma` is null if there is none.
+struct Norm {
+    const float *gamma, *beta, *mean, *variance, *bias;
+    float epsilon;
+};
+
+// Scale of an output channel: gamma / √(variance + ε), the one that is given, or 1.
+RULE float scale_of(const Norm &norm, const float *scale, int o) {
+    if (norm.gamma) return norm.gamma[o] * (1.0f / sqrtf(norm.variance[o] + norm.epsilon));
+    return scale ? scale[o] : 1.0f;
+}
+
+// Writes the shift, with a normalisation beta + (bias − mean) · scale, in f32 and in the type of activations.
 template <class T>
-__device__ void fold(const float *weight, const float *scale, T *result, int depth, int taps, wide count) {
+__device__ void write_shift(const Norm &norm, const float *shift, float scale, int o, float *shifts, T *rounded) {
+    float value = shift ? shift[o] : 0.0f;
+    if (norm.gamma) value = norm.beta[o] + ((norm.bias ? norm.bias[o] : 0.0f) - norm.mean[o]) * scale;
+    if (shifts) shifts[o] = value;
+    if (rounded) store(rounded[o], value);
+}
+
+// result[o][tap][c] = scale[o] · weight[o][c][tap] for c below `depth`, and zero up to `padded`.
+template <class T>
+__device__ void fold(const float *weight, Norm norm, const float *scale, const float *shift, T *result, float *shifts, T *rounded,
+                      int depth, int padded, int taps, int count) {
     FOR_EACH(i, count) {
-        wide c = i % depth, tap = i / depth % taps, o = i / depth / taps;
-        float value = weight[(o * depth + c) * taps + tap];
-        store(result[i], scale ? scale[o] * value : value);
+        int c = (int)i % padded, tap = (int)i / padded % taps, o = (int)i / padded / taps;
+        float factor = scale_of(norm, scale, o);
+        store(result[i], c < depth ? factor * weight[(o * depth + c) * taps + tap] : 0.0f);
+        if (c == 0 && tap == 0) write_shift(norm, shift, factor, o, shifts, rounded);
     }
 }
 
-// Depthwise: result[tap][c] = scale[c] * weight[c][tap]
-extern "C" __global__ void fold_depthwise(const float *weight, const float *scale, float *result, int channels, int taps) {
-    FOR_EACH(i, (wide)channels * taps) {
-        int c = i % channels, tap = i / channels;
-        float value = weight[c * taps + tap];
-        result[i] = scale ? scale[c] * value : value;
-    }
-}
-
-// From the gradient of the folded weight, [out][tap][depth]: d_weight = scale ∘ gradient, d_scale[o] = ⟨weight[o], gradient[o]⟩. One block
-// per output channel.
-template <class T>
-__device__ void unfold(const T *gradient, const float *weight, const float *scale, float *d_weight, float *d_scale, int depth, int taps) {
-    wide first = (wide)blockIdx.x * depth * taps;
-    float factor = scale ? scale[blockIdx.x] : 1.0f, sum = 0.0f;
-    for (int i = threadIdx.x; i < depth * taps; i += blockDim.x) {
-        int c = i / taps, tap = i % taps;
-        float value = to_float(gradient[first + (wide)tap * depth + c]);
-        d_weight[first + i] = factor * value;
-        sum += weight[first + i] * value;
-    }
-    sum = block_sum(sum);
-    if (d_scale && threadIdx.x == 0) d_scale[blockIdx.x] = sum;
-}
-
-extern "C" __global__ void unfold_depthwise(const float *gradient, const float *weight, const float *scale, float *d_weight,
-                                            float *d_scale, int channels, int taps) {
-    FOR_EACH(c, channels) {
-        float factor = scale ? scale[c] : 1.0f, sum = 0.0f;
-        for (int tap = 0; tap < taps; tap++) {
-            float value = gradient[(wide)tap * channels + c];
-            d_weight[c * taps + tap] = factor * value;
-            sum += weight[c * taps + tap] * value;
-        }
-        if (d_scale) d_scale[c] = sum;
-    }
-}
-
-// A frozen batch normalisation as scale and shift: scale = gamma / √(variance + ε), shift = beta + (bias − mean) · scale.
-extern "C" __global__ void frozen_norm(const float *gamma, const float *beta, const float *mean, const float *variance, const float *bias,
-                                float *scale, float *shift, float epsilon, int channels) {
-    FOR_EACH(c, channels) {
-        float factor = gamma[c] / sqrtf(variance[c] + epsilon);
-        scale[c] = factor;
-        shift[c] = beta[c] + ((bias ? bias[c] : 0.0f) - mean[c]) * factor;
-    }
-}
-
-// The gradients of gamma and of the bias, given those of scale and shift. That of beta is that of the shift.
-extern "C" __global__ void frozen_norm_backward(const float *d_scale, const float *d_shift, const float *mean, const float *variance,
-                                         const float *bias, const float *scale, float *d_gamma, float *d_bias, float epsilon, int channels) {
-    FOR_EACH(c, channels) {
-        float total = d_scale[c] + ((bias ? bias[c] : 0.0f) - mean[c]) * d_shift[c];
-        d_gamma[c] = total / sqrtf(variance[c] + epsilon);
-        if (d_bias) d_bias[c] = scale[c] * d_shift[c];
+// Depthwise: result[tap][c] = scale[c] · weight[c][tap]
+extern "C" __global__ void fold_depthwise(const float *weight, Norm norm, const float *scale, const float *shift, float *result,
+                                          float *shifts, int channels, int taps) {
+    FOR_EACH(i, channels * taps) {
+        int c = (int)i % channels, tap = (int)i / channels;
+        float factor = scale_of(norm, scale, c);
+        result[i] = factor * weight[c * taps + tap];
+        if (tap == 0) write_shift(norm, shift, factor, c, shifts, (float *)0);
     }
 }
 
 #define WEIGHTS(T, NAME)                                                                                                        \
-    extern "C" __global__ void fold_##NAME(const float *weight, const float *scale, T *result, int depth, int taps, wide count) { \
-        fold(weight, scale, result, depth, taps, count);                                                                        \
-    }                                                                                                                           \
-    extern "C" __global__ void unfold_##NAME(const T *gradient, const float *weight, const float *scale, float *d_weight,       \
-                                             float *d_scale, int depth, int taps) {                                             \
-        unfold(gradient, weight, scale, d_weight, d_scale, depth, taps);                                                        \
+    extern "C" __global__ void fold_##NAME(const float *weight, Norm norm, const float *scale, const float *shift, T *result,   \
+                                           float *shifts, T *rounded, int depth, int padded, int taps,                          \
+                                           int count) {                                                                         \
+        fold(weight, norm, scale, shift, result, shifts, rounded, depth, padded, taps, count);                          \
     }
 WEIGHTS(float, f32)
 WEIGHTS(bf16, bf16)

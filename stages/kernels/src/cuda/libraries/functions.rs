@@ -1,4 +1,5 @@
-//! The functions of NVIDIA's libraries that candle, cudarc and this crate call, each defined as a jump to the library's.
+//! The functions of NVIDIA's libraries that candle, cudarc and this crate call, each defined as a jump to the library's. The two that
+//! allocate and free are in `blocks`.
 //!
 //! The linker takes these definitions instead of making the libraries a dependency of the program. A function that is called
 //! and missing here is found by `make check-cuda`: the program does not link.
@@ -50,7 +51,7 @@ macro_rules! functions {
 }
 
 /// Called instead of a function whose library has not been loaded.
-extern "C" fn not_loaded() {
+pub(super) extern "C" fn not_loaded() {
     eprintln!("A function of CUDA was called before its library was loaded (a defect of dnc-run; please report it)");
     std::process::abort();
 }
@@ -66,8 +67,8 @@ functions! {
     cuEventElapsedTime_v2 cuEventQuery cuEventRecord cuEventSynchronize cuExternalMemoryGetMappedBuffer cuFuncGetAttribute
     cuFuncSetAttribute cuFuncSetCacheConfig cuGetErrorName cuGetErrorString cuGraphClone cuGraphDestroy cuGraphExecDestroy
     cuGraphInstantiate cuGraphInstantiateWithFlags cuGraphLaunch cuGraphUpload cuImportExternalMemory cuInit
-    cuLaunchCooperativeKernel cuLaunchHostFunc cuLaunchKernel cuMemAdvise cuMemAdvise_v2 cuMemAllocAsync
-    cuMemAllocFromPoolAsync cuMemAllocManaged cuMemAlloc_v2 cuMemFreeAsync cuMemFreeHost cuMemFree_v2 cuMemGetInfo_v2
+    cuLaunchCooperativeKernel cuLaunchHostFunc cuLaunchKernel cuMemAdvise cuMemAdvise_v2
+    cuMemAllocFromPoolAsync cuMemAllocManaged cuMemAlloc_v2 cuMemFreeHost cuMemFree_v2 cuMemGetInfo_v2
     cuMemHostAlloc cuMemPoolCreate cuMemPoolDestroy cuMemPoolGetAttribute cuMemPoolSetAttribute cuMemPoolTrimTo
     cuMemPrefetchAsync cuMemPrefetchAsync_v2 cuMemcpyDtoDAsync_v2 cuMemcpyDtoD_v2 cuMemcpyDtoHAsync_v2 cuMemcpyDtoH_v2
     cuMemcpyHtoDAsync_v2 cuMemcpyHtoD_v2 cuMemcpyPeerAsync cuMemsetD8Async cuMemsetD8_v2 cuModuleGetFunction
@@ -109,6 +110,8 @@ functions! {
     /// cuDNN.
     CUDNN:
     cudnnActivationForward cudnnAdvInferVersionCheck cudnnAdvTrainVersionCheck cudnnAdvVersionCheck
+    cudnnBackendCreateDescriptor cudnnBackendDestroyDescriptor cudnnBackendExecute cudnnBackendFinalize
+    cudnnBackendGetAttribute cudnnBackendSetAttribute
     cudnnCnnInferVersionCheck cudnnCnnTrainVersionCheck cudnnCnnVersionCheck cudnnConvolutionBackwardData
     cudnnConvolutionBackwardFilter cudnnConvolutionBiasActivationForward cudnnConvolutionForward cudnnCreate
     cudnnCreateActivationDescriptor cudnnCreateConvolutionDescriptor cudnnCreateFilterDescriptor

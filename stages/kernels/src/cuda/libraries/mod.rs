@@ -2,8 +2,10 @@
 //!
 //! candle and cudarc call them as if they were linked, and a linked library must exist for a program to start at all. So that a
 //! program with the feature `cuda` also starts on a machine without a driver, and says there what is missing,
-//! `functions` defines each function that is called as a jump through a pointer, and this file points it at the library.
+//! `functions` defines each function that is called as a jump through a pointer, and this file points it at the library. `blocks` keeps
+//! freed memory.
 
+mod blocks;
 mod functions;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -12,6 +14,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::{env, fmt};
 
+use blocks::MEMORY;
 use functions::{CUBLAS, CUBLAS_LT, CUDNN, CURAND, DRIVER, Function};
 
 /// A library cannot be loaded.
@@ -60,7 +63,7 @@ struct Library {
     version: Option<&'static str>,
     what: &'static str,
     remedy: &'static str,
-    functions: &'static [Function],
+    functions: &'static [&'static [Function]],
 }
 
 const DRIVER_LIBRARY: Library = Library {
@@ -68,7 +71,7 @@ const DRIVER_LIBRARY: Library = Library {
     version: Some("1"),
     what: "the library of NVIDIA's driver",
     remedy: "install the driver (`nvidia-smi` shows it), or use `--device cpu`",
-    functions: DRIVER,
+    functions: &[DRIVER, MEMORY],
 };
 
 const CUDA_REMEDY: &str = "it belongs to the CUDA toolkit and to NVIDIA's Python packages (`nvidia-cublas`, `nvidia-curand`); add \
@@ -76,16 +79,16 @@ const CUDA_REMEDY: &str = "it belongs to the CUDA toolkit and to NVIDIA's Python
 
 /// In this order: cuBLAS needs cuBLASLt, which is found if it is loaded already.
 const LIBRARIES: [Library; 4] = [
-    Library { name: "libcublasLt.so", version: None, what: "cuBLASLt", remedy: CUDA_REMEDY, functions: CUBLAS_LT },
-    Library { name: "libcublas.so", version: None, what: "cuBLAS", remedy: CUDA_REMEDY, functions: CUBLAS },
-    Library { name: "libcurand.so", version: Some("10"), what: "cuRAND", remedy: CUDA_REMEDY, functions: CURAND },
+    Library { name: "libcublasLt.so", version: None, what: "cuBLASLt", remedy: CUDA_REMEDY, functions: &[CUBLAS_LT] },
+    Library { name: "libcublas.so", version: None, what: "cuBLAS", remedy: CUDA_REMEDY, functions: &[CUBLAS] },
+    Library { name: "libcurand.so", version: Some("10"), what: "cuRAND", remedy: CUDA_REMEDY, functions: &[CURAND] },
     Library {
         name: "libcudnn.so",
         version: Some("9"),
         what: "cuDNN 9",
         remedy: "NVIDIA distributes it apart from the CUDA toolkit, also as the Python package `nvidia-cudnn-cu13`; add its folder to \
                  LD_LIBRARY_PATH",
-        functions: CUDNN,
+        functions: &[CUDNN],
     },
 ];
 
@@ -98,7 +101,7 @@ impl Library {
         let file = self.file();
         let failed = |answer| LibraryError { file: file.clone(), what: self.what, remedy: self.remedy, answer };
         let handle = first(&places(&file)).map_err(failed)?;
-        for Function { name, target } in self.functions {
+        for Function { name, target } in self.functions.iter().copied().flatten() {
             // Other versions lack some functions, and cudarc calls only those of its own version.
             if let Some(address) = symbol(handle, name) {
                 target.store(address, Ordering::Relaxed);
@@ -212,8 +215,14 @@ mod tests {
                 eprintln!("Not tested, since it is not there: {}", library.file());
                 continue;
             };
-            let missing: Vec<&str> =
-                library.functions.iter().map(|f| f.name).filter(|name| symbol(handle, name).is_none()).collect();
+            let missing: Vec<&str> = library
+                .functions
+                .iter()
+                .copied()
+                .flatten()
+                .map(|f| f.name)
+                .filter(|name| symbol(handle, name).is_none())
+                .collect();
             let unexpected: Vec<_> = missing.iter().filter(|name| !others.contains(name)).collect();
             assert!(unexpected.is_empty(), "{}: {unexpected:?}", library.file());
         }

@@ -1,0 +1,75 @@
+// Copies of images in another shape: zeros around them and behind channels, for convolutions whose sizes cuDNN does not take, and
+// windows that do not overlap, as the rows of a matrix.
+#include "math.cuh"
+
+// Sizes without and with padding; the image begins at (top, left).
+struct Padding {
+    int height, width, channels, padded_height, padded_width, padded_channels, top, left;
+};
+
+// `count` is the number of padded elements.
+template <class T> __device__ void pad(const T *x, T *y, Padding p, wide count) {
+    FOR_EACH(i, count) {
+        wide pixel = i / p.padded_channels;
+        int c = i % p.padded_channels, h = pixel % p.padded_width - p.left, v = pixel / p.padded_width % p.padded_height - p.top;
+        wide image = pixel / p.padded_width / p.padded_height;
+        bool inside = c < p.channels && h >= 0 && v >= 0 && h < p.width && v < p.height;
+        if (inside) y[i] = x[((image * p.height + v) * p.width + h) * p.channels + c];
+        else store(y[i], 0.0f);
+    }
+}
+
+// The inverse: cuts the image out. `count` is the number of elements without padding.
+template <class T> __device__ void crop(const T *x, T *y, Padding p, wide count) {
+    FOR_EACH(i, count) {
+        wide pixel = i / p.channels;
+        int c = i % p.channels, h = pixel % p.width + p.left, v = pixel / p.width % p.height + p.top;
+        wide image = pixel / p.width / p.height;
+        y[i] = x[((image * p.padded_height + v) * p.padded_width + h) * p.padded_channels + c];
+    }
+}
+
+// Windows of an image that do not overlap. `line` is the length of a row of a window in packs.
+struct Patches {
+    int height, width_line, rows, columns, kernel_height, stride, line, step;
+};
+
+// y[image][row][column][tap row][line] from x[image][height][width_line], all in packs; a window begins every `step` packs.
+template <class P> __device__ void gather(const P *x, P *y, Patches p, int count) {
+    FOR_EACH(i, count) {
+        int j = (int)i % p.line, rest = (int)i / p.line, a = rest % p.kernel_height;
+        rest /= p.kernel_height;
+        int column = rest % p.columns, row = rest / p.columns % p.rows, image = rest / p.columns / p.rows;
+        y[i] = x[((wide)image * p.height + row * p.stride + a) * p.width_line + column * p.step + j];
+    }
+}
+
+// The adjoint: zero between the windows.
+template <class P> __device__ void scatter(const P *x, P *y, Patches p, int count) {
+    FOR_EACH(i, count) {
+        int at = (int)i % p.width_line, rest = (int)i / p.width_line, v = rest % p.height, image = rest / p.height;
+        int row = v / p.stride, a = v % p.stride, column = at / p.step, j = at % p.step;
+        bool inside = row < p.rows && a < p.kernel_height && column < p.columns && j < p.line;
+        P value = {};
+        if (inside) value = x[((((wide)image * p.rows + row) * p.columns + column) * p.kernel_height + a) * p.line + j];
+        y[i] = value;
+    }
+}
+
+#define PADDING(T, V, NAME)                                                                                                     \
+    extern "C" __global__ void pad_##NAME(const T *x, T *y, Padding p, wide count) { pad(x, y, p, count); }                     \
+    extern "C" __global__ void crop_##NAME(const T *x, T *y, Padding p, wide count) { crop(x, y, p, count); }                   \
+    extern "C" __global__ void gather_##NAME(const Pack<T, 1> *x, Pack<T, 1> *y, Patches p, int count) {                        \
+        gather(x, y, p, count);                                                                                                 \
+    }                                                                                                                           \
+    extern "C" __global__ void scatter_##NAME(const Pack<T, 1> *x, Pack<T, 1> *y, Patches p, int count) {                       \
+        scatter(x, y, p, count);                                                                                                \
+    }                                                                                                                           \
+    extern "C" __global__ void gather_##NAME##_packed(const Pack<T, V> *x, Pack<T, V> *y, Patches p, int count) {               \
+        gather(x, y, p, count);                                                                                                 \
+    }                                                                                                                           \
+    extern "C" __global__ void scatter_##NAME##_packed(const Pack<T, V> *x, Pack<T, V> *y, Patches p, int count) {              \
+        scatter(x, y, p, count);                                                                                                \
+    }
+PADDING(float, 4, f32)
+PADDING(bf16, 8, bf16)
