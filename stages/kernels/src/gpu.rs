@@ -35,6 +35,12 @@ pub fn is_out_of_memory(error: &(dyn std::error::Error + 'static)) -> bool {
     causes.map(ToString::to_string).any(|text| CODES.iter().any(|code| text.contains(code)))
 }
 
+/// Most bytes that tensors had on GPUs at the same time since the last call; 0 in a build without the feature `cuda`. What the libraries
+/// allocate for themselves is not counted.
+pub fn take_gpu_peak() -> usize {
+    implementation::take_peak()
+}
+
 /// What the bits of floats on an open GPU depend on: the card and the versions of cuDNN and cuBLAS, such as
 /// `cuda/NVIDIA H200/cudnn-9.19.0/cublas-13.1.0`. The precision of a stage is one of its parameters.
 ///
@@ -84,6 +90,10 @@ mod implementation {
         CudaContext::device_count().map_or(0, |count| usize::try_from(count).unwrap_or(0))
     }
 
+    pub(super) fn take_peak() -> usize {
+        libraries::take_peak()
+    }
+
     pub(super) fn arithmetic(device: &Device) -> Result<String> {
         let device = device.as_cuda_device()?;
         let name = device.cuda_stream().context().name().w()?;
@@ -111,6 +121,10 @@ mod implementation {
     }
 
     pub(super) fn count() -> usize {
+        0
+    }
+
+    pub(super) fn take_peak() -> usize {
         0
     }
 

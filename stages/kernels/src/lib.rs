@@ -42,7 +42,7 @@ pub use allocator::CachingAllocator;
 pub use dispatch::fused_adam;
 pub use error::{Error, Result};
 pub use geometry::{Conv2d, Padding};
-pub use gpu::{gpu_arithmetic, gpu_count, is_out_of_memory, open_gpu};
+pub use gpu::{gpu_arithmetic, gpu_count, is_out_of_memory, open_gpu, take_gpu_peak};
 pub use kept_weights::KeptWeights;
 pub use operands::FrozenNorm;
 pub use operations::{

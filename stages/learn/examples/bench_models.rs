@@ -6,7 +6,7 @@
 
 use candle_core::{Device, Tensor};
 use dnc_bench::{Bench, Work};
-use dnc_kernels::{KeptWeights, Precision, backward, l2_normalise, open_gpu};
+use dnc_kernels::{KeptWeights, Precision, backward, l2_normalise, open_gpu, take_gpu_peak};
 use dnc_learn::error::LearnError;
 use dnc_learn::model::Model;
 use dnc_learn::optimise::{Algorithm, Optimiser, Rate, Settings};
@@ -67,7 +67,7 @@ fn rows(bench: &Bench, setting: &Setting, (name, side, batch): (&str, usize, usi
     if bench.wants(&embed) {
         let folded = model.fold(&parameters)?;
         let _weights = KeptWeights::new();
-        bench.row(&embed, Work::new(batch, "images"), || {
+        measure(bench, device, &embed, batch, || {
             let embeddings = forward(&folded)?;
             device.synchronize()?;
             Ok::<_, LearnError>(embeddings)
@@ -75,7 +75,7 @@ fn rows(bench: &Bench, setting: &Setting, (name, side, batch): (&str, usize, usi
     }
     if bench.wants(&train_step) {
         let mut optimiser = Optimiser::new(Settings::uniform(Algorithm::Adam, Rate { lr: 1e-5, weight_decay: 0.0 }));
-        bench.row(&train_step, Work::new(batch, "images"), || {
+        measure(bench, device, &train_step, batch, || {
             let embeddings = l2_normalise(&forward(&parameters)?)?;
             let loss = embeddings.matmul(&embeddings.t()?)?.sqr()?.mean_all()?;
             optimiser.step(&parameters, &backward(&loss)?)?;
@@ -83,5 +83,21 @@ fn rows(bench: &Bench, setting: &Setting, (name, side, batch): (&str, usize, usi
             Ok::<_, LearnError>(())
         })?;
     }
+    Ok(())
+}
+
+/// Prints a row; on a GPU with the most memory that its tensors took at the same time.
+fn measure<T>(
+    bench: &Bench,
+    device: &Device,
+    name: &str,
+    batch: usize,
+    run: impl FnMut() -> Result<T, LearnError>,
+) -> Result<(), Failure> {
+    take_gpu_peak();
+    let seconds = bench.median(run)?;
+    let work = Work::new(batch, "images");
+    let work = if device.is_cuda() { work.also("peak_bytes", take_gpu_peak()) } else { work };
+    bench.print(name, seconds, work);
     Ok(())
 }

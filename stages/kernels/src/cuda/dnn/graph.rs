@@ -7,7 +7,7 @@ use cudarc::cudnn::sys::{
     cudnnDataType_t as DataType, cudnnPointwiseMode_t as Mode,
 };
 
-use super::backend::Descriptor;
+use super::backend::{Descriptor, Handle};
 use crate::activation::Activation;
 use crate::precision::Precision;
 
@@ -84,13 +84,20 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    pub(super) fn new(direction: Direction, sizes: &Sizes, tail: Tail, order: Order) -> Result<Self> {
+    /// For the GPU of a handle, or for one that is only described.
+    pub(super) fn new(
+        handle: Option<&Handle>,
+        direction: Direction,
+        sizes: &Sizes,
+        tail: Tail,
+        order: Order,
+    ) -> Result<Self> {
         let dtype = match sizes.dtype {
             DType::F32 => DataType::CUDNN_DATA_FLOAT,
             DType::BF16 => DataType::CUDNN_DATA_BFLOAT16,
             other => bail!("cuDNN has no convolutions of {other:?} here"),
         };
-        let made = Builder { dtype, order, parts: Vec::new(), next: 100 }.graph(direction, sizes, tail);
+        let made = Builder { dtype, order, parts: Vec::new(), next: 100 }.graph(handle, direction, sizes, tail);
         made.map_err(super::backend::failed("describe a convolution"))
     }
 }
@@ -111,7 +118,7 @@ type Made<T> = std::result::Result<T, CudnnError>;
 type Part = usize;
 
 impl Builder {
-    fn graph(mut self, direction: Direction, sizes: &Sizes, tail: Tail) -> Made<Graph> {
+    fn graph(mut self, handle: Option<&Handle>, direction: Direction, sizes: &Sizes, tail: Tail) -> Made<Graph> {
         let x = self.tensor(Operand::X, sizes.x)?;
         let weight = self.tensor(Operand::Weight, sizes.weight)?;
         let convolution = self.convolution(sizes)?;
@@ -140,8 +147,13 @@ impl Builder {
         }
         let operations: Vec<&Descriptor> = operations.iter().map(|part| &self.parts[*part]).collect();
         let graph = Descriptor::new(Kind::CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)?
-            .refer(Name::CUDNN_ATTR_OPERATIONGRAPH_OPS, &operations)?
-            .finalised()?;
+            .refer(Name::CUDNN_ATTR_OPERATIONGRAPH_OPS, &operations)?;
+        // Without a handle, engines are chosen for another architecture than the card's.
+        let graph = match handle {
+            Some(handle) => graph.set(Name::CUDNN_ATTR_OPERATIONGRAPH_HANDLE, &[handle.0])?,
+            None => graph,
+        };
+        let graph = graph.finalised()?;
         Ok(Graph { graph, _parts: self.parts })
     }
 

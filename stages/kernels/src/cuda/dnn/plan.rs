@@ -54,7 +54,12 @@ impl Plan {
     }
 
     fn in_order(target: Target, direction: Direction, sizes: &Sizes, tail: Tail, order: Order) -> Result<Option<Self>> {
-        let graph = match Graph::new(direction, sizes, tail, order) {
+        let handle = match target {
+            Target::Gpu(handle) => Some(handle),
+            #[cfg(test)]
+            Target::Described(_) => None,
+        };
+        let graph = match Graph::new(handle, direction, sizes, tail, order) {
             Ok(graph) => graph,
             // A graph may be one that no engine supports.
             Err(_) if tail != Tail::default() => return Ok(None),
@@ -183,6 +188,8 @@ mod tests {
             (3, 2, 8, 32, 96),
             (3, 1, 64, 64, 16),
             (3, 2, 256, 512, 4),
+            (5, 2, 8, 48, 48),
+            (3, 1, 48, 96, 24),
         ];
         let precisions = [(DType::BF16, Precision::Bf16), (DType::F32, Precision::Tf32), (DType::F32, Precision::F32)];
         let mut without = Vec::new();

@@ -36,6 +36,9 @@ struct Blocks {
     sizes: HashMap<u64, usize>,
     /// Free blocks by stream and size.
     free: HashMap<(Stream, usize), Vec<u64>>,
+    /// Bytes in use, and the most since [`take_peak`].
+    in_use: usize,
+    peak: usize,
 }
 
 static BLOCKS: LazyLock<Mutex<Blocks>> = LazyLock::new(Mutex::default);
@@ -43,6 +46,13 @@ static BLOCKS: LazyLock<Mutex<Blocks>> = LazyLock::new(Mutex::default);
 fn are_kept() -> bool {
     static KEPT: LazyLock<bool> = LazyLock::new(|| std::env::var("DNC_CUDA_MEMORY").as_deref() != Ok("driver"));
     *KEPT
+}
+
+/// Most bytes that were in use at the same time since the last call, on all GPUs together.
+pub(crate) fn take_peak() -> usize {
+    let mut blocks = lock(&BLOCKS);
+    let in_use = blocks.in_use;
+    std::mem::replace(&mut blocks.peak, in_use)
 }
 
 /// The size class of a block: at most an eighth larger than asked for, so that batches of similar sizes share blocks.
@@ -82,6 +92,7 @@ unsafe extern "C" fn cuMemAllocAsync(address: *mut u64, bytes: usize, stream: St
     if let Some(block) = blocks.free.get_mut(&(stream, size)).and_then(Vec::pop) {
         // SAFETY: the caller gives a place for the address.
         unsafe { address.write(block) };
+        blocks.count(size);
         return SUCCESS;
     }
     // SAFETY: the caller's arguments, with a larger size.
@@ -94,6 +105,7 @@ unsafe extern "C" fn cuMemAllocAsync(address: *mut u64, bytes: usize, stream: St
     if answer == SUCCESS {
         // SAFETY: the driver has written the address.
         blocks.sizes.insert(unsafe { address.read() }, size);
+        blocks.count(size);
     }
     answer
 }
@@ -105,6 +117,7 @@ unsafe extern "C" fn cuMemFreeAsync(address: u64, stream: Stream) -> c_int {
     match blocks.sizes.get(&address).copied() {
         Some(size) => {
             blocks.free.entry((stream, size)).or_default().push(address);
+            blocks.in_use -= size;
             SUCCESS
         }
         // SAFETY: the caller's arguments.
@@ -113,6 +126,11 @@ unsafe extern "C" fn cuMemFreeAsync(address: u64, stream: Stream) -> c_int {
 }
 
 impl Blocks {
+    fn count(&mut self, size: usize) {
+        self.in_use += size;
+        self.peak = self.peak.max(self.in_use);
+    }
+
     /// Returns all free blocks to the driver, each in the order of its stream.
     fn release(&mut self) {
         for ((stream, _), addresses) in self.free.drain() {

@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 use std::{env, fmt};
 
 use blocks::MEMORY;
+pub(crate) use blocks::take_peak;
 use functions::{CUBLAS, CUBLAS_LT, CUDNN, CURAND, DRIVER, Function};
 
 /// A library cannot be loaded.
