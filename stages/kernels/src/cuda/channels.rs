@@ -141,7 +141,7 @@ pub(super) fn rows_per_chunk(rows: usize, tiles: usize) -> usize {
     /// The maximum of blocks along the second axis of a grid.
     const MOST_CHUNKS: usize = 65_535;
     let chunks = (BLOCKS / tiles.max(1)).clamp(1, MOST_CHUNKS);
-    rows.div_ceil(chunks).max(64)
+    rows.div_ceil(chunks).max(16)
 }
 
 /// Adds up partial sums `[chunks, width]`; `shape` has `width` elements.

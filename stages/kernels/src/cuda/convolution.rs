@@ -147,12 +147,17 @@ impl Backward<Tensor> for ConvBackward {
         let pixels = gradient.reshape(&pass.out())?;
         let is_wanted = weight_node.is_some() || (scaling.has_scale() && (scale.is_some() || bias.is_some()));
         let of_folded = is_wanted.then(|| pass.weight_gradient(&x, &pixels)).transpose()?;
+        if let Some(node) = x_node {
+            let input = pass.for_input();
+            let folded = match input.layout() == pass.layout() {
+                true => folded,
+                false => fold(&weight, &scaling, input.layout(), x.dtype())?.weight,
+            };
+            node.update(|other| input.input_gradient(&folded, &pixels, other)?.reshape(x.shape()))?;
+        }
         if of_folded.is_some() || sums.is_some() {
             let layout = pass.layout();
             finish::later(Layer { gradient: of_folded, weight, scaling, layout, sums, nodes: parameters })?;
-        }
-        if let Some(node) = x_node {
-            node.update(|other| pass.input_gradient(&folded, &pixels, other)?.reshape(x.shape()))?;
         }
         match residual_node {
             Some(node) => node.add(gradient),

@@ -136,7 +136,7 @@ fn grid(count: usize) -> Grid {
     Grid { blocks: [count.div_ceil(THREADS), 1, 1], threads: [THREADS as u32, 1] }
 }
 
-fn window(geometry: &ConvGeometry) -> Result<Window> {
+pub(super) fn window(geometry: &ConvGeometry) -> Result<Window> {
     let ConvGeometry { height, width, channels, out, kernel, options, .. } = *geometry;
     Ok(Window {
         height: small(height)?,

@@ -127,12 +127,12 @@ impl Layer {
         let (out, depth, taps) = sizes(&self.weight)?;
         let device = device(&self.weight)?;
         let vector = |wanted: bool| wanted.then(|| Output::new(out, DType::F32, &device)).transpose();
-        let padded = if let Layout::Taps(padded) = self.layout { padded } else { depth };
+        let (padded, row) = self.layout.padded_and_row(depth, taps);
         let (kind, gradient, chunks) = match &self.gradient {
             None => (0, NULL, 0),
             // Nothing is to be changed.
             Some(OfFolded::Taps(gradient))
-                if !self.scaling.has_scale() && taps == 1 && padded == depth && gradient.dtype() == DType::F32 =>
+                if !self.scaling.has_scale() && taps == 1 && row == depth && gradient.dtype() == DType::F32 =>
             {
                 (0, NULL, 0)
             }
@@ -167,10 +167,11 @@ impl Layer {
         ];
         words.extend(pointers.into_iter().flat_map(|word| [word as u32, (word >> 32) as u32]));
         let sum_chunks = self.sums.as_ref().map_or(0, |sums| sums.chunks);
-        for size in [kind, out, depth, padded, taps, chunks, sum_chunks] {
+        for size in [kind, out, depth, padded, row, taps, chunks, sum_chunks] {
             words.push(small(size)?.cast_unsigned());
         }
-        words.push(epsilon.to_bits());
+        // The second word fills the structure up to a multiple of eight bytes.
+        words.extend([epsilon.to_bits(), 0]);
         Ok(outputs)
     }
 }

@@ -104,6 +104,18 @@ pub(super) struct Patches {
 // SAFETY: a structure of eight `int`s, in the order of the declaration in CUDA.
 unsafe impl DeviceRepr for Patches {}
 
+/// All windows of an image with few channels, as `padding.cu` declares them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Columns {
+    pub(super) window: Window,
+    /// Values of a row of the result.
+    pub(super) row: i32,
+}
+
+// SAFETY: a structure of eleven `int`s, in the order of the declaration in CUDA.
+unsafe impl DeviceRepr for Columns {}
+
 /// An argument of a kernel.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Argument {
@@ -115,6 +127,7 @@ pub(super) enum Argument {
     Norm(NormPointers),
     Margins(Margins),
     Patches(Patches),
+    Columns(Columns),
 }
 
 /// The argument for a C `int`.
@@ -185,6 +198,7 @@ pub(super) unsafe fn launch(
             Argument::Norm(value) => builder.arg(value),
             Argument::Margins(value) => builder.arg(value),
             Argument::Patches(value) => builder.arg(value),
+            Argument::Columns(value) => builder.arg(value),
         };
     }
     let [x, y, z] = grid.blocks;

@@ -4,7 +4,7 @@
 use candle_core::{DType, Result, Tensor};
 
 use super::dnn::Sizes;
-use super::launch::{Argument, Grid, Margins, PADDING, launch, small, suffix, wide};
+use super::launch::{Argument, Grid, Margins, PADDING, int, launch, small, suffix, wide};
 use super::memory::{Output, device, pointer};
 use crate::geometry::{Conv2d, ConvGeometry, Padding};
 
@@ -77,12 +77,18 @@ impl Fitted {
             top: small(self.first[0])?,
             left: small(self.first[1])?,
         };
-        let (device, count) = (device(from)?, to.elements());
+        let device = device(from)?;
+        let elements = to.elements();
         let [from, to] = [pointer(from)?, to.pointer()?].map(Argument::Pointer);
-        let arguments = [from, to, Argument::Margins(margins), wide(count)];
+        // The one kernel numbers pixels, the other elements.
+        let (items, count) = match kernel {
+            "pad" => (elements / padded_channels, int(elements / padded_channels)?),
+            _ => (elements, wide(elements)),
+        };
+        let arguments = [from, to, Argument::Margins(margins), count];
         let name = format!("{kernel}_{}", suffix(self.sizes.dtype)?);
         // SAFETY: the arguments are those of the kernel; one tensor has the sizes with padding, the other those without.
-        unsafe { launch(&device, PADDING, &name, Grid::over(count), &arguments) }
+        unsafe { launch(&device, PADDING, &name, Grid::over(items), &arguments) }
     }
 }
 

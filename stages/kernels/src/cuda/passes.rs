@@ -20,6 +20,9 @@ enum Route {
     Product,
     /// One matrix product over windows that do not overlap.
     Patches,
+    /// One matrix product over all windows of images with few channels. The gradient of such images, which are rarely anything but the
+    /// input of a network, is computed by cuDNN.
+    Columns,
     /// The depthwise kernels of this crate.
     Depthwise,
     /// cuDNN.
@@ -33,6 +36,8 @@ impl Route {
             Self::Product
         } else if patches::are_apart(geometry) {
             Self::Patches
+        } else if patches::are_thin(geometry) {
+            Self::Columns
         } else if groups == geometry.channels && geometry.out[3] == groups {
             Self::Depthwise
         } else {
@@ -60,6 +65,7 @@ impl Pass {
         match self.route {
             Route::Depthwise => Layout::Depthwise,
             Route::Dnn => Layout::Taps(self.fitted().sizes.weight[3]),
+            Route::Columns => Layout::Rows(patches::row(&self.geometry)),
             Route::Product | Route::Patches => Layout::Taps(self.geometry.channels),
         }
     }
@@ -82,7 +88,7 @@ impl Pass {
         let epilogue = Epilogue { scale: None, shift: shift.as_ref(), residual, activation };
         match self.route {
             Route::Depthwise => depthwise::forward(&self.geometry, x, weight, epilogue),
-            Route::Product | Route::Patches => {
+            Route::Product | Route::Patches | Route::Columns => {
                 let (x, device, width) = (self.rows(x)?, device(x)?, self.width());
                 let output = Output::new(&out, self.dtype, &device)?;
                 let product = self.product([self.pixels(), out[3], width], self.dtype);
@@ -123,16 +129,25 @@ impl Pass {
         Ok(output)
     }
 
-    /// The gradient of x, added to another if there is one: `[batch, height, width, channels]`.
+    /// The pass for the gradient of x, which may take the folded weight in another layout.
+    pub(super) fn for_input(self) -> Self {
+        if self.route == Route::Columns { Self { route: Route::Dnn, ..self } } else { self }
+    }
+
+    /// The gradient of x, added to another if there is one: `[batch, height, width, channels]`. Of [`Self::for_input`].
     pub(super) fn input_gradient(self, folded: &Tensor, gradient: &Tensor, other: Option<Tensor>) -> Result<Tensor> {
         let ConvGeometry { batch, height, width, channels, .. } = self.geometry;
         let computed = match self.route {
-            Route::Dnn => {
+            Route::Dnn | Route::Columns => {
                 let fitted = self.fitted();
                 fitted.cropped(convolve(Direction::Input, &fitted.sizes, folded, gradient)?)?
             }
             Route::Depthwise => depthwise::input_gradient(&self.geometry, folded, gradient)?,
-            Route::Patches => patches::scatter(&self.geometry, &self.rows_gradient(folded, gradient, None)?)?,
+            Route::Patches => {
+                let (rows, other) =
+                    (self.rows_gradient(folded, gradient, None)?, other.map(|other| other.contiguous()));
+                return patches::scatter(&self.geometry, &rows, other.transpose()?.as_ref());
+            }
             Route::Product => {
                 let rows = self.rows_gradient(folded, gradient, other.as_ref())?;
                 return rows.reshape((batch, height, width, channels));
@@ -168,7 +183,7 @@ impl Pass {
                 let x = fitted.input(x)?;
                 Ok(OfFolded::Taps(convolve(Direction::Weight, &fitted.sizes, &x, gradient)?.into_tensor()))
             }
-            Route::Product | Route::Patches => {
+            Route::Product | Route::Patches | Route::Columns => {
                 let (x, device, width) = (self.rows(x)?, device(x)?, self.width());
                 let output = Output::new((out, width), DType::F32, &device)?;
                 let product = self.product([out, width, self.pixels()], DType::F32);
@@ -190,14 +205,21 @@ impl Pass {
         self.geometry.out[..3].iter().product()
     }
 
-    /// Values of a window.
+    /// Values of a row of a product.
     fn width(self) -> usize {
-        self.geometry.kernel.0 * self.geometry.kernel.1 * self.geometry.channels
+        match self.route {
+            Route::Columns => patches::row(&self.geometry),
+            _ => self.geometry.kernel.0 * self.geometry.kernel.1 * self.geometry.channels,
+        }
     }
 
     /// The input of a product, `[pixels, width]`.
     fn rows(self, x: &Tensor) -> Result<Tensor> {
-        if self.route == Route::Patches { patches::gather(&self.geometry, x) } else { Ok(x.clone()) }
+        match self.route {
+            Route::Patches => patches::gather(&self.geometry, x),
+            Route::Columns => patches::columns(&self.geometry, x),
+            _ => Ok(x.clone()),
+        }
     }
 
     fn product(self, [m, n, k]: [usize; 3], result: DType) -> Product {
@@ -221,6 +243,7 @@ mod tests {
             (8, 16, 1, 1, 1, Route::Product),
             (8, 16, 1, 2, 1, Route::Patches),
             (8, 16, 3, 1, 1, Route::Dnn),
+            (3, 16, 3, 2, 1, Route::Columns),
             (8, 8, 3, 1, 8, Route::Depthwise),
             (8, 8, 5, 2, 8, Route::Depthwise),
             (8, 16, 3, 1, 8, Route::Dnn),

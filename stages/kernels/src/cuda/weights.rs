@@ -16,6 +16,8 @@ use crate::operands::FrozenNorm;
 pub(super) enum Layout {
     /// `[out, tap, depth]`, as cuDNN's NHWC kernels take it, with zeros from the weight's depth up to this one.
     Taps(usize),
+    /// `[out, tap · depth]` with zeros up to this length of a row.
+    Rows(usize),
     /// `[tap, channel]` in `f32`, for depthwise convolutions.
     Depthwise,
 }
@@ -26,6 +28,17 @@ pub(super) enum Scaling {
     Given { scale: Option<Tensor>, shift: Option<Tensor> },
     /// Those of a frozen batch normalisation.
     Norm(Statistics),
+}
+
+impl Layout {
+    /// Values per tap and per output of a folded weight of this depth with so many taps.
+    pub(super) fn padded_and_row(self, depth: usize, taps: usize) -> (usize, usize) {
+        match self {
+            Self::Taps(padded) => (padded, padded * taps),
+            Self::Rows(row) => (depth, row),
+            Self::Depthwise => (depth, depth * taps),
+        }
+    }
 }
 
 /// What a frozen batch normalisation is made from, `[out]` each.
@@ -159,11 +172,12 @@ fn fold_once(weight: &Tensor, scaling: &Scaling, layout: Layout, dtype: DType) -
         [pointer(weight)?, given[0], given[1], address(&shifts)?, address(&rounded)?].map(Argument::Pointer);
     let norm = Argument::Norm(scaling.norm_pointers()?);
     let folded = match layout {
-        Layout::Taps(padded) => {
-            let folded = Output::new((out, taps, padded), dtype, &device)?;
+        Layout::Taps(_) | Layout::Rows(_) => {
+            let (padded, row) = layout.padded_and_row(depth, taps);
+            let folded = Output::new((out, row), dtype, &device)?;
             let (to, count) = (Argument::Pointer(folded.pointer()?), folded.elements());
             let arguments = [weight_pointer, norm, scale, shift, to, to_shifts, to_rounded];
-            let sizes = [int(depth)?, int(padded)?, int(taps)?, int(count)?];
+            let sizes = [int(depth)?, int(padded)?, int(taps)?, int(row)?, int(count)?];
             let name = format!("fold_{}", suffix(dtype)?);
             // SAFETY: the arguments are those of the kernel; the weight has `out · depth · taps` elements, the result `count`, and
             // vectors one element per output.

@@ -92,6 +92,7 @@ const std::map<std::string, Kernel> &own_kernels() {
         TYPES(padding_file, crop),
         PACKED(padding_file, gather),
         PACKED(padding_file, scatter),
+        TYPES(padding_file, columns),
         PACKED(pixels_file, normalise_pixels),
         PACKED(pool_file, max_pool),
         PACKED(pool_file, average_pool),

@@ -4,14 +4,15 @@
 
 // A layer; the same layout as in Rust. Null pointers are left out.
 struct Layer {
-    // Of the folded weight: [out][tap][padded], or [chunk][tap][out] to be summed over the chunks if it is depthwise.
+    // Of the folded weight: [out][row] with rows of [tap][padded], or [chunk][tap][out] to be summed over the chunks if it is depthwise.
     const void *gradient;
     const float *weight, *gamma, *mean, *variance, *bias, *scale;
     // Sums of the output's gradient over chunks of pixels, [chunk][out].
     const float *sums;
     float *d_weight, *d_scale, *d_shift, *d_bias;
-    int kind, out, depth, padded, taps, chunks, sum_chunks;
+    int kind, out, depth, padded, row, taps, chunks, sum_chunks;
     float epsilon;
+    int unused;
 };
 
 // What `gradient` is.
@@ -19,6 +20,9 @@ enum { NOTHING = 0, FLOATS = 1, ROUNDED = 2, DEPTHWISE = 3 };
 
 // Outputs of one block, one for each of its warps.
 enum { OUTPUTS = 8, LANES = 32 };
+
+// Taps of a depthwise layer that are summed at once, those of a window of 5 × 5.
+enum { MOST_TAPS = 25 };
 
 // For each output of the block, the sum of values[chunk][width] over the chunks, in the order of 32 groups and then of the groups.
 // Every lane of the output's warp gets it.
@@ -36,8 +40,40 @@ __device__ float sum_over_chunks(const float *values, wide first, int width, int
     return warp_sum(partial[threadIdx.y][threadIdx.x]);
 }
 
+// The same for the taps of a depthwise layer at once, values[chunk][tap][width]: those of the warp's output, in every lane.
+struct Taps {
+    float values[MOST_TAPS];
+};
+__device__ Taps sum_taps_over_chunks(const float *values, int first, int width, int taps, int chunks, int outputs) {
+    __shared__ float partial[MOST_TAPS][OUTPUTS][LANES + 1];
+    int thread = threadIdx.y * LANES + threadIdx.x, output = thread % OUTPUTS, group = thread / OUTPUTS;
+    Taps sum = {};
+    if (output < outputs) {
+        for (int chunk = group; chunk < chunks; chunk += LANES) {
+            const float *from = values + (wide)chunk * taps * width + first + output;
+            UNROLL for (int tap = 0; tap < MOST_TAPS; tap++) {
+                if (tap < taps) sum.values[tap] += from[tap * width];
+            }
+        }
+    }
+    __syncthreads();
+    UNROLL for (int tap = 0; tap < MOST_TAPS; tap++) partial[tap][output][group] = sum.values[tap];
+    __syncthreads();
+    UNROLL for (int tap = 0; tap < MOST_TAPS; tap++) {
+        if (tap < taps) sum.values[tap] = warp_sum(partial[tap][threadIdx.y][threadIdx.x]);
+    }
+    return sum;
+}
+
 __device__ float gradient_at(const Layer &layer, wide at) {
     return layer.kind == ROUNDED ? to_float(((const bf16 *)layer.gradient)[at]) : ((const float *)layer.gradient)[at];
+}
+
+// Writes the gradient of a tap of a depthwise layer; its share of the scale's gradient.
+__device__ float finish_tap(const Layer &layer, int o, int tap, float factor, float value) {
+    int at = o * layer.taps + tap;
+    if (threadIdx.x == 0) layer.d_weight[at] = factor * value;
+    return layer.weight[at] * value;
 }
 
 // `blocks` holds for each block its layer and its first output. Blocks of 32 × 8 threads.
@@ -57,15 +93,20 @@ extern "C" __global__ void finish_layers(const Layer *layers, const int *blocks)
     }
     int size = layer.depth * layer.taps;
     if (layer.kind == DEPTHWISE) {
-        for (int tap = 0; tap < layer.taps; tap++) {
-            float value = sum_over_chunks((const float *)layer.gradient, (wide)tap * layer.out + first, layer.taps * layer.out,
-                                          layer.chunks, outputs);
-            if (!inside) continue;
-            sum += layer.weight[o * layer.taps + tap] * value;
-            if (threadIdx.x == 0) layer.d_weight[o * layer.taps + tap] = factor * value;
+        const float *values = (const float *)layer.gradient;
+        if (layer.taps <= MOST_TAPS) {
+            Taps taps = sum_taps_over_chunks(values, first, layer.out, layer.taps, layer.chunks, outputs);
+            UNROLL for (int tap = 0; tap < MOST_TAPS; tap++) {
+                if (tap < layer.taps && inside) sum += finish_tap(layer, o, tap, factor, taps.values[tap]);
+            }
+        } else {
+            for (int tap = 0; tap < layer.taps; tap++) {
+                float value = sum_over_chunks(values, (wide)tap * layer.out + first, layer.taps * layer.out, layer.chunks, outputs);
+                if (inside) sum += finish_tap(layer, o, tap, factor, value);
+            }
         }
     } else if (layer.kind != NOTHING) {
-        wide to = (wide)o * size, from = (wide)o * layer.padded * layer.taps;
+        wide to = (wide)o * size, from = (wide)o * layer.row;
         for (int i = threadIdx.x; inside && i < size; i += LANES) {
             float value = gradient_at(layer, from + i % layer.taps * layer.padded + i / layer.taps);
             layer.d_weight[to + i] = factor * value;

@@ -25,15 +25,15 @@ __device__ void write_shift(const Norm &norm, const float *shift, float scale, i
     if (rounded) store(rounded[o], value);
 }
 
-// result[o][tap][c] = scale[o] · weight[o][c][tap] for c below `depth`, and zero up to `padded`.
+// result[o][tap · padded + c] = scale[o] · weight[o][c][tap] for c below `depth`; zero up to `padded`, and from `padded · taps` up to `row`.
 template <class T>
 __device__ void fold(const float *weight, Norm norm, const float *scale, const float *shift, T *result, float *shifts, T *rounded,
-                      int depth, int padded, int taps, int count) {
-    FOR_EACH(i, count) {
-        int c = (int)i % padded, tap = (int)i / padded % taps, o = (int)i / padded / taps;
+                     int depth, int padded, int taps, int row, int count) {
+    FOR_EACH_INT(i, count) {
+        int o = i / row, at = i % row, tap = at / padded, c = at % padded;
         float factor = scale_of(norm, scale, o);
-        store(result[i], c < depth ? factor * weight[(o * depth + c) * taps + tap] : 0.0f);
-        if (c == 0 && tap == 0) write_shift(norm, shift, factor, o, shifts, rounded);
+        store(result[i], c < depth && tap < taps ? factor * weight[(o * depth + c) * taps + tap] : 0.0f);
+        if (at == 0) write_shift(norm, shift, factor, o, shifts, rounded);
     }
 }
 
@@ -50,9 +50,8 @@ extern "C" __global__ void fold_depthwise(const float *weight, Norm norm, const 
 
 #define WEIGHTS(T, NAME)                                                                                                        \
     extern "C" __global__ void fold_##NAME(const float *weight, Norm norm, const float *scale, const float *shift, T *result,   \
-                                           float *shifts, T *rounded, int depth, int padded, int taps,                          \
-                                           int count) {                                                                         \
-        fold(weight, norm, scale, shift, result, shifts, rounded, depth, padded, taps, count);                          \
+                                           float *shifts, T *rounded, int depth, int padded, int taps, int row, int count) {    \
+        fold(weight, norm, scale, shift, result, shifts, rounded, depth, padded, taps, row, count);                             \
     }
 WEIGHTS(float, f32)
 WEIGHTS(bf16, bf16)
