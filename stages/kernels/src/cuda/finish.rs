@@ -10,7 +10,7 @@ use super::channels::Partial;
 use super::launch::{Argument, FINISH, Grid, launch, small};
 use super::memory::{NULL, Output, device, pointer, pointer_or_null};
 use super::weights::{Layout, NormPointers, Scaling, sizes};
-use crate::tape::walk::Node;
+use crate::tape::walk::{AtEnd, Node, at_end};
 
 /// The node of a parameter; `None` if it is not tracked.
 type Slot = Option<Arc<Node>>;
@@ -57,19 +57,25 @@ thread_local! {
 /// Finishes a layer: at the end of the walk if only variables wait for it, and else at once.
 pub(super) fn later(layer: Layer) -> Result<()> {
     if layer.nodes.all().into_iter().flatten().all(|node| node.is_variable()) {
-        WAITING.with_borrow_mut(|waiting| waiting.push(layer));
+        let count = WAITING.with_borrow_mut(|waiting| {
+            waiting.push(layer);
+            waiting.len()
+        });
+        if count == 1 {
+            at_end(AtEnd { finish: finish_waiting, forget: forget_waiting });
+        }
         return Ok(());
     }
     finish(vec![layer])
 }
 
-/// Finishes the layers that wait on this thread. [`crate::tape::walk`] calls this when no operation is left.
-pub(crate) fn finish_waiting() -> Result<()> {
+/// Finishes the layers that wait on this thread.
+fn finish_waiting() -> Result<()> {
     finish(WAITING.take())
 }
 
 /// Forgets the layers that wait, after a backward pass that failed.
-pub(crate) fn forget_waiting() {
+fn forget_waiting() {
     WAITING.take();
 }
 

@@ -15,8 +15,8 @@ use cudarc::cublaslt::sys::{
     cudaDataType as Type,
 };
 
+use super::matrices::{Finish, Matrices, Product};
 use super::memory::{NULL, Output};
-use super::products::{Finish, Matrices, Product};
 use crate::lock::lock;
 use crate::precision::Precision;
 

@@ -5,8 +5,8 @@
 //! chosen by the libraries' heuristics among the deterministic ones, never by timing: two runs on the same card and libraries give
 //! the same bits.
 //!
-//! Reading order: `libraries` (NVIDIA's libraries, loaded at run time); `memory` and `launch` (pointers and kernels); `products` and
-//! `lt` (cuBLASLt) and `dnn` (cuDNN); `weights`, `channels`, `padding` and `patches` (passes over weights and activations); then the operations:
+//! Reading order: `libraries` (NVIDIA's libraries, loaded at run time); `memory` and `launch` (pointers and kernels); `products`,
+//! `matrices` and `lt` (cuBLASLt) and `dnn` (cuDNN); `weights`, `channels`, `padding` and `patches` (passes over weights and activations); then the operations:
 //! `convolution` with `passes`, `depthwise` and `finish`, `affine`, `pool`, `tokens`, `sequence`, `attention` with `heads`, `pixels`, `adam`, `neighbours`, `kmeans`.
 //! The kernels are in `kernels`, compiled to PTX by `build.rs`.
 
@@ -24,6 +24,7 @@ pub(crate) mod kmeans;
 mod launch;
 pub(crate) mod libraries;
 mod lt;
+mod matrices;
 mod memory;
 pub(crate) mod neighbours;
 mod padding;

@@ -61,6 +61,23 @@ static NODES: LazyLock<Mutex<HashMap<TensorId, Weak<Node>>>> = LazyLock::new(Mut
 thread_local! {
     /// Nodes that have a gradient and wait for their turn in the backward pass that runs on this thread.
     static WAITING: RefCell<Option<BTreeMap<u64, Arc<Node>>>> = const { RefCell::new(None) };
+
+    /// What is to be done at the end of the backward pass that runs on this thread.
+    static AT_END: RefCell<Vec<AtEnd>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Work for the gradients of variables that is done for all operations at once, when none of them is left.
+#[derive(Clone, Copy)]
+pub(crate) struct AtEnd {
+    /// Adds to the gradients of variables.
+    pub(crate) finish: fn() -> Result<()>,
+    /// Drops what was to be done; called last, also after a pass that failed.
+    pub(crate) forget: fn(),
+}
+
+/// Has this work done at the end of the backward pass that runs on this thread.
+pub(crate) fn at_end(work: AtEnd) {
+    AT_END.with_borrow_mut(|waiting| waiting.push(work));
 }
 
 impl Node {
@@ -160,8 +177,7 @@ pub(super) fn walk(loss: &Tensor) -> Result<GradStore> {
     let outer = WAITING.replace(Some(BTreeMap::new()));
     let gradients = walk_from(loss);
     WAITING.replace(outer);
-    #[cfg(feature = "cuda")]
-    crate::cuda::finish::forget_waiting();
+    AT_END.take().into_iter().for_each(|work| (work.forget)());
     gradients
 }
 
@@ -189,8 +205,7 @@ fn walk_from(loss: &Tensor) -> Result<GradStore> {
             }
         }
     }
-    #[cfg(feature = "cuda")]
-    crate::cuda::finish::finish_waiting()?;
+    AT_END.with_borrow(Clone::clone).into_iter().try_for_each(|work| (work.finish)())?;
     for node in variables.into_values() {
         if let (Origin::Candle(x), Some(gradient)) = (&node.origin, node.gradient.take()) {
             let sum = match gradients.remove(x) {
@@ -320,6 +335,31 @@ mod tests {
             y = (double(&y)? - &y)?; // stays x
         }
         assert_eq!(of(&walk(&y.sum_all()?)?, &x)?, [1.0; 3]);
+        Ok(())
+    }
+
+    #[test]
+    fn work_is_done_at_the_end_and_then_forgotten() -> Result<()> {
+        thread_local! {
+            static SUM: RefCell<Option<(Arc<Node>, Tensor)>> = const { RefCell::new(None) };
+        }
+        /// Adds the gradient at the end alone.
+        struct Late(Arc<Node>);
+        impl Backward<Tensor> for Late {
+            fn backward(self: Box<Self>, gradient: Tensor) -> Result<()> {
+                SUM.set(Some((self.0, gradient)));
+                let finish = || SUM.with_borrow(|sum| sum.as_ref().map_or(Ok(()), |(node, sum)| node.add(sum.clone())));
+                at_end(AtEnd { finish, forget: || SUM.set(None) });
+                Ok(())
+            }
+        }
+        let x = Var::from_vec(vec![1f32, 2.0], 2, &Device::Cpu)?;
+        let node = watch(&x).expect("a variable is tracked");
+        let output = Storage::Cpu(CpuStorage::F32(vec![1.0, 2.0]));
+        let y = record([&Some(node.clone())], output, 2, x.device(), |_| Box::new(Late(node)))?;
+        let gradients = walk(&(y + double(&x)?)?.sum_all()?)?;
+        assert_eq!(of(&gradients, &x)?, [3.0; 2]);
+        assert!(SUM.with_borrow(Option::is_none) && AT_END.with_borrow(Vec::is_empty));
         Ok(())
     }
 
