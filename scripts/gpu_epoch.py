@@ -13,7 +13,7 @@ name = "epoch"
 [stage.decode]
 dataset = "folder"
 root = "pictures"
-split = {{ test = 0.02 }}
+split = {{ train = 0.98 }}
 [stage.init]
 backbone = "resnet50"
 dimension = 128

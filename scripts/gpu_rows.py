@@ -47,7 +47,7 @@ class Peer:
     def __init__(self, group):
         self.group = group
         log = open(os.path.join(ARGUMENTS.work, f"peer-{group.replace('/', '-')}.log"), "w")
-        environment = {**os.environ, "TORCHINDUCTOR_COMPILE_THREADS": "3", "TORCH_LOGS": ""}
+        environment = {**os.environ, "TORCHINDUCTOR_COMPILE_THREADS": "3"}
         # The last thing that is compiled may take half a minute.
         seconds = max(ARGUMENTS.seconds * (1 - MEASURING) - 30, 0)
         command = ["nice", "-n", "5", ARGUMENTS.python, os.path.join(ARGUMENTS.here, "gpu_peers.py"), group,
