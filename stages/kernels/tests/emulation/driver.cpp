@@ -9,7 +9,7 @@
 
 typedef int Status;
 typedef unsigned long long Pointer;
-enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_FOUND = 500 };
+enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_HANDLE = 400, NOT_FOUND = 500 };
 
 namespace {
 std::recursive_mutex lock;
@@ -28,6 +28,14 @@ bool has_barriers(const std::string &name) {
         if (name.rfind(prefix, 0) == 0) return true;
     return false;
 }
+// How many cards there are: EMULATED_GPUS, or one.
+int cards() {
+    const char *text = getenv("EMULATED_GPUS");
+    return text ? atoi(text) : 1;
+}
+// The context of this thread; that of a card is its number plus one, and a stream's number tells its context.
+thread_local void *current = nullptr;
+enum { STREAMS = 16 };
 // Bytes that may be allocated at the same time, to test what happens beyond.
 size_t limit() {
     const char *text = getenv("EMULATED_GPU_BYTES");
@@ -134,18 +142,18 @@ Status unlock_memory(void *memory) {
 
 extern "C" {
 Status cuInit(unsigned) { return SUCCESS; }
-Status cuDeviceGetCount(int *count) { return *count = 1, SUCCESS; }
-Status cuDeviceGet(int *device, int ordinal) { return *device = ordinal, ordinal == 0 ? SUCCESS : 101; }
+Status cuDeviceGetCount(int *count) { return *count = cards(), SUCCESS; }
+Status cuDeviceGet(int *device, int ordinal) { return *device = ordinal, ordinal < cards() ? SUCCESS : 101; }
 Status cuDeviceGetName(char *name, int length, int) { return snprintf(name, length, "emulated on a CPU"), SUCCESS; }
 Status cuDeviceGetAttribute(int *value, int, int) { return *value = 1, SUCCESS; }
 Status cuDeviceTotalMem_v2(size_t *bytes, int) { return *bytes = (size_t)1 << 34, SUCCESS; }
 Status cuDeviceGetUuid_v2(char *uuid, int) { return memset(uuid, 0, 16), SUCCESS; }
-Status cuDevicePrimaryCtxRetain(void **context, int) { return *context = (void *)1, SUCCESS; }
+Status cuDevicePrimaryCtxRetain(void **context, int device) { return *context = (void *)(1l + device), SUCCESS; }
 Status cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
-Status cuCtxGetCurrent(void **context) { return *context = (void *)1, SUCCESS; }
-Status cuCtxSetCurrent(void *) { return SUCCESS; }
+Status cuCtxGetCurrent(void **context) { return *context = current, SUCCESS; }
+Status cuCtxSetCurrent(void *context) { return current = context, SUCCESS; }
 Status cuCtxSynchronize() { return wait_for_all(); }
-Status cuStreamCreate(void **stream, unsigned) { return *stream = (void *)2, SUCCESS; }
+Status cuStreamCreate(void **stream, unsigned) { return *stream = (void *)((long)current * STREAMS + 2), SUCCESS; }
 Status cuStreamDestroy_v2(void *) { return SUCCESS; }
 Status cuStreamSynchronize(void *) { return wait_for_all(); }
 Status cuStreamWaitEvent(void *, void *, unsigned) { return SUCCESS; }
@@ -205,9 +213,10 @@ Status cuModuleGetFunction(void **function, void *module, const char *name) {
 }
 Status cuFuncGetAttribute(int *value, int, void *) { return *value = 1024, SUCCESS; }
 Status cuFuncSetAttribute(void *, int, int) { return SUCCESS; }
-Status cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned, void *,
+Status cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned, void *stream,
                       void **arguments, void **) {
     std::lock_guard<std::recursive_mutex> guard(lock);
+    if ((long)stream / STREAMS != (long)current) return INVALID_HANDLE;
     if (gx == 0 || gy == 0 || gz == 0 || gy > 65535 || gz > 65535 || bx * by * bz > 1024) return INVALID_VALUE;
     const Function &called = *(const Function *)function;
     if (called.own) run_grid({gx, gy, gz}, {bx, by, bz}, called.has_barriers, [&] { called.kernel(arguments); });
