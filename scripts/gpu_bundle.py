@@ -10,7 +10,7 @@ import argparse, json, lzma, os, pathlib, shutil, subprocess, sys, tarfile, temp
 LIMIT = 60e6
 TESTS = {"gpu", "parity", "properties", "pixels", "strided", "models_parity"}
 EXAMPLES = {"bench_models", "bench_search"}
-SCRIPTS = ["gpu_check.sh", "gpu_quickstart.py", "gpu_peers.py", "gpu_rows.py", "gpu_profile.py"]
+SCRIPTS = ["gpu_check.sh", "gpu_quickstart.py", "gpu_peers.py", "gpu_rows.py", "gpu_profile.py", "gpu_epoch.py"]
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--built", required=True, type=pathlib.Path, help="folder of what cargo built")

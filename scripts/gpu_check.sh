@@ -9,6 +9,7 @@
 #   speed       our benchmarks, and PyTorch's in turns where `python3` has it
 #   memory      with speed: our memory, where the benchmarks do not tell it
 #   profile     kernels of a step by `ncu`, and details of the three most expensive ones
+#   epoch       only if it is named: whole epochs beside their steps alone
 # ROWS is a regular expression for the rows of speed and profile. SECONDS_LIMIT is the limit in seconds, 420 unless given; DEVICE is cuda:0.
 #
 # CUDA's libraries are found through LD_LIBRARY_PATH; where `python3` has PyTorch, those that PyTorch brought are added.
@@ -151,6 +152,12 @@ if wants profile && [ "$(left)" -ge 15 ]; then
         --only "$rows" --device "$device"
     tee -a "$log" <"$work/profile.txt"
     [ -e "$out/profiles.txt" ] && sed -n '/^by kernel:/,/^by kernel and grid:/p' "$out/profiles.txt" | head -n 16
+fi
+# 7 Whole epochs beside their steps alone, which speed has measured. Not among the steps unless named: it takes a minute.
+if wants epoch && [ "$(left)" -ge 60 ]; then
+    alone=$(sed -n 's|.*"name": "train_step/resnet50/224/b80/bf16".*"ours_ms": \([0-9.]*\).*|\1|p' "$out/gpu.json" 2>/dev/null)
+    step epoch "$(left)" python3 "$here/gpu_epoch.py" --dnc "$here/dnc-run" --work "$work/epoch" --device "$device" --step-ms "${alone:-1}"
+    tail -n 1 "$work/epoch.txt" | tee -a "$log"
 fi
 [ -n "$seeds_left" ] && [ "$(left)" -ge 40 ] && quickstart "$(left)" 1,2,3,4
 
