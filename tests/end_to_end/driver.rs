@@ -50,7 +50,14 @@ impl Driver {
         let process = Command::new("sh")
             .args(["-c", "exec \"$@\" 3<commands 4>answers", "sh"])
             .arg(browser)
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--window-size=1440,1000"])
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--enable-unsafe-swiftshader",
+                "--remote-debugging-pipe",
+                "--window-size=1440,1000",
+            ])
             .arg(format!("--user-data-dir={}", project.path().join("browser").display()))
             .arg("about:blank")
             .current_dir(project.path())

@@ -193,7 +193,14 @@ fn a_browser_shows_the_page_without_errors() {
         page.replacen("<head>", &format!("<head>{watch}"), 1).replacen("</body>", &format!("{click}</body>"), 1);
     let copy = project.write("watched.html", watched);
     let output = Command::new(&browser)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--virtual-time-budget=4000"])
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-unsafe-swiftshader",
+            "--dump-dom",
+            "--virtual-time-budget=4000",
+        ])
         .args(["--enable-logging=stderr"])
         .arg(format!("--user-data-dir={}", project.path().join("browser").display()))
         .arg(format!("file://{}", copy.display()))
