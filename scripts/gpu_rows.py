@@ -1,4 +1,4 @@
-"""Our benchmarks and PyTorch's in turns on one GPU, for docs/src/benchmarks/gpu.md. gpu_check.sh calls it; only the standard library is needed.
+"""Alternates between our benchmarks and PyTorch's on one GPU, for docs/src/benchmarks/gpu.md. gpu_check.sh calls it; only the standard library is needed.
 
 usage: gpu_rows.py --here BUNDLE --out gpu.json --work FOLDER --go FILE --seconds N [--only PATTERN] [--takes 5]
 

@@ -66,7 +66,7 @@ fn images_are_normalised_as_torchvision_does() -> Result<()> {
     Ok(())
 }
 
-/// Two buffers in turns, as a loader fills them: each upload has its own pixels, although results are read only at the end.
+/// Alternates between two buffers, as a loader does. Each upload keeps its own pixels, even if all results are read only at the end.
 #[test]
 fn a_buffer_is_written_again_while_results_are_unread() -> Result<()> {
     let Some(device) = device() else { return Ok(()) };

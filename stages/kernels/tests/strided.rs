@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use common::{device, flat, tolerance};
 use dnc_kernels::{
     Activation, Conv2d, Padding, Precision, Result, affine, avg_pool2d, backward, conv2d, conv2d_affine,
-    global_avg_pool, global_max_pool, l2_normalise, linear, max_pool2d, nchw_to_nhwc, pairwise_distances,
+    global_avg_pool, global_max_pool, l2_normalise, linear, linear_sum, max_pool2d, nchw_to_nhwc, pairwise_distances,
 };
 
 /// An operation over some inputs.
@@ -125,6 +125,30 @@ fn products_and_distances() -> Result<()> {
 #[test]
 fn layouts() -> Result<()> {
     check("nchw_to_nhwc", &[&[2, 8, 6, 5]], |inputs| nchw_to_nhwc(&inputs[0]))
+}
+
+/// Contiguous tensors that begin anywhere in their memory: no library may expect more of their addresses than is true.
+#[test]
+fn operands_may_begin_at_any_address() -> Result<()> {
+    let Some(device) = device() else {
+        return Ok(());
+    };
+    let (rows, width, out) = (16usize, 8, 24);
+    let of = |dims: (usize, usize), first: usize, seed| -> Result<Tensor> {
+        let values = noise(&[first + dims.0 * dims.1], seed, &device, DType::F32)?;
+        Ok(values.narrow(0, first, dims.0 * dims.1)?.reshape(dims)?)
+    };
+    for moved in 0..3 {
+        let first = |operand| if operand == moved { 1 } else { 0 };
+        let [x, weight, residual] =
+            [of((rows, width), first(0), 1)?, of((out, width), first(1), 2)?, of((rows, out), first(2), 3)?];
+        let y = linear_sum(Precision::F32, &x, &weight, None, &residual)?;
+        let expected =
+            (residual.to_dtype(DType::F64)? + x.to_dtype(DType::F64)?.matmul(&weight.to_dtype(DType::F64)?.t()?)?)?;
+        let worst = flat(&y).iter().zip(flat(&expected)).fold(0f32, |worst, (a, b)| worst.max((a - b).abs()));
+        assert!(worst <= 1e-5, "operand {moved} begins late: {worst}");
+    }
+    Ok(())
 }
 
 /// Columns of a table as scale and shift.

@@ -170,7 +170,7 @@ impl Parameters {
 
     /// All tensors, detached from gradients, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Role, Tensor)> {
-        self.entries.iter().map(|(name, entry)| (name.as_str(), entry.role, entry.value.as_detached_tensor()))
+        self.entries.iter().map(|(name, entry)| (name.as_str(), entry.role, entry.constant.clone()))
     }
 
     /// A copy with its own storage; a plain clone shares the storage.

@@ -1,14 +1,12 @@
 //! The frozen batch normalisation on its own, and sums: `y = act(scale ∘ x + shift + residual)`, without what is `None`.
 
-use std::sync::Arc;
-
 use candle_core::{Result, Tensor};
 
 use super::channels::{Epilogue, MaskRows, Masked};
 use super::memory::{Output, device, pointer};
 use crate::activation::Activation;
 use crate::tape::Backward;
-use crate::tape::walk::{Node, record, watch};
+use crate::tape::walk::{Slot, add, record, watch};
 
 /// `act(scale ∘ x + shift + residual)` for contiguous tensors of matching shapes.
 pub(crate) fn affine(
@@ -41,7 +39,7 @@ struct AffineBackward {
     scale: Option<Tensor>,
     activation: Activation,
     /// Of x, scale, shift and residual.
-    slots: [Option<Arc<Node>>; 4],
+    slots: [Slot; 4],
 }
 
 impl Backward<Tensor> for AffineBackward {
@@ -53,9 +51,9 @@ impl Backward<Tensor> for AffineBackward {
             y: y.as_ref(),
             activation,
             factors: scale_slot.is_some().then_some(&x),
-            scale: None,
             gradient: y.is_some(),
             sum: shift_slot.is_some(),
+            ..MaskRows::default()
         };
         let Masked { gradient, sum, product } =
             if changes { wanted.run(&dy)? } else { Masked { gradient: None, sum: None, product: None } };
@@ -70,24 +68,12 @@ impl Backward<Tensor> for AffineBackward {
             let scaled = match &scale {
                 None => Some(gradient.clone()),
                 Some(scale) => {
-                    let scaled = MaskRows {
-                        y: None,
-                        activation: Activation::None,
-                        factors: None,
-                        scale: Some(scale),
-                        gradient: true,
-                        sum: false,
-                    };
+                    let scaled = MaskRows { scale: Some(scale), gradient: true, ..MaskRows::default() };
                     scaled.run(&gradient)?.gradient
                 }
             };
-            if let Some(gradient) = scaled {
-                slot.add(gradient)?;
-            }
+            add(Some(slot), scaled)?;
         }
-        match residual_slot {
-            Some(slot) => slot.add(gradient),
-            None => Ok(()),
-        }
+        add(residual_slot, Some(gradient))
     }
 }

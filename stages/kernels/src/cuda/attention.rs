@@ -6,8 +6,6 @@
 //! `[batch · heads, padded, channels]`, p `[batch · heads, padded, padded]`: `padded` is the number of tokens with zeros added. Columns
 //! of p and ds that stand for padding are zero, and so are rows of q, k, v and dy; hence so are those of dq, dk and dv.
 
-use std::sync::Arc;
-
 use candle_core::{DType, Result, Tensor};
 
 use super::fused_attention;
@@ -17,7 +15,7 @@ use super::products::{Matrices, Product};
 use super::tokens::{softmax_backward, softmax_forward};
 use crate::precision::Precision;
 use crate::tape::Backward;
-use crate::tape::walk::{Node, record, watch};
+use crate::tape::walk::{Slot, record, watch};
 
 /// Parts of the input: queries, keys and values.
 const PARTS: usize = 3;
@@ -56,7 +54,7 @@ struct AttentionBackward {
     /// Queries, keys and values, head by head.
     parts: Tensor,
     shares: Tensor,
-    node: Option<Arc<Node>>,
+    node: Slot,
 }
 
 impl Backward<Tensor> for AttentionBackward {

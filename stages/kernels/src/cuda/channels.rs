@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor};
 
 use super::launch::{Argument, CHANNELS, Grid, int, launch, packing, small};
-use super::memory::{NULL, Output, device, pointer, pointer_or_null};
+use super::memory::{Output, device, output_or_null, pointer, pointer_or_null};
 use crate::activation::Activation;
 
 /// What is applied to `x`: `act(scale ∘ x + shift + residual)`, without what is `None`.
@@ -61,7 +61,7 @@ pub(super) fn number(activation: Activation) -> Argument {
 }
 
 /// What the backward pass of an epilogue needs, and what is asked of it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct MaskRows<'a> {
     /// The output of the activation; `None` without one.
     pub(super) y: Option<&'a Tensor>,
@@ -111,7 +111,7 @@ impl MaskRows<'_> {
         let channels = dy.dims().last().copied().unwrap_or(1);
         let rows = dy.elem_count() / channels;
         let masked = gradient.then(|| Output::new(dy.shape(), dy.dtype(), &device)).transpose()?;
-        let masked_pointer = masked.as_ref().map_or(Ok(NULL), Output::pointer)?;
+        let masked_pointer = output_or_null(masked.as_ref())?;
         let [dy_pointer, y, x] = [pointer(dy)?, pointer_or_null(y)?, pointer_or_null(factors)?];
         let (pack, name) = packing(dy.dtype(), channels, &[dy_pointer, y, x, masked_pointer])?;
         let tiles = channels.div_ceil(32 * pack);
@@ -119,9 +119,15 @@ impl MaskRows<'_> {
         let chunks = rows.div_ceil(rows_per_chunk);
         let partial = |wanted: bool| wanted.then(|| Output::new((chunks, channels), DType::F32, &device)).transpose();
         let (sums, products) = (partial(sum)?, partial(factors.is_some())?);
-        let address = |partial: &Option<Output>| partial.as_ref().map_or(Ok(NULL), Output::pointer);
-        let pointers =
-            [dy_pointer, y, x, masked_pointer, address(&sums)?, address(&products)?, pointer_or_null(scale)?];
+        let pointers = [
+            dy_pointer,
+            y,
+            x,
+            masked_pointer,
+            output_or_null(sums.as_ref())?,
+            output_or_null(products.as_ref())?,
+            pointer_or_null(scale)?,
+        ];
         let [a, b, c, d, e, f, g] = pointers.map(Argument::Pointer);
         let sizes = [number(activation), int(channels)?, int(rows)?, int(rows_per_chunk)?];
         let arguments = [a, b, c, d, e, f, g, sizes[0], sizes[1], sizes[2], sizes[3]];
@@ -142,10 +148,4 @@ pub(super) fn rows_per_chunk(rows: usize, tiles: usize) -> usize {
     const MOST_CHUNKS: usize = 65_535;
     let chunks = (BLOCKS / tiles.max(1)).clamp(1, MOST_CHUNKS);
     rows.div_ceil(chunks).max(16)
-}
-
-/// Adds up partial sums `[chunks, width]`; `shape` has `width` elements.
-pub(super) fn sum_chunks(partial: Output, chunks: usize, width: usize, shape: &[usize]) -> Result<Tensor> {
-    debug_assert_eq!(width, shape.iter().product::<usize>());
-    Partial { values: partial.into_tensor(), chunks }.total(shape)
 }

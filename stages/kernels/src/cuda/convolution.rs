@@ -6,8 +6,6 @@
 //!
 //! Only x, y and the folded weight are kept.
 
-use std::sync::Arc;
-
 use candle_core::{Result, Tensor};
 
 use super::channels::{MaskRows, Masked};
@@ -19,10 +17,7 @@ use crate::geometry::{Conv2d, ConvGeometry};
 use crate::operands::{ConvOperands, FrozenNorm};
 use crate::precision::Precision;
 use crate::tape::Backward;
-use crate::tape::walk::{Node, record, watch};
-
-/// The node of an input; `None` if the input is not tracked.
-type Slot = Option<Arc<Node>>;
+use crate::tape::walk::{Slot, add, record, watch};
 
 /// `act(scale ∘ conv(x, weight) + shift + residual)`: `[batch, rows, columns, out]`.
 pub(crate) fn convolution(operands: &ConvOperands, activation: Activation, geometry: &ConvGeometry) -> Result<Tensor> {
@@ -132,10 +127,9 @@ impl Backward<Tensor> for ConvBackward {
             let wanted = MaskRows {
                 y: y.as_ref(),
                 activation,
-                factors: None,
-                scale: None,
                 gradient: y.is_some(),
                 sum: scaling_is_tracked,
+                ..MaskRows::default()
             };
             let channels = pass.out()[3];
             let rows = dy.reshape((dy.elem_count() / channels, channels))?;
@@ -159,9 +153,6 @@ impl Backward<Tensor> for ConvBackward {
             let layout = pass.layout();
             finish::later(Layer { gradient: of_folded, weight, scaling, layout, sums, nodes: parameters })?;
         }
-        match residual_node {
-            Some(node) => node.add(gradient),
-            None => Ok(()),
-        }
+        add(residual_node, Some(gradient))
     }
 }

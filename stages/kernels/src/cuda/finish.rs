@@ -2,18 +2,14 @@
 //! gradients of parameters. Those of variables wait until the end of the walk, and all layers are finished by one launch.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 
 use candle_core::{DType, Result, Tensor};
 
 use super::channels::Partial;
-use super::launch::{Argument, FINISH, Grid, launch, small};
-use super::memory::{NULL, Output, device, pointer, pointer_or_null};
-use super::weights::{Layout, NormPointers, Scaling, sizes};
-use crate::tape::walk::{AtEnd, Node, at_end};
-
-/// The node of a parameter; `None` if it is not tracked.
-type Slot = Option<Arc<Node>>;
+use super::launch::{Argument, FINISH, Grid, NormPointers, launch, small};
+use super::memory::{NULL, Output, device, output_or_null, pointer, pointer_or_null};
+use super::weights::{Layout, Scaling, sizes};
+use crate::tape::walk::{AtEnd, Slot, add, at_end};
 
 /// The gradient of a folded weight.
 pub(super) enum OfFolded {
@@ -117,11 +113,10 @@ fn finish(layers: Vec<Layer>) -> Result<()> {
         };
         let [scale, shift, bias] =
             [outputs.scale, outputs.shift, outputs.bias].map(|output| output.map(Output::into_tensor));
-        let pairs = [(nodes.weight, of_weight), (nodes.scale, scale), (nodes.shift, shift), (nodes.bias, bias)];
-        for (node, gradient) in pairs {
-            if let (Some(node), Some(gradient)) = (node, gradient) {
-                node.add(gradient)?;
-            }
+        for (node, gradient) in
+            [(nodes.weight, of_weight), (nodes.scale, scale), (nodes.shift, shift), (nodes.bias, bias)]
+        {
+            add(node, gradient)?;
         }
     }
     Ok(())
@@ -156,7 +151,6 @@ impl Layer {
             bias: vector(self.nodes.bias.is_some() && is_norm && self.sums.is_some())?,
         };
         let NormPointers { pointers: [gamma, _, mean, variance, bias], epsilon } = self.scaling.norm_pointers()?;
-        let address = |output: &Option<Output>| output.as_ref().map_or(Ok(NULL), Output::pointer);
         let pointers = [
             gradient,
             pointer(&self.weight)?,
@@ -166,10 +160,10 @@ impl Layer {
             bias,
             pointer_or_null(self.scaling.scale())?,
             pointer_or_null(self.sums.as_ref().map(|sums| &sums.values))?,
-            address(&outputs.weight)?,
-            address(&outputs.scale)?,
-            address(&outputs.shift)?,
-            address(&outputs.bias)?,
+            output_or_null(outputs.weight.as_ref())?,
+            output_or_null(outputs.scale.as_ref())?,
+            output_or_null(outputs.shift.as_ref())?,
+            output_or_null(outputs.bias.as_ref())?,
         ];
         words.extend(pointers.into_iter().flat_map(|word| [word as u32, (word >> 32) as u32]));
         let sum_chunks = self.sums.as_ref().map_or(0, |sums| sums.chunks);

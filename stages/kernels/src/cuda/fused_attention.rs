@@ -5,7 +5,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::launch::{Argument, FUSED_ATTENTION, Grid, int, launch};
+use super::launch::{Argument, FUSED_ATTENTION, Grid, PACK_BYTES, int, launch};
 use super::memory::{Output, device, pointer};
 
 /// Queries of a block and of a warp, as `fused_attention.cu` declares them.
@@ -14,9 +14,6 @@ const WARP_QUERIES: usize = 16;
 
 /// The largest number of elements whose indices the kernel can compute.
 const MOST_ELEMENTS: usize = i32::MAX as usize;
-
-/// Bytes that the kernel reads at once.
-const PACK_BYTES: u64 = 16;
 
 /// Attention of `heads` heads over `bf16`, or `None` if the kernel does not take these sizes. The result has no gradient.
 ///
@@ -33,7 +30,7 @@ pub(super) fn forward(qkv: &Tensor, heads: usize, factor: f64) -> Result<Option<
         return Ok(None);
     }
     let (device, from) = (device(qkv)?, pointer(qkv)?);
-    if !from.is_multiple_of(PACK_BYTES) {
+    if !from.is_multiple_of(PACK_BYTES as u64) {
         return Ok(None);
     }
     let output = Output::new((batch, tokens, width), DType::BF16, &device)?;

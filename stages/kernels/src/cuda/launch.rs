@@ -1,12 +1,12 @@
 //! Launching the kernels of this folder.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex};
 
-use candle_core::cuda_backend::{CudaDevice, DeviceId, WrapErr as _};
+use candle_core::cuda_backend::{CudaDevice, WrapErr as _};
 use candle_core::{DType, Result, bail};
 use cudarc::driver::{CudaFunction, DeviceRepr, LaunchConfig, PushKernelArg as _};
 
+use super::per_device::PerDevice;
 use crate::lock::lock;
 
 /// A file of kernels, compiled by `build.rs`.
@@ -211,17 +211,15 @@ pub(super) unsafe fn launch(
 }
 
 /// A kernel, looked up in the driver once.
-fn function(device: &CudaDevice, module: Module, kernel: &str) -> Result<Arc<CudaFunction>> {
-    static FUNCTIONS: LazyLock<Mutex<HashMap<DeviceId, HashMap<String, Arc<CudaFunction>>>>> =
-        LazyLock::new(Mutex::default);
-    let mut functions = lock(&FUNCTIONS);
-    let of_device = functions.entry(device.id()).or_default();
-    if let Some(function) = of_device.get(kernel) {
+fn function(device: &CudaDevice, module: Module, kernel: &str) -> Result<CudaFunction> {
+    static FUNCTIONS: PerDevice<HashMap<String, CudaFunction>> = PerDevice::new();
+    let functions = FUNCTIONS.of(device, || Ok(HashMap::new()))?;
+    let mut functions = lock(&functions);
+    if let Some(function) = functions.get(kernel) {
         return Ok(function.clone());
     }
-    let function = device.get_or_load_custom_func(kernel, module.name, module.ptx)?;
-    let function = Arc::new(function.into_cuda_function());
-    of_device.insert(kernel.to_owned(), function.clone());
+    let function = device.get_or_load_custom_func(kernel, module.name, module.ptx)?.into_cuda_function();
+    functions.insert(kernel.to_owned(), function.clone());
     Ok(function)
 }
 
@@ -238,7 +236,7 @@ pub(super) fn suffix(dtype: DType) -> Result<&'static str> {
 }
 
 /// Bytes that packed kernels read and write at once.
-const PACK_BYTES: usize = 16;
+pub(super) const PACK_BYTES: usize = 16;
 
 /// How many elements a thread takes at once, and the end of the kernels' names: rows of `channels` are taken in packs if their
 /// number and all addresses allow it.

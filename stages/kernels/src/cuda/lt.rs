@@ -1,12 +1,12 @@
 //! Matrix products by cuBLASLt: algorithms by its heuristic, asked once for all products of the same sizes.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::c_void;
 use std::mem::size_of_val;
 use std::ptr;
-use std::sync::{Arc, LazyLock, Mutex};
 
-use candle_core::cuda_backend::{CudaDevice, DeviceId, WrapErr as _};
+use candle_core::cuda_backend::{CudaDevice, WrapErr as _};
 use candle_core::{DType, Error, Result, bail};
 use cudarc::cublaslt::result::{self, CublasError};
 use cudarc::cublaslt::sys::{
@@ -17,6 +17,7 @@ use cudarc::cublaslt::sys::{
 
 use super::matrices::{Finish, Matrices, Product};
 use super::memory::{NULL, Output};
+use super::per_device::PerDevice;
 use crate::lock::lock;
 use crate::precision::Precision;
 
@@ -71,20 +72,15 @@ struct Plan {
     algorithm: sys::cublasLtMatmulAlgo_t,
 }
 
-/// By device; the lock also keeps the order of products that share the workspace.
-static DEVICES: LazyLock<Mutex<HashMap<DeviceId, Arc<Mutex<Lt>>>>> = LazyLock::new(Mutex::default);
+/// The lock also keeps the order of products that share the workspace.
+static DEVICES: PerDevice<Lt> = PerDevice::new();
 
-fn lt_of(device: &CudaDevice) -> Result<Arc<Mutex<Lt>>> {
-    let mut devices = lock(&DEVICES);
-    if let Some(lt) = devices.get(&device.id()) {
-        return Ok(lt.clone());
+impl Lt {
+    fn new(device: &CudaDevice) -> Result<Self> {
+        device.cuda_stream().context().bind_to_thread().w()?;
+        let handle = result::create_handle().map_err(failed)?;
+        Ok(Self { handle, workspace: Output::new(WORKSPACE, DType::U8, device)?, plans: HashMap::new() })
     }
-    device.cuda_stream().context().bind_to_thread().w()?;
-    let handle = result::create_handle().map_err(failed)?;
-    let workspace = Output::new(WORKSPACE, DType::U8, device)?;
-    let lt = Arc::new(Mutex::new(Lt { handle, workspace, plans: HashMap::new() }));
-    devices.insert(device.id(), lt.clone());
-    Ok(lt)
 }
 
 /// Enqueues a product in cuBLAS's terms: the factors and the result are the transposes of their rows in memory.
@@ -97,19 +93,20 @@ pub(super) unsafe fn product(
     [a, b, result]: [Matrices; 3],
     finish: Finish,
 ) -> Result<()> {
+    // What is added lies like the result, but its address may have fewer zeros at the end.
+    let both = Matrices { pointer: result.pointer | finish.addend, ..result };
     let key = Key {
         product,
         factors: [a, b].map(|factor| Place::of(factor, product.factors)),
-        result: Place::of(result, product.result),
+        result: Place::of(both, product.result),
         epilogue: [finish.addend != NULL, finish.shift != NULL, finish.relu],
     };
-    let lt = lt_of(device)?;
-    let mut lt = lock(&lt);
-    if !lt.plans.contains_key(&key) {
-        let plan = Plan::new(lt.handle, &key)?;
-        lt.plans.insert(key, plan);
-    }
-    let Some(plan) = lt.plans.get(&key) else { bail!("a plan that was just made is missing") };
+    let lt = DEVICES.of(device, || Lt::new(device))?;
+    let Lt { handle, workspace, plans } = &mut *lock(&lt);
+    let plan = match plans.entry(key) {
+        Entry::Occupied(made) => made.into_mut(),
+        Entry::Vacant(vacant) => vacant.insert(Plan::new(*handle, &key)?),
+    };
     if finish.shift != NULL {
         // SAFETY: the description exists, and the attribute is an address, which is copied.
         unsafe { plan.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &finish.shift)? };
@@ -121,7 +118,7 @@ pub(super) unsafe fn product(
     // for the pointers, and the workspace is used by one product at a time, since all are on one stream.
     unsafe {
         result::matmul(
-            lt.handle,
+            *handle,
             plan.description,
             ptr::from_ref(&one).cast(),
             ptr::from_ref(&beta).cast(),
@@ -134,7 +131,7 @@ pub(super) unsafe fn product(
             result.pointer as *mut c_void,
             layout_result,
             &plan.algorithm,
-            lt.workspace.pointer()? as *mut c_void,
+            workspace.pointer()? as *mut c_void,
             WORKSPACE,
             device.cuda_stream().cu_stream().cast(),
         )

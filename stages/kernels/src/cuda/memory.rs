@@ -30,6 +30,11 @@ pub(super) fn pointer_or_null(tensor: Option<&Tensor>) -> Result<u64> {
     tensor.map_or(Ok(NULL), pointer)
 }
 
+/// The address of memory that may be left out.
+pub(super) fn output_or_null(output: Option<&Output>) -> Result<u64> {
+    output.map_or(Ok(NULL), Output::pointer)
+}
+
 /// The device of a tensor.
 ///
 /// # Errors

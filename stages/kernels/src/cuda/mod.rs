@@ -5,7 +5,7 @@
 //! chosen by the libraries' heuristics among the deterministic ones, never by timing: two runs on the same card and libraries give
 //! the same bits.
 //!
-//! Reading order: `libraries` (NVIDIA's libraries, loaded at run time); `memory` and `launch` (pointers and kernels); `products`,
+//! Reading order: `libraries` (NVIDIA's libraries, loaded at run time); `per_device`, `memory` and `launch` (state, pointers and kernels); `products`,
 //! `matrices` and `lt` (cuBLASLt) and `dnn` (cuDNN); `weights`, `channels`, `padding` and `patches` (passes over weights and activations); then the operations:
 //! `convolution` with `passes`, `depthwise` and `finish`, `affine`, `pool`, `tokens`, `sequence`, `attention` with `heads`, `pixels`, `adam`, `neighbours`, `kmeans`.
 //! The kernels are in `kernels`, compiled to PTX by `build.rs`.
@@ -30,6 +30,7 @@ pub(crate) mod neighbours;
 mod padding;
 mod passes;
 mod patches;
+mod per_device;
 pub(crate) mod pixels;
 pub(crate) mod pool;
 mod products;

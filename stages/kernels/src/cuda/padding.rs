@@ -4,7 +4,7 @@
 use candle_core::{DType, Result, Tensor};
 
 use super::dnn::Sizes;
-use super::launch::{Argument, Grid, Margins, PADDING, int, launch, small, suffix, wide};
+use super::launch::{Argument, Grid, Margins, PADDING, int, launch, small, suffix};
 use super::memory::{Output, device, pointer};
 use crate::geometry::{Conv2d, ConvGeometry, Padding};
 
@@ -50,7 +50,7 @@ impl Fitted {
             return Ok(x.clone());
         }
         let output = Output::new(&self.sizes.x, x.dtype(), &device(x)?)?;
-        self.copy("pad", x, &output)?;
+        self.copy("pad", x, &output, self.sizes.x[3])?;
         Ok(output.into_tensor())
     }
 
@@ -61,11 +61,11 @@ impl Fitted {
             return Ok(gradient);
         }
         let output = Output::new(&self.x, gradient.dtype(), &device(&gradient)?)?;
-        self.copy("crop", &gradient, &output)?;
+        self.copy("crop", &gradient, &output, self.x[3])?;
         Ok(output.into_tensor())
     }
 
-    fn copy(self, kernel: &str, from: &Tensor, to: &Output) -> Result<()> {
+    fn copy(self, kernel: &str, from: &Tensor, to: &Output, to_channels: usize) -> Result<()> {
         let ([_, height, width, channels], [_, padded_height, padded_width, padded_channels]) = (self.x, self.sizes.x);
         let margins = Margins {
             height: small(height)?,
@@ -78,17 +78,13 @@ impl Fitted {
             left: small(self.first[1])?,
         };
         let device = device(from)?;
-        let elements = to.elements();
+        // The kernels number pixels.
+        let pixels = to.elements() / to_channels;
         let [from, to] = [pointer(from)?, to.pointer()?].map(Argument::Pointer);
-        // The one kernel numbers pixels, the other elements.
-        let (items, count) = match kernel {
-            "pad" => (elements / padded_channels, int(elements / padded_channels)?),
-            _ => (elements, wide(elements)),
-        };
-        let arguments = [from, to, Argument::Margins(margins), count];
+        let arguments = [from, to, Argument::Margins(margins), int(pixels)?];
         let name = format!("{kernel}_{}", suffix(self.sizes.dtype)?);
         // SAFETY: the arguments are those of the kernel; one tensor has the sizes with padding, the other those without.
-        unsafe { launch(&device, PADDING, &name, Grid::over(items), &arguments) }
+        unsafe { launch(&device, PADDING, &name, Grid::over(pixels), &arguments) }
     }
 }
 

@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Tensor};
 use super::channels::Epilogue;
 use super::dnn::{Direction, Tail, convolve, convolve_with};
 use super::finish::OfFolded;
-use super::memory::{NULL, Output, device, pointer, pointer_or_null};
+use super::memory::{Output, device, pointer, pointer_or_null};
 use super::padding::Fitted;
 use super::products::{Finish, Matrices, Product};
 use super::weights::{Folded, Layout};
@@ -165,7 +165,7 @@ impl Pass {
         let output = Output::new((self.pixels(), width), self.dtype, &device)?;
         let product = self.product([self.pixels(), width, out], self.dtype);
         let other = other.map(Tensor::contiguous).transpose()?;
-        let finish = Finish::adding(other.as_ref().map_or(Ok(NULL), pointer)?);
+        let finish = Finish::adding(pointer_or_null(other.as_ref())?);
         let result = Matrices::one(output.pointer()?, width);
         let [gradient, folded] = [Matrices::one(pointer(gradient)?, out), Matrices::one(pointer(folded)?, width)];
         // SAFETY: the gradient is `[pixels, out]`, the weight `[out, width]`, and output and sum are `[pixels, width]`.

@@ -4,7 +4,7 @@
 use candle_core::{Result, Tensor};
 
 use super::depthwise::window;
-use super::launch::{Argument, Columns, Grid, PADDING, Patches, int, launch, packing, small, suffix};
+use super::launch::{Argument, Columns, Grid, PACK_BYTES, PADDING, Patches, int, launch, packing, small, suffix};
 use super::memory::{Output, device, pointer, pointer_or_null};
 use crate::geometry::{Conv2d, ConvGeometry, Padding};
 
@@ -32,7 +32,7 @@ pub(super) fn row(geometry: &ConvGeometry) -> usize {
 pub(super) fn columns(geometry: &ConvGeometry, x: &Tensor) -> Result<Tensor> {
     let (device, [batch, rows, columns, _], row) = (device(x)?, geometry.out, row(geometry));
     let output = Output::new((batch * rows * columns, row), x.dtype(), &device)?;
-    let count = output.elements() / (16 / x.dtype().size_in_bytes());
+    let count = output.elements() / (PACK_BYTES / x.dtype().size_in_bytes());
     let [from, to] = [pointer(x)?, output.pointer()?].map(Argument::Pointer);
     let sizes = Argument::Columns(Columns { window: window(geometry)?, row: small(row)? });
     let name = format!("columns_{}", suffix(x.dtype())?);

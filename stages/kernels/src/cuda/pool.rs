@@ -1,14 +1,12 @@
 //! Pooling under a window and over the whole image.
 
-use std::sync::Arc;
-
 use candle_core::{DType, Result, Tensor};
 
 use super::launch::{Argument, Grid, POOL, Window, int, launch, packing, small};
 use super::memory::{Output, device, pointer, pointer_or_null};
 use crate::geometry::{PoolWindow, Reduction};
 use crate::tape::Backward;
-use crate::tape::walk::{Node, record, watch};
+use crate::tape::walk::{Slot, record, watch};
 
 /// Largest window whose taps the kernel can number.
 const MOST_TAPS: usize = 255;
@@ -70,7 +68,7 @@ struct PoolBackward {
     sizes: Window,
     /// The position of each maximum in its window.
     taps: Option<Tensor>,
-    slot: Option<Arc<Node>>,
+    slot: Slot,
 }
 
 impl Backward<Tensor> for PoolBackward {
@@ -118,7 +116,7 @@ struct GlobalBackward {
     dims: [usize; 4],
     /// The pixel of each maximum.
     pixels: Option<Tensor>,
-    slot: Option<Arc<Node>>,
+    slot: Slot,
 }
 
 impl Backward<Tensor> for GlobalBackward {

@@ -1,17 +1,12 @@
 //! The tokens of a transformer: a class token before the patches, and a position added to each.
 
-use std::sync::Arc;
-
 use candle_core::{Result, Tensor};
 
 use super::channels::MaskRows;
 use super::launch::{Argument, Grid, SEQUENCE, int, launch, packing, small};
 use super::memory::{Output, device, pointer};
-use crate::activation::Activation;
 use crate::tape::Backward;
-use crate::tape::walk::{Node, record, watch};
-
-type Slot = Option<Arc<Node>>;
+use crate::tape::walk::{Slot, add, record, watch};
 
 /// `[batch, 1 + patches, width]` from patches `[batch, patches, width]`, and in `f32` a class token of `width` values and positions
 /// `[1 + patches, width]`, with any leading axes of length one.
@@ -65,16 +60,10 @@ impl Backward<Tensor> for TokensBackward {
         if class_slot.is_none() && positions_slot.is_none() {
             return Ok(());
         }
-        let sum =
-            MaskRows { y: None, activation: Activation::None, factors: None, scale: None, gradient: false, sum: true };
+        let sum = MaskRows { sum: true, ..MaskRows::default() };
         let Some(sum) = sum.run(&dy.reshape((batch, length * width))?)?.sum else { return Ok(()) };
         let sum = sum.total(&[length * width])?;
-        if let Some(slot) = class_slot {
-            slot.add(sum.narrow(0, 0, width)?.reshape(class)?)?;
-        }
-        match positions_slot {
-            Some(slot) => slot.add(sum.reshape(positions)?),
-            None => Ok(()),
-        }
+        add(class_slot, Some(sum.narrow(0, 0, width)?.reshape(class)?))?;
+        add(positions_slot, Some(sum.reshape(positions)?))
     }
 }

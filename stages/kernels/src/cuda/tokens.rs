@@ -1,16 +1,12 @@
 //! Layers of transformers: layer normalisation, softmax and GELU.
 
-use std::sync::Arc;
-
 use candle_core::{DType, Result, Tensor};
 
-use super::channels::sum_chunks;
+use super::channels::Partial;
 use super::launch::{Argument, Grid, TOKENS, int, launch, packing};
-use super::memory::{NULL, Output, device, pointer};
+use super::memory::{Output, device, output_or_null, pointer};
 use crate::tape::Backward;
-use crate::tape::walk::{Node, record, watch};
-
-type Slot = Option<Arc<Node>>;
+use crate::tape::walk::{Slot, add, record, watch};
 
 /// Rows of a block, one for each of its warps.
 const ROWS: usize = 8;
@@ -77,7 +73,7 @@ impl Backward<Tensor> for NormBackward {
             pointer(&means)?,
             pointer(&inverses)?,
             dx.pointer()?,
-            partial.as_ref().map_or(Ok(NULL), Output::pointer)?,
+            output_or_null(partial.as_ref())?,
         ];
         let [a, b, c, d, e, f, g] = pointers.map(Argument::Pointer);
         let (pack, name) = packing(x.dtype(), width, &[pointers[0], pointers[1], pointers[2], pointers[5]])?;
@@ -86,17 +82,11 @@ impl Backward<Tensor> for NormBackward {
         let grid = Grid { blocks: [width.div_ceil(columns), chunks, 1], threads: THREADS };
         // SAFETY: the arguments are those of the kernel, and the sizes those of the tensors; the partial sums have two rows per chunk.
         unsafe { launch(&device, TOKENS, &format!("layer_norm_backward_{name}"), grid, &arguments)? };
-        if let Some(slot) = x_slot {
-            slot.add(dx.into_tensor())?;
-        }
+        add(x_slot, Some(dx.into_tensor()))?;
         let Some(partial) = partial else { return Ok(()) };
-        let sums = sum_chunks(partial, chunks, 2 * width, &[2, width])?;
-        for (slot, part) in [(weight_slot, 0), (bias_slot, 1)] {
-            if let Some(slot) = slot {
-                slot.add(sums.get(part)?)?;
-            }
-        }
-        Ok(())
+        let sums = Partial { values: partial.into_tensor(), chunks }.total(&[2, width])?;
+        add(weight_slot, Some(sums.get(0)?))?;
+        add(bias_slot, Some(sums.get(1)?))
     }
 }
 

@@ -6,9 +6,8 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Result, Tensor, TensorId};
 
-pub(super) use super::launch::NormPointers;
-use super::launch::{Argument, Grid, WEIGHTS, int, launch, suffix};
-use super::memory::{NULL, Output, device, pointer, pointer_or_null};
+use super::launch::{Argument, Grid, NormPointers, WEIGHTS, int, launch, suffix};
+use super::memory::{Output, device, output_or_null, pointer, pointer_or_null};
 use crate::operands::FrozenNorm;
 
 /// Layout of a folded weight.
@@ -31,7 +30,7 @@ pub(super) enum Scaling {
 }
 
 impl Layout {
-    /// Values per tap and per output of a folded weight of this depth with so many taps.
+    /// Padded depth and row length of a folded weight, given the weight's depth and its number of taps.
     pub(super) fn padded_and_row(self, depth: usize, taps: usize) -> (usize, usize) {
         match self {
             Self::Taps(padded) => (padded, padded * taps),
@@ -162,14 +161,14 @@ fn fold_once(weight: &Tensor, scaling: &Scaling, layout: Layout, dtype: DType) -
     }
     let device = device(weight)?;
     let vector = |wanted: bool, dtype| wanted.then(|| Output::new(out, dtype, &device)).transpose();
-    let address = |output: &Option<Output>| output.as_ref().map_or(Ok(NULL), Output::pointer);
     let is_norm = matches!(scaling, Scaling::Norm(_));
     let shifts = vector(is_norm, DType::F32)?;
     let wants_rounded = (is_norm || scaling.shift().is_some()) && layout != Layout::Depthwise && dtype != DType::F32;
     let rounded = vector(wants_rounded, dtype)?;
     let given = [pointer_or_null(scaling.scale())?, pointer_or_null(scaling.shift())?];
     let [weight_pointer, scale, shift, to_shifts, to_rounded] =
-        [pointer(weight)?, given[0], given[1], address(&shifts)?, address(&rounded)?].map(Argument::Pointer);
+        [pointer(weight)?, given[0], given[1], output_or_null(shifts.as_ref())?, output_or_null(rounded.as_ref())?]
+            .map(Argument::Pointer);
     let norm = Argument::Norm(scaling.norm_pointers()?);
     let folded = match layout {
         Layout::Taps(_) | Layout::Rows(_) => {

@@ -15,7 +15,7 @@ impl Neighbours {
     /// Placeholder where a query has no further neighbour.
     pub const NONE: u32 = u32::MAX;
 
-    /// No neighbours yet for so many queries.
+    /// Empty lists for this many queries.
     pub(super) fn none(queries: usize, k: usize) -> Self {
         Self { k, ids: vec![Self::NONE; queries * k], distances: vec![f32::INFINITY; queries * k] }
     }

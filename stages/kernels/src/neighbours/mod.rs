@@ -184,7 +184,7 @@ impl<'a> Gallery<'a> {
         Ok(self.nearest_on_cpu(queries, &indices, k, &excluded))
     }
 
-    /// The result by a GPU; `None` if there is none, or it cannot search for so many neighbours.
+    /// The result computed on the GPU; `None` without a GPU, or if it cannot search for this many neighbours.
     #[cfg(feature = "cuda")]
     fn nearest_on_gpu(
         &self,

@@ -8,9 +8,9 @@ use crate::pixels::{PixelMemory, PixelNorm};
 
 /// Memory of the host from which batches of images are uploaded as bytes, and normalised on the device.
 ///
-/// For a GPU the memory is page-locked, so that uploading and normalising are enqueued and the caller waits for nothing. The
-/// memory can be written again when the GPU has read it, for which [`pixels`](Self::pixels) waits; with two buffers in turns,
-/// one batch is written while the other is read.
+/// For a GPU the memory is page-locked: [`upload`](Self::upload) only enqueues the copy and the normalisation, and returns at once.
+/// [`pixels`](Self::pixels) waits until the GPU has read the previous batch. Alternate between two buffers to write one batch while
+/// the GPU reads the other.
 pub struct PixelBuffer {
     memory: Option<Box<dyn PixelMemory>>,
     /// Number of bytes of the batch, of which the memory may have more.

@@ -38,6 +38,21 @@ pub(crate) struct Node {
     visible_as: OnceLock<TensorId>,
 }
 
+/// The node of an input of an operation; `None` if the input is not tracked.
+pub(crate) type Slot = Option<Arc<Node>>;
+
+/// Adds a gradient to a node, if there are both.
+///
+/// # Errors
+/// If candle fails.
+#[cfg(feature = "cuda")]
+pub(crate) fn add(slot: Slot, gradient: Option<Tensor>) -> Result<()> {
+    match (slot, gradient) {
+        (Some(node), Some(gradient)) => node.add(gradient),
+        _ => Ok(()),
+    }
+}
+
 /// Where a tensor comes from.
 enum Origin {
     /// A recorded operation; `None` after its backward pass.
@@ -118,7 +133,7 @@ impl Drop for Node {
 }
 
 /// The node of `x`; `None` if `x` depends on no variable.
-pub(crate) fn watch(x: &Tensor) -> Option<Arc<Node>> {
+pub(crate) fn watch(x: &Tensor) -> Slot {
     if !x.track_op() {
         return None;
     }
@@ -134,7 +149,7 @@ pub(crate) fn watch(x: &Tensor) -> Option<Arc<Node>> {
 /// # Errors
 /// If candle fails.
 pub(crate) fn record<'a>(
-    inputs: impl IntoIterator<Item = &'a Option<Arc<Node>>>,
+    inputs: impl IntoIterator<Item = &'a Slot>,
     output: Storage,
     shape: impl Into<Shape>,
     device: &Device,

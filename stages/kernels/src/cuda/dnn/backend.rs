@@ -11,6 +11,9 @@ use cudarc::cudnn::sys::{
     cudnnBackendDescriptorType_t as Kind,
 };
 
+/// What a call of cuDNN gives.
+pub(super) type Answer<T> = std::result::Result<T, CudnnError>;
+
 /// cuDNN's state on one device; all its work goes to the device's stream.
 pub(super) struct Handle(pub(super) sys::cudnnHandle_t);
 
@@ -70,7 +73,7 @@ impl Drop for Descriptor {
 }
 
 impl Descriptor {
-    pub(super) fn new(kind: Kind) -> std::result::Result<Self, CudnnError> {
+    pub(super) fn new(kind: Kind) -> Answer<Self> {
         let mut made = ptr::null_mut();
         // SAFETY: cuDNN writes the descriptor before the call returns.
         unsafe { sys::cudnnBackendCreateDescriptor(kind, &mut made).result()? };
@@ -78,13 +81,13 @@ impl Descriptor {
     }
 
     /// Sets an attribute, before [`Self::finalised`].
-    pub(super) fn set<T: Attribute>(self, name: Name, values: &[T]) -> std::result::Result<Self, CudnnError> {
+    pub(super) fn set<T: Attribute>(self, name: Name, values: &[T]) -> Answer<Self> {
         // SAFETY: the type is that of the values, which cuDNN copies before the call returns.
         unsafe { self.set_raw(name, T::TYPE, values.len(), values.as_ptr().cast()) }
     }
 
     /// Sets an attribute to other descriptors, which must live as long as this one.
-    pub(super) fn refer(self, name: Name, others: &[&Self]) -> std::result::Result<Self, CudnnError> {
+    pub(super) fn refer(self, name: Name, others: &[&Self]) -> Answer<Self> {
         let others: Vec<sys::cudnnBackendDescriptor_t> = others.iter().map(|other| other.0).collect();
         // SAFETY: as in `set`; the caller keeps the others.
         unsafe { self.set_raw(name, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, others.len(), others.as_ptr().cast()) }
@@ -92,26 +95,20 @@ impl Descriptor {
 
     /// # Safety
     /// There are `count` values of the type.
-    unsafe fn set_raw(
-        self,
-        name: Name,
-        kind: Type,
-        count: usize,
-        values: *const c_void,
-    ) -> std::result::Result<Self, CudnnError> {
+    unsafe fn set_raw(self, name: Name, kind: Type, count: usize, values: *const c_void) -> Answer<Self> {
         // SAFETY: the descriptor exists, and the caller vouches for the values.
         unsafe { sys::cudnnBackendSetAttribute(self.0, name, kind, count as i64, values).result()? };
         Ok(self)
     }
 
-    pub(super) fn finalised(self) -> std::result::Result<Self, CudnnError> {
+    pub(super) fn finalised(self) -> Answer<Self> {
         // SAFETY: the descriptor exists.
         unsafe { sys::cudnnBackendFinalize(self.0).result()? };
         Ok(self)
     }
 
     /// A number of a finalised descriptor.
-    pub(super) fn number(&self, name: Name) -> std::result::Result<i64, CudnnError> {
+    pub(super) fn number(&self, name: Name) -> Answer<i64> {
         let (mut value, mut count) = (0i64, 0i64);
         // SAFETY: the descriptor exists, and there is room for the one value that is asked for.
         unsafe { self.get_raw(name, Type::CUDNN_TYPE_INT64, 1, &mut count, ptr::from_mut(&mut value).cast())? };
@@ -119,7 +116,7 @@ impl Descriptor {
     }
 
     /// Values of an enumeration of C as numbers.
-    pub(super) fn values(&self, name: Name, kind: Type) -> std::result::Result<Vec<u32>, CudnnError> {
+    pub(super) fn values(&self, name: Name, kind: Type) -> Answer<Vec<u32>> {
         const MOST: usize = 32;
         let (mut values, mut count) = ([0u32; MOST], 0i64);
         // SAFETY: the descriptor exists, enumerations have the size of `u32`, and there is room for as many as are asked for.
@@ -128,11 +125,11 @@ impl Descriptor {
     }
 
     /// The descriptors of this kind that an attribute holds.
-    pub(super) fn descriptors(&self, name: Name, kind: Kind) -> std::result::Result<Vec<Self>, CudnnError> {
+    pub(super) fn descriptors(&self, name: Name, kind: Kind) -> Answer<Vec<Self>> {
         let mut count = 0i64;
         // SAFETY: the descriptor exists, and no value is asked for, but their number.
         unsafe { self.get_raw(name, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, &mut count, ptr::null_mut())? };
-        let mut made: Vec<Self> = (0..count).map(|_| Self::new(kind)).collect::<std::result::Result<_, _>>()?;
+        let mut made: Vec<Self> = (0..count).map(|_| Self::new(kind)).collect::<Answer<_>>()?;
         let mut raw: Vec<sys::cudnnBackendDescriptor_t> = made.iter().map(|descriptor| descriptor.0).collect();
         // SAFETY: as above, and cuDNN fills the descriptors that are given.
         unsafe { self.get_raw(name, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, count, &mut count, raw.as_mut_ptr().cast())? };
@@ -142,14 +139,7 @@ impl Descriptor {
 
     /// # Safety
     /// There is room for `most` values of the type.
-    unsafe fn get_raw(
-        &self,
-        name: Name,
-        kind: Type,
-        most: i64,
-        count: &mut i64,
-        values: *mut c_void,
-    ) -> std::result::Result<(), CudnnError> {
+    unsafe fn get_raw(&self, name: Name, kind: Type, most: i64, count: &mut i64, values: *mut c_void) -> Answer<()> {
         // SAFETY: the descriptor exists, and the caller vouches for the room.
         unsafe { sys::cudnnBackendGetAttribute(self.0, name, kind, most, count, values).result() }
     }
@@ -158,7 +148,7 @@ impl Descriptor {
     ///
     /// # Safety
     /// The memory behind the pointers of the variant pack is as large as the plan's tensors and its workspace.
-    pub(super) unsafe fn execute(&self, handle: &Handle, pack: &Self) -> std::result::Result<(), CudnnError> {
+    pub(super) unsafe fn execute(&self, handle: &Handle, pack: &Self) -> Answer<()> {
         // SAFETY: handle and descriptors exist, and the caller vouches for the memory.
         unsafe { sys::cudnnBackendExecute(handle.0, self.0, pack.0).result() }
     }

@@ -1,13 +1,12 @@
 //! What a plan computes: a convolution in one direction and what follows it, as cuDNN's graph of operations.
 
 use candle_core::{DType, Result, bail};
-use cudarc::cudnn::result::CudnnError;
 use cudarc::cudnn::sys::{
     cudnnBackendAttributeName_t as Name, cudnnBackendDescriptorType_t as Kind, cudnnConvolutionMode_t,
     cudnnDataType_t as DataType, cudnnPointwiseMode_t as Mode,
 };
 
-use super::backend::{Descriptor, Handle};
+use super::backend::{Answer, Descriptor, Handle, failed};
 use crate::activation::Activation;
 use crate::precision::Precision;
 
@@ -98,7 +97,7 @@ impl Graph {
             other => bail!("cuDNN has no convolutions of {other:?} here"),
         };
         let made = Builder { dtype, order, parts: Vec::new(), next: 100 }.graph(handle, direction, sizes, tail);
-        made.map_err(super::backend::failed("describe a convolution"))
+        made.map_err(failed("describe a convolution"))
     }
 }
 
@@ -112,13 +111,11 @@ struct Builder {
     next: i64,
 }
 
-type Made<T> = std::result::Result<T, CudnnError>;
-
 /// The position of a descriptor among the parts.
 type Part = usize;
 
 impl Builder {
-    fn graph(mut self, handle: Option<&Handle>, direction: Direction, sizes: &Sizes, tail: Tail) -> Made<Graph> {
+    fn graph(mut self, handle: Option<&Handle>, direction: Direction, sizes: &Sizes, tail: Tail) -> Answer<Graph> {
         let x = self.tensor(Operand::X, sizes.x)?;
         let weight = self.tensor(Operand::Weight, sizes.weight)?;
         let convolution = self.convolution(sizes)?;
@@ -163,13 +160,13 @@ impl Builder {
     }
 
     /// A tensor in memory, `[batch, height, width, channels]`.
-    fn tensor(&mut self, operand: Operand, dims: [usize; 4]) -> Made<Part> {
+    fn tensor(&mut self, operand: Operand, dims: [usize; 4]) -> Answer<Part> {
         let described = self.described(dims, self.dtype, operand as i64)?.finalised()?;
         Ok(self.keep(described))
     }
 
     /// The output if this is the last step, and else an intermediate result in `f32` that is never written to memory.
-    fn result(&mut self, is_last: bool, dims: [usize; 4]) -> Made<Part> {
+    fn result(&mut self, is_last: bool, dims: [usize; 4]) -> Answer<Part> {
         if is_last {
             return self.tensor(Operand::Y, dims);
         }
@@ -181,7 +178,7 @@ impl Builder {
         Ok(self.keep(described))
     }
 
-    fn described(&self, [batch, height, width, channels]: [usize; 4], dtype: DataType, id: i64) -> Made<Descriptor> {
+    fn described(&self, [batch, height, width, channels]: [usize; 4], dtype: DataType, id: i64) -> Answer<Descriptor> {
         let strides = match self.order {
             Order::ChannelsLast => [height * width * channels, 1, width * channels, channels],
             Order::ChannelsFirst => [channels * height * width, height * width, width, 1],
@@ -194,7 +191,7 @@ impl Builder {
             .set(Name::CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, &[ALIGNMENT as i64])
     }
 
-    fn convolution(&mut self, sizes: &Sizes) -> Made<Part> {
+    fn convolution(&mut self, sizes: &Sizes) -> Answer<Part> {
         let (stride, padding) = ([sizes.stride as i64; 2], sizes.padding.map(|padding| padding as i64));
         let made = Descriptor::new(Kind::CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR)?
             .set(Name::CUDNN_ATTR_CONVOLUTION_COMP_TYPE, &[DataType::CUDNN_DATA_FLOAT])?
@@ -208,7 +205,7 @@ impl Builder {
         Ok(self.keep(made))
     }
 
-    fn forward(&mut self, convolution: Part, x: Part, weight: Part, y: Part) -> Made<Part> {
+    fn forward(&mut self, convolution: Part, x: Part, weight: Part, y: Part) -> Answer<Part> {
         let part = |part: Part| [&self.parts[part]];
         let made = Descriptor::new(Kind::CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR)?
             .refer(Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, &part(convolution))?
@@ -222,7 +219,7 @@ impl Builder {
     }
 
     /// The gradient of the input or of the weight.
-    fn backward(&mut self, direction: Direction, convolution: Part, x: Part, weight: Part, y: Part) -> Made<Part> {
+    fn backward(&mut self, direction: Direction, convolution: Part, x: Part, weight: Part, y: Part) -> Answer<Part> {
         let part = |part: Part| [&self.parts[part]];
         let made = if direction == Direction::Input {
             Descriptor::new(Kind::CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR)?
@@ -246,7 +243,7 @@ impl Builder {
     }
 
     /// The sum of two tensors, or the activation of one.
-    fn pointwise(&mut self, mode: Mode, activation: Activation, x: Part, other: Option<Part>, y: Part) -> Made<Part> {
+    fn pointwise(&mut self, mode: Mode, activation: Activation, x: Part, other: Option<Part>, y: Part) -> Answer<Part> {
         let rule = Descriptor::new(Kind::CUDNN_BACKEND_POINTWISE_DESCRIPTOR)?
             .set(Name::CUDNN_ATTR_POINTWISE_MODE, &[mode])?
             .set(Name::CUDNN_ATTR_POINTWISE_MATH_PREC, &[DataType::CUDNN_DATA_FLOAT])?;

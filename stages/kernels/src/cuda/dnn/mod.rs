@@ -8,9 +8,9 @@ mod graph;
 mod plan;
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::Arc;
 
-use candle_core::cuda_backend::{CudaDevice, DeviceId};
+use candle_core::cuda_backend::CudaDevice;
 use candle_core::{DType, Result, Tensor, bail};
 
 use self::backend::Handle;
@@ -18,6 +18,7 @@ use self::graph::{ALIGNMENT, Operand, Order};
 pub(super) use self::graph::{Direction, Sizes, Tail};
 use self::plan::{Plan, Target};
 use super::memory::{Output, device, pointer};
+use super::per_device::PerDevice;
 use crate::lock::lock;
 
 /// cuDNN on one device: its handle, and the plans that were made so far.
@@ -27,22 +28,14 @@ struct Dnn {
     plans: HashMap<(Direction, Sizes, Tail), Option<Arc<Plan>>>,
 }
 
-/// cuDNN by device. A handle must not be used by two threads at the same time, hence the lock.
-static DEVICES: LazyLock<Mutex<HashMap<DeviceId, Arc<Mutex<Dnn>>>>> = LazyLock::new(Mutex::default);
-
-/// cuDNN on a device, opened at the first call.
-fn dnn_of(device: &CudaDevice) -> Result<Arc<Mutex<Dnn>>> {
-    let mut devices = lock(&DEVICES);
-    if let Some(dnn) = devices.get(&device.id()) {
-        return Ok(dnn.clone());
-    }
-    let handle = Handle::new(device)?;
-    let dnn = Arc::new(Mutex::new(Dnn { handle, plans: HashMap::new() }));
-    devices.insert(device.id(), dnn.clone());
-    Ok(dnn)
-}
+/// A handle must not be used by two threads at the same time, which the lock prevents.
+static DEVICES: PerDevice<Dnn> = PerDevice::new();
 
 impl Dnn {
+    fn new(device: &CudaDevice) -> Result<Self> {
+        Ok(Self { handle: Handle::new(device)?, plans: HashMap::new() })
+    }
+
     fn plan(&mut self, direction: Direction, sizes: &Sizes, tail: Tail) -> Result<Option<Arc<Plan>>> {
         let key = (direction, *sizes, tail);
         if let Some(plan) = self.plans.get(&key) {
@@ -61,7 +54,7 @@ impl Dnn {
 /// No deterministic engine supports these sizes, or cuDNN fails.
 pub(super) fn convolve(direction: Direction, sizes: &Sizes, a: &Tensor, b: &Tensor) -> Result<Output> {
     let device = device(a)?;
-    let dnn = dnn_of(&device)?;
+    let dnn = DEVICES.of(&device, || Dnn::new(&device))?;
     let mut dnn = lock(&dnn);
     let Some(plan) = dnn.plan(direction, sizes, Tail::default())? else {
         bail!("cuDNN has no deterministic engine for the convolution {direction:?} of {sizes:?}")
@@ -108,7 +101,7 @@ pub(super) fn convolve_with(
     shift: Option<&Tensor>,
 ) -> Result<Option<Output>> {
     let device = device(x)?;
-    let dnn = dnn_of(&device)?;
+    let dnn = DEVICES.of(&device, || Dnn::new(&device))?;
     let mut dnn = lock(&dnn);
     let Some(plan) = dnn.plan(Direction::Forward, sizes, tail)? else { return Ok(None) };
     let [batch, rows, columns, out] = sizes.y;

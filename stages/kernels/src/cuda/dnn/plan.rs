@@ -3,13 +3,12 @@
 use std::ffi::c_void;
 
 use candle_core::{DType, Result};
-use cudarc::cudnn::result::CudnnError;
 use cudarc::cudnn::sys::{
     cudnnBackendAttributeName_t as Name, cudnnBackendAttributeType_t as Type, cudnnBackendBehaviorNote_t as Behaviour,
     cudnnBackendDescriptorType_t as Kind, cudnnBackendHeurMode_t as Mode, cudnnBackendNumericalNote_t as Note,
 };
 
-use super::backend::{Descriptor, Handle, failed};
+use super::backend::{Answer, Descriptor, Handle, failed};
 use super::graph::{Direction, Graph, Operand, Order, Sizes, Tail};
 use crate::precision::Precision;
 
@@ -108,7 +107,7 @@ impl Plan {
 }
 
 /// The engines for a graph with their settings, the fastest by cuDNN's heuristic first.
-fn configurations(target: Target, graph: &Graph, mode: Mode) -> std::result::Result<Vec<Descriptor>, CudnnError> {
+fn configurations(target: Target, graph: &Graph, mode: Mode) -> Answer<Vec<Descriptor>> {
     let heuristic = Descriptor::new(Kind::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?
         .refer(Name::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, &[&graph.graph])?
         .set(Name::CUDNN_ATTR_ENGINEHEUR_MODE, &[mode])?;
@@ -124,7 +123,7 @@ fn configurations(target: Target, graph: &Graph, mode: Mode) -> std::result::Res
 
 /// Whether an engine gives the same bits each time, and computes in the precision that is asked for. Engines that are compiled at run
 /// time are refused: they take seconds, and cuDNN lists them only where it finds the compiler, so that bits would depend on that.
-fn is_fit(configuration: &Descriptor, sizes: &Sizes) -> std::result::Result<bool, CudnnError> {
+fn is_fit(configuration: &Descriptor, sizes: &Sizes) -> Answer<bool> {
     let engines =
         configuration.descriptors(Name::CUDNN_ATTR_ENGINECFG_ENGINE, Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?;
     let Some(engine) = engines.first() else { return Ok(false) };
@@ -143,7 +142,7 @@ fn is_fit(configuration: &Descriptor, sizes: &Sizes) -> std::result::Result<bool
 }
 
 /// The plan of an engine, and the bytes of its workspace; fails for engines that do not support the graph after all.
-fn finalise(target: Target, configuration: &Descriptor) -> std::result::Result<(Descriptor, i64), CudnnError> {
+fn finalise(target: Target, configuration: &Descriptor) -> Answer<(Descriptor, i64)> {
     let plan = Descriptor::new(Kind::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?;
     let plan = match target {
         Target::Gpu(handle) => plan.set(Name::CUDNN_ATTR_EXECUTION_PLAN_HANDLE, &[handle.0])?,

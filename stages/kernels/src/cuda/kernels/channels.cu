@@ -6,8 +6,8 @@
 template <class T, int V>
 __device__ void affine(const T *x, const float *scale, const float *shift, const T *residual, T *y, int activation, int channels,
                        int count) {
-    FOR_EACH(i, count) {
-        int c = (int)i * V % channels;
+    FOR_EACH_INT(i, count) {
+        int c = i * V % channels;
         Pack<T, V> pack = ((const Pack<T, V> *)x)[i], other;
         if (residual) other = ((const Pack<T, V> *)residual)[i];
         for (int v = 0; v < V; v++) {

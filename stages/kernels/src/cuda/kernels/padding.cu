@@ -24,13 +24,14 @@ template <class T> __device__ void pad(const T *x, T *y, Padding p, int count) {
     }
 }
 
-// The inverse: cuts the image out. `count` is the number of elements without padding.
-template <class T> __device__ void crop(const T *x, T *y, Padding p, wide count) {
-    FOR_EACH(i, count) {
-        wide pixel = i / p.channels;
-        int c = i % p.channels, h = pixel % p.width + p.left, v = pixel / p.width % p.height + p.top;
-        wide image = pixel / p.width / p.height;
-        y[i] = x[((image * p.padded_height + v) * p.padded_width + h) * p.padded_channels + c];
+// The inverse: cuts the image out. `count` is the number of its pixels.
+template <class T> __device__ void crop(const T *x, T *y, Padding p, int count) {
+    FOR_EACH_INT(i, count) {
+        int h = (int)(i % p.width) + p.left, v = (int)(i / p.width % p.height) + p.top;
+        wide image = i / p.width / p.height;
+        const T *from = x + ((image * p.padded_height + v) * p.padded_width + h) * p.padded_channels;
+        T *to = y + (wide)i * p.channels;
+        for (int c = 0; c < p.channels; c++) to[c] = from[c];
     }
 }
 
@@ -41,8 +42,8 @@ struct Patches {
 
 // y[image][row][column][tap row][line] from x[image][height][width_line], all in packs; a window begins every `step` packs.
 template <class P> __device__ void gather(const P *x, P *y, Patches p, int count) {
-    FOR_EACH(i, count) {
-        int j = (int)i % p.line, rest = (int)i / p.line, a = rest % p.kernel_height;
+    FOR_EACH_INT(i, count) {
+        int j = i % p.line, rest = i / p.line, a = rest % p.kernel_height;
         rest /= p.kernel_height;
         int column = rest % p.columns, row = rest / p.columns % p.rows, image = rest / p.columns / p.rows;
         y[i] = x[((wide)image * p.height + row * p.stride + a) * p.width_line + column * p.step + j];
@@ -51,8 +52,8 @@ template <class P> __device__ void gather(const P *x, P *y, Patches p, int count
 
 // The adjoint, zero between the windows, added to `other` if that is given.
 template <class T, int V> __device__ void scatter(const Pack<T, V> *x, const Pack<T, V> *other, Pack<T, V> *y, Patches p, int count) {
-    FOR_EACH(i, count) {
-        int at = (int)i % p.width_line, rest = (int)i / p.width_line, v = rest % p.height, image = rest / p.height;
+    FOR_EACH_INT(i, count) {
+        int at = i % p.width_line, rest = i / p.width_line, v = rest % p.height, image = rest / p.height;
         int row = v / p.stride, a = v % p.stride, column = at / p.step, j = at % p.step;
         bool inside = row < p.rows && a < p.kernel_height && column < p.columns && j < p.line;
         Pack<T, V> value, added;
@@ -90,7 +91,7 @@ template <class T, int V> __device__ void columns(const T *x, Pack<T, V> *y, Col
 
 #define PADDING(T, V, NAME)                                                                                                     \
     extern "C" __global__ void pad_##NAME(const T *x, T *y, Padding p, int count) { pad(x, y, p, count); }                      \
-    extern "C" __global__ void crop_##NAME(const T *x, T *y, Padding p, wide count) { crop(x, y, p, count); }                   \
+    extern "C" __global__ void crop_##NAME(const T *x, T *y, Padding p, int count) { crop(x, y, p, count); }                    \
     extern "C" __global__ void gather_##NAME(const Pack<T, 1> *x, Pack<T, 1> *y, Patches p, int count) {                        \
         gather(x, y, p, count);                                                                                                 \
     }                                                                                                                           \

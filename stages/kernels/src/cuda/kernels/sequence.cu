@@ -4,8 +4,8 @@
 // y[image][0] = first + positions[0], y[image][1 + p] = patches[image][p] + positions[1 + p]; in packs of V values, `width` per token.
 template <class T, int V>
 __device__ void tokens(const T *patches, const float *first, const float *positions, T *y, int width, int length, int count) {
-    FOR_EACH(i, count) {
-        int at = (int)i * V, c = at % width, token = at / width % length, image = at / width / length;
+    FOR_EACH_INT(i, count) {
+        int at = i * V, c = at % width, token = at / width % length, image = at / width / length;
         Pack<T, V> pack;
         if (token > 0) pack = *(const Pack<T, V> *)(patches + ((wide)image * (length - 1) + token - 1) * width + c);
         for (int v = 0; v < V; v++) {
@@ -18,8 +18,8 @@ __device__ void tokens(const T *patches, const float *first, const float *positi
 
 // The gradient of the patches: that of all tokens without the first.
 template <class T, int V> __device__ void tokens_backward(const T *dy, T *dx, int width, int length, int count) {
-    FOR_EACH(i, count) {
-        int at = (int)i * V, c = at % width, patch = at / width % (length - 1), image = at / width / (length - 1);
+    FOR_EACH_INT(i, count) {
+        int at = i * V, c = at % width, patch = at / width % (length - 1), image = at / width / (length - 1);
         ((Pack<T, V> *)dx)[i] = *(const Pack<T, V> *)(dy + ((wide)image * length + patch + 1) * width + c);
     }
 }

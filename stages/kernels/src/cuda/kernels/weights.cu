@@ -40,8 +40,8 @@ __device__ void fold(const float *weight, Norm norm, const float *scale, const f
 // Depthwise: result[tap][c] = scale[c] · weight[c][tap]
 extern "C" __global__ void fold_depthwise(const float *weight, Norm norm, const float *scale, const float *shift, float *result,
                                           float *shifts, int channels, int taps) {
-    FOR_EACH(i, channels * taps) {
-        int c = (int)i % channels, tap = (int)i / channels;
+    FOR_EACH_INT(i, channels * taps) {
+        int c = i % channels, tap = i / channels;
         float factor = scale_of(norm, scale, c);
         result[i] = factor * weight[c * taps + tap];
         if (tap == 0) write_shift(norm, shift, factor, c, shifts, (float *)0);
