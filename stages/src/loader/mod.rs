@@ -188,7 +188,7 @@ impl<'a> Loader<'a> {
     ) -> Result<(), StageError> {
         let mut requests = requests.into_iter();
         let Some(mut current) = requests.next() else { return Ok(()) };
-        // In turns, so that a GPU may still read one while the next batch is written to the other.
+        // Two alternate, so that a GPU may still read one while the next batch is written to the other.
         let mut staged = [Staged::empty(device), Staged::empty(device)];
         self.stage(&current, &mut staged[0])?;
         let mut batch = self.upload(&current, &mut staged[0], device)?;

@@ -30,7 +30,7 @@ pub(super) fn forward(geometry: &ConvGeometry, x: &Tensor, folded: &Tensor, epil
     let group = if is_any { 1 } else { group(geometry.options.stride, columns, STRIDED_GROUP) };
     let count = batch * rows * columns.div_ceil(group) * (channels / pack);
     let [x, weight, shift, residual, y] = pointers.map(Argument::Pointer);
-    let window = Argument::Window(window(geometry)?);
+    let window = Argument::Window(Window::of_convolution(geometry)?);
     let arguments = [x, weight, shift, residual, y, number(epilogue.activation), window, int(group)?, int(count)?];
     // SAFETY: the arguments are those of the kernel, and the sizes those of the tensors.
     unsafe { launch(&device, DEPTHWISE, &format!("depthwise_{end}"), grid(count), &arguments)? };
@@ -56,7 +56,7 @@ pub(super) fn input_gradient(geometry: &ConvGeometry, folded: &Tensor, gradient:
     };
     let count = batch * pixels * (channels / pack);
     let [dy, weight, dx] = pointers.map(Argument::Pointer);
-    let arguments = [dy, weight, dx, Argument::Window(window(geometry)?), int(group)?, int(count)?];
+    let arguments = [dy, weight, dx, Argument::Window(Window::of_convolution(geometry)?), int(group)?, int(count)?];
     // SAFETY: the arguments are those of the kernel, and the sizes those of the tensors.
     unsafe { launch(&device, DEPTHWISE, &format!("depthwise_input_{end}"), grid(count), &arguments)? };
     Ok(output.into_tensor())
@@ -79,7 +79,8 @@ pub(super) fn weight_gradient(geometry: &ConvGeometry, x: &Tensor, gradient: &Te
     let [x_pointer, dy] = pointers.map(Argument::Pointer);
     let to = Argument::Pointer(partial.pointer()?);
     let sizes = [int(group)?, int(units)?, int(units_per_chunk)?];
-    let arguments = [x_pointer, dy, to, Argument::Window(window(geometry)?), sizes[0], sizes[1], sizes[2]];
+    let arguments =
+        [x_pointer, dy, to, Argument::Window(Window::of_convolution(geometry)?), sizes[0], sizes[1], sizes[2]];
     let grid = Grid { blocks: [tiles, chunks, blocks_of_taps], threads };
     let end = if is_any { format!("any_{}", suffix(x.dtype())?) } else { end };
     // SAFETY: the arguments are those of the kernel, and the partial sums have one row of taps per chunk.
@@ -134,20 +135,4 @@ fn units_per_chunk(units: usize, tiles: usize) -> usize {
 
 fn grid(count: usize) -> Grid {
     Grid { blocks: [count.div_ceil(THREADS), 1, 1], threads: [THREADS as u32, 1] }
-}
-
-pub(super) fn window(geometry: &ConvGeometry) -> Result<Window> {
-    let ConvGeometry { height, width, channels, out, kernel, options, .. } = *geometry;
-    Ok(Window {
-        height: small(height)?,
-        width: small(width)?,
-        channels: small(channels)?,
-        rows: small(out[1])?,
-        columns: small(out[2])?,
-        kernel_height: small(kernel.0)?,
-        kernel_width: small(kernel.1)?,
-        stride: small(options.stride)?,
-        top: small(options.padding.top)?,
-        left: small(options.padding.left)?,
-    })
 }

@@ -7,6 +7,7 @@ use candle_core::{DType, Result, bail};
 use cudarc::driver::{CudaFunction, DeviceRepr, LaunchConfig, PushKernelArg as _};
 
 use super::per_device::PerDevice;
+use crate::geometry::{ConvGeometry, Padding};
 use crate::lock::lock;
 
 /// A file of kernels, compiled by `build.rs`.
@@ -58,6 +59,39 @@ pub(super) struct Window {
 
 // SAFETY: a structure of ten `int`s, in the order of the declarations in CUDA.
 unsafe impl DeviceRepr for Window {}
+
+impl Window {
+    /// A window over images `[height, width, channels]` whose output is `[rows, columns]`.
+    ///
+    /// # Errors
+    /// A size is too large for a C `int`.
+    pub(super) fn new(
+        [height, width, channels]: [usize; 3],
+        [rows, columns]: [usize; 2],
+        kernel: (usize, usize),
+        stride: usize,
+        padding: Padding,
+    ) -> Result<Self> {
+        Ok(Self {
+            height: small(height)?,
+            width: small(width)?,
+            channels: small(channels)?,
+            rows: small(rows)?,
+            columns: small(columns)?,
+            kernel_height: small(kernel.0)?,
+            kernel_width: small(kernel.1)?,
+            stride: small(stride)?,
+            top: small(padding.top)?,
+            left: small(padding.left)?,
+        })
+    }
+
+    /// The window of a convolution.
+    pub(super) fn of_convolution(geometry: &ConvGeometry) -> Result<Self> {
+        let ConvGeometry { height, width, channels, out: [_, rows, columns, _], kernel, options, .. } = *geometry;
+        Self::new([height, width, channels], [rows, columns], kernel, options.stride, options.padding)
+    }
+}
 
 /// A frozen batch normalisation, as `weights.cu` declares it: γ, β, mean, variance and the convolution's bias, or null pointers.
 #[repr(C)]

@@ -3,8 +3,9 @@
 
 use candle_core::{Result, Tensor};
 
-use super::depthwise::window;
-use super::launch::{Argument, Columns, Grid, PACK_BYTES, PADDING, Patches, int, launch, packing, small, suffix};
+use super::launch::{
+    Argument, Columns, Grid, PACK_BYTES, PADDING, Patches, Window, int, launch, packing, small, suffix,
+};
 use super::memory::{Output, device, pointer, pointer_or_null};
 use crate::geometry::{Conv2d, ConvGeometry, Padding};
 
@@ -34,7 +35,7 @@ pub(super) fn columns(geometry: &ConvGeometry, x: &Tensor) -> Result<Tensor> {
     let output = Output::new((batch * rows * columns, row), x.dtype(), &device)?;
     let count = output.elements() / (PACK_BYTES / x.dtype().size_in_bytes());
     let [from, to] = [pointer(x)?, output.pointer()?].map(Argument::Pointer);
-    let sizes = Argument::Columns(Columns { window: window(geometry)?, row: small(row)? });
+    let sizes = Argument::Columns(Columns { window: Window::of_convolution(geometry)?, row: small(row)? });
     let name = format!("columns_{}", suffix(x.dtype())?);
     // SAFETY: the arguments are those of the kernel, and the sizes those of the tensors.
     unsafe { launch(&device, PADDING, &name, Grid::over(count), &[from, to, sizes, int(count)?])? };

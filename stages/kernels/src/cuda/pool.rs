@@ -20,18 +20,7 @@ pub(crate) fn supports(window: &PoolWindow) -> bool {
 pub(crate) fn pool2d(x: &Tensor, window: PoolWindow, reduction: Reduction) -> Result<Tensor> {
     let [batch, height, width, channels] = window.dims;
     let (rows, columns) = window.out;
-    let sizes = Window {
-        height: small(height)?,
-        width: small(width)?,
-        channels: small(channels)?,
-        rows: small(rows)?,
-        columns: small(columns)?,
-        kernel_height: small(window.kernel.0)?,
-        kernel_width: small(window.kernel.1)?,
-        stride: small(window.stride)?,
-        top: small(window.padding.top)?,
-        left: small(window.padding.left)?,
-    };
+    let sizes = Window::new([height, width, channels], [rows, columns], window.kernel, window.stride, window.padding)?;
     let device = device(x)?;
     let shape = [batch, rows, columns, channels];
     let output = Output::new(&shape, x.dtype(), &device)?;
