@@ -106,6 +106,28 @@ fn init_writes_manifests_that_run() {
 }
 
 #[test]
+fn the_quickstart_comes_from_the_program() {
+    let project = Project::new();
+    let called = call(&project, &["init", "--quickstart", "first"]);
+    assert_eq!((called.code, called.stdout.trim()), (Some(0), "first/quickstart.toml"), "{}", called.stderr);
+    for name in ["quickstart.toml", "manifest.schema.json", "data/open-emoji-mini.parquet", "data/README.md"] {
+        let bytes = |path: std::path::PathBuf| fs::read(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        let original = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines").join(name);
+        assert!(bytes(project.path().join("first").join(name)) == bytes(original), "{name}");
+    }
+    let run = call(&project, &["first/quickstart.toml", "--until", "pixels"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+
+    let again = call(&project, &["init", "--quickstart", "first"]);
+    assert_eq!(again.code, Some(0), "what is the same may be there: {}", again.stderr);
+    project.write("quickstart.toml", "name = \"mine\"\n");
+    let refused = call(&project, &["init", "--quickstart"]);
+    assert_eq!(refused.code, Some(2), "nothing is overwritten");
+    assert!(refused.stderr.contains("`./quickstart.toml` exists, is not that of the quickstart"), "{}", refused.stderr);
+    assert!(!project.path().join("data").exists(), "all or nothing");
+}
+
+#[test]
 fn doctor_names_what_is_missing_and_its_command() {
     let project = Project::new();
     let stages = "[stage.decode]\ndataset = \"sop\"\nroot = \"data\"\n\n[stage.init]\nbackbone = \"resnet50\"\ndimension = 8\nweights = \"imagenet\"\n";

@@ -1,10 +1,11 @@
 //! `dnc-run init [DATA]`: looks at images and writes a manifest for them.
 //!
 //! **Reading order** `task`, `layout` (which data set it is), `survey` (what is in it, and what is odd), `settings` (parameters that suit
-//! its size), `template` (the text of the manifest), `questions`.
+//! its size), `template` (the text of the manifest), `questions`; `quickstart` stands apart.
 
 mod layout;
 mod questions;
+mod quickstart;
 mod settings;
 mod survey;
 mod task;
@@ -45,11 +46,26 @@ pub struct InitArgs {
     /// Ask nothing, and use what suits the data
     #[arg(long, short)]
     yes: bool,
+    /// Write the quickstart instead, a manifest with 5,305 drawings of emoji, into this folder [default: the current one]
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, default_missing_value = ".")]
+    #[arg(conflicts_with_all = ["data", "template", "output"])]
+    quickstart: Option<PathBuf>,
 }
 
 impl InitArgs {
     /// Writes the manifest and its schema, and prints the path of the manifest.
     pub(super) fn run(self) -> Result<(), Failure> {
+        let path = match &self.quickstart {
+            Some(folder) => quickstart::write(folder)?,
+            None => self.write()?,
+        };
+        print_line!("{}", path.display());
+        eprintln!("Run it with `dnc-run {}`", path.display());
+        Ok(())
+    }
+
+    /// Writes a manifest for images, and its schema.
+    fn write(&self) -> Result<PathBuf, Failure> {
         let layout = Layout::of(&self.data).map_err(Failure::Call)?;
         let survey = Survey::of(&layout).map_err(Failure::Call)?;
         for line in survey.described().into_iter().chain(survey.oddities()) {
@@ -74,20 +90,23 @@ impl InitArgs {
         let name = path.display().to_string();
         Manifest::parse(&name, text.clone(), folder.to_owned(), ReadOptions::default())
             .map_err(|problems| Failure::Manifest(Box::new(problems)))?;
-        create(&path, &text)?;
+        create(&path, text.as_bytes())?;
         let schema_path = folder.join(SCHEMA);
         if !schema_path.exists() {
-            create(&schema_path, &format!("{}\n", serde_json::to_string_pretty(&schema::schema())?))?;
+            create(&schema_path, schema_text()?.as_bytes())?;
         }
-        print_line!("{}", path.display());
-        eprintln!("Run it with `dnc-run {}`", path.display());
-        Ok(())
+        Ok(path)
     }
 }
 
+/// What `manifest.schema.json` contains.
+fn schema_text() -> serde_json::Result<String> {
+    Ok(format!("{}\n", serde_json::to_string_pretty(&schema::schema())?))
+}
+
 /// Writes a file that does not exist yet.
-fn create(path: &Path, text: &str) -> anyhow::Result<()> {
-    let written = File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes()));
+fn create(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let written = File::create_new(path).and_then(|mut file| file.write_all(bytes));
     written.with_context(|| format!("Cannot write `{}`", path.display()))
 }
 
