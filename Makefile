@@ -11,7 +11,7 @@ BENCHES = $(basename $(notdir $(wildcard $(addsuffix /examples/$(BENCH).rs,. cac
 # Programs in scripts/campaigns.
 CAMPAIGNS = corrupt crowd full-disk fuzz stop
 
-.PHONY: run build test test-scale test-slurm bench-slurm bench bench-peers bench-inertia doc docs fmt lint deny kill data cuda check-cuda check-cuda-emulated check-cudnn gpu-bundle check-export check-manifests wheel test-wheel $(CAMPAIGNS) ci
+.PHONY: run build test test-scale test-slurm bench-slurm bench bench-peers bench-inertia doc docs fmt lint deny kill data cuda check-cuda check-cuda-emulated check-cudnn gpu-bundle check-export check-manifests wheel test-wheel dist test-dist package $(CAMPAIGNS) ci
 
 ## Builds, then runs the quickstart: embedded images, K = 1, 2, 4; at the end a metric table and the path of a report.
 run: build
@@ -154,6 +154,21 @@ test-wheel: wheel
 	$(WHEEL_PYTHON) -m venv --clear $(WHEEL_FOLDER)/fresh
 	$(WHEEL_FOLDER)/fresh/bin/pip install --quiet --disable-pip-version-check $(WHEEL_FOLDER)/*.whl -r python/tests/requirements.txt
 	cd $(WHEEL_FOLDER) && PATH="$(WHEEL_FOLDER)/fresh/bin:$$PATH" fresh/bin/python -m unittest discover --start-directory $(CURDIR)/python/tests
+
+## The archive of a release, into target/dist: a static program with manual pages, completions and a bill of materials (scripts/dist.py).
+## Only the last crate is compiled and linked again: what differs is the C library that is linked.
+DIST_FOLDER = $(abspath $(or $(CARGO_TARGET_DIR),target)/dist)
+dist:
+	$(CARGO) rustc $(PROFILE) --locked --package dnc-run --bin dnc-run -- -C target-feature=+crt-static
+	python3 scripts/dist.py --binary $(DNC_RUN) --out $(DIST_FOLDER)
+
+## Unpacks the archive into an empty folder and uses what is in it.
+test-dist: dist
+	sh scripts/test_dist.sh $(DIST_FOLDER)/*.tar.gz
+
+## Packs every crate that is published, as `cargo publish` would. Compiles nothing and needs no network.
+package:
+	$(CARGO) package --locked --offline --workspace --exclude dnc-bench --exclude dnc-python --no-verify --quiet
 
 fmt:
 	$(CARGO) fmt --all --check

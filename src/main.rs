@@ -1,5 +1,7 @@
 //! The binary: parses the command line and calls the command.
 
+#[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+use std::ffi::{CStr, c_char, c_int};
 use std::io;
 use std::process::ExitCode;
 
@@ -19,6 +21,8 @@ static ALLOCATOR: CachingAllocator = CachingAllocator::new();
 fn main() -> ExitCode {
     // A shell asks what can follow on a line.
     CompleteEnv::with_factory(Cli::command).complete();
+    #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+    look_up_names_without_modules();
     let cli = Cli::parse();
     if cli.ends_with_its_reader()
         && let Err(error) = end_with_reader()
@@ -27,6 +31,20 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     commands::dispatch(cli)
+}
+
+/// Has a statically linked glibc look up hosts and users with what it contains. It would otherwise load those modules of the system that
+/// `/etc/nsswitch.conf` names, which are for the system's own version of glibc and may crash this one.
+#[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+fn look_up_names_without_modules() {
+    unsafe extern "C" {
+        fn __nss_configure_lookup(database: *const c_char, services: *const c_char) -> c_int;
+    }
+    let services: [(&CStr, &CStr); 3] = [(c"hosts", c"files dns"), (c"passwd", c"files"), (c"group", c"files")];
+    for (database, services) in services {
+        // SAFETY: glibc declares the function so in `nss.h`, and copies what it needs of the two strings; there is one thread.
+        unsafe { __nss_configure_lookup(database.as_ptr(), services.as_ptr()) };
+    }
 }
 
 /// Ends this process when the reader of what it prints goes away, such as `head`, as is usual on Unix; otherwise printing would
