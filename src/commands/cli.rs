@@ -43,7 +43,7 @@ enum Command {
     Watch(watch::WatchArgs),
     /// List the runs, tag them, write notes, or delete them
     Runs(runs::RunsArgs),
-    /// Print the log of a node
+    /// Print the log of a node, or follow a run
     Logs(logs::LogsArgs),
     /// Write a report of runs as one HTML file: metrics, errors with pictures, training, how to reproduce them
     Report(report::ReportArgs),

@@ -1,7 +1,8 @@
-//! `dnc-run logs RUN NODE`: prints the log of a node.
+//! `dnc-run logs RUN NODE`: prints the log of a node, or that of the run itself.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::failure::Failure;
 use super::names;
 use crate::manifest::suggest;
 use crate::project::{Folders, Project};
+use crate::report::reporter::RUN_LOG;
 use crate::report::run_folder::RunFolder;
 
 /// How often a log that is followed is read.
@@ -24,7 +26,7 @@ pub struct LogsArgs {
     /// Run, as in `sop/3`, `sop` for the last run of that name, or a tag
     #[arg(add = ArgValueCompleter::new(names::runs))]
     run: String,
-    /// Node, as in `train@2[0]` [default: list the nodes with a log]
+    /// Node, as in `train@2[0]` [default: with --follow, the run itself; otherwise list the nodes with a log]
     #[arg(add = ArgValueCompleter::new(names::nodes))]
     node: Option<String>,
     /// Go on with what is added, until the run ends
@@ -39,22 +41,35 @@ impl LogsArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         let project = Project::current(&self.folders)?;
         let run = RunFolder::find(&project.runs, &self.run).map_err(Failure::Call)?;
-        let Some(node) = &self.node else {
-            for node in with_logs(&run)? {
-                print_line!("{node}");
+        let path = match &self.node {
+            Some(node) => run.path.join("logs").join(format!("{node}.log")),
+            None if self.follow => run.path.join(RUN_LOG),
+            None => {
+                for node in with_logs(&run)? {
+                    print_line!("{node}");
+                }
+                return Ok(());
             }
-            return Ok(());
         };
-        let path = run.path.join("logs").join(format!("{node}.log"));
+        self.print(&run, &path)?;
+        if self.follow && run.read().is_ok_and(|json| json.unfinished) {
+            eprintln!("note: {} was killed; `dnc-run runs` shows whether another run goes on with it", run.id());
+        }
+        Ok(())
+    }
+
+    fn print(&self, run: &RunFolder, path: &Path) -> Result<(), Failure> {
         let mut log = None;
         loop {
             // Asked before reading, so that what was written last is not missed.
             let is_running = run.is_running();
             if log.is_none() {
-                log = match File::open(&path) {
+                log = match File::open(path) {
                     Ok(file) => Some(file),
                     Err(error) if error.kind() == io::ErrorKind::NotFound && self.follow && is_running => None,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(no_log(&run, node)?),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        return Err(no_log(run, self.node.as_deref())?);
+                    }
                     Err(error) => Err(error).with_context(|| format!("Cannot open `{}`", path.display()))?,
                 };
             }
@@ -86,7 +101,10 @@ fn with_logs(run: &RunFolder) -> io::Result<Vec<String>> {
     Ok(nodes)
 }
 
-fn no_log(run: &RunFolder, node: &str) -> io::Result<Failure> {
+fn no_log(run: &RunFolder, node: Option<&str>) -> io::Result<Failure> {
+    let Some(node) = node else {
+        return Ok(Failure::Call(format!("{} has no `{RUN_LOG}`; name a node to see its log", run.id())));
+    };
     let nodes = run.read().map(|json| json.nodes).unwrap_or_default();
     let id = run.id();
     if nodes.iter().any(|one| one.node == node) {

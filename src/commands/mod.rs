@@ -9,6 +9,7 @@ mod output;
 pub mod cache;
 pub mod cli;
 pub mod completions;
+mod detach;
 pub mod diff;
 pub mod doctor;
 pub mod explain;

@@ -11,6 +11,7 @@ use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use dnc_stages::api::device::DeviceChoice;
 
+use super::detach::detach;
 use super::failure::Failure;
 use super::manifest_args::ManifestArgs;
 use super::names;
@@ -76,6 +77,9 @@ pub struct RunArgs {
     /// Where nodes run
     #[arg(long, value_name = "EXECUTOR", default_value = "local")]
     executor: ExecutorChoice,
+    /// With `--executor slurm`, submit the run itself as a small job, print the id of the job, and return
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(super) detach: bool,
 }
 
 impl RunArgs {
@@ -84,9 +88,12 @@ impl RunArgs {
         self.manifest.manifest.as_deref()
     }
 
-    /// Runs the manifest once, or once per combination of `--vary`.
+    /// Runs the manifest once, or once per combination of `--vary`; or submits that as a job.
     pub(super) fn run(self) -> Result<(), Failure> {
         let session = self.session()?;
+        if self.detach {
+            return self.submit_driver(&session);
+        }
         let stop = stop::on_signals().context("Cannot listen to signals")?;
         self.run_in(&session, &stop)
     }
@@ -98,9 +105,7 @@ impl RunArgs {
 
     /// Runs until the end, or until `stop` is set.
     pub(super) fn run_in(&self, session: &Session, stop: &Arc<AtomicBool>) -> Result<(), Failure> {
-        let variations = vary(&self.vary).map_err(|problems| Failure::Manifest(Box::new(problems)))?;
-        let sessions: Vec<Session> =
-            variations.into_iter().map(|variation| session.clone().with(variation.overrides)).collect();
+        let sessions = self.variations(session)?;
         // Check all of them before the first one runs.
         if sessions.len() > 1 {
             sessions.iter().try_for_each(|session| self.options(session, &session.plan()?).map(drop))?;
@@ -114,6 +119,27 @@ impl RunArgs {
             }
         }
         end
+    }
+
+    /// Checks everything, and submits this call as a job.
+    fn submit_driver(&self, session: &Session) -> Result<(), Failure> {
+        if self.executor != ExecutorChoice::Slurm {
+            return Err(Failure::Call("`--detach` submits the run to Slurm, so it needs `--executor slurm`".into()));
+        }
+        let mut plans = Vec::new();
+        for session in self.variations(session)? {
+            let plan = session.plan()?;
+            self.options(&session, &plan)?;
+            plans.push(plan);
+        }
+        let plan = plans.first().expect("there is at least one run");
+        detach(session, plan, self.manifest_path().is_some(), self.quiet)
+    }
+
+    /// A session per combination of `--vary`.
+    fn variations(&self, session: &Session) -> Result<Vec<Session>, Failure> {
+        let variations = vary(&self.vary).map_err(|problems| Failure::Manifest(Box::new(problems)))?;
+        Ok(variations.into_iter().map(|variation| session.clone().with(variation.overrides)).collect())
     }
 
     fn run_one(&self, session: &Session, stop: &Arc<AtomicBool>) -> Result<(), Failure> {

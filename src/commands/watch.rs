@@ -32,6 +32,9 @@ pub struct WatchArgs {
 impl WatchArgs {
     /// Runs until the user stops it. Runs that fail are reported, and the next change is waited for.
     pub(super) fn run(self) -> Result<(), Failure> {
+        if self.run.detach {
+            return Err(Failure::Call("`watch` runs until it is stopped, so it has no `--detach`; use `nohup`".into()));
+        }
         let session = self.run.session()?;
         let stop = stop::on_signals().context("Cannot listen to signals")?;
         loop {

@@ -45,6 +45,8 @@ pub struct Work {
     pub forced: bool,
     /// Whether to run twice, with one thread and with all of them, and to compare the outputs.
     pub verify: bool,
+    /// What to do if memory runs out; set by an executor that limits it.
+    pub memory_remedy: Option<String>,
 }
 
 /// An input artifact.

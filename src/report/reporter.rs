@@ -1,19 +1,24 @@
-//! The listener of a run: passes its events to a sink and writes the logs of its nodes.
+//! The listener of a run: passes its events to a sink and writes the logs of the run and of its nodes.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
-use super::sinks::Sink;
+use super::sinks::{Plain, Sink};
 use crate::execute::{Event, Listener};
 use crate::sync::lock;
 
-/// Passes events to a sink and writes the logs of nodes, `<logs>/<node>.log`.
+/// Name of the log of a run itself, in its folder.
+pub const RUN_LOG: &str = "run.log";
+
+/// Passes events to a sink and writes the log of the run and those of its nodes, `logs/<node>.log`.
 pub struct Reporter {
     sink: Mutex<Box<dyn Sink>>,
     logs: OnceLock<PathBuf>,
+    /// The log of the run, if it can be written.
+    run_log: Mutex<Option<(File, Plain)>>,
     /// The logs of running nodes.
     open: Mutex<HashMap<String, File>>,
     /// Warnings that were shown: nodes of one stage often give the same.
@@ -23,17 +28,30 @@ pub struct Reporter {
 impl Reporter {
     /// A reporter that writes no logs yet.
     pub fn new(sink: Box<dyn Sink>) -> Self {
-        Self { sink: Mutex::new(sink), logs: OnceLock::new(), open: Mutex::default(), shown: Mutex::default() }
+        Self {
+            sink: Mutex::new(sink),
+            logs: OnceLock::new(),
+            run_log: Mutex::default(),
+            open: Mutex::default(),
+            shown: Mutex::default(),
+        }
     }
 
-    /// Writes logs from now on, to the folder `logs`, which is created with the first line.
-    pub fn write_logs_to(&self, logs: PathBuf) {
-        self.logs.set(logs).expect("the logs of a run have one folder");
+    /// Writes logs from now on, to the folder of a run: those of nodes to `logs`, which is created with the first line.
+    pub fn write_logs_to(&self, run: &Path) {
+        self.logs.set(run.join("logs")).expect("the logs of a run have one folder");
+        // The run itself fails at its own files.
+        *lock(&self.run_log) = File::create(run.join(RUN_LOG)).ok().map(|file| (file, Plain::default()));
     }
 
     fn tell(&self, event: &Event) {
         // A sink that panicked once is still usable: it holds nothing that matters to the run.
         lock(&self.sink).event(event);
+        if let Some((file, plain)) = lock(&self.run_log).as_mut()
+            && let Some(line) = plain.line(event)
+        {
+            let _ = writeln!(file, "{line}");
+        }
     }
 
     fn log(&self, node: &str, line: &str) {

@@ -24,6 +24,7 @@
 //! Commands parse arguments and print; everything else is here. A session keeps no state between calls but
 //! its fields and the GPUs that it has opened.
 
+mod detach;
 mod error;
 mod history;
 mod recorder;
@@ -233,7 +234,7 @@ impl Session {
             // A run that could not start leaves no empty folder.
             let _ = fs::remove_dir(&folder.path);
         })?;
-        reporter.write_logs_to(folder.path.join("logs"));
+        reporter.write_logs_to(&folder.path);
         store.add_root(&self.project.runs)?;
         let absolute = |path: &Path| {
             std::path::absolute(path).map_err(SessionError::cannot(format!("Cannot locate `{}`", path.display())))

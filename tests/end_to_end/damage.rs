@@ -351,7 +351,7 @@ fn programs_that_fail() {
     is not where it should be: 2 `run.0` of `it` does not exist: `./no-such-program`
     is no program: 1 Cannot run `HERE/not-a-program`: Permission denied (os error 13)
     ends badly: 1 `sh` exited with code 3: oh
-    is killed: 1 `sh` was killed by signal 9 and wrote no output
+    is killed: 1 `sh` was killed by signal 9 (the system kills with signal 9, mostly because memory ran out) and wrote no output
     names no input: 2 The placeholder `{in.y}` has no value here
     takes too long: 1 `sh` was killed after its `time_limit` of 0.05 s
     writes nothing: 1 `sh` wrote no file to its output `x`, the folder `{out.x}`

@@ -74,6 +74,8 @@ fn logs_are_printed_and_a_wrong_name_is_explained() {
     assert_eq!(project.run(&["logs", "words", "first"]).stdout, "one\n");
     assert_eq!(project.run(&["logs", "words", "first", "--follow"]).stdout, "one\n", "the run has ended");
     assert_eq!(project.run(&["logs", "words"]).stdout, "first\n");
+    let run = project.run(&["logs", "words", "--follow"]).stdout;
+    assert!(run.starts_with("Run words/1: 2 nodes\n") && run.contains("2 ran"), "{run}");
     for (node, expected) in [("second", "`second` wrote no log in words/1"), ("frist", "did you mean `first`?")] {
         let called = project.call(&["logs", "words", node]);
         assert_eq!(called.code, Some(2));

@@ -27,11 +27,16 @@ fn stage(name: &str, inputs: &[&str], run: &str) -> String {
 }
 
 fn command(project: &Project) -> Command {
+    let mut command = project.command(&["p.toml", "--executor", "slurm", "--progress", "plain"]);
+    on_a_cluster(&mut command, project);
+    command
+}
+
+/// Calls of Slurm's programs meet the stand-ins.
+fn on_a_cluster(command: &mut Command, project: &Project) {
     let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/end_to_end/slurm");
     let path = env::var("PATH").expect("there is a PATH");
-    let mut command = project.command(&["p.toml", "--executor", "slurm", "--progress", "plain"]);
     command.env("PATH", format!("{}:{path}", bin.display())).env("FAKE_SLURM", project.path().join("slurm"));
-    command
 }
 
 fn call(project: &Project) -> Called {
@@ -95,6 +100,14 @@ fn a_process_that_is_killed_fails_its_node() {
     check_failed(
         "kill -9 $PPID",
         &["Slurm job 1001_0 was killed (signal 9)", "(exit code 137)", "raise `memory`, which is not set"],
+    );
+}
+
+#[test]
+fn a_program_that_is_killed_says_what_to_raise() {
+    check_failed(
+        "kill -9 $$",
+        &["was killed by signal 9", "raise `memory`, which is not set, in `[executor.slurm.stage.a]`"],
     );
 }
 
@@ -246,7 +259,7 @@ fn a_driver_that_was_killed_takes_up_its_jobs() {
     let mut lines = BufReader::new(second.stderr.take().expect("it is piped")).lines();
     let waits = lines.by_ref().map_while(Result::ok).find(|line| line.contains("gated: waiting for Slurm job 1002_0"));
     assert!(waits.is_some(), "the second driver did not find the job");
-    drop(File::options().write(true).open(project.path().join("gate")).expect("the job holds the other end"));
+    open_gate(&project);
     let rest: Vec<String> = lines.map_while(Result::ok).collect();
     assert_eq!(second.wait().expect("it was started").code(), Some(0), "{rest:?}");
     assert_eq!(project.read("count").split_whitespace().collect::<Vec<_>>(), ["before", "gated", "after"]);
@@ -266,4 +279,124 @@ fn ctrl_c_cancels_the_jobs() {
     assert_eq!(project.nodes("p", "cancelled"), ["gated", "after"]);
     assert_eq!(project.read("slurm/1002_0.state"), "CANCELLED\n");
     assert_eq!(submitted(&project).len(), 2);
+}
+
+/// Submits the driver of a gated run as a job, and waits until the second node has begun.
+fn detached(more: &[&str]) -> Project {
+    let project = gated();
+    let settings = project.read("dnc.toml") + "[executor.slurm.driver]\nmemory = \"1G\"\n";
+    project.write("dnc.toml", settings);
+    std::fs::create_dir(project.path().join("slurm")).expect("the folder is new");
+    let end = project.path().join("slurm/1001.end");
+    assert!(Command::new("mkfifo").arg(end).status().expect("`mkfifo` is on every Unix").success());
+    let mut call = command(&project);
+    // As in a job, or a shell whose user has set what `sbatch` reads.
+    call.args(more).arg("--detach").env("SLURM_JOB_ID", "7").env("SLURM_MEM_PER_CPU", "1").env("SBATCH_WAIT", "1");
+    let called = Called::of(call.env("SBATCH_ACCOUNT", "lab").output().expect("it was built"));
+    assert_eq!((called.code, called.stdout.as_str()), (Some(0), "1001\n"), "{}", called.stderr);
+    let log = project.path().join("runs/p/driver-1001.log");
+    for expected in ["dnc-run logs p --follow", "scancel 1001", log.to_str().expect("plain")] {
+        assert!(called.stderr.contains(expected), "{}", called.stderr);
+    }
+    begun(&project);
+    project
+}
+
+/// Waits for the end of the driver's job.
+fn ended(project: &Project) {
+    let mut nothing = String::new();
+    let end = File::open(project.path().join("slurm/1001.end"));
+    end.and_then(|mut pipe| pipe.read_to_string(&mut nothing)).expect("it is a pipe");
+}
+
+fn open_gate(project: &Project) {
+    drop(File::options().write(true).open(project.path().join("gate")).expect("the job holds the other end"));
+}
+
+#[test]
+fn a_detached_driver_is_a_job_that_can_be_followed() {
+    let project =
+        detached(&["--set", "stage.after.run=\"echo it's  \\\"after\\\" > {out.after}/x; echo after >> HERE/count\""]);
+    let submitted = submitted(&project);
+    let expected = "--parsable --job-name=dnc:p:driver --output=";
+    assert!(submitted[0].starts_with(expected) && submitted[0].contains("--mem=1G --partition=short --qos=test"));
+    assert!(!submitted[0].contains("--detach") && submitted[0].contains("--signal=B:USR1@60"), "{}", submitted[0]);
+    let runs = project.run(&["runs"]).stdout;
+    assert!(runs.contains("p/1") && runs.contains("running"), "{runs}");
+    let follow = project.command(&["logs", "p", "--follow"]).stdout(Stdio::piped()).spawn().expect("it was built");
+    open_gate(&project);
+    let followed = Called::of(follow.wait_with_output().expect("it was started"));
+    assert_eq!(followed.code, Some(0));
+    for expected in ["Run p/1: 3 nodes", "gated: waiting for Slurm job 1003_0", "3 ran"] {
+        assert!(followed.stdout.contains(expected), "{expected}: {}", followed.stdout);
+    }
+    ended(&project);
+    assert_eq!(project.read("slurm/1001.state"), "COMPLETED\n");
+    assert_eq!(project.nodes("p", "ran").len(), 3);
+    let environment = project.read("slurm/environment");
+    assert_eq!(environment.matches("SBATCH_ACCOUNT=lab").count(), 4, "what the user sets holds: {environment}");
+    for of_a_job in ["SLURM_JOB_ID", "SLURM_CPUS_PER_TASK", "SLURM_MEM_PER", "SBATCH_WAIT"] {
+        assert!(!environment.contains(of_a_job), "{environment}");
+    }
+}
+
+/// Ends a detached driver by a command in which GROUP is the process group of its job, and expects that it is started again.
+fn check_started_again(kill: &str, why: &str) {
+    let project = detached(&[]);
+    let kill = kill.replace("GROUP", project.read("slurm/1001.group").trim());
+    assert!(Command::new("sh").args(["-c", &kill]).status().expect("there is a shell").success(), "{kill}");
+    open_gate(&project);
+    ended(&project);
+    let log = project.read("runs/p/driver-1001.log");
+    assert!(log.contains(&format!("note: the driver ended: {why}")) && log.contains("Run p/2"), "{log}");
+    assert_eq!(project.read("count").split_whitespace().collect::<Vec<_>>(), ["before", "gated", "after"]);
+    assert_eq!((project.read("slurm/1001.state").as_str(), submitted(&project).len()), ("COMPLETED\n", 4), "{log}");
+    let told = project.run(&["logs", "p/1", "--follow"]);
+    assert!(told.stderr.contains("note: p/1 was killed"), "{}", told.stderr);
+}
+
+#[test]
+fn a_detached_driver_that_is_killed_is_started_again() {
+    check_started_again("pkill -KILL -g GROUP -x dnc-run", "it was killed by signal 9");
+}
+
+#[test]
+fn a_detached_driver_at_its_time_limit_is_started_again() {
+    check_started_again("pkill -USR1 -g GROUP -f '^sh [^ ]*1001.script'", "its job reached its time limit");
+}
+
+#[test]
+fn cancelling_a_detached_driver_cancels_its_jobs() {
+    let project = detached(&[]);
+    let mut scancel = Command::new("scancel");
+    on_a_cluster(&mut scancel, &project);
+    assert!(scancel.arg("1001").status().expect("it is a script").success());
+    // It returns when the run has ended.
+    project.run(&["logs", "p", "--follow"]);
+    assert_eq!(project.nodes("p", "cancelled"), ["gated", "after"]);
+    assert_eq!(project.read("slurm/1003_0.state"), "CANCELLED\n");
+}
+
+#[test]
+fn what_is_wrong_with_a_detached_run_is_said_at_once() {
+    let project = project(&format!("name = \"p\"\n{}", stage("a", &[], "echo a > {out.a}/x")));
+    let check = |words: &[&str], expected: &str| {
+        let mut command = project.command(words);
+        on_a_cluster(&mut command, &project);
+        let called = Called::of(command.output().expect("it was built"));
+        assert_eq!((called.code, called.stderr.contains(expected)), (Some(2), true), "{}", called.stderr);
+    };
+    check(&["p.toml", "--detach"], "`--detach` submits the run to Slurm, so it needs `--executor slurm`");
+    let slurm = ["p.toml", "--executor", "slurm", "--detach"];
+    check(&[&slurm[..], &["--set", "stage.a.rnu=1"]].concat(), "rnu");
+    check(&[&slurm[..], &["--until", "b"]].concat(), "`b`");
+    check(&[&["watch"], &slurm[..]].concat(), "it has no `--detach`");
+    check(&slurm[1..], "name a manifest");
+    project.write("dnc.toml", "[executor.slurm.driver]\nmemroy = 1\n");
+    check(&slurm, "unknown field `memroy`");
+    project.write("dnc.toml", SETTINGS);
+    project.write("p.toml", "name = ");
+    check(&slurm, "p.toml");
+    project.assert_no_files_in("slurm");
+    project.assert_no_files_in("runs");
 }

@@ -17,6 +17,7 @@ use dnc_cache::{CacheError, Claim, Outputs, Record, Store, TaskFolder};
 use dnc_stages::StageError;
 use dnc_stages::api::Job;
 use dnc_stages::api::{Context, Environment, Observer, OutputArtifact};
+use dnc_stages::command::ran_out_of_memory;
 
 use failure::Failure;
 pub use inputs::verified_files;
@@ -45,7 +46,10 @@ pub fn attempt(
         Ok(attempt) => attempt,
         Err(Failure::Cache(CacheError::Cancelled { .. }) | Failure::Stage(StageError::Cancelled)) => Attempt::Cancelled,
         Err(Failure::Cache(error)) => failed(error_chain(&error)),
-        Err(Failure::Stage(error)) => failed(error_chain(&error)),
+        Err(Failure::Stage(error)) => {
+            let remedy = work.memory_remedy.as_ref().filter(|_| ran_out_of_memory(&error));
+            failed(error_chain(&error) + &remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default())
+        }
         Err(Failure::Message(message)) => failed(message),
     }
 }

@@ -244,6 +244,7 @@ impl<'run, 'r> Pass<'run, 'r> {
             previous: (run.previous)(&node.name),
             forced: self.forced[index],
             verify: run.options.verify,
+            memory_remedy: None,
         }
     }
 

@@ -23,12 +23,14 @@ pub enum CommandError {
         path: String,
     },
     /// A program ended with an error.
-    #[error("`{program}` {status}{}", quoted_output(last_lines))]
+    #[error("`{program}` {status}{}{}", in_brackets(*memory), quoted_output(last_lines))]
     ProgramFailed {
         /// The program, as in the manifest.
         program: String,
         /// How it ended: `exited with code 3`.
         status: String,
+        /// Why it may have run out of memory, if there is a sign of that.
+        memory: Option<&'static str>,
         /// The last lines of its output.
         last_lines: Vec<String>,
     },
@@ -70,6 +72,16 @@ impl From<CommandError> for StageError {
     fn from(error: CommandError) -> Self {
         StageError::Other(Box::new(error))
     }
+}
+
+/// Whether the error is that of a program that probably ran out of memory.
+pub fn ran_out_of_memory(error: &StageError) -> bool {
+    let StageError::Other(cause) = error else { return false };
+    matches!(cause.downcast_ref(), Some(CommandError::ProgramFailed { memory: Some(_), .. }))
+}
+
+fn in_brackets(memory: Option<&str>) -> String {
+    memory.map(|memory| format!(" ({memory})")).unwrap_or_default()
 }
 
 /// The most characters of a line of a program's output in a message.

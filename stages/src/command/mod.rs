@@ -6,11 +6,12 @@
 //! of a script that an interpreter gets by its absolute path. A shell line is not searched for file names: list scripts
 //! under `files` and write `{file.N}`.
 //!
-//! **Reading order** [`placeholders`], [`inputs`], [`links`], [`output_lines`], [`process`], [`error`].
+//! **Reading order** [`placeholders`], [`inputs`], [`links`], [`output_lines`], [`process`], [`memory`], [`error`].
 
 mod error;
 mod inputs;
 mod links;
+mod memory;
 mod output_lines;
 mod placeholders;
 mod process;
@@ -31,7 +32,7 @@ use crate::api::{
     Ambient, ArtifactKind, Context, DeviceChoice, Input, Output, ParamError, Ports, Source, Stage, StageError, Usage,
 };
 
-pub use error::CommandError;
+pub use error::{CommandError, ran_out_of_memory};
 pub use process::kill_all;
 
 use placeholders::Values;
@@ -202,11 +203,13 @@ impl Stage for Command {
             command.env(name, placeholders::fill(value, &values)?);
         }
         let limits = process::Limits { program: self.words()[0], seconds: self.time_limit };
+        let kills = memory::Kills::start();
         let (status, output) = process::run(command, &limits, context)?;
         let program = || words[0].clone();
         if !status.success() {
-            let (status, last_lines) = (describe(status), output.into_last_lines());
-            return Err(CommandError::ProgramFailed { program: program(), status, last_lines }.into());
+            let (ended, memory) = (describe(status), kills.explain(status));
+            let last_lines = output.into_last_lines();
+            return Err(CommandError::ProgramFailed { program: program(), status: ended, memory, last_lines }.into());
         }
         for (name, &kind) in &self.outputs {
             links::resolve(&context.output(name)?.folder, name)?;

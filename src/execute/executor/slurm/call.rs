@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
-use std::{io, thread};
+use std::{env, io, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -59,13 +59,39 @@ const PASSING: [&str; 14] = [
     "try again",
 ];
 
+/// Variables of the user that mean every call of Slurm's programs, also inside a job.
+const OF_USER: [&str; 7] = [
+    "SLURM_CONF",
+    "SLURM_CLUSTERS",
+    "SLURM_JWT",
+    "SLURM_UMASK",
+    "SLURM_TIME_FORMAT",
+    "SLURM_DEBUG_FLAGS",
+    "SLURM_EXIT_ERROR",
+];
+
+/// Whether a variable describes the job that this process may run in, or would change what `sbatch` does here. `sbatch` reads some of them
+/// as options, and passes all on to the next job.
+fn is_of_a_job(name: &str, is_in_job: bool) -> bool {
+    let is_set_by_slurm = name.starts_with("SLURM_") || name.starts_with("SLURMD_");
+    let binds = name.starts_with("SBATCH_CPU_BIND") || name.starts_with("SBATCH_MEM_BIND");
+    let is_set_in_job = (is_set_by_slurm && !OF_USER.contains(&name)) || binds;
+    (is_in_job && is_set_in_job) || ["SBATCH_ARRAY_INX", "SBATCH_WAIT"].contains(&name)
+}
+
 /// Runs `program` and returns what it wrote to standard output.
 pub(super) fn call<S: AsRef<OsStr>>(
     program: &str,
     arguments: impl IntoIterator<Item = S>,
 ) -> Result<String, CallError> {
     let not_started = |error: io::Error| CallError::NotStarted { program: program.into(), message: error.to_string() };
-    let child = Command::new(program)
+    let is_in_job = env::var_os("SLURM_JOB_ID").is_some();
+    let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let mut command = Command::new(program);
+    for name in names.filter(|name| is_of_a_job(name, is_in_job)) {
+        command.env_remove(name);
+    }
+    let child = command
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -120,6 +146,20 @@ mod tests {
         check("sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying", true);
         check("sbatch: error: invalid partition specified: gpu", false);
         check("sbatch: error: Batch job submission failed: Requested node configuration is not available", false);
+    }
+
+    #[test]
+    fn variables_of_a_job_are_told_from_those_of_its_user() {
+        let check = |name: &str, outside: bool, inside: bool| {
+            assert_eq!((is_of_a_job(name, false), is_of_a_job(name, true)), (outside, inside), "{name}");
+        };
+        check("SLURM_CPUS_PER_TASK", false, true);
+        check("SLURMD_NODENAME", false, true);
+        check("SBATCH_MEM_BIND_LIST", false, true);
+        check("SBATCH_ARRAY_INX", true, true);
+        check("SLURM_CONF", false, false);
+        check("SBATCH_ACCOUNT", false, false);
+        check("PATH", false, false);
     }
 
     #[test]

@@ -230,6 +230,8 @@ fn list(tasks: &[TaskEntry]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -248,6 +250,29 @@ mod tests {
         let second = JobFolder::take_over(&path).unwrap().expect("its driver is gone");
         let arrays = second.arrays().unwrap();
         assert_eq!((arrays.len(), arrays[0].name.as_str(), arrays[0].jobs.len()), (1, file.name.as_str(), 2));
+    }
+
+    /// What the script of a job makes of one task, whose program is this line for the shell: its exit code, and that of the program if
+    /// it noted one.
+    fn run_script(program: &str) -> (Option<i32>, Option<i32>) {
+        let folder = tempfile::tempdir().unwrap();
+        let jobs = JobFolder::create(&folder.path().join("jobs")).unwrap();
+        fs::write(jobs.file("array", "tasks"), "task\n").unwrap();
+        fs::write(jobs.file("task", "json"), "").unwrap();
+        let path = folder.path().join("program");
+        fs::write(&path, format!("#!/bin/sh\n{program}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut script = std::process::Command::new("sh");
+        script.arg(jobs.path().join("job.sh")).args([&path, jobs.path()]).arg("array").env("SLURM_ARRAY_TASK_ID", "0");
+        let code = script.status().unwrap().code();
+        (code, jobs.exit_code("task"))
+    }
+
+    #[test]
+    fn a_task_that_ends_well_has_answered_even_if_the_driver_has_taken_the_answer() {
+        assert_eq!(run_script("exit 0"), (Some(0), None));
+        assert_eq!(run_script("touch \"${3%.json}.answer.json\"; exit 3"), (Some(0), None));
+        assert_eq!(run_script("exit 3"), (Some(1), Some(3)));
     }
 
     #[test]

@@ -29,7 +29,8 @@ for task in $(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" "$folder/$array.tasks"); do
         code=$?
     done
     child=''
-    [ -e "$folder/$task.answer.json" ] && continue
+    # A task that ends well has left an answer, which the driver may have taken away since.
+    { [ "$code" = 0 ] || [ -e "$folder/$task.answer.json" ]; } && continue
     missing=1
     # Slurm may have sent the signal to the process and not to this shell.
     case $code in 130 | 143) stopped=yes ;; esac

@@ -7,10 +7,11 @@
 //! Reading order: [`settings`] (`[executor.slurm]`), [`request`] (what a job asks for), [`folder`] (the shared folder), [`arrays`]
 //! (which nodes share a job), [`submission`] (`sbatch`), [`queue`] (`squeue`, `sacct`, `scancel`), [`take_over`] (jobs of a driver
 //! that was killed), this file (the executor), [`outgoing`] (from ready nodes to jobs), [`missing`] and [`verdict`] (jobs that ended
-//! without an answer).
+//! without an answer), [`driver_job`] (the driver itself as a job).
 
 mod arrays;
 mod call;
+mod driver_job;
 mod flight;
 mod folder;
 mod missing;
@@ -30,6 +31,7 @@ use std::{io, mem};
 use dnc_cache::Key;
 
 pub use call::CallError;
+pub use driver_job::{DriverJob, SubmittedDriver};
 use flight::{Flight, Member, Prepared};
 use folder::{JobFolder, Position};
 use queue::{JobId, Listed};

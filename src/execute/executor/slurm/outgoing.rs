@@ -51,6 +51,7 @@ impl Slurm {
             let mut tasks = Vec::with_capacity(job.len());
             for member in job {
                 let mut work = member.work.clone();
+                work.memory_remedy = Some(member.request.remedy("memory", &work.stage));
                 if matches!(work.device, DeviceChoice::Cuda(_)) {
                     // Slurm shows a job only the GPUs that it was given.
                     work.device = DeviceChoice::Cuda(0);

@@ -54,6 +54,13 @@ impl Request {
         let group = stage.group.unwrap_or(if is_small { settings.group } else { 1 });
         Self { options, cpus, group, memory, time }
     }
+
+    /// What to do about a limit that a job of `stage` reached: `memory` or `time`.
+    pub(super) fn remedy(&self, key: &str, stage: &str) -> String {
+        let now = if key == "time" { &self.time } else { &self.memory };
+        let now = now.as_ref().map_or_else(|| "which is not set".to_owned(), |now| format!("now {now}"));
+        format!("raise `{key}`, {now}, in `[executor.slurm.stage.{stage}]` of dnc.toml")
+    }
 }
 
 fn declared_memory(needs: &Needs) -> Option<String> {
@@ -99,6 +106,7 @@ mod tests {
             previous: None,
             forced: false,
             verify: false,
+            memory_remedy: None,
         }
     }
 

@@ -32,6 +32,26 @@ pub struct SlurmSettings {
     pub check: u64,
     /// Settings by stage, under its name in the manifest.
     pub stage: BTreeMap<String, StageSettings>,
+    /// The job of the driver of a detached run.
+    pub driver: DriverSettings,
+}
+
+/// `[executor.slurm.driver]`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DriverSettings {
+    /// Its partition, if not that of the other jobs.
+    pub partition: Option<String>,
+    /// Its account, if not that of the other jobs.
+    pub account: Option<String>,
+    /// Its time limit, at least [`SHORTEST`] minutes. Slurm starts it again when it is reached.
+    pub time: Option<String>,
+    /// Its memory.
+    pub memory: String,
+    /// Number of cores.
+    pub cpus: usize,
+    /// Options of `sbatch`, after those for all jobs.
+    pub options: Vec<String>,
 }
 
 /// `[executor.slurm.stage.NAME]`.
@@ -71,9 +91,19 @@ impl Default for SlurmSettings {
             jobs: 500,
             check: 30,
             stage: BTreeMap::new(),
+            driver: DriverSettings::default(),
         }
     }
 }
+
+impl Default for DriverSettings {
+    fn default() -> Self {
+        Self { partition: None, account: None, time: None, memory: "2G".into(), cpus: 1, options: Vec::new() }
+    }
+}
+
+/// The shortest time limit of a driver in minutes. It is stopped a minute before, and must get somewhere until then.
+const SHORTEST: u64 = 3;
 
 /// Options of `sbatch` that the executor sets itself.
 const OWN: [&str; 12] =
@@ -99,7 +129,13 @@ impl SlurmSettings {
             }
             check_texts(&table, stage.time.as_deref(), stage.memory.as_deref(), &stage.options)?;
         }
-        Ok(())
+        let driver = &self.driver;
+        at_least_one("driver.", "cpus", driver.cpus)?;
+        check_texts("driver.", driver.time.as_deref(), Some(&driver.memory), &driver.options)?;
+        match driver.time.as_deref().and_then(minutes).filter(|&minutes| minutes < SHORTEST) {
+            Some(_) => Err(format!("`executor.slurm.driver.time` must be at least {SHORTEST} minutes")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -144,6 +180,24 @@ fn is_time(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_digit()) && text.chars().all(is_allowed)
 }
 
+/// The minutes of a time limit, rounded down: `minutes`, `minutes:seconds`, `hours:minutes:seconds`, or `days-hours` with more after it.
+fn minutes(text: &str) -> Option<u64> {
+    let numbers = |text: &str| text.split(':').map(|part| part.parse().ok()).collect::<Option<Vec<u64>>>();
+    let (hours, minutes) = match text.split_once('-') {
+        Some((days, rest)) => match numbers(rest)?[..] {
+            [hours] => (24 * days.parse::<u64>().ok()? + hours, 0),
+            [hours, minutes, ..] => (24 * days.parse::<u64>().ok()? + hours, minutes),
+            [] => return None,
+        },
+        None => match numbers(text)?[..] {
+            [hours, minutes, _] => (hours, minutes),
+            [minutes, ..] => (0, minutes),
+            [] => return None,
+        },
+    };
+    Some(60 * hours + minutes)
+}
+
 fn is_memory(text: &str) -> bool {
     let digits = text.strip_suffix(['K', 'M', 'G', 'T']).unwrap_or(text);
     !digits.is_empty() && digits.chars().all(|digit| digit.is_ascii_digit())
@@ -178,5 +232,14 @@ mod tests {
         check("options = [\"qos long\"]", "one whole option");
         check("options = [\"--array=1-3\"]", "`--array`, which dnc-run sets itself");
         check("partitoin = \"x\"", "unknown field `partitoin`");
+        check("[driver]\ncpus = 0", "`executor.slurm.driver.cpus` must be at least 1");
+        check("[driver]\ntime = \"2:59\"", "`executor.slurm.driver.time` must be at least 3 minutes");
+        check("[driver]\nmemory = \"\"", "`executor.slurm.driver.memory`");
+    }
+
+    #[test]
+    fn time_limits_are_read_as_sbatch_does() {
+        let texts = ["90", "4:30", "4:00:30", "2-12", "2-12:30", "1-00:00:00", "a"];
+        assert_eq!(texts.map(minutes), [Some(90), Some(4), Some(240), Some(3600), Some(3630), Some(1440), None]);
     }
 }

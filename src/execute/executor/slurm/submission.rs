@@ -1,5 +1,6 @@
 //! Submission of an array of jobs.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::call::{CallError, call};
@@ -24,15 +25,7 @@ pub(super) struct Submission<'a> {
 impl Submission<'_> {
     /// Submits the array and returns its id.
     pub(super) fn submit(&self) -> Result<String, CallError> {
-        let answer = call("sbatch", self.arguments())?;
-        // In a federation the name of the cluster follows.
-        let id = answer.trim().split(';').next().unwrap_or_default().to_owned();
-        match id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
-            true => {
-                Err(CallError::Unavailable { program: "sbatch".into(), message: format!("it answered `{answer}`") })
-            }
-            false => Ok(id),
-        }
+        sbatch(self.arguments())
     }
 
     fn arguments(&self) -> Vec<String> {
@@ -41,7 +34,7 @@ impl Submission<'_> {
             "--parsable".to_owned(),
             format!("--job-name={}", self.name),
             format!("--array=0-{}", self.jobs - 1),
-            format!("--output={folder}/{}-%a.out", self.array),
+            format!("--output={}/{}-%a.out", pattern(self.folder), self.array),
             "--open-mode=append".to_owned(),
             "--requeue".to_owned(),
             "--kill-on-invalid-dep=yes".to_owned(),
@@ -55,4 +48,20 @@ impl Submission<'_> {
         arguments.push(self.array.to_owned());
         arguments
     }
+}
+
+/// Calls `sbatch` and returns the id of what it submitted.
+pub(super) fn sbatch<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Result<String, CallError> {
+    let answer = call("sbatch", arguments)?;
+    // In a federation the name of the cluster follows.
+    let id = answer.trim().split(';').next().unwrap_or_default().to_owned();
+    match id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => Err(CallError::Unavailable { program: "sbatch".into(), message: format!("it answered `{answer}`") }),
+        false => Ok(id),
+    }
+}
+
+/// A folder in a pattern of file names, in which `%` begins a replacement.
+pub(super) fn pattern(folder: &Path) -> String {
+    folder.display().to_string().replace('%', "%%")
 }

@@ -54,12 +54,12 @@ impl Death<'_> {
         let stopped = self.is_stopped || self.ending == Some(Ending::TimeLimit);
         match self.ending {
             Some(Ending::OutOfMemory) => {
-                self.fail("ran out of memory", Some(self.raise("memory", &self.request.memory)))
+                self.fail("ran out of memory", Some(self.request.remedy("memory", self.stage)))
             }
             Some(Ending::Cancelled) => self.fail("was cancelled by somebody else than this run", None),
             _ if self.exit == Some(137) => self.fail(
                 "was killed (signal 9), probably because it ran out of memory",
-                Some(self.raise("memory", &self.request.memory)),
+                Some(self.request.remedy("memory", self.stage)),
             ),
             _ if self.exit.is_some() => self.fail("ended without an answer", None),
             // It waited in a group behind a task that was stopped.
@@ -67,17 +67,12 @@ impl Death<'_> {
             _ if stopped && self.has_progressed => Verdict::GoOn,
             _ if stopped => self.fail(
                 "reached its time limit before the node saved any work to go on from",
-                Some(self.raise("time", &self.request.time)),
+                Some(self.request.remedy("time", self.stage)),
             ),
             _ if self.lost < LOST_AT_MOST => Verdict::Retry,
             Some(Ending::Failed) => self.fail("failed before the node could answer", None),
             _ => self.fail(&format!("was lost {} times in a row", self.lost + 1), None),
         }
-    }
-
-    fn raise(&self, key: &str, now: &Option<String>) -> String {
-        let now = now.as_ref().map_or_else(|| "which is not set".to_owned(), |now| format!("now {now}"));
-        format!("raise `{key}`, {now}, in `[executor.slurm.stage.{}]` of dnc.toml", self.stage)
     }
 
     fn fail(&self, what: &str, remedy: Option<String>) -> Verdict {

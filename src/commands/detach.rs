@@ -1,0 +1,48 @@
+//! `dnc-run MANIFEST --executor slurm --detach`: submits the same call without `--detach` as a job.
+
+use std::env;
+use std::ffi::OsString;
+
+use super::failure::Failure;
+use crate::plan::Plan;
+use crate::session::Session;
+
+/// Submits this call, which runs `plan` first. `is_named` says whether it names a manifest.
+pub(super) fn detach(session: &Session, plan: &Plan, is_named: bool, is_quiet: bool) -> Result<(), Failure> {
+    // Another run may be the last one by the time the job begins.
+    let mut arguments = if is_named { Vec::new() } else { session.arguments() };
+    arguments.extend(without_detach(env::args_os().skip(1)));
+    let driver = session.detach(plan, arguments)?;
+    print_line!("{}", driver.job);
+    if !is_quiet {
+        let (job, name) = (&driver.job, &plan.manifest.name);
+        eprintln!("Submitted the driver as Slurm job {job}");
+        eprintln!("  dnc-run runs                  lists the run as soon as the job has begun");
+        eprintln!("  dnc-run logs {name} --follow  shows what it does");
+        eprintln!("  scancel {job}                 stops it and its jobs");
+        eprintln!("What it writes goes to {}", driver.log.display());
+    }
+    Ok(())
+}
+
+/// The arguments of a call without the option `--detach`.
+fn without_detach(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut are_options = true;
+    let keep = |argument: &OsString| {
+        are_options &= argument != "--";
+        !(are_options && argument == "--detach")
+    };
+    arguments.filter(keep).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_option_is_removed() {
+        let words = ["a b.toml", "--detach", "--set", "x='y'", "--", "--detach"].map(OsString::from);
+        let kept = ["a b.toml", "--set", "x='y'", "--", "--detach"].map(OsString::from);
+        assert_eq!(without_detach(words.into_iter()), kept);
+    }
+}
