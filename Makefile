@@ -11,7 +11,7 @@ BENCHES = $(basename $(notdir $(wildcard $(addsuffix /examples/$(BENCH).rs,. cac
 # Programs in scripts/campaigns.
 CAMPAIGNS = corrupt crowd full-disk fuzz stop
 
-.PHONY: run build test test-scale test-slurm bench-slurm bench bench-peers bench-inertia doc docs fmt lint deny kill data cuda check-cuda check-cuda-emulated check-cudnn gpu-bundle check-export check-manifests wheel test-wheel dist test-dist package $(CAMPAIGNS) ci
+.PHONY: run build test test-scale test-slurm bench-slurm bench bench-peers bench-inertia doc docs fmt lint deny kill data cuda check-cuda check-cuda-emulated check-cudnn gpu-bundle check-export check-manifests wheel test-wheel dist test-dist package $(CAMPAIGNS) fuzz-targets ci
 
 ## Builds, then runs the quickstart: embedded images, K = 1, 2, 4; at the end a metric table and the path of a report.
 run: build
@@ -80,7 +80,7 @@ check-cuda: $(CUDA_HOME_FOLDER)/bin/nvcc
 	sh scripts/check_cuda.sh $(CUDA_BUILT)/dnc-run
 
 ## The tests of kernels and backbones on an emulated GPU: NVIDIA's libraries by name, which compute on the CPU, with our kernels compiled by
-## g++ from their source (stages/kernels/tests/emulation). Needs no GPU; backbones take some minutes.
+## g++ from their source (stages/kernels/tests/emulation); then a run on two of them. Needs no GPU; backbones take some minutes.
 EMULATED = $(abspath $(CUDA_FOLDER))/emulated
 GPU_TESTS = $(addprefix --test ,gpu parity properties strided pixels models_parity)
 check-cuda-emulated: export CUDA_COMPUTE_CAP = 90
@@ -88,6 +88,8 @@ check-cuda-emulated: $(CUDA_HOME_FOLDER)/bin/nvcc
 	sh stages/kernels/tests/emulation/build.sh $(EMULATED)
 	LD_LIBRARY_PATH=$(EMULATED):$$LD_LIBRARY_PATH DNC_TEST_DEVICE=cuda:0 DNC_CUDA_MEMORY=driver \
 		$(CUDA_CARGO) test $(PROFILE) --locked --workspace --features cuda $(GPU_TESTS)
+	$(CUDA_CARGO) build $(PROFILE) --locked --workspace --features cuda --bin dnc-run
+	LD_LIBRARY_PATH=$(EMULATED):$$LD_LIBRARY_PATH DNC_CUDA_MEMORY=driver EMULATED_GPUS=2 python3 scripts/check_gpus.py $(CUDA_BUILT)/dnc-run
 
 ## The plans of real cuDNN for a GPU that is only described, which needs none.
 check-cudnn: export CUDA_COMPUTE_CAP = 90
@@ -205,6 +207,11 @@ kill: build
 CAMPAIGN_ARGS ?=
 $(CAMPAIGNS): build
 	python3 scripts/campaigns/$(subst -,_,$@).py --dnc $(DNC_RUN) $(CAMPAIGN_ARGS)
+
+## Fuzzes the readers of foreign bytes with coverage feedback, ten minutes each: `make fuzz-targets CAMPAIGN_ARGS='--seconds 60 --only list'`.
+fuzz-targets:
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
+	python3 scripts/fuzz_targets.py --folder $(or $(CARGO_TARGET_DIR),target)/fuzz $(CAMPAIGN_ARGS)
 
 # The wheel is built and tested with packages from PyPI.
 ci: fmt lint doc test
