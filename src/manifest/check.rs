@@ -5,7 +5,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dnc_stages::api::{Ambient, Arithmetic, Input, Job, Lookup, Ports, Source, StageKind, Usage};
+use dnc_stages::api::{
+    Ambient, Arithmetic, Input, Job, LONGEST_NAME, Lookup, Ports, Source, StageKind, Usage, is_name,
+};
 use rayon::prelude::*;
 use serde_json::Value;
 use toml::Spanned;
@@ -14,7 +16,6 @@ use super::checked::{Manifest, Per, StageNode};
 use super::diagnostic::{Diagnostic, Span, Texts};
 use super::options::ReadOptions;
 use super::raw::{self, RawManifest, RawStage, RawTable};
-use super::reference::is_name;
 use super::text::names_in;
 use super::value::Word;
 use super::wiring::Wiring;
@@ -41,7 +42,9 @@ pub(super) fn check(
     options: ReadOptions<'_>,
     problems: &mut Vec<Diagnostic>,
 ) -> Option<Manifest> {
-    check_name(raw.name.as_ref(), problems);
+    if let Some(name) = &raw.name {
+        check_name(name, "runs are stored in a folder of that name", problems);
+    }
     if raw.stages.is_empty() && problems.is_empty() {
         let hint = "Add one, such as `[stage.decode]`. `dnc-run stages` lists the available kinds.".to_owned();
         problems.push(Diagnostic::general("The manifest has no stages").hint(hint));
@@ -114,9 +117,7 @@ fn read_stages<'t>(
 }
 
 fn read_stage(stage: &RawStage<'_>, kinds: &[StageKind], problems: &mut Vec<Diagnostic>) -> Option<ParsedStage> {
-    if !is_name(stage.name.get_ref()) {
-        problems.push(invalid_name(&stage.name, "other stages refer to a stage by its name"));
-    }
+    check_name(&stage.name, "other stages refer to a stage by its name", problems);
     let kind = kind_of(stage, kinds, problems)?;
     let job: Arc<dyn Job> = Arc::from(params::read(&kind, stage, problems)?);
     check_use(&kind, job.as_ref(), stage, problems);
@@ -160,15 +161,18 @@ fn kind_of(stage: &RawStage<'_>, kinds: &[StageKind], problems: &mut Vec<Diagnos
     found.copied()
 }
 
-fn check_name(name: Option<&Word<'_>>, problems: &mut Vec<Diagnostic>) {
-    if let Some(name) = name.filter(|name| !is_name(name.get_ref())) {
-        problems.push(invalid_name(name, "runs are stored in a folder of that name"));
-    }
-}
-
-fn invalid_name(word: &Word<'_>, reason: &str) -> Diagnostic {
-    Diagnostic::at(word.span(), format!("Invalid name `{}`", word.get_ref()))
-        .hint(format!("Use only letters, digits, `-` and `_`: {reason}."))
+/// Checks a name of which names of files are made.
+fn check_name(name: &Word<'_>, reason: &str, problems: &mut Vec<Diagnostic>) {
+    let (text, length) = (name.get_ref(), name.get_ref().len());
+    let (title, hint) = if !is_name(text) {
+        (format!("Invalid name `{text}`"), format!("Use only letters, digits, `-` and `_`: {reason}."))
+    } else if length > LONGEST_NAME {
+        let title = format!("Name of {length} bytes, more than {LONGEST_NAME}");
+        (title, "Shorten it: logs and folders are named after it, and file systems limit their names.".to_owned())
+    } else {
+        return;
+    };
+    problems.push(Diagnostic::at(name.span(), title).hint(hint));
 }
 
 fn check_that_no_stage_needs_rounds(stages: &[RawStage<'_>], problems: &mut Vec<Diagnostic>) {

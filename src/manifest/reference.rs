@@ -15,6 +15,8 @@
 
 use std::ops::Range;
 
+use dnc_stages::api::is_name;
+
 /// A reference whose stage and output are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reference {
@@ -171,11 +173,6 @@ fn parse_one(text: &str, start: usize) -> Result<ParsedReference<'_>, Malformed>
         }
     };
     Ok(ParsedReference { stage, output, round, start })
-}
-
-/// Whether `name` is valid in references and as part of a node's name.
-pub(super) fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::path::Path;
 
+use dnc_stages::api::is_name;
 use serde_json::Value;
 
 use super::checked::{Manifest, ResourceOverride, Retain, StageNode};
 use super::params::value_at;
-use super::reference::{Reference, When, is_name};
+use super::reference::{Reference, When};
 
 /// Initial capacity for a stage with a few parameters.
 const BYTES_PER_STAGE: usize = 256;

@@ -3,6 +3,7 @@
 use insta::assert_snapshot;
 
 use super::{changed, refused, refused_file};
+use crate::manifest::{Manifest, ReadOptions};
 
 #[test]
 fn nearly_empty_manifests() {
@@ -204,6 +205,11 @@ fn stages_that_are_not_tables() {
           |
           = hint: Use only letters, digits, `-` and `_`: other stages refer to a stage by its name.
         "#);
+    let long = |length| {
+        format!("name = \"x\"\n[stage.{}]\nkind = \"init\"\nbackbone = \"small\"\ndimension = 4\n", "s".repeat(length))
+    };
+    assert!(refused(&long(101)).contains("Name of 101 bytes, more than 100"));
+    assert!(Manifest::parse("m.toml", long(100), "".into(), ReadOptions::default()).is_ok());
 }
 
 #[test]

@@ -15,6 +15,21 @@ mod memory;
 mod output_lines;
 mod placeholders;
 mod process;
+/// Checks the names of inputs or outputs, of which folders are made.
+fn check_names<'n>(key: &str, names: impl Iterator<Item = &'n str>) -> Result<(), ParamError> {
+    for name in names {
+        if !is_name(name) {
+            return Err(ParamError::new(key, format!("Invalid name `{name}`"))
+                .hint("use only letters, digits, `-` and `_`: a folder is named after it"));
+        }
+        if name.len() > LONGEST_NAME {
+            return Err(ParamError::new(key, format!("Name of {} bytes, more than {LONGEST_NAME}", name.len()))
+                .hint("shorten it: a folder is named after it"));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +44,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{
-    Ambient, ArtifactKind, Context, DeviceChoice, Input, Output, ParamError, Ports, Source, Stage, StageError, Usage,
+    Ambient, ArtifactKind, Context, DeviceChoice, Input, LONGEST_NAME, Output, ParamError, Ports, Source, Stage,
+    StageError, Usage, is_name,
 };
 
 pub use error::{CommandError, ran_out_of_memory};
@@ -138,6 +154,7 @@ impl Stage for Command {
             return Err(ParamError::new("", "A `command` stage needs at least one output")
                 .hint("declare one, as in `outputs = { result = \"files\" }`"));
         }
+        check_names("outputs", self.outputs.keys().map(String::as_str))?;
         let is_limit = |&seconds: &f64| Duration::try_from_secs_f64(seconds).is_ok_and(|limit| !limit.is_zero());
         if !self.time_limit.iter().all(is_limit) {
             return Err(ParamError::new("time_limit", "`time_limit` must be a number of seconds above 0"));
@@ -159,6 +176,7 @@ impl Stage for Command {
     }
 
     fn check_use(&self, Usage { inputs, available: there }: &Usage<'_>) -> Result<(), ParamError> {
+        check_names("in", inputs.iter().copied())?;
         for (key, name) in self.placeholders() {
             let hint = match name {
                 "round" | "learners" if !there.round => "`per = \"round\"` runs the stage once per round".to_owned(),

@@ -30,6 +30,7 @@ fn invalid_values_are_refused() {
         ),
         (r#"{ "run": "true", "outputs": { "x": "files" }, "time_limit": 0 }"#, "time_limit", "above 0", ""),
         (r#"{ "run": "true", "outputs": { "x": "files" }, "time_limit": 1e30 }"#, "time_limit", "above 0", ""),
+        (r#"{ "run": "true", "outputs": { "../x": "files" } }"#, "outputs", "Invalid name `../x`", "letters"),
         (r#"{ "run": "true", "outputs": { "x": "pictures" } }"#, "outputs.x", "unknown variant", ""),
     ] {
         let error = command(params).err().expect("it is refused");
