@@ -22,9 +22,10 @@ const CRATES: [&str; 9] = [
 ];
 
 /// The top-level modules of `src/`, each of which may use only those before it.
-const LAYERS: [&str; 19] = [
+const LAYERS: [&str; 21] = [
     "sync",
     "error_chain",
+    "shell",
     "machine",
     "manifest",
     "fingerprint",
@@ -36,6 +37,7 @@ const LAYERS: [&str; 19] = [
     "project",
     "project_file",
     "session",
+    "sweep",
     "pages",
     "search",
     "export",

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::serve;
 use super::{
     cache, completions, diff, doctor, explain, export, get, graph, import_weights, init, logs, man, plan, report, run,
-    runs, schema, search, show, stages, task, watch, weights,
+    runs, schema, search, show, stages, sweep, task, watch, weights,
 };
 use crate::manifest::suggest;
 
@@ -39,6 +39,8 @@ enum Command {
     Graph(graph::GraphArgs),
     /// Write a contact sheet of a node's images, or of images beside their augmented views
     Show(show::ShowArgs),
+    /// Search for the best settings by many runs of a manifest
+    Sweep(sweep::SweepArgs),
     /// Run a manifest whenever it or its data change
     Watch(watch::WatchArgs),
     /// List the runs, tag them, write notes, or delete them
@@ -100,6 +102,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Some(Command::Explain(args)) => args.run(),
         Some(Command::Graph(args)) => args.run(),
         Some(Command::Show(args)) => args.run(),
+        Some(Command::Sweep(args)) => args.run(),
         Some(Command::Watch(args)) => args.run(),
         Some(Command::Runs(args)) => args.run(),
         Some(Command::Logs(args)) => args.run(),

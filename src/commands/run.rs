@@ -1,6 +1,5 @@
 //! `dnc-run MANIFEST`: plans, runs what is stale, prints the metric table, writes a run folder.
 
-use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,22 +8,19 @@ use std::thread;
 use anyhow::Context as _;
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
-use dnc_stages::api::device::DeviceChoice;
 
 use super::detach::detach;
+use super::execution_args::ExecutionArgs;
 use super::failure::Failure;
 use super::manifest_args::ManifestArgs;
 use super::names;
 use super::plan;
-use super::units::parse_count;
 use crate::execute::stop;
 use crate::manifest::overrides::vary;
 use crate::pages::{self, ReportOptions};
 use crate::plan::Plan;
-use crate::project_file::Push;
-use crate::report::sinks::{self, Progress};
 use crate::report::{metrics, result};
-use crate::session::{ExecutorChoice, ProjectRemote, RunOptions, Session};
+use crate::session::{ExecutorChoice, RunOptions, Session};
 
 /// Arguments of a run.
 #[derive(Args)]
@@ -43,43 +39,20 @@ pub struct RunArgs {
     /// Show what would run without running it
     #[arg(long)]
     dry_run: bool,
-    /// Maximum number of nodes running at once [default: --threads if given, else the number of cores plus two]
-    #[arg(long, value_name = "N", value_parser = parse_count)]
-    jobs: Option<NonZero<usize>>,
-    /// Number of threads of all nodes together [default: the number of cores, or what Slurm or a control group allows]
-    #[arg(long, value_name = "N", value_parser = parse_count)]
-    threads: Option<NonZero<usize>>,
-    /// GPUs that nodes may use, as in `0,1` [default: the one of --device]
-    #[arg(long, value_name = "N,…", value_delimiter = ',')]
-    gpus: Vec<usize>,
     /// With --vary, continue with the remaining runs after a run with a failed node
     #[arg(long)]
     keep_going: bool,
     /// Run each stale node twice, with one thread and with all, and compare the outputs
     #[arg(long)]
     verify: bool,
-    /// Print only failures and the metric table
-    #[arg(long, short)]
-    quiet: bool,
-    /// Progress style [default: bars on a terminal, lines elsewhere]
-    #[arg(long, value_name = "STYLE")]
-    progress: Option<Progress>,
     /// Write a report of the run, as `dnc-run report` does, and print its path
     #[arg(long)]
     report: bool,
-    /// Remote to look for results of other machines in: a folder, or a URL with `file://`, `s3://` or `https://`; empty for none
-    /// [default: `url` in dnc.toml]
-    #[arg(long, env = "DNC_REMOTE", value_name = "URL")]
-    remote: Option<String>,
-    /// Send nodes to the remote when they are done
-    #[arg(long)]
-    push: bool,
-    /// Where nodes run
-    #[arg(long, value_name = "EXECUTOR", default_value = "local")]
-    executor: ExecutorChoice,
     /// With `--executor slurm`, submit the run itself as a small job, print the id of the job, and return
     #[arg(long, conflicts_with = "dry_run")]
     pub(super) detach: bool,
+    #[command(flatten)]
+    execution: ExecutionArgs,
 }
 
 impl RunArgs {
@@ -123,7 +96,7 @@ impl RunArgs {
 
     /// Checks everything, and submits this call as a job.
     fn submit_driver(&self, session: &Session) -> Result<(), Failure> {
-        if self.executor != ExecutorChoice::Slurm {
+        if self.execution.executor != ExecutorChoice::Slurm {
             return Err(Failure::Call("`--detach` submits the run to Slurm, so it needs `--executor slurm`".into()));
         }
         let mut plans = Vec::new();
@@ -133,7 +106,7 @@ impl RunArgs {
             plans.push(plan);
         }
         let plan = plans.first().expect("there is at least one run");
-        detach(session, plan, self.manifest_path().is_some(), self.quiet)
+        detach(session, plan, self.manifest_path().is_some(), self.execution.quiet)
     }
 
     /// A session per combination of `--vary`.
@@ -148,7 +121,7 @@ impl RunArgs {
         if self.dry_run {
             return plan::show(session, &plan, &options.options);
         }
-        let run = session.run(&plan, &options, sinks::choose(self.progress, self.quiet), stop)?;
+        let run = session.run(&plan, &options, self.execution.sink(), stop)?;
         let rows = run.metrics()?;
         if !rows.is_empty() {
             print_line!("{}", metrics::table(&rows));
@@ -180,30 +153,7 @@ impl RunArgs {
         if let Some(selection) = &self.from {
             options = options.from(plan, selection)?;
         }
-        if !self.gpus.is_empty() {
-            if !matches!(options.options.device, DeviceChoice::Cuda(_)) {
-                return Err(Failure::Call(
-                    "`--gpus` needs a GPU, but the device is the CPU; add `--device cuda`".into(),
-                ));
-            }
-            options.limits.gpus.clone_from(&self.gpus);
-        }
-        if let Some(jobs) = self.jobs.or(self.threads) {
-            options.limits.jobs = jobs.get();
-        }
-        if let Some(threads) = self.threads {
-            options.limits.threads = threads.get();
-        }
         options.options.verify = self.verify;
-        options.executor = self.executor;
-        let remote = ProjectRemote::of(session.project(), self.remote.as_deref())?;
-        if self.push && remote.place.is_none() {
-            return Err(Failure::Call(
-                "`--push` needs a remote; add `--remote URL`, or `url` under `[remote]` in `dnc.toml`".into(),
-            ));
-        }
-        options.push = self.push || remote.push == Push::Done;
-        options.remote = remote.place;
-        Ok(options)
+        Ok(self.execution.configure(session, options)?)
     }
 }

@@ -26,8 +26,8 @@ pub mod schema;
 pub mod suggest;
 #[cfg(test)]
 mod tests;
-mod text;
-mod value;
+pub(crate) mod text;
+pub(crate) mod value;
 mod wiring;
 
 pub use checked::{Connection, Manifest, Per, ResourceOverride, Retain, StageNode};

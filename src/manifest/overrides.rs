@@ -44,6 +44,16 @@ impl Override {
         Ok(Self { flag: "--set", argument: argument.to_owned(), key, value })
     }
 
+    /// A value of a sweep's space, whose problems are reported as such.
+    ///
+    /// # Errors
+    /// The key or the value is empty.
+    pub fn of_space(key: &str, value: &str) -> Result<Self, Diagnostics> {
+        let argument = format!("{key}={value}");
+        let (key, value) = split("[space]", &argument)?;
+        Ok(Self { flag: "[space]", argument, key, value })
+    }
+
     /// Appends the argument to `texts`.
     pub(super) fn push_text(&self, texts: &mut Texts) {
         texts.push_argument(self.flag, self.argument.clone());

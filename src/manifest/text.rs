@@ -64,6 +64,11 @@ pub(super) fn parse<'t>(text: &'t str, problems: &mut Vec<Diagnostic>) -> Option
         problems.push(Diagnostic::general("The manifest is empty").hint(hint));
         return None;
     }
+    tables(text, problems)
+}
+
+/// [`parse`] for any TOML file.
+pub(crate) fn tables<'t>(text: &'t str, problems: &mut Vec<Diagnostic>) -> Option<DeTable<'t>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let table = table.into_inner();
     let (duplicates, syntax_errors): (Vec<_>, Vec<_>) =

@@ -9,14 +9,14 @@ use super::diagnostic::Diagnostic;
 use super::suggest;
 
 /// A string with its span in the text.
-pub(super) type Word<'t> = Spanned<Cow<'t, str>>;
+pub(crate) type Word<'t> = Spanned<Cow<'t, str>>;
 
 /// Returns the value, or `None` after adding the problem to `problems`.
-pub(super) fn keep<T>(read: Result<T, Diagnostic>, problems: &mut Vec<Diagnostic>) -> Option<T> {
+pub(crate) fn keep<T>(read: Result<T, Diagnostic>, problems: &mut Vec<Diagnostic>) -> Option<T> {
     read.map_err(|problem| problems.push(problem)).ok()
 }
 
-pub(super) fn string<'t>(key: &str, value: Spanned<DeValue<'t>>) -> Result<Word<'t>, Diagnostic> {
+pub(crate) fn string<'t>(key: &str, value: Spanned<DeValue<'t>>) -> Result<Word<'t>, Diagnostic> {
     let span = value.span();
     match value.into_inner() {
         DeValue::String(text) => Ok(Spanned::new(span, text)),
@@ -24,7 +24,7 @@ pub(super) fn string<'t>(key: &str, value: Spanned<DeValue<'t>>) -> Result<Word<
     }
 }
 
-pub(super) fn table<'t>(key: &str, value: Spanned<DeValue<'t>>) -> Result<DeTable<'t>, Diagnostic> {
+pub(crate) fn table<'t>(key: &str, value: Spanned<DeValue<'t>>) -> Result<DeTable<'t>, Diagnostic> {
     let span = value.span();
     match value.into_inner() {
         DeValue::Table(table) => Ok(table),
@@ -32,22 +32,22 @@ pub(super) fn table<'t>(key: &str, value: Spanned<DeValue<'t>>) -> Result<DeTabl
     }
 }
 
-pub(super) fn boolean(key: &str, value: &Spanned<DeValue<'_>>) -> Result<bool, Diagnostic> {
+pub(crate) fn boolean(key: &str, value: &Spanned<DeValue<'_>>) -> Result<bool, Diagnostic> {
     value.get_ref().as_bool().ok_or_else(|| wrong_type(key, "`true` or `false`", value))
 }
 
-pub(super) fn non_negative(key: &str, value: &Spanned<DeValue<'_>>) -> Result<u64, Diagnostic> {
+pub(crate) fn non_negative(key: &str, value: &Spanned<DeValue<'_>>) -> Result<u64, Diagnostic> {
     let integer = value.get_ref().as_integer().and_then(unsigned);
     integer.ok_or_else(|| wrong_type(key, "a non-negative integer", value))
 }
 
-pub(super) fn positive(key: &str, value: &Spanned<DeValue<'_>>) -> Result<u32, Diagnostic> {
+pub(crate) fn positive(key: &str, value: &Spanned<DeValue<'_>>) -> Result<u32, Diagnostic> {
     let integer = value.get_ref().as_integer().and_then(unsigned).and_then(|number| u32::try_from(number).ok());
     integer.filter(|&number| number > 0).ok_or_else(|| wrong_type(key, "a positive integer", value))
 }
 
 /// One of a fixed set of names.
-pub(super) fn choice<T, const N: usize>(
+pub(crate) fn choice<T, const N: usize>(
     key: &str,
     all: [(T, &'static str); N],
     value: Spanned<DeValue<'_>>,
@@ -63,7 +63,7 @@ pub(super) fn choice<T, const N: usize>(
 }
 
 /// A number of bytes, as an integer or as a size such as `"2GB"`.
-pub(super) fn bytes(key: &str, value: &Spanned<DeValue<'_>>) -> Result<u64, Diagnostic> {
+pub(crate) fn bytes(key: &str, value: &Spanned<DeValue<'_>>) -> Result<u64, Diagnostic> {
     let bytes = match value.get_ref() {
         DeValue::Integer(integer) => unsigned(integer),
         DeValue::String(text) => parse_bytes(text),
@@ -98,7 +98,7 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
     (bytes < 9e18).then_some(bytes.round() as u64)
 }
 
-pub(super) fn wrong_type(key: &str, expected: &str, found: &Spanned<DeValue<'_>>) -> Diagnostic {
+pub(crate) fn wrong_type(key: &str, expected: &str, found: &Spanned<DeValue<'_>>) -> Diagnostic {
     let label = match found.get_ref() {
         DeValue::Integer(integer) => format!("found `{integer}`"),
         DeValue::Float(float) => format!("found `{float}`"),
@@ -107,13 +107,13 @@ pub(super) fn wrong_type(key: &str, expected: &str, found: &Spanned<DeValue<'_>>
     Diagnostic::at(found.span(), format!("`{key}` must be {expected}")).label(label)
 }
 
-pub(super) fn with_article(noun: &str) -> String {
+pub(crate) fn with_article(noun: &str) -> String {
     let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     format!("{article} {noun}")
 }
 
 /// `location` reads like `at the top level` or ``in `rounds` ``.
-pub(super) fn unknown_key(key: &Word<'_>, location: &str, known: &[&str]) -> Diagnostic {
+pub(crate) fn unknown_key(key: &Word<'_>, location: &str, known: &[&str]) -> Diagnostic {
     let name = key.get_ref();
     let all = format!("Valid keys {location} are {}.", suggest::all_of(known.iter().copied()));
     Diagnostic::at(key.span(), format!("Unknown key `{name}` {location}"))

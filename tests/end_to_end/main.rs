@@ -22,4 +22,5 @@ mod runs;
 mod search;
 mod serve;
 mod slurm;
+mod sweep;
 mod transfer;

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use crate::pages::evidence::Evidence;
 use crate::pages::page::Section;
+use crate::shell::quoted;
 
 /// How to cite the program, as its repository says.
 const CITATION: &str = include_str!("../../../CITATION.cff");
@@ -51,16 +52,6 @@ fn digests(run: &Evidence) -> Markup {
     }
 }
 
-/// An argument as a shell reads it.
-fn quoted(text: &str) -> String {
-    let is_plain = |character: char| character.is_ascii_alphanumeric() || "_./=-@:,+".contains(character);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
 /// A table as CSV.
 pub(in crate::pages) fn csv(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let line = |cells: Vec<String>| {
@@ -76,12 +67,6 @@ pub(in crate::pages) fn csv(headings: &[&str], rows: impl IntoIterator<Item = Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_shell_reads_the_command_as_it_was_called() {
-        assert_eq!(quoted("stage.train.loss.margin=0.1"), "stage.train.loss.margin=0.1");
-        assert_eq!(quoted("name='a b'"), r"'name='\''a b'\'''");
-    }
 
     #[test]
     fn cells_with_commas_are_quoted() {

@@ -5,6 +5,7 @@
 
 pub mod bar;
 mod json;
+mod labelled;
 mod plain;
 mod quiet;
 mod sink;
@@ -15,6 +16,7 @@ use clap::ValueEnum;
 
 pub use bar::Bar;
 pub use json::Json;
+pub use labelled::Labelled;
 pub use plain::Plain;
 pub use quiet::Quiet;
 pub use sink::Sink;

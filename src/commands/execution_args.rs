@@ -1,0 +1,79 @@
+//! What every command that runs nodes takes: where they run, with how much of this machine, and how their progress is shown.
+
+use std::num::NonZero;
+
+use clap::Args;
+use dnc_stages::api::device::DeviceChoice;
+
+use super::units::parse_count;
+use crate::project_file::Push;
+use crate::report::sinks::{self, Progress, Sink};
+use crate::session::{ExecutorChoice, ProjectRemote, RunOptions, Session, SessionError};
+
+/// Where and how nodes run.
+#[derive(Args, Clone, Debug)]
+pub struct ExecutionArgs {
+    /// Maximum number of nodes running at once [default: --threads if given, else the number of cores plus two]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub jobs: Option<NonZero<usize>>,
+    /// Number of threads of all nodes together [default: the number of cores, or what Slurm or a control group allows]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub threads: Option<NonZero<usize>>,
+    /// GPUs that nodes may use, as in `0,1` [default: the one of --device]
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    pub gpus: Vec<usize>,
+    /// Print only failures and the result
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Progress style [default: bars on a terminal, lines elsewhere]
+    #[arg(long, value_name = "STYLE")]
+    pub progress: Option<Progress>,
+    /// Remote to look for results of other machines in: a folder, or a URL with `file://`, `s3://` or `https://`; empty for none
+    /// [default: `url` in dnc.toml]
+    #[arg(long, env = "DNC_REMOTE", value_name = "URL")]
+    pub remote: Option<String>,
+    /// Send nodes to the remote when they are done
+    #[arg(long)]
+    pub push: bool,
+    /// Where nodes run
+    #[arg(long, value_name = "EXECUTOR", default_value = "local")]
+    pub executor: ExecutorChoice,
+}
+
+impl ExecutionArgs {
+    /// Sets what the arguments say.
+    ///
+    /// # Errors
+    /// They do not fit the device or the project.
+    pub fn configure(&self, session: &Session, mut options: RunOptions) -> Result<RunOptions, SessionError> {
+        if !self.gpus.is_empty() {
+            if !matches!(options.options.device, DeviceChoice::Cuda(_)) {
+                return Err(SessionError::Call(
+                    "`--gpus` needs a GPU, but the device is the CPU; add `--device cuda`".into(),
+                ));
+            }
+            options.limits.gpus.clone_from(&self.gpus);
+        }
+        if let Some(jobs) = self.jobs.or(self.threads) {
+            options.limits.jobs = jobs.get();
+        }
+        if let Some(threads) = self.threads {
+            options.limits.threads = threads.get();
+        }
+        options.executor = self.executor;
+        let remote = ProjectRemote::of(session.project(), self.remote.as_deref())?;
+        if self.push && remote.place.is_none() {
+            return Err(SessionError::Call(
+                "`--push` needs a remote; add `--remote URL`, or `url` under `[remote]` in `dnc.toml`".into(),
+            ));
+        }
+        options.push = self.push || remote.push == Push::Done;
+        options.remote = remote.place;
+        Ok(options)
+    }
+
+    /// The sink for the progress of a run.
+    pub fn sink(&self) -> Box<dyn Sink> {
+        sinks::choose(self.progress, self.quiet)
+    }
+}

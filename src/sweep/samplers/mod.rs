@@ -1,0 +1,107 @@
+//! Samplers: which settings a sweep tries.
+//!
+//! A proposal is a function of the sampler's seed, the number of the trial and the results of earlier trials, in the order of
+//! their numbers. A sweep that goes on after a kill therefore proposes what an uninterrupted one would have.
+//!
+//! To add a sampler: write its file with an `impl Sampler`, and add a line to [`Method`] and to its [`sampler`](Method::sampler).
+
+mod grid;
+mod random;
+mod sobol;
+mod tpe;
+
+use dnc_learn::streams::Streams;
+
+use super::space::{Point, Space};
+use grid::Grid;
+use random::Random;
+pub use sobol::MOST_KEYS;
+use sobol::Sobol;
+use tpe::Tpe;
+pub use tpe::TpeSettings;
+
+/// Proposes the settings of trials.
+pub trait Sampler {
+    /// Number of trials, from the first, whose results must be known before trial `number` is proposed.
+    fn needs(&self, number: usize) -> usize {
+        let _ = number;
+        0
+    }
+
+    /// A point for trial `number`, given the trials that it [`needs`](Sampler::needs). Each `attempt` gives another one.
+    fn propose(&self, number: usize, attempt: u32, told: &[Told]) -> Point;
+}
+
+/// A trial that a sampler learns from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// Its settings.
+    pub point: Point,
+    /// How good it is, more being better; `None` if it failed.
+    pub score: Option<f64>,
+}
+
+/// How settings are proposed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Method {
+    /// Every combination of values.
+    Grid,
+    /// Independent draws.
+    Random,
+    /// Draws that fill the space evenly.
+    Sobol,
+    /// Draws near the best trials so far.
+    Tpe(TpeSettings),
+}
+
+impl Method {
+    /// The names in sweeps.
+    pub const NAMES: [&'static str; 4] = ["grid", "random", "sobol", "tpe"];
+
+    /// The name in sweeps.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Grid => "grid",
+            Self::Random => "random",
+            Self::Sobol => "sobol",
+            Self::Tpe(_) => "tpe",
+        }
+    }
+
+    /// The sampler of a space.
+    pub fn sampler<'s>(self, space: &'s Space, seed: u64) -> Box<dyn Sampler + 's> {
+        let streams = Streams::new(seed).named("sweep");
+        match self {
+            Self::Grid => Box::new(Grid { space }),
+            Self::Random => Box::new(Random::new(space, &streams)),
+            Self::Sobol => Box::new(Sobol::new(space, &streams)),
+            Self::Tpe(settings) => Box::new(Tpe::new(space, &streams, settings)),
+        }
+    }
+}
+
+/// Attempts to find a setting that was not tried. In a space with few settings, most draws repeat one.
+const ATTEMPTS: u32 = 200;
+
+/// The point of trial `number`, whose setting is none of those `tried`, given the trials that the sampler needs.
+///
+/// The space has a setting that was not tried.
+pub fn propose(space: &Space, sampler: &dyn Sampler, number: usize, tried: &[Vec<String>], told: &[Told]) -> Point {
+    let is_new = |point: &Point| !tried.contains(&space.texts(point));
+    let mut drawn = (0..ATTEMPTS).map(|attempt| space.snap(&sampler.propose(number, attempt, told)));
+    drawn.find(is_new).unwrap_or_else(|| {
+        let all = 0..space.size().expect("of a continuous range, no two draws are the same");
+        all.map(|number| space.grid_point(number))
+            .find(is_new)
+            .expect("the caller asks for as many trials as there are")
+    })
+}
+
+/// A number from 0 to below 1 that is random for each stream.
+fn uniform(stream: &Streams) -> f64 {
+    // The 53 bits of a float's mantissa.
+    (stream.seed() >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests;
