@@ -175,7 +175,7 @@ impl SweepListener for Announcer<'_> {
             return Box::new(Labelled::json(Map::from_iter(fields.map(|(key, value)| (key.to_owned(), value)))));
         }
         let until = run.round.map_or_else(String::new, |round| format!(" until round {round}"));
-        eprintln!("{} of {}{until}: {}", name(run), run.trials, run.label);
+        eprintln!("{}{until}: {}", named(run, &format!(" of {}", run.trials)), run.label);
         if self.parallel == 1 { self.execution.sink() } else { Box::new(Labelled::lines(name(run))) }
     }
 
@@ -196,6 +196,10 @@ impl SweepListener for Announcer<'_> {
 
 /// `Trial 3, seed 1`.
 fn name(run: &TrialRun) -> String {
+    named(run, "")
+}
+
+fn named(run: &TrialRun, of: &str) -> String {
     let seed = run.seed.map_or_else(String::new, |seed| format!(", seed {seed}"));
-    format!("Trial {}{seed}", run.trial)
+    format!("Trial {}{of}{seed}", run.trial)
 }

@@ -102,7 +102,8 @@ impl<'a> Sweep<'a> {
                 rungs.iter().map(|&round| self.file.objective.node_of(&plan, round).map_err(SessionError::Call));
             nodes.map(|node| node.map(drop)).collect()
         };
-        trials.par_iter().try_for_each(|trial| plan_of(&trial.texts))?;
+        let checked: Vec<Result<(), SessionError>> = trials.par_iter().map(|trial| plan_of(&trial.texts)).collect();
+        checked.into_iter().collect::<Result<(), SessionError>>()?;
         if trials.len() == self.file.trials {
             return Ok(());
         }

@@ -51,7 +51,7 @@ pub fn sentence(file: &SweepFile, result: &SweepResult) -> String {
     let count = |verdict| result.count(|found| found == verdict);
     let failed = count(TrialVerdict::Failed);
     let Some(best) = result.best() else {
-        return format!("No trial has a result: {failed} of {} failed.", result.trials.len());
+        return format!("No trial reached the end: {failed} of {} failed.", result.trials.len());
     };
     let over = match best.values.len() {
         1 => "one seed".to_owned(),

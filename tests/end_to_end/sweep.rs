@@ -85,10 +85,11 @@ fn without_runs(stdout: &str) -> Value {
 fn runs(project: &Project) -> BTreeMap<u32, Value> {
     let folders = fs::read_dir(project.path().join("runs/size")).expect("there were runs");
     let read = |number: u32| {
-        let text = project.read(&format!("runs/size/{number}/run.json"));
-        (number, serde_json::from_str(&text).expect("it is JSON"))
+        // A run that was killed at its very start has no file yet.
+        let text = fs::read_to_string(project.path().join(format!("runs/size/{number}/run.json"))).ok()?;
+        Some((number, serde_json::from_str(&text).expect("it is JSON")))
     };
-    folders.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).map(read).collect()
+    folders.filter_map(|entry| read(entry.ok()?.file_name().to_str()?.parse().ok()?)).collect()
 }
 
 /// Expects that no node ran twice with the same key.
@@ -115,7 +116,7 @@ fn a_grid_finds_the_best_setting_and_what_is_not_distinguishable_from_it() {
     let told = project.run(&["sweep", "size.toml"]);
     assert_eq!(runs(&project).len(), 9);
     assert_nothing_ran_twice(&project);
-    assert!(told.stderr.contains("Trial 1, seed 0 of 3: init.dimension=2"), "{}", told.stderr);
+    assert!(told.stderr.contains("Trial 1 of 3, seed 0: init.dimension=2"), "{}", told.stderr);
     assert!(told.stdout.contains("is the best: init.dimension=6"), "{}", told.stdout);
     assert!(told.stdout.contains("Of the other trials: 1 not distinguishable from it, 1 worse."), "{}", told.stdout);
 
@@ -128,6 +129,13 @@ fn a_grid_finds_the_best_setting_and_what_is_not_distinguishable_from_it() {
     assert_eq!(trials[2]["difference"]["over"], "paired seeds");
     assert_eq!(trials[2]["values"].as_array().map(Vec::len), Some(3));
     assert!(trials[2]["difference"]["p_adjusted"].as_f64() > trials[2]["difference"]["p"].as_f64(), "{json:#}");
+
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/src/reference/json.md"));
+    let page = page.expect("the page is in the repository");
+    let objects = [&json, &json["objective"], &trials[2], &trials[2]["difference"]];
+    for key in objects.iter().flat_map(|object| object.as_object().expect("an object").keys()) {
+        assert!(page.contains(&format!("`{key}`")), "reference/json.md lacks `{key}` of `sweep`");
+    }
 
     // The command that is printed runs the best setting, and finds all that the sweep computed.
     let command = json["command"].as_str().expect("there is a best trial");
@@ -202,7 +210,7 @@ fn a_trial_that_fails_does_not_stop_the_others() {
     project.write("size.toml", sweep.replace("[1, 2]", "[1]"));
     let all = project.call(&["sweep", "size.toml"]);
     assert_eq!(all.code, Some(1), "{}", all.stderr);
-    assert!(all.stdout.contains("No trial has a result: 1 of 1 failed."), "{}", all.stdout);
+    assert!(all.stdout.contains("No trial reached the end: 1 of 1 failed."), "{}", all.stdout);
 }
 
 #[test]
