@@ -70,7 +70,7 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// List the stages, or describe one of them
     Stages(stages::StagesArgs),
-    /// Print the JSON Schema of manifests, for editors
+    /// Print the JSON Schema of manifests or sweeps, for editors
     Schema(schema::SchemaArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),

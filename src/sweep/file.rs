@@ -19,11 +19,11 @@ use crate::manifest::value::{keep, non_negative, positive, string, table, unknow
 /// The most trials of a sweep: all of them are checked before the first one runs.
 const MOST_TRIALS: u64 = 10_000;
 
-const KEYS: [&str; 10] =
+pub(super) const KEYS: [&str; 10] =
     ["manifest", "name", "method", "trials", "seed", "seeds", "objective", "space", "halving", "tpe"];
-const OBJECTIVE_KEYS: [&str; 4] = ["node", "metric", "k", "split"];
-const HALVING_KEYS: [&str; 2] = ["rungs", "keep"];
-const TPE_KEYS: [&str; 2] = ["startup", "batch"];
+pub(super) const OBJECTIVE_KEYS: [&str; 4] = ["node", "metric", "k", "split"];
+pub(super) const HALVING_KEYS: [&str; 2] = ["rungs", "keep"];
+pub(super) const TPE_KEYS: [&str; 2] = ["startup", "batch"];
 
 /// A checked sweep.
 #[derive(Clone, Debug, PartialEq)]

@@ -17,6 +17,7 @@ mod numbers;
 pub mod objective;
 pub mod result;
 pub mod samplers;
+pub mod schema;
 pub mod space;
 mod space_table;
 pub mod summary;

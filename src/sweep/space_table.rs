@@ -10,7 +10,7 @@ use super::space::{Dimension, Range, Space, real_text};
 use crate::manifest::diagnostic::{Diagnostic, Span, Texts};
 use crate::manifest::value::{boolean, keep, table, unknown_key, wrong_type};
 
-const KEYS: [&str; 6] = ["values", "min", "max", "step", "log", "integer"];
+pub(super) const KEYS: [&str; 6] = ["values", "min", "max", "step", "log", "integer"];
 /// The most steps of a range.
 const MOST_STEPS: f64 = 1000.0;
 /// Part of a step by which the last one may miss `max` through rounding.

@@ -250,7 +250,7 @@ fn what_cannot_be_meant_is_refused_before_anything_runs() {
     check(GRID, ("[\"validation\"]", "[\"test\"]"), "`splits` of stage `evaluate` leaves out `validation`");
     check(&GRID.replace("[2, 64, 63]", "[2, \"x\"]"), as_is, "stage.init.dimension=\"x\"");
     check(&GRID.replace("dimension", "dimensoin"), as_is, "Did you mean `dimension`?");
-    check(&TPE.replace("max = 64", "max = 100_000_000"), as_is, "dimension");
+    check(TPE, ("[1, 1, 1]", "[1, 2, 2]"), "Cannot divide an embedding");
     check(&TPE.replace("[0, 2]", "[0, 3]"), as_is, "the last round of the manifest is 2");
     check(TPE, ("per = \"round\"", "per = \"once\""), "runs once and not once per round");
     check(&GRID.replace("photos", "fotos"), as_is, "Did you mean `photos.toml`?");

@@ -78,9 +78,13 @@ impl Position {
 impl JobFolder {
     /// Creates the folder.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
-        fs::create_dir_all(path)?;
-        fs::write(path.join("job.sh"), SCRIPT)?;
-        Self::lock(path)?.ok_or_else(|| io::Error::other("another process holds its lock"))
+        // It gets its name once it is locked: a run that starts at the same time would take it over before.
+        let unnamed = path.with_extension("new");
+        fs::create_dir_all(&unnamed)?;
+        fs::write(unnamed.join("job.sh"), SCRIPT)?;
+        let locked = Self::lock(&unnamed)?.ok_or_else(|| io::Error::other("another process holds its lock"))?;
+        fs::rename(&unnamed, path)?;
+        Ok(Self { path: path.to_owned(), ..locked })
     }
 
     /// Takes over the folder of an earlier run; `None` if there is none or its driver is alive.
