@@ -158,7 +158,7 @@ test-wheel: wheel
 	cd $(WHEEL_FOLDER) && PATH="$(WHEEL_FOLDER)/fresh/bin:$$PATH" fresh/bin/python -m unittest discover --start-directory $(CURDIR)/python/tests
 
 ## The archive of a release, into target/dist: a static program with manual pages, completions and a bill of materials (scripts/dist.py).
-## Only the last crate is compiled and linked again: what differs is the C library that is linked.
+## Only the last crate is compiled and linked again. Needs glibc as a static library (Debian: libc6-dev, Fedora: glibc-static).
 DIST_FOLDER = $(abspath $(or $(CARGO_TARGET_DIR),target)/dist)
 dist:
 	$(CARGO) rustc $(PROFILE) --locked --package dnc-run --bin dnc-run -- -C target-feature=+crt-static
@@ -170,7 +170,7 @@ test-dist: dist
 
 ## Packs every crate that is published, as `cargo publish` would. Compiles nothing and needs no network.
 package:
-	$(CARGO) package --locked --offline --workspace --exclude dnc-bench --exclude dnc-python --no-verify --quiet
+	$(CARGO) package --locked --offline --workspace --exclude dnc-bench --exclude dnc-python --no-verify --allow-dirty --quiet
 
 fmt:
 	$(CARGO) fmt --all --check
@@ -214,6 +214,6 @@ fuzz-targets:
 	python3 scripts/fuzz_targets.py --folder $(or $(CARGO_TARGET_DIR),target)/fuzz $(CAMPAIGN_ARGS)
 
 # The wheel is built and tested with packages from PyPI.
-ci: fmt lint doc test
+ci: fmt lint doc package test
 	@if python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest $(WHEEL_FOLDER)/reached maturin==1.16.0; \
 	then $(MAKE) test-wheel; else echo "PyPI cannot be reached: the wheel is not tested"; fi
