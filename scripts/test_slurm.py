@@ -347,7 +347,8 @@ class Checks:
         self.cluster.controller_on()
         server.kill()
         # It takes up to a minute more to become whole again.
-        again = threading.Timer(10, server.start)
+        again = threading.Timer(10, lambda: (server.start(), self.cluster.drivers.append(server.process)))
+        again.daemon = True
         again.start()
         done("train@1[0]: started")
         time.sleep(2)
@@ -362,7 +363,6 @@ class Checks:
         driver.wait()
         self.cluster.power_on(victim)
         again.join()
-        self.cluster.drivers.append(server.process)
         said = project.run(seconds=400, **keys)
         seconds = time.monotonic() - begun
         self.same(project, self.reference("quickstart"))

@@ -4,25 +4,28 @@ use std::env;
 use std::ffi::OsString;
 
 use super::failure::Failure;
+use crate::execute::executor::slurm::SubmittedDriver;
 use crate::plan::Plan;
 use crate::session::Session;
 
-/// Submits this call, which runs `plan` first. `is_named` says whether it names a manifest.
-pub(super) fn detach(session: &Session, plan: &Plan, is_named: bool, is_quiet: bool) -> Result<(), Failure> {
+/// Submits this call, which runs `plan` first, and prints the id of the job. `is_named` says whether the call names a manifest.
+pub(super) fn detach(session: &Session, plan: &Plan, is_named: bool) -> Result<SubmittedDriver, Failure> {
     // Another run may be the last one by the time the job begins.
     let mut arguments = if is_named { Vec::new() } else { session.arguments() };
     arguments.extend(without_detach(env::args_os().skip(1)));
     let driver = session.detach(plan, arguments)?;
     print_line!("{}", driver.job);
-    if !is_quiet {
-        let (job, name) = (&driver.job, &plan.manifest.name);
-        eprintln!("Submitted the driver as Slurm job {job}");
-        eprintln!("  dnc-run runs                  lists the run as soon as the job has begun");
-        eprintln!("  dnc-run logs {name} --follow  shows what it does");
-        eprintln!("  scancel {job}                 stops it and its jobs");
-        eprintln!("What it writes goes to {}", driver.log.display());
-    }
-    Ok(())
+    Ok(driver)
+}
+
+/// Says how the run called `name` is followed.
+pub(super) fn explain(driver: &SubmittedDriver, name: &str) {
+    let job = &driver.job;
+    eprintln!("Submitted the driver as Slurm job {job}");
+    eprintln!("  dnc-run runs                  lists the run as soon as the job has begun");
+    eprintln!("  dnc-run logs {name} --follow  shows what it does");
+    eprintln!("  scancel {job}                 stops it and its jobs");
+    eprintln!("What it writes goes to {}", driver.log.display());
 }
 
 /// The arguments of a call without the option `--detach`.

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 
-use super::detach::detach;
+use super::detach::{detach, explain};
 use super::execution_args::ExecutionArgs;
 use super::failure::Failure;
 use super::manifest_args::ManifestArgs;
@@ -106,7 +106,11 @@ impl RunArgs {
             plans.push(plan);
         }
         let plan = plans.first().expect("there is at least one run");
-        detach(session, plan, self.manifest_path().is_some(), self.execution.quiet)
+        let driver = detach(session, plan, self.manifest_path().is_some())?;
+        if !self.execution.quiet {
+            explain(&driver, &plan.manifest.name);
+        }
+        Ok(())
     }
 
     /// A session per combination of `--vary`.

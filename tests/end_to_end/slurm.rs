@@ -315,8 +315,8 @@ fn open_gate(project: &Project) {
 
 #[test]
 fn a_detached_driver_is_a_job_that_can_be_followed() {
-    let project =
-        detached(&["--set", "stage.after.run=\"echo it's  \\\"after\\\" > {out.after}/x; echo after >> HERE/count\""]);
+    let spaced = r#"stage.after.run="echo \"it's  after\" | tee {out.after}/x""#;
+    let project = detached(&["--set", spaced]);
     let submitted = submitted(&project);
     let expected = "--parsable --job-name=dnc:p:driver --output=";
     assert!(submitted[0].starts_with(expected) && submitted[0].contains("--mem=1G --partition=short --qos=test"));
@@ -333,6 +333,7 @@ fn a_detached_driver_is_a_job_that_can_be_followed() {
     ended(&project);
     assert_eq!(project.read("slurm/1001.state"), "COMPLETED\n");
     assert_eq!(project.nodes("p", "ran").len(), 3);
+    assert_eq!(project.read("runs/p/1/logs/after.log"), "it's  after\n", "the arguments arrived as they were");
     let environment = project.read("slurm/environment");
     assert_eq!(environment.matches("SBATCH_ACCOUNT=lab").count(), 4, "what the user sets holds: {environment}");
     for of_a_job in ["SLURM_JOB_ID", "SLURM_CPUS_PER_TASK", "SLURM_MEM_PER", "SBATCH_WAIT"] {
