@@ -176,6 +176,16 @@ pub enum CacheError {
         /// One of the objects that do not belong to a remote store.
         object: String,
     },
+    /// What a project needs in a remote cannot be read, so gc does not know what to keep.
+    #[error(
+        "`{object}` in `{url}`, which says what a project needs there, is damaged; delete it, or push from that project again"
+    )]
+    DamagedRoot {
+        /// The remote's URL.
+        url: String,
+        /// The object.
+        object: String,
+    },
     /// The remote has a format that this version does not know, most likely that of a newer version.
     #[error("The remote `{url}` has format `{found}`, but this version reads `{known}`")]
     RemoteFormat {

@@ -55,8 +55,9 @@ pub use error::{CacheError, Result};
 pub use index::{Index, IndexedFiles, SourceDigest, SourceRules};
 pub use object::{Object, ObjectName};
 pub use record::{Outputs, Record};
-pub use remote::{ConditionalPut, FolderRemote, ObjectListing, Remote, RemoteOptions, open_remote, record_keys};
+pub use remote::{ConditionalPut, FolderRemote, ObjectListing, Remote, RemoteObject, RemoteOptions, open_remote};
 pub use store::{
-    Adopted, Blob, Claim, Comparison, DanglingRecord, GcPolicy, GcReport, Listing, RecordEntry, Store, StoreFormat,
-    TaskFolder, TransferFailure, TransferProblem, TransferReport, VerifyReport,
+    Adopted, Blob, Claim, Comparison, DanglingRecord, GcPolicy, GcReport, Listing, RecordEntry, RemoteGcPolicy,
+    RemoteGcReport, RemoteRoot, Store, StoreFormat, TaskFolder, TransferFailure, TransferProblem, TransferReport,
+    VerifyReport,
 };

@@ -58,6 +58,11 @@ impl ObjectName {
         Self(format!("roots/{path}"))
     }
 
+    /// The name of a pack of a remote, given the digest and the size of its index.
+    pub(crate) fn pack_of_remote(index: &Digest, index_size: u64) -> Self {
+        Self(format!("packs/{index}-{index_size}"))
+    }
+
     /// Any other name.
     ///
     /// # Errors

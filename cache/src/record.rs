@@ -29,6 +29,11 @@ impl Record {
         self.outputs.values().flat_map(Artifact::files)
     }
 
+    /// Digest of the outputs: two records of a key differ if their outputs do.
+    pub(crate) fn outputs_digest(&self) -> Digest {
+        Digest::of(&serde_json::to_vec(&self.outputs).expect("all map keys are strings and all digests are text"))
+    }
+
     /// The record as it is stored.
     pub(crate) fn encode(&self) -> Vec<u8> {
         with_checksum(serde_json::to_vec(self).expect("all map keys are strings and all digests are text"))

@@ -144,11 +144,15 @@ fn what_is_there_is_not_sent_again() {
     assert_eq!(push(&store, &[record.key], &*server.remote(URL)).unchanged_records, 1);
     let sent = server.take_requests();
     assert!(!sent.iter().any(|request| request.starts_with("PUT /bucket/team/blobs")), "{sent:#?}");
-    // A second pull asks for the record and nothing else.
+    // A second pull asks for the packs and the record and nothing else.
     let (_folder, other) = new_store();
     pull(&other, &[record.key], &*server.remote(URL));
     server.take_requests();
     pull(&other, &[record.key], &*server.remote(URL));
     let name = ObjectName::record(&record.key);
-    assert_eq!(server.take_requests(), ["GET /bucket/team/format".to_owned(), format!("GET /bucket/team/{name}")]);
+    let list = "GET /bucket?list-type=2&prefix=team/packs/".to_owned();
+    assert_eq!(
+        server.take_requests(),
+        ["GET /bucket/team/format".to_owned(), list, format!("GET /bucket/team/{name}")]
+    );
 }

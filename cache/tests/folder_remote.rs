@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use dnc_cache::{Object, ObjectName, Remote, RemoteOptions, open_remote};
+use dnc_cache::{ObjectName, Remote, RemoteOptions, open_remote};
 
 /// Time after which a request hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,7 +51,7 @@ fn a_pipe_in_the_place_of_an_object_hangs_nobody() {
     let remote = remote(&root);
     assert_eq!(remote.sizes(&[object.clone(), pipe.clone()]).unwrap(), [Some(5), None]);
     let listed = remote.list("blobs").collect::<Result<Vec<_>, _>>().unwrap();
-    assert_eq!(listed, [Object { name: object, size: 5 }]);
+    assert_eq!(listed.iter().map(|listed| (&listed.name, listed.size)).collect::<Vec<_>>(), [(&object, 5)]);
     // Whoever pushes the object replaces the pipe.
     remote.put(&pipe, b"new").unwrap();
     assert_eq!(remote.get(&pipe).unwrap().as_deref(), Some(b"new".as_slice()));

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "other tests need the rest")]
 mod memory_remote;
 #[cfg(feature = "remote")]
 #[expect(dead_code, reason = "the laws need no faults")]
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use dnc_cache::{ConditionalPut, Digest, Key, Object, ObjectName, Remote, RemoteOptions, open_remote, record_keys};
+use dnc_cache::{ConditionalPut, Digest, Key, ObjectName, Remote, RemoteObject, RemoteOptions, Store, open_remote};
 use memory_remote::MemoryRemote;
 use proptest::prelude::*;
 
@@ -47,7 +48,7 @@ fn size(remote: &dyn Remote, name: &ObjectName) -> Option<u64> {
     remote.sizes(std::slice::from_ref(name)).unwrap()[0]
 }
 
-fn listed(remote: &dyn Remote, folder: &str) -> Vec<Object> {
+fn listed(remote: &dyn Remote, folder: &str) -> Vec<RemoteObject> {
     let mut objects = remote.list(folder).collect::<Result<Vec<_>, _>>().unwrap();
     objects.sort();
     objects
@@ -75,6 +76,33 @@ fn put_and_get_round_trip() {
             assert_eq!(remote.get(&blob).unwrap().as_deref(), Some(bytes));
             assert_eq!(size(remote, &blob), Some(bytes.len() as u64));
         }
+    });
+}
+
+#[test]
+fn a_range_ends_where_the_object_does() {
+    for_each_remote(|remote, _| {
+        let name = name("packs/x");
+        assert_eq!(remote.get_range(&name, 0..4).unwrap(), None);
+        remote.put(&name, b"0123456789").unwrap();
+        for (range, expected) in [(0..4, "0123"), (4..10, "456789"), (8..20, "89")] {
+            assert_eq!(remote.get_range(&name, range).unwrap().as_deref(), Some(expected.as_bytes()));
+        }
+    });
+}
+
+#[test]
+fn removed_objects_are_gone_and_others_stay() {
+    for_each_remote(|remote, _| {
+        remote.remove(&[]).unwrap();
+        let names: Vec<ObjectName> = (0..30).map(|number| name(&format!("blobs/a/{number}"))).collect();
+        names.iter().for_each(|name| remote.put(name, b"bytes").unwrap());
+        remote.remove(&names[..20]).unwrap();
+        // One that does not exist is no error.
+        remote.remove(&names[..21]).unwrap();
+        assert_eq!(listed(remote, "blobs").len(), 9);
+        assert_eq!(remote.get(&names[0]).unwrap(), None);
+        assert_eq!(remote.get(&names[21]).unwrap().as_deref(), Some(b"bytes".as_slice()));
     });
 }
 
@@ -224,7 +252,9 @@ proptest! {
 #[test]
 fn a_remote_that_does_not_exist_holds_no_records() {
     for_each_remote(|remote, _| {
-        let error = record_keys(remote).unwrap_err().to_string();
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("store")).unwrap();
+        let error = store.remote_keys(remote).unwrap_err().to_string();
         assert_eq!(error, format!("There is no remote store at `{}`; `cache push` creates one", remote.url()));
     });
 }

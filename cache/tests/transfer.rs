@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
+#[expect(dead_code, reason = "other tests need the rest")]
 mod memory_remote;
 
 use std::collections::{BTreeMap, HashSet};
@@ -13,7 +14,7 @@ use std::sync::Mutex;
 use common::{blob_path, compute, names_below, overwrite};
 use dnc_cache::{
     Digest, GcPolicy, Key, ObjectName, Record, Remote, RemoteOptions, Store, TransferFailure, TransferProblem,
-    TransferReport, open_remote, record_keys,
+    TransferReport, open_remote,
 };
 use memory_remote::MemoryRemote;
 use tempfile::TempDir;
@@ -57,7 +58,7 @@ fn a_new_store_gets_what_another_has_pushed() {
         let unchanged = TransferReport { unchanged_records: 3, problems: no_record, ..TransferReport::default() };
         assert_eq!(push(&store, &keys, remote), copied);
         assert_eq!(push(&store, &keys, remote), unchanged);
-        assert_eq!(record_keys(remote).unwrap().len(), 3);
+        assert_eq!(store.remote_keys(remote).unwrap().len(), 3);
 
         let (_folder, other) = new_store();
         let progress = Mutex::new((0, 0));
@@ -121,7 +122,7 @@ fn damaged_blobs_are_refused_before_they_leave() {
     let remote = MemoryRemote::default();
     let expected = problem(record.key, TransferFailure::DamagedBlob(Digest::of(b"good")));
     assert_eq!(push(&store, &[record.key], &remote).problems, expected);
-    assert_eq!(record_keys(&remote).unwrap(), []);
+    assert_eq!(store.remote_keys(&remote).unwrap(), []);
     assert!(!remote.objects().contains_key(&ObjectName::blob(&Digest::of(b"good"))));
     // The damaged blob is in quarantine now.
     let expected = problem(record.key, TransferFailure::MissingBlob(Digest::of(b"good")));
@@ -237,8 +238,8 @@ fn a_folder_of_something_else_or_of_a_newer_version_is_refused() {
         ]
     );
     assert_eq!(names_below(folder.path()), ["thesis.tex"]);
-    fs::write(folder.path().join("format"), "dnc-remote 2\n").unwrap();
-    let newer = "The remote `ROOT` has format `dnc-remote 2`, but this version reads `dnc-remote 1`";
+    fs::write(folder.path().join("format"), "dnc-remote 3\n").unwrap();
+    let newer = "The remote `ROOT` has format `dnc-remote 3`, but this version reads `dnc-remote 2`";
     assert_eq!(message(folder.path()), [newer, newer]);
     assert_eq!(names_below(folder.path()), ["format", "thesis.tex"]);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,12 @@ use super::result::NodeResult;
 
 /// How often the results are searched for new nodes, of which there may be many thousands.
 const SEARCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Nodes wait to be sent with others for at most this share of the time that the run takes already, so that a long run writes few packs.
+const WAIT: u32 = 10;
+
+/// Nodes are never held back longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 /// Sends nodes that have run to a remote.
 pub struct Pusher {
@@ -28,9 +34,11 @@ impl Pusher {
     pub fn start(remote: Arc<RunRemote>, store: Arc<Store>) -> Self {
         let (keys, received) = mpsc::channel::<Vec<Key>>();
         let thread = thread::spawn(move || {
-            while let Ok(mut batch) = received.recv() {
-                batch.extend(received.try_iter().flatten());
+            let begun = Instant::now();
+            let mut last = begun;
+            while let Some(batch) = next_batch(&received, last + ((last - begun) / WAIT).min(LONGEST_WAIT)) {
                 remote.push(&store, &batch);
+                last = Instant::now();
             }
         });
         Self { keys, thread, sent: HashSet::new(), searched: Instant::now() }
@@ -44,12 +52,13 @@ impl Pusher {
         }
     }
 
-    /// Sends the rest and waits until everything has arrived, or the remote has failed.
-    pub fn finish(mut self, results: &[NodeResult]) {
+    /// Sends the rest and waits until everything has arrived, or the remote has failed. Returns whether there was anything to send.
+    pub fn finish(mut self, results: &[NodeResult]) -> bool {
         self.send(results);
         drop(self.keys);
         // A panic was printed, and the run itself is complete.
         let _ = self.thread.join();
+        !self.sent.is_empty()
     }
 
     fn send(&mut self, results: &[NodeResult]) {
@@ -60,4 +69,14 @@ impl Pusher {
             let _ = self.keys.send(new);
         }
     }
+}
+
+/// All keys that are received until `due`, or until there is no sender any more; at least one, unless there is no sender.
+fn next_batch(received: &Receiver<Vec<Key>>, due: Instant) -> Option<Vec<Key>> {
+    let mut batch = received.recv().ok()?;
+    while let Ok(more) = received.recv_timeout(due.saturating_duration_since(Instant::now())) {
+        batch.extend(more);
+    }
+    batch.extend(received.try_iter().flatten());
+    Some(batch)
 }

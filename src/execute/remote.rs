@@ -3,7 +3,7 @@
 //! A remote only saves work. It is opened when something is missing in the store, so that a run that finds everything asks it
 //! nothing. Once it fails, the run says so and goes on without it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -83,6 +83,16 @@ impl RunRemote {
         problems.collect()
     }
 
+    /// Says in the remote which keys the project's runs need, so that gc keeps them there.
+    pub fn keep(&self, store: &Store, project: &str, keys: &HashSet<Key>) {
+        self.ask(|remote| store.set_remote_root(project, keys, remote));
+    }
+
+    /// Reports that something concerning the remote was not done.
+    pub fn notice(&self, message: String) {
+        self.listener.event(&Event::Notice { node: None, message });
+    }
+
     /// Asks the remote, unless it has failed before. `None` if it fails, which is reported.
     fn ask<T>(&self, ask: impl FnOnce(&dyn Remote) -> Result<T, CacheError>) -> Option<T> {
         if self.has_failed.load(Ordering::Relaxed) {
@@ -99,9 +109,5 @@ impl RunRemote {
                 }
             })
             .ok()
-    }
-
-    fn notice(&self, message: String) {
-        self.listener.event(&Event::Notice { node: None, message });
     }
 }

@@ -5,6 +5,7 @@ pub mod answers;
 pub mod difference;
 pub mod error;
 pub mod intervals;
+pub mod kept_keys;
 pub mod metrics;
 pub mod queries;
 pub mod reporter;

@@ -58,6 +58,7 @@ use crate::manifest::{Manifest, Override, ReadOptions};
 use crate::plan::Plan;
 use crate::project::{Folders, Project};
 use crate::project_file::ProjectFile;
+use crate::report::kept_keys::{keys_of_last_runs, project_name};
 use crate::report::metrics::{self, Metric};
 use crate::report::reporter::Reporter;
 use crate::report::run_folder::RunFolder;
@@ -268,8 +269,15 @@ impl Session {
         drop(executor);
 
         recorder.finish(&results, &store)?;
-        if let Some(pusher) = lock(&pusher).take() {
-            pusher.finish(&results);
+        if lock(&pusher).take().is_some_and(|pusher| pusher.finish(&results)) {
+            let runs = RunFolder::all(&self.project.runs);
+            match (&remote, runs.and_then(|runs| keys_of_last_runs(runs, usize::MAX))) {
+                (Some(remote), Ok(keys)) => remote.keep(&store, &project_name(&self.project.runs), &keys),
+                (Some(remote), Err(error)) => {
+                    remote.notice(format!("`cache gc --remote` does not know what this project needs: {error}"));
+                }
+                (None, _) => {}
+            }
         }
         ended?;
         let outcomes: Outcomes = recorder.included(&results).map(|result| result.outcome).collect();

@@ -199,3 +199,89 @@ fn status_says_what_each_side_lacks() {
     let status = project.run(&["cache", "status", "pair", "--json", "--remote", &remote]);
     assert!(status.stdout.contains("\"only_remote\""), "{}", status.stdout);
 }
+
+/// A project with twenty nodes, enough for a pack.
+fn twenty() -> Project {
+    let project = Project::new();
+    let stage = |number: usize| {
+        format!(
+            "[stage.n{number}]\nkind = \"command\"\nrun = \"echo {number} > {{out.x}}/x\"\noutputs = {{ x = \"files\" }}\n"
+        )
+    };
+    project.write("many.toml", format!("name = \"many\"\n{}", (0..20).map(stage).collect::<String>()));
+    project
+}
+
+#[test]
+fn many_small_nodes_travel_in_a_pack() {
+    let (one, other, third) = (twenty(), twenty(), twenty());
+    let remote = remote_in(&one);
+    one.run(&["many.toml"]);
+    let pushed = one.run(&["cache", "push", "--remote", &remote]);
+    assert!(pushed.stderr.starts_with("pushed 20 records and 20 blobs"), "{}", pushed.stderr);
+    assert_eq!(one.files_in("remote/packs").len(), 1);
+    assert_eq!(fs::read_dir(one.path().join("remote/blobs")).into_iter().flatten().count(), 0);
+    other.run(&["many.toml", "--remote", &remote]);
+    assert_eq!(other.nodes("many", "hit").len(), 20);
+    other.run(&["cache", "pull", "many", "--remote", &remote]);
+    assert_eq!(other.files_in(".dnc/store/blobs").len(), 20);
+    assert_eq!(other.call(&["cache", "verify"]).code, Some(0));
+    let status = other.run(&["cache", "status", "--remote", &remote]);
+    assert!(
+        status.stderr.starts_with("20 records are in both; `cache push` would send 0 records and 0 blobs"),
+        "{}",
+        status.stderr
+    );
+
+    let pack = one.files_in("remote/packs").remove(0);
+    overwrite(&pack, |bytes| *bytes.last_mut().expect("it is not empty") ^= 1);
+    let pulled = third.call(&["cache", "pull", "--remote", &remote]);
+    assert_eq!(pulled.code, Some(1), "{}", pulled.stderr);
+    assert!(pulled.stderr.contains("note: `packs/") && pulled.stderr.contains("delete it there"), "{}", pulled.stderr);
+    third.run(&["many.toml"]);
+    assert_eq!((third.nodes("many", "hit").len(), third.nodes("many", "ran").len()), (19, 1));
+    assert_eq!(third.digests("many"), one.digests("many"));
+}
+
+#[test]
+fn gc_in_a_remote_keeps_what_any_project_needs() {
+    let (one, other, third) = (project(), project(), project());
+    let remote = remote_in(&one);
+    other.write("pair.toml", other.read("pair.toml").replace("echo one", "echo two"));
+    one.run(&["pair.toml"]);
+    one.run(&["cache", "push", "--remote", &remote]);
+    other.run(&["pair.toml", "--remote", &remote, "--push"]);
+    let gc = |project: &Project, arguments: &[&str]| {
+        let called = project.run(&[&["cache", "gc", "--remote", &remote], arguments].concat());
+        (called.stdout, called.stderr)
+    };
+    let records = || one.files_in("remote/records").len();
+    let (kept, summary) = gc(&other, &["--yes", "--grace", "0s"]);
+    assert_eq!((kept.lines().count(), records()), (2, 4), "{kept}");
+    assert!(kept.lines().all(|line| line.contains(": 2 keys")), "{kept}");
+    assert!(summary.contains("removed 0 records, 0 blobs and 0 packs"), "{summary}");
+
+    // Without the last runs of `other`, nobody needs its nodes. The default grace period keeps them, and so does a missing `--yes`.
+    assert!(gc(&other, &["--keep", "0", "--yes"]).1.contains("2 of them only because they are younger than 14 d"));
+    let (_, summary) = gc(&other, &["--keep", "0", "--grace", "0s"]);
+    assert!(summary.contains("would remove 2 records, 2 blobs") && summary.contains("add `--yes`"), "{summary}");
+    assert_eq!(records(), 4);
+    let (_, summary) = gc(&other, &["--keep", "0", "--grace", "0s", "--yes"]);
+    assert!(summary.contains("removed 2 records, 2 blobs"), "{summary}");
+    assert_eq!((records(), one.files_in("remote/blobs").len()), (2, 2));
+    third.run(&["pair.toml", "--remote", &remote]);
+    assert_eq!(third.nodes("pair", "hit").len(), 2, "what `one` needs is there");
+
+    // A project that has not pushed for long can be forgotten.
+    for root in one.files_in("remote/roots") {
+        let file = fs::File::open(&root).expect("it is ours");
+        let modified = fs::metadata(&root).and_then(|metadata| metadata.modified()).expect("it is ours");
+        file.set_modified(modified - std::time::Duration::from_secs(100 * 86400)).expect("it is ours");
+    }
+    let (_, summary) = gc(&other, &["--keep", "0", "--grace", "0s", "--yes", "--forget", "60d", "--json"]);
+    assert!(summary.contains("which last pushed 100 d ago"), "{summary}");
+    assert_eq!((records(), one.files_in("remote/roots").len()), (0, 1));
+    for refused in [&["--grace", "1d"][..], &["--yes"], &["--remote", &remote, "--older-than", "1d"]] {
+        assert_eq!(one.call(&[&["cache", "gc"], refused].concat()).code, Some(2));
+    }
+}

@@ -1,10 +1,12 @@
 //! The trait of all remotes.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
+use std::time::SystemTime;
 
 use crate::error::Result;
-use crate::object::{Object, ObjectName};
+use crate::object::ObjectName;
 
 /// An object store. All methods may be called from any thread.
 ///
@@ -34,6 +36,9 @@ pub trait Remote: fmt::Debug + Send + Sync {
     /// The bytes of a small object, or `None` if it does not exist.
     fn get(&self, name: &ObjectName) -> Result<Option<Vec<u8>>>;
 
+    /// These bytes of an object, fewer if it ends before, or `None` if it does not exist.
+    fn get_range(&self, name: &ObjectName, range: Range<u64>) -> Result<Option<Vec<u8>>>;
+
     /// Writes the bytes of an object to the new file `to`. Returns `false` and creates no file if the object does not exist.
     fn get_to_file(&self, name: &ObjectName, to: &Path) -> Result<bool>;
 
@@ -47,12 +52,26 @@ pub trait Remote: fmt::Debug + Send + Sync {
     /// object, and all others get its bytes.
     fn put_if_absent(&self, name: &ObjectName, bytes: &[u8]) -> Result<ConditionalPut>;
 
+    /// Removes objects. One that does not exist is no error.
+    fn remove(&self, names: &[ObjectName]) -> Result<()>;
+
     /// All objects below a folder such as `records`, or of the whole remote for an empty folder name, in no particular order.
     fn list(&self, folder: &str) -> ObjectListing<'_>;
 }
 
 /// The objects of a listing, which is read from the remote bit by bit. After an error it ends.
-pub type ObjectListing<'a> = Box<dyn Iterator<Item = Result<Object>> + Send + 'a>;
+pub type ObjectListing<'a> = Box<dyn Iterator<Item = Result<RemoteObject>> + Send + 'a>;
+
+/// An object in a listing of a remote.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RemoteObject {
+    /// The object's name.
+    pub name: ObjectName,
+    /// Size in bytes.
+    pub size: u64,
+    /// When the object was written, by the clock of the server.
+    pub modified: SystemTime,
+}
 
 /// Result of [`Remote::put_if_absent`].
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -21,9 +22,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::api::{ConditionalPut, ObjectListing, Remote};
+use super::api::{ConditionalPut, ObjectListing, Remote, RemoteObject};
 use crate::error::{CacheError, Result};
-use crate::object::{Object, ObjectName};
+use crate::object::ObjectName;
 use crate::parallel;
 
 /// Enough to hide the latency of a distant server for small objects.
@@ -263,6 +264,13 @@ impl Remote for BucketRemote {
         Ok(self.found(name, get)?.map(Into::into))
     }
 
+    fn get_range(&self, name: &ObjectName, range: Range<u64>) -> Result<Option<Vec<u8>>> {
+        let location = self.location(name);
+        let options = GetOptions::new().with_range(Some(range));
+        let get = self.block_on(async { self.store.get_opts(&location, options).await?.bytes().await });
+        Ok(self.found(name, get)?.map(Into::into))
+    }
+
     fn get_to_file(&self, name: &ObjectName, to: &Path) -> Result<bool> {
         let file = File::create_new(to).map_err(CacheError::io("create", to))?;
         let got = self.block_on(self.download(name, &file, to));
@@ -310,6 +318,20 @@ impl Remote for BucketRemote {
         }
     }
 
+    fn remove(&self, names: &[ObjectName]) -> Result<()> {
+        let locations: Vec<_> = names.iter().map(|name| Ok(self.location(name))).collect();
+        let mut removed = self.store.delete_stream(stream::iter(locations).boxed());
+        self.block_on(async {
+            while let Some(removed) = removed.next().await {
+                match removed {
+                    Ok(_) | Err(Error::NotFound { .. }) => {}
+                    Err(error) => return Err(self.error("remove objects of", "")(error)),
+                }
+            }
+            Ok(())
+        })
+    }
+
     fn list(&self, folder: &str) -> ObjectListing<'_> {
         let folder = Location::from(folder);
         let below: Location = self.prefix.parts().chain(folder.parts()).collect();
@@ -329,7 +351,7 @@ impl Remote for BucketRemote {
                 if name != PROBE
                     && let Ok(name) = ObjectName::new(name)
                 {
-                    return Some(Ok(Object { name, size: object.size }));
+                    return Some(Ok(RemoteObject { name, size: object.size, modified: object.last_modified.into() }));
                 }
             }
         }))

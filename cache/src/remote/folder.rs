@@ -5,7 +5,8 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, Once};
@@ -14,9 +15,9 @@ use std::time::Duration;
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use tempfile::NamedTempFile;
 
-use super::api::{ConditionalPut, ObjectListing, Remote};
+use super::api::{ConditionalPut, ObjectListing, Remote, RemoteObject};
 use crate::error::{CacheError, Result, found};
-use crate::object::{Object, ObjectName};
+use crate::object::ObjectName;
 use crate::{clock, durable, parallel, poison};
 
 /// Enough to hide the latency of a network share and of fsync, and few enough for a single hard disk.
@@ -128,6 +129,18 @@ impl Remote for FolderRemote {
         Ok(Some(bytes))
     }
 
+    fn get_range(&self, name: &ObjectName, range: Range<u64>) -> Result<Option<Vec<u8>>> {
+        let path = self.path(name);
+        let Some(mut file) = open_object(&path)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        let read = || {
+            file.seek(SeekFrom::Start(range.start))?;
+            file.take(range.end - range.start).read_to_end(&mut bytes)
+        };
+        read().map_err(CacheError::io("read", &path))?;
+        Ok(Some(bytes))
+    }
+
     fn get_to_file(&self, name: &ObjectName, to: &Path) -> Result<bool> {
         let path = self.path(name);
         let Some(mut from) = open_object(&path)? else { return Ok(false) };
@@ -164,6 +177,14 @@ impl Remote for FolderRemote {
         }
     }
 
+    fn remove(&self, names: &[ObjectName]) -> Result<()> {
+        let removed = parallel::map(names, CONCURRENT_REQUESTS, |name| {
+            let path = self.path(name);
+            found(fs::remove_file(&path)).map_err(CacheError::io("remove", path))
+        });
+        removed.map(drop)
+    }
+
     fn list(&self, folder: &str) -> ObjectListing<'_> {
         Box::new(FolderListing { root: &self.root, folders: vec![folder.to_owned()], objects: Vec::new() })
     }
@@ -175,11 +196,11 @@ struct FolderListing<'a> {
     /// Folders that are still to be read, relative to the root.
     folders: Vec<String>,
     /// Objects of the folders that were read.
-    objects: Vec<Object>,
+    objects: Vec<RemoteObject>,
 }
 
 impl Iterator for FolderListing<'_> {
-    type Item = Result<Object>;
+    type Item = Result<RemoteObject>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.objects.is_empty() {
@@ -207,7 +228,9 @@ impl FolderListing<'_> {
             } else if (kind.is_file() || kind.is_symlink())
                 && let Some(metadata) = found(entry.metadata()).map_err(CacheError::io("list", entry.path()))?
             {
-                self.objects.extend(ObjectName::new(name).ok().map(|name| Object { name, size: metadata.len() }));
+                let modified = metadata.modified().map_err(CacheError::io("list", entry.path()))?;
+                let size = metadata.len();
+                self.objects.extend(ObjectName::new(name).ok().map(|name| RemoteObject { name, size, modified }));
             }
         }
         Ok(())

@@ -5,11 +5,15 @@
 //!       records/a/<key>      one record (record.rs)
 //!       blobs/a/<digest>     bytes of artifacts
 //!       dropped/a/<digest>   marks of blobs that were dropped before their records were pushed
+//!       packs/<digest>-<n>   many records and small blobs together (pack.rs)
+//!       roots/<digest>       the keys that a project's runs reference, which gc keeps (store/remote_roots.rs)
+//!       gc/time              written by gc to learn the time of the server
 //! ```
 //!
 //! Reading order: `api` (the trait [`Remote`]), `folder` (a folder as a remote),
 //! `bucket` (S3 and WebDAV, with `s3` and `aws_profile` for URLs and credentials), `open` (the list of all implementations), and
-//! `layout` (what is in a remote). What is copied, and when, is decided in `store/push.rs` and `store/pull.rs`.
+//! `layout` and `pack` (what is in a remote), and `presence` (which of many objects exist). What is copied, and when, is decided in
+//! `store/push.rs` and `store/pull.rs`.
 //!
 //! To add an implementation, write one file like `folder.rs`, add its scheme in `open.rs`, and add it to the laws in
 //! `tests/remote.rs`.
@@ -23,12 +27,15 @@ mod folder;
 mod layout;
 mod open;
 mod options;
+mod pack;
+mod presence;
 #[cfg(feature = "remote")]
 mod s3;
 
-pub use api::{ConditionalPut, ObjectListing, Remote};
+pub use api::{ConditionalPut, ObjectListing, Remote, RemoteObject};
 pub use folder::FolderRemote;
-pub use layout::record_keys;
 pub(crate) use layout::{check_readable, prepare_for_writing};
 pub use open::open_remote;
 pub use options::RemoteOptions;
+pub(crate) use pack::{PackBuilder, PackIndex, PackName, is_small};
+pub(crate) use presence::{listed_sizes, sizes};

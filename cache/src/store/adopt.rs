@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::object::ObjectName;
 use crate::parallel;
 use crate::record::Outputs;
-use crate::remote::{Remote, check_readable};
+use crate::remote::Remote;
 
 /// What [`Store::adopt`] found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,24 +28,24 @@ pub struct Adopted {
 const MARKS_AT_ONCE: usize = 16;
 
 impl Store {
-    /// Takes over the records of `keys` that a remote has, with one request each and without their blobs. A key that the remote
-    /// does not have is not in the answer.
+    /// Takes over the records of `keys` that a remote has, without their blobs: with few requests those in packs, with one each the
+    /// others. A key that the remote does not have is not in the answer.
     ///
     /// # Errors
     /// There is no remote of the current format, the remote cannot be accessed, or the store cannot be written to.
     pub fn adopt(&self, keys: &[Key], remote: &dyn Remote) -> Result<Adopted> {
-        check_readable(remote)?;
+        let catalogue = self.state.recent_catalogue(remote)?;
         let state = &self.state;
         let keys: Vec<Key> = BTreeSet::from_iter(keys.iter().copied()).into_iter().collect();
-        let fetched = parallel::map(&keys, remote.concurrent_requests(), |key| state.fetch_record(key, remote))?;
+        let fetched = state.fetch_records(&keys, &catalogue, remote)?;
         let (mut adopted, mut records, mut known) = (Adopted::default(), Vec::new(), BTreeSet::new());
-        for (key, fetched) in keys.iter().zip(fetched) {
+        for (key, fetched) in fetched.records {
             match fetched {
                 Ok(fetched) => {
-                    known.extend(fetched.exists.then_some(*key));
+                    known.extend(fetched.exists.then_some(key));
                     records.push(fetched.record);
                 }
-                Err(TransferFailure::DamagedRecord) => adopted.damaged.push(*key),
+                Err(TransferFailure::DamagedRecord) => adopted.damaged.push(key),
                 Err(_) => {}
             }
         }

@@ -7,7 +7,7 @@ use super::push::distinct_blobs;
 use crate::digest::Key;
 use crate::error::Result;
 use crate::object::ObjectName;
-use crate::remote::{Remote, check_readable};
+use crate::remote::{Remote, check_readable, sizes};
 
 /// What [`Store::compare`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +27,19 @@ pub struct Comparison {
 }
 
 impl Store {
+    /// The keys of all records in a remote, sorted.
+    ///
+    /// # Errors
+    /// There is no remote store of a known format, or it cannot be read.
+    pub fn remote_keys(&self, remote: &dyn Remote) -> Result<Vec<Key>> {
+        check_readable(remote)?;
+        let mut keys: BTreeSet<Key> = self.state.catalogue(remote)?.keys().copied().collect();
+        for object in remote.list("records") {
+            keys.extend(object?.name.key());
+        }
+        Ok(keys.into_iter().collect())
+    }
+
     /// Compares the records of `keys` and their blobs with a remote.
     ///
     /// # Errors
@@ -34,15 +47,19 @@ impl Store {
     pub fn compare(&self, keys: &[Key], remote: &dyn Remote) -> Result<Comparison> {
         check_readable(remote)?;
         let keys: Vec<Key> = BTreeSet::from_iter(keys.iter().copied()).into_iter().collect();
-        let names: Vec<ObjectName> = keys.iter().map(ObjectName::record).collect();
+        let catalogue = self.state.catalogue(remote)?;
+        let unpacked = keys.iter().filter(|key| catalogue.record(key).is_none());
+        let names: Vec<ObjectName> = unpacked.map(ObjectName::record).collect();
+        let mut unpacked = sizes(remote, "records", &names)?.into_iter();
         let (mut comparison, mut records) = (Comparison::default(), Vec::new());
-        for (key, size) in keys.iter().zip(remote.sizes(&names)?) {
+        for key in &keys {
             let own = self.state.intact_record(key)?;
-            let list = match (&own, size) {
-                (Some(_), Some(_)) => &mut comparison.both,
-                (Some(_), None) => &mut comparison.only_local,
-                (None, Some(_)) => &mut comparison.only_remote,
-                (None, None) => &mut comparison.neither,
+            let is_remote = catalogue.record(key).is_some() || unpacked.next().flatten().is_some();
+            let list = match (&own, is_remote) {
+                (Some(_), true) => &mut comparison.both,
+                (Some(_), false) => &mut comparison.only_local,
+                (None, true) => &mut comparison.only_remote,
+                (None, false) => &mut comparison.neither,
             };
             list.push(*key);
             records.extend(own.map(|(record, _)| record));
@@ -53,9 +70,11 @@ impl Store {
             present.push(self.state.blob_metadata(&file.digest)?.is_some());
         }
         let mut present = present.into_iter();
-        files.retain(|_| present.next() == Some(true));
+        files.retain(|file| present.next() == Some(true) && catalogue.blob(&file.digest).is_none());
         let names: Vec<ObjectName> = files.iter().map(|file| ObjectName::blob(&file.digest)).collect();
-        for (file, _) in files.iter().zip(remote.sizes(&names)?).filter(|(file, size)| *size != Some(file.size)) {
+        for (file, _) in
+            files.iter().zip(sizes(remote, "blobs", &names)?).filter(|(file, size)| *size != Some(file.size))
+        {
             comparison.blobs += 1;
             comparison.bytes += file.size;
         }

@@ -87,6 +87,7 @@ impl Store {
         sweep.remove_scratch(&kept)?;
         sweep.remove_claims()?;
         sweep.empty_quarantine()?;
+        sweep.remove_copied_indexes()?;
         if !policy.dry_run {
             self.index().gc()?;
         }
@@ -263,6 +264,11 @@ impl Sweep<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Removes the copies of indexes of packs: those of a remote that is still used are fetched again.
+    fn remove_copied_indexes(&self) -> Result<()> {
+        self.store.disk.list("packs")?.iter().try_for_each(|index| self.remove_object(&index.name))
     }
 
     fn remove_object(&self, name: &ObjectName) -> Result<()> {

@@ -19,8 +19,20 @@ use crate::poison;
 use crate::record::Record;
 
 /// What a folder may contain that is only partly set up as a store.
-const STORE_ENTRIES: [&str; 11] =
-    ["format", "records", "blobs", "dropped", "quarantine", "tmp", "claims", "scratch", "roots", "index", "lock"];
+const STORE_ENTRIES: [&str; 12] = [
+    "format",
+    "records",
+    "blobs",
+    "dropped",
+    "quarantine",
+    "tmp",
+    "claims",
+    "scratch",
+    "packs",
+    "roots",
+    "index",
+    "lock",
+];
 
 /// A store in one folder. Threads share it by reference; each process opens it for itself.
 ///

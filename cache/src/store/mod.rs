@@ -9,6 +9,7 @@
 //!        tmp/<session>.…        temporary files of living processes (session.rs)
 //!        claims/<key>           locked while a process computes the key (claim.rs)
 //!        scratch/<key>/         checkpoints of an unfinished task, kept across kills (folders.rs)
+//!        packs/…                indexes of packs of remotes, as a copy (indexes.rs)
 //!        roots/<digest>         folders whose files name keys that gc keeps (roots.rs)
 //!        index/                 digests of unchanged input files (index/)
 //!        lock                   locked shared to add objects, exclusively to remove them
@@ -20,10 +21,11 @@
 //!
 //! Reading order: `seal`, `format` and `upgrade`, then `state` and `blobs` (what an open store holds), `claim` and
 //! `committer`, then `handle` (the [`Store`] itself). The other files add methods to it: `lookup`, `folders` and `ingest` for
-//! tasks; `push`, `pull`, `adopt` and `compare` for remotes; `verify`, `gc`, `ls`, `roots` and `drop` for maintenance.
+//! tasks; `catalogue`, `indexes`, `push`, `pull`, `adopt`, `compare`, `remote_roots` and `remote_gc` for remotes; `verify`, `gc`, `ls`, `roots` and `drop` for maintenance.
 
 mod adopt;
 mod blobs;
+mod catalogue;
 mod claim;
 mod committer;
 mod compare;
@@ -32,11 +34,14 @@ mod folders;
 mod format;
 mod gc;
 mod handle;
+mod indexes;
 mod ingest;
 mod lookup;
 mod ls;
 mod pull;
 mod push;
+mod remote_gc;
+mod remote_roots;
 mod roots;
 mod seal;
 mod state;
@@ -52,5 +57,7 @@ pub use folders::TaskFolder;
 pub use gc::{GcPolicy, GcReport};
 pub use handle::{Store, StoreFormat};
 pub use ls::{Listing, RecordEntry};
+pub use remote_gc::{RemoteGcPolicy, RemoteGcReport};
+pub use remote_roots::RemoteRoot;
 pub use transfer::{TransferFailure, TransferProblem, TransferReport};
 pub use verify::{DanglingRecord, VerifyReport};

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use super::blobs::{Blob, UnsyncedBlob, renew_seal};
+use super::catalogue::{Catalogue, Place};
 use super::handle::Store;
 use super::push::distinct_blobs;
 use super::seal::{Seal, protect};
@@ -16,11 +18,11 @@ use crate::digest::{Digest, Key};
 use crate::error::{CacheError, Result};
 use crate::object::ObjectName;
 use crate::record::Record;
-use crate::remote::{Remote, check_readable};
-use crate::{clock, durable, parallel};
+use crate::remote::{Remote, check_readable, listed_sizes};
+use crate::{clock, durable, parallel, poison};
 
 /// Records that are pulled together. Once they are durable they stay, even if the pull is interrupted later.
-const BATCH: usize = 256;
+const BATCH: usize = 1024;
 
 impl Store {
     /// Copies the records of `keys` and their blobs from a remote. Every blob and record is verified on arrival, and a record is
@@ -41,18 +43,24 @@ impl Store {
     ) -> Result<TransferReport> {
         self.flush()?;
         check_readable(remote)?;
+        let catalogue = self.state.catalogue(remote)?;
+        let mut keys: Vec<Key> = BTreeSet::from_iter(keys.iter().copied()).into_iter().collect();
+        // In the order of the packs, so that the records of a batch lie side by side.
+        keys.sort_by_key(|key| catalogue.record(key).map(|(place, _)| place.clone()));
         let mut pull = Pull {
             store: &self.state,
             remote,
+            catalogue,
             progress,
             done: AtomicU64::new(0),
             total: 0,
             report: TransferReport::default(),
         };
-        let keys: Vec<Key> = BTreeSet::from_iter(keys.iter().copied()).into_iter().collect();
         for batch in keys.chunks(BATCH) {
             pull.batch(batch)?;
         }
+        pull.report.problems.sort_unstable();
+        pull.report.damaged.extend(pull.catalogue.damaged.iter().cloned());
         Ok(pull.report)
     }
 }
@@ -60,13 +68,23 @@ impl Store {
 struct Pull<'a> {
     store: &'a StoreState,
     remote: &'a dyn Remote,
+    catalogue: Arc<Catalogue>,
     progress: &'a (dyn Fn(u64, u64) + Sync),
     done: AtomicU64,
     total: u64,
     report: TransferReport,
 }
 
+/// What [`StoreState::fetch_records`] found.
+pub(super) struct FetchedRecords {
+    /// Each key with its record, or why there is none.
+    pub(super) records: Vec<(Key, Result<FetchedRecord, TransferFailure>)>,
+    /// Packs with damaged records.
+    pub(super) damaged: BTreeSet<ObjectName>,
+}
+
 /// A record of the remote.
+#[derive(Clone)]
 pub(super) struct FetchedRecord {
     pub(super) record: Record,
     /// Whether the store has the record already.
@@ -75,16 +93,16 @@ pub(super) struct FetchedRecord {
 
 impl Pull<'_> {
     fn batch(&mut self, keys: &[Key]) -> Result<()> {
-        let fetched =
-            parallel::map(keys, self.remote.concurrent_requests(), |key| self.store.fetch_record(key, self.remote))?;
+        let fetched = self.store.fetch_records(keys, &self.catalogue, self.remote)?;
+        self.report.damaged.extend(fetched.damaged);
         let (mut records, mut known) = (Vec::new(), BTreeSet::new());
-        for (key, fetched) in keys.iter().zip(fetched) {
+        for (key, fetched) in fetched.records {
             match fetched {
                 Ok(FetchedRecord { record, exists }) => {
                     records.push(record);
-                    known.extend(exists.then_some(*key));
+                    known.extend(exists.then_some(key));
                 }
-                Err(failure) => self.report.add_problem(*key, failure),
+                Err(failure) => self.report.add_problem(key, failure),
             }
         }
         let failed = self.blobs(&records)?;
@@ -100,7 +118,6 @@ impl Pull<'_> {
                 None => self.report.records += 1,
             }
         }
-        self.report.problems.sort_unstable();
         Ok(())
     }
 
@@ -112,20 +129,57 @@ impl Pull<'_> {
         let missing = files.into_iter().zip(exists).filter(|(_, exists)| !exists).map(|(file, _)| file);
         let missing: Vec<&FileEntry> = missing.collect();
         self.total += missing.iter().map(|file| file.size).sum::<u64>();
-        let pulled = parallel::map(&missing, remote.concurrent_requests(), |file| {
-            let pulled = store.pull_blob(file, remote)?;
+        let advance = |file: &FileEntry| {
             (self.progress)(self.done.fetch_add(file.size, Ordering::Relaxed) + file.size, self.total);
-            Ok(pulled)
+        };
+        let place = |file: &&FileEntry| self.catalogue.blob(&file.digest).cloned();
+        let (packed, mut single): (Vec<_>, Vec<_>) = missing.into_iter().partition(|file| place(file).is_some());
+        let packed: Vec<(Place, &FileEntry)> =
+            packed.into_iter().filter_map(|file| Some((place(&file)?, file))).collect();
+        let requests = self.catalogue.requests(packed);
+        let damaged = Mutex::new(Vec::new());
+        let mut pulled = parallel::map(&requests, remote.concurrent_requests(), |request| {
+            let mut copied = Vec::new();
+            request.fetch(remote, |file, bytes| {
+                if store.accept_blob(file, bytes)? {
+                    advance(file);
+                    copied.push((*file, BlobTransfer::Copied));
+                } else {
+                    poison::lock(&damaged).push((request.object.clone(), *file));
+                }
+                Ok(())
+            })?;
+            Ok(copied)
+        })?
+        .concat();
+        for (pack, file) in poison::ignore(damaged.into_inner()) {
+            self.report.damaged.insert(pack);
+            // Perhaps somebody has sent it by itself.
+            single.push(file);
+        }
+        let transfers = parallel::map(&single, remote.concurrent_requests(), |file| {
+            let mut transfer = store.pull_blob(file, remote)?;
+            if matches!(transfer, BlobTransfer::Failed(_)) && place(file).is_some() {
+                transfer = BlobTransfer::Failed(TransferFailure::DamagedBlob(file.digest));
+            }
+            advance(file);
+            Ok((*file, transfer))
         })?;
+        pulled.extend(transfers);
         let mut failed = BTreeMap::new();
-        for (file, pulled) in missing.into_iter().zip(pulled) {
-            match pulled {
+        for (file, transfer) in pulled {
+            match transfer {
                 BlobTransfer::Copied => {
                     self.report.blobs += 1;
                     self.report.bytes += file.size;
                 }
                 BlobTransfer::NotNeeded => {}
-                BlobTransfer::Failed(failure) => drop(failed.insert(file.digest, failure)),
+                BlobTransfer::Failed(failure) => {
+                    if matches!(failure, TransferFailure::DamagedBlob(_)) && place(&file).is_none() {
+                        self.report.damaged.insert(ObjectName::blob(&file.digest));
+                    }
+                    failed.insert(file.digest, failure);
+                }
             }
         }
         Ok(failed)
@@ -133,16 +187,49 @@ impl Pull<'_> {
 }
 
 impl StoreState {
-    /// Gets the record of `key` from the remote and verifies it.
-    pub(super) fn fetch_record(
+    /// Gets the records of `keys` from the remote and verifies them: with few requests those in packs, with one each the others.
+    pub(super) fn fetch_records(
         &self,
-        key: &Key,
+        keys: &[Key],
+        catalogue: &Catalogue,
         remote: &dyn Remote,
-    ) -> Result<Result<FetchedRecord, TransferFailure>> {
-        let Some(bytes) = remote.get(&ObjectName::record(key))? else {
-            return Ok(Err(TransferFailure::NoRecord));
-        };
-        let Some(record) = Record::decode(key, &bytes) else { return Ok(Err(TransferFailure::DamagedRecord)) };
+    ) -> Result<FetchedRecords> {
+        let place = |key: &Key| catalogue.record(key).map(|(place, _)| place.clone());
+        let (packed, single): (Vec<Key>, Vec<Key>) = keys.iter().partition(|key| place(key).is_some());
+        let requests = catalogue.requests(packed.iter().filter_map(|key| Some((place(key)?, *key))).collect());
+        let mut damaged = BTreeSet::new();
+        let fetched = parallel::map(&requests, remote.concurrent_requests(), |request| {
+            let mut records = Vec::new();
+            request.fetch(remote, |key, bytes| {
+                records.push((*key, self.accept_record(key, bytes)?));
+                Ok(())
+            })?;
+            Ok(records)
+        })?;
+        let mut all = Vec::with_capacity(keys.len());
+        for (request, records) in requests.iter().zip(fetched) {
+            let is_damaged = |(_, fetched): &(Key, _)| matches!(fetched, Err(TransferFailure::DamagedRecord));
+            damaged.extend(records.iter().any(is_damaged).then(|| request.object.clone()));
+            all.extend(records);
+        }
+        let names: Vec<ObjectName> = single.iter().map(ObjectName::record).collect();
+        let mut sizes = listed_sizes(remote, "records", &names)?.map(Vec::into_iter);
+        let (present, absent): (Vec<Key>, Vec<Key>) =
+            single.into_iter().partition(|_| sizes.as_mut().is_none_or(|sizes| sizes.next().flatten().is_some()));
+        all.extend(absent.into_iter().map(|key| (key, Err(TransferFailure::NoRecord))));
+        all.extend(parallel::map(&present, remote.concurrent_requests(), |key| {
+            let fetched = match remote.get(&ObjectName::record(key))? {
+                Some(bytes) => self.accept_record(key, &bytes)?,
+                None => Err(TransferFailure::NoRecord),
+            };
+            Ok((*key, fetched))
+        })?);
+        Ok(FetchedRecords { records: all, damaged })
+    }
+
+    /// Verifies the bytes of a record that the remote has sent.
+    fn accept_record(&self, key: &Key, bytes: &[u8]) -> Result<Result<FetchedRecord, TransferFailure>> {
+        let Some(record) = Record::decode(key, bytes) else { return Ok(Err(TransferFailure::DamagedRecord)) };
         match self.intact_outputs(key)? {
             Some((outputs, _)) if outputs != record.outputs => Ok(Err(TransferFailure::NotReproducible)),
             own => Ok(Ok(FetchedRecord { record, exists: own.is_some() })),
@@ -162,6 +249,20 @@ impl StoreState {
         let found = self.blob_metadata(&file.digest)?.filter(|(_, metadata)| self.is_unchanged(file, metadata));
         let Some((path, metadata)) = found else { return Ok(false) };
         renew_seal(&path, &metadata, &file.digest)?;
+        Ok(true)
+    }
+
+    /// Verifies the bytes of a blob that the remote has sent in a pack, and moves them into the store. They are not yet durable. Returns
+    /// `false` if they are damaged.
+    fn accept_blob(&self, file: &FileEntry, bytes: &[u8]) -> Result<bool> {
+        if bytes.len() as u64 != file.size || Digest::of(bytes) != file.digest {
+            return Ok(false);
+        }
+        let path = self.disk.write_temporary("pull", bytes)?;
+        let blob = File::open(&path).map_err(CacheError::io("open", &path))?;
+        let stamp = protect(&blob, &file.digest).map_err(CacheError::io("seal", &path))?;
+        let _lock = self.lock_for_adding()?;
+        self.move_in_blob(&file.digest, &path, stamp)?;
         Ok(true)
     }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use super::catalogue::LastCatalogue;
 use super::seal::Stamp;
 use crate::clock;
 use crate::digest::{Digest, Key};
@@ -27,6 +28,8 @@ pub(super) struct StoreState {
     pub(super) verified: Mutex<HashMap<Digest, Stamp>>,
     /// Objects that were quarantined since the caller last asked for them.
     pub(super) quarantined: Mutex<Vec<ObjectName>>,
+    /// What the packs of the remote contain that was used last.
+    pub(super) catalogue: Mutex<Option<LastCatalogue>>,
     /// Whether to try to clone files. Cleared after the first file that the file system cannot clone.
     pub(super) try_reflinks: AtomicBool,
 }
@@ -39,6 +42,7 @@ impl StoreState {
             opened: clock::now(),
             verified: Mutex::default(),
             quarantined: Mutex::default(),
+            catalogue: Mutex::default(),
             try_reflinks: AtomicBool::new(true),
         }
     }

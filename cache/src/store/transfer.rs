@@ -1,8 +1,10 @@
 //! Report of a transfer to or from a remote.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::digest::{Digest, Key};
+use crate::object::ObjectName;
 
 /// Result of [`Store::push`](super::Store::push) or [`Store::pull`](super::Store::pull).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub struct TransferReport {
     pub bytes: u64,
     /// What could not be transferred, in the order of the keys.
     pub problems: Vec<TransferProblem>,
+    /// Objects of the remote that are damaged and that a push does not replace by itself.
+    pub damaged: BTreeSet<ObjectName>,
 }
 
 /// A record that could not be transferred.

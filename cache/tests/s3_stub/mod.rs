@@ -188,6 +188,16 @@ fn answer(
     let mut uploads = lock(&state.uploads);
     match (method, query.get("uploadId")) {
         ("GET", _) if query.contains_key("list-type") => list(&objects, &name, query.get("prefix").unwrap_or(&"")),
+        ("POST", None) if query.contains_key("delete") => {
+            let text = String::from_utf8(body).unwrap();
+            let mut xml = String::from("<DeleteResult>");
+            for key in text.split("<Key>").skip(1) {
+                let key = key.split("</Key>").next().unwrap();
+                objects.remove(&format!("{name}/{key}"));
+                write!(xml, "<Deleted><Key>{key}</Key></Deleted>").unwrap();
+            }
+            Answer::new(200, xml + "</DeleteResult>")
+        }
         ("POST", None) if query.contains_key("uploads") => {
             let id = format!("upload{}", uploads.len());
             uploads.insert(id.clone(), BTreeMap::new());

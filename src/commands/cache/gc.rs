@@ -1,6 +1,5 @@
 //! `dnc-run cache gc`: removes what no kept run references.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -8,28 +7,44 @@ use clap::Args;
 use dnc_cache::{GcPolicy, GcReport, Key, Store};
 use serde::Serialize;
 
+use super::gc_remote::{OwnRuns, RemoteGc};
+use super::transfer::RemoteArgs;
 use crate::commands::failure::Failure;
 use crate::commands::output::write_json;
 use crate::commands::units::{format_bytes, parse_age, parse_size};
 use crate::project::Project;
+use crate::report::kept_keys::keys_of_last_runs;
 use crate::report::run_folder::RunFolder;
-use crate::report::run_notes::Notes;
 
 /// Arguments of `cache gc`.
 #[derive(Args)]
 pub(super) struct GcArgs {
-    /// Keep what the last N runs of each name reference; runs with tags are always kept
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    keep: usize,
+    /// Keep what the last N runs of each name reference; runs with tags are always kept [default: 5; with --remote all runs]
+    #[arg(long, value_name = "N")]
+    keep: Option<usize>,
     /// Remove only records that were last used longer ago than this, such as `12h` or `30d`
-    #[arg(long, value_name = "AGE", value_parser = parse_age)]
+    #[arg(long, value_name = "AGE", value_parser = parse_age, conflicts_with = "remote")]
     older_than: Option<Duration>,
     /// Remove the least recently used records until the store is at most this large, such as `500MB` or `20GB`
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "remote")]
     max_size: Option<u64>,
     /// Also empty the quarantine
-    #[arg(long)]
+    #[arg(long, conflicts_with = "remote")]
     quarantine: bool,
+    /// Remove from the remote instead of the store: what no project that has pushed there needs
+    ///
+    /// Only prints what would be removed, unless --yes is given.
+    #[arg(long, value_name = "URL", num_args = 0..=1)]
+    remote: Option<Option<String>>,
+    /// With --remote: remove nothing younger than this, by the clock of the server
+    #[arg(long, value_name = "AGE", value_parser = parse_age, default_value = "14d", requires = "remote")]
+    grace: Duration,
+    /// With --remote: forget projects that have not pushed for this long, and what only they need
+    #[arg(long, value_name = "AGE", value_parser = parse_age, requires = "remote")]
+    forget: Option<Duration>,
+    /// With --remote: remove, instead of only printing what would be removed
+    #[arg(long, requires = "remote")]
+    yes: bool,
     /// Only print what would be removed
     #[arg(long)]
     dry_run: bool,
@@ -37,6 +52,9 @@ pub(super) struct GcArgs {
     #[arg(long)]
     json: bool,
 }
+
+/// Number of runs of each name that are kept in the store.
+const KEPT_RUNS: usize = 5;
 
 /// What `cache gc --json` prints.
 #[derive(Serialize)]
@@ -62,8 +80,16 @@ struct GcJson {
 impl GcArgs {
     /// Collects garbage and prints a summary.
     pub(super) fn run(self, store: &Store, project: &Project) -> Result<(), Failure> {
+        if let Some(url) = self.remote.clone() {
+            let remote = RemoteArgs::named(url).open(project)?;
+            let own = self.own_runs(store, project, self.keep.unwrap_or(usize::MAX))?;
+            let gc =
+                RemoteGc { grace: self.grace, forget: self.forget, yes: self.yes && !self.dry_run, json: self.json };
+            return gc.run(store, &*remote, own);
+        }
+        let own = self.own_runs(store, project, self.keep.unwrap_or(KEPT_RUNS))?;
         let policy = GcPolicy {
-            keep: self.referenced_keys(store, project)?,
+            keep: own.into_iter().flat_map(|own| own.keys).collect(),
             older_than: self.older_than,
             max_size: self.max_size,
             quarantine: self.quarantine,
@@ -95,21 +121,25 @@ impl GcArgs {
         Ok(())
     }
 
-    /// The keys that the kept runs reference, of this project and of all that share its store.
-    fn referenced_keys(&self, store: &Store, project: &Project) -> Result<HashSet<Key>, Failure> {
+    /// The keys that the last `keep` runs reference, of this project and of all that share its store.
+    fn own_runs(&self, store: &Store, project: &Project, keep: usize) -> Result<Vec<OwnRuns>, Failure> {
         let own = RunFolder::all(&project.runs).context("Cannot read the folder of runs")?;
-        if self.keep > 0 && own.is_empty() {
+        if keep > 0 && own.is_empty() {
             let runs = project.runs.display();
             return Err(Failure::Call(format!(
                 "There is no run in `{runs}`, so nothing would be kept; pass the folder of runs with `--runs`, or use `--keep 0`"
             )));
         }
-        let mut keys = keys_of_last_runs(own, self.keep)?;
+        let keys = keys_of_last_runs(own, keep)?;
+        let mut all = vec![OwnRuns { runs: project.runs.clone(), keys, is_this: true }];
         for root in store.roots()? {
+            if project.runs.canonicalize().is_ok_and(|runs| runs == root) {
+                continue;
+            }
             if root.exists() {
                 let runs =
                     RunFolder::all(&root).with_context(|| format!("Cannot read the runs in `{}`", root.display()))?;
-                keys.extend(keys_of_last_runs(runs, self.keep)?);
+                all.push(OwnRuns { keys: keys_of_last_runs(runs, keep)?, runs: root, is_this: false });
                 continue;
             }
             eprintln!(
@@ -120,28 +150,6 @@ impl GcArgs {
                 store.remove_root(&root)?;
             }
         }
-        Ok(keys)
+        Ok(all)
     }
-}
-
-/// The keys that the last `keep` runs of each name and those with tags reference. Unfinished runs are kept in addition, and do
-/// not count. A run without `run.json` has not started.
-fn keys_of_last_runs(mut runs: Vec<RunFolder>, keep: usize) -> Result<HashSet<Key>, Failure> {
-    let mut keys = HashSet::new();
-    let mut finished = 0;
-    let mut name = None;
-    while let Some(run) = runs.pop() {
-        if name.as_ref() != Some(&run.name) {
-            (name, finished) = (Some(run.name.clone()), 0);
-        }
-        let is_tagged = !Notes::read(&run.path)?.tags.is_empty();
-        if (finished >= keep && !is_tagged) || !run.path.join("run.json").exists() {
-            continue;
-        }
-        // A file that cannot be read might reference anything, so it is an error.
-        let json = run.read()?;
-        finished += usize::from(!json.unfinished);
-        keys.extend(json.nodes.into_iter().filter_map(|node| node.key));
-    }
-    Ok(keys)
 }

@@ -1,6 +1,7 @@
 //! `dnc-run cache`: commands for the store, one file each.
 
 mod gc;
+mod gc_remote;
 mod ls;
 mod pull;
 mod push;
@@ -31,7 +32,7 @@ enum CacheCommand {
     Verify(verify::VerifyArgs),
     /// Remove records that no kept run references, and all files that only they need
     ///
-    /// The runs of all projects that share the store count.
+    /// The runs of all projects that share the store count. With --remote, those of all projects that have pushed there do.
     Gc(gc::GcArgs),
     /// Copy records and their files to a remote
     ///

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
-use dnc_cache::{Key, Store, record_keys};
+use dnc_cache::{Key, Store};
 
-use super::transfer::{RemoteArgs, keys_of_runs, print_damaged_blobs, print_report, with_progress_bar};
+use super::transfer::{RemoteArgs, keys_of_runs, print_damaged, print_report, with_progress_bar};
 use crate::commands::failure::Failure;
 use crate::commands::names;
 use crate::project::Project;
@@ -30,10 +30,10 @@ impl PullArgs {
         let names = keys_of_runs(project, &self.run_names)?;
         let keys: Vec<Key> = match &names {
             Some(names) => names.keys().copied().collect(),
-            None => record_keys(&*remote)?,
+            None => store.remote_keys(&*remote)?,
         };
         let report = with_progress_bar(|progress| store.pull(&keys, &*remote, progress))?;
-        print_damaged_blobs(&report, &*remote);
+        print_damaged(&report, &*remote);
         print_report("pulled", &report, &*remote, &names.unwrap_or_else(BTreeMap::new))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context as _;
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use dnc_cache::{Key, Store};
@@ -10,6 +11,8 @@ use super::transfer::{RemoteArgs, keys_of_runs, print_no_conditional_puts, print
 use crate::commands::failure::Failure;
 use crate::commands::names;
 use crate::project::Project;
+use crate::report::kept_keys::{keys_of_last_runs, project_name};
+use crate::report::run_folder::RunFolder;
 
 /// Arguments of `cache push`.
 #[derive(Args)]
@@ -33,6 +36,8 @@ impl PushArgs {
             None => store.ls()?.records.into_iter().map(|entry| entry.record.key).collect(),
         };
         let report = with_progress_bar(|progress| store.push(&keys, &*remote, progress))?;
+        let runs = RunFolder::all(&project.runs).context("Cannot read the folder of runs")?;
+        store.set_remote_root(&project_name(&project.runs), &keys_of_last_runs(runs, usize::MAX)?, &*remote)?;
         if !remote.has_conditional_puts()? {
             print_no_conditional_puts();
         }

@@ -1,10 +1,10 @@
 //! What `cache push` and `cache pull` share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use dnc_cache::{CacheError, Key, ObjectName, Remote, TransferFailure, TransferReport, open_remote};
+use dnc_cache::{CacheError, Key, Remote, TransferReport, open_remote};
 use indicatif::ProgressBar;
 
 use crate::commands::failure::Failure;
@@ -27,6 +27,11 @@ pub(super) struct RemoteArgs {
 }
 
 impl RemoteArgs {
+    /// The remote at `url`, else the one that `DNC_REMOTE` or `dnc.toml` names.
+    pub(super) fn named(url: Option<String>) -> Self {
+        Self { remote: url.or_else(|| std::env::var("DNC_REMOTE").ok()) }
+    }
+
     /// Opens the remote, which must not be a part of the store: `cache gc` would remove it.
     pub(super) fn open(&self, project: &Project) -> Result<Box<dyn Remote>, Failure> {
         let Some(place) = ProjectRemote::of(project, self.remote.as_deref())?.place else {
@@ -109,12 +114,8 @@ pub(super) fn print_report(
 }
 
 /// Prints how to repair damaged objects of a remote.
-pub(super) fn print_damaged_blobs(report: &TransferReport, remote: &dyn Remote) {
-    let damaged = report.problems.iter().filter_map(|problem| match problem.failure {
-        TransferFailure::DamagedBlob(digest) => Some(ObjectName::blob(&digest)),
-        _ => None,
-    });
-    for object in BTreeSet::from_iter(damaged) {
+pub(super) fn print_damaged(report: &TransferReport, remote: &dyn Remote) {
+    for object in &report.damaged {
         eprintln!("note: `{object}` in `{}` is damaged; delete it there and push it again", remote.url());
     }
 }
