@@ -21,7 +21,8 @@
 //!
 //! Reading order: `seal`, `format` and `upgrade`, then `state` and `blobs` (what an open store holds), `claim` and
 //! `committer`, then `handle` (the [`Store`] itself). The other files add methods to it: `lookup`, `folders` and `ingest` for
-//! tasks; `catalogue`, `indexes`, `push`, `pull`, `adopt`, `compare`, `remote_roots` and `remote_gc` for remotes; `verify`, `gc`, `ls`, `roots` and `drop` for maintenance.
+//! tasks; `catalogue` and `indexes` (what the packs of a remote hold), `push`, `pull`, `adopt`, `compare`, `remote_roots` and
+//! `remote_gc` for remotes; `verify`, `gc`, `ls`, `roots` and `drop` for maintenance.
 
 mod adopt;
 mod blobs;
