@@ -385,7 +385,7 @@ stage.train.optimiser.lr = { min = 1e-4, max = 1e-2, log = true }
         check("{ min = 1, max = 9, integer = false }", &["1.0", "5.0", "8.992"]);
         check("{ min = 0, max = 20, step = 10 }", &["0", "10", "20"]);
         check("{ min = 0.1, max = 0.3, step = 0.1 }", &["0.1", "0.2", "0.3"]);
-        check("{ min = 0x10, max = 1_000, log = true }", &["16", "126", "999"]);
+        check("{ min = 0x10, max = 1_000, log = true }", &["16", "125", "996"]);
     }
 
     #[test]
@@ -407,7 +407,11 @@ stage.train.optimiser.lr = { min = 1e-4, max = 1e-2, log = true }
         check("[5, 10]", "[]", "`values` of `stage.train.epochs` is empty");
         check("values = [5, 10]", "vaules = [5, 10]", "Did you mean `values`?");
         check("values = [5, 10]", "values = [5, 10], min = 1", "it takes no other key");
-        check("{ values = [5, 10] }", "[5, 10]", "Write `stage.train.epochs = { values");
+        check(
+            "stage.train.epochs = { values = [5, 10] }",
+            "stage.train.epochs = [5, 10]",
+            "`stage.train.epochs` must be a table",
+        );
         check("min = 1e-4", "min = 1e-2", "`min` must be less than `max`");
         check("min = 1e-4", "min = 0.0", "`min` must be greater than 0");
         check("min = 1e-4, ", "", "needs `values`, or `min` and `max`");
@@ -428,6 +432,14 @@ stage.train.optimiser.lr = { min = 1e-4, max = 1e-2, log = true }
     #[test]
     fn a_test_split_is_refused_with_the_reason() {
         let found = parse(&SWEEP.replace("[space]", "[objective]\nsplit = \"test\"\n\n[space]"));
-        insta::assert_snapshot!(found.expect_err("it must be refused"), @"");
+        insta::assert_snapshot!(found.expect_err("it must be refused"), @r#"
+        error: `objective.split` must be `validation`, not `test`
+         --> sweeps/lr.toml:6:9
+          |
+        6 | split = "test"
+          |         ^^^^^^
+          |
+          = hint: The best of many settings on test classes is too good by chance: no classes would be left to measure what it reaches.
+        "#);
     }
 }

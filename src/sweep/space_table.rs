@@ -2,12 +2,15 @@
 //!
 //! Dotted keys may be written with or without quotes: `stage.train.epochs = { … }` is a table in a table in a table for TOML.
 
+use std::borrow::Cow;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::numbers::{real, whole};
 use super::space::{Dimension, Range, Space, real_text};
 use crate::manifest::diagnostic::{Diagnostic, Span, Texts};
+use crate::manifest::suggest;
 use crate::manifest::value::{boolean, keep, table, unknown_key, wrong_type};
 
 pub(super) const KEYS: [&str; 6] = ["values", "min", "max", "step", "log", "integer"];
@@ -49,8 +52,12 @@ fn walk(
 ) {
     for (word, value) in keys {
         let key = if above.is_empty() { word.get_ref().to_string() } else { format!("{above}.{}", word.get_ref()) };
-        let is_group =
-            |table: &DeTable<'_>| !table.is_empty() && table.iter().all(|(_, value)| value.get_ref().is_table());
+        let is_range = |table: &DeTable<'_>| {
+            let is_own = |(key, value): (&Spanned<Cow<'_, str>>, &Spanned<DeValue<'_>>)| {
+                KEYS.contains(&key.get_ref().as_ref()) && !value.get_ref().is_table()
+            };
+            table.is_empty() || table.iter().any(is_own)
+        };
         let span = word.span();
         match key.as_str() {
             "name" => problems.push(
@@ -61,7 +68,7 @@ fn walk(
                 "List seeds outside of `[space]`: every trial runs with each, as in `seeds = [0, 1, 2]`.".to_owned(),
             )),
             _ => match value.into_inner() {
-                DeValue::Table(table) if is_group(&table) => walk(&key, table, texts, found, problems),
+                DeValue::Table(table) if !is_range(&table) => walk(&key, table, texts, found, problems),
                 DeValue::Table(table) => {
                     let before = problems.len();
                     if let Some(range) =
@@ -69,6 +76,9 @@ fn walk(
                     {
                         found.push((span, Dimension { key, range }));
                     }
+                }
+                _ if suggest::nearest(word.get_ref(), KEYS).is_some() => {
+                    problems.push(unknown_key(&word, &format!("of `{above}`"), &KEYS));
                 }
                 other => {
                     let value = Spanned::new(span, other);

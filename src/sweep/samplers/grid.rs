@@ -1,6 +1,6 @@
 //! Grid: every combination of values, the last key varying fastest.
 
-use super::{Sampler, Told};
+use super::sampler::{Sampler, Told};
 use crate::sweep::space::{Point, Space};
 
 pub(super) struct Grid<'s> {

@@ -4,7 +4,7 @@
 
 use dnc_learn::streams::Streams;
 
-use super::{Sampler, Told, uniform};
+use super::sampler::{Sampler, Told, uniform};
 use crate::sweep::space::{Point, Space};
 
 pub(super) struct Random {

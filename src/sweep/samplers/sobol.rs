@@ -5,7 +5,7 @@
 
 use dnc_learn::streams::Streams;
 
-use super::{Sampler, Told};
+use super::sampler::{Sampler, Told};
 use crate::sweep::space::{Point, Space};
 
 /// The most keys that a space may have.

@@ -79,7 +79,7 @@ fn a_proposal_depends_on_the_trials_that_it_needs_only() {
 
 /// The optimum is at 0.3 of the first key, at 0.8 of the second, and at value 2 of the third.
 fn hill(point: &[f64]) -> Option<f64> {
-    let category = if (point[2] * 5.0) as usize == 2 { 0.0 } else { 0.1 };
+    let category = if (point[2] * 5.0) as usize == 2 { 0.0 } else { 0.3 };
     Some(-(point[0] - 0.3).powi(2) - (point[1] - 0.8).powi(2) - category)
 }
 
@@ -121,5 +121,21 @@ fn proposals_are_stable() {
             lines += &format!("{} {}\n", method.name(), space.label(&space.texts(&told.point)));
         }
     }
-    insta::assert_snapshot!(lines, @"");
+    insta::assert_snapshot!(lines, @r"
+    random k0=0.0001546 k1=95 k2=0
+    random k0=0.002607 k1=67 k2=1
+    random k0=0.001541 k1=52 k2=1
+    random k0=0.001446 k1=37 k2=0
+    random k0=0.01439 k1=24 k2=0
+    sobol k0=0.002242 k1=67 k2=1
+    sobol k0=0.04767 k1=13 k2=1
+    sobol k0=0.0003252 k1=30 k2=2
+    sobol k0=0.01373 k1=81 k2=0
+    sobol k0=0.01802 k1=54 k2=2
+    tpe k0=0.002242 k1=67 k2=1
+    tpe k0=0.04767 k1=13 k2=1
+    tpe k0=0.06114 k1=4 k2=0
+    tpe k0=0.06888 k1=2 k2=0
+    tpe k0=0.0001268 k1=40 k2=0
+    ");
 }

@@ -5,11 +5,11 @@
 //! largest l/g is taken, for each key by itself.
 //!
 //! **Formula** for numbers, with centres xᵢ and the prior's centre ½ in the unit interval, l(x) = 1/(n + 1) Σ k((x − xᵢ)/σᵢ), where σᵢ is the larger
-//! distance to a neighbouring centre, at least 1/min(100, n + 2) and at most 1, and σ = 1 for the prior; for unordered values,
-//! l(v) = (count of v + 1/V)/(n + 1).
+//! distance to a neighbouring centre, at least 1/min(100, n + 2) and at most 1, and σ = 1 for the prior; for V unordered values,
+//! l(v) = 1/(n + 1) (1/V + Σ k(v, vᵢ)), where k is (n + 2)/(n + 1 + V) for the centre's own value and 1/(n + 1 + V) for others.
 //!
-//! **Source** Bergstra, Bardenet, Bengio and Kégl, *Algorithms for hyper-parameter optimization*, NIPS 2011, section 4, with its
-//! γ = 0.15; bandwidths as in its reference implementation, hyperopt.
+//! **Source** Bergstra, Bardenet, Bengio and Kégl, *Algorithms for hyper-parameter optimization*, NIPS 2011, section 4;
+//! bandwidths as in its reference implementation, hyperopt; γ = 0.1 and the kernel of unordered values as in Optuna (Akiba et al., KDD 2019).
 //!
 //! Deviation: the kernel k is logistic instead of Gaussian, with the same standard deviation: its distribution function and the
 //! inverse have closed forms. The first trials are from a Sobol sequence instead of independent draws. Failed trials are among
@@ -19,12 +19,12 @@ use std::f64::consts::PI;
 
 use dnc_learn::streams::Streams;
 
+use super::sampler::{Sampler, Told, uniform};
 use super::sobol::Sobol;
-use super::{Sampler, Told, uniform};
 use crate::sweep::space::{Point, Range, Space};
 
 /// Share of the trials that are the best.
-const GAMMA: f64 = 0.15;
+const GAMMA: f64 = 0.1;
 /// Number of draws from l.
 const CANDIDATES: u64 = 24;
 
@@ -109,9 +109,11 @@ impl Density {
         let total = coordinates.len() as f64 + 1.0;
         if let Range::Levels { texts, ordered: false } = range {
             let values = texts.len() as f64;
-            let mut probabilities = vec![1.0 / values / total; texts.len()];
+            // The prior's part, and what every centre gives each value.
+            let elsewhere = 1.0 / (total + values);
+            let mut probabilities = vec![(1.0 / values + coordinates.len() as f64 * elsewhere) / total; texts.len()];
             // Coordinates are those in the middle of a value.
-            coordinates.iter().for_each(|x| probabilities[(x * values) as usize] += 1.0 / total);
+            coordinates.iter().for_each(|x| probabilities[(x * values) as usize] += elsewhere);
             return Self::Values(probabilities);
         }
         const PRIOR: f64 = 0.5;
