@@ -21,7 +21,7 @@ mod tests;
 mod vector_source;
 
 use dnc_tables::embeddings::{self, EmbeddingRows};
-use dnc_tables::{Split, metrics, model, queries};
+use dnc_tables::{Split, metrics, model, nuisances as nuisance_table, queries};
 
 use crate::api::{
     Ambient, Arithmetic, ArtifactKind, Context, Input, Output, ParamError, Ports, Resources, Stage, StageError, Threads,
@@ -39,7 +39,7 @@ const SAME_CAMERA_COUNTED: &str = "same_camera_counted";
 
 impl Stage for Evaluate {
     const NAME: &'static str = "evaluate";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const SUMMARY: &'static str = "Compute retrieval metrics for a model, for embeddings, or for raw pixels";
 
     fn ports(&self) -> Ports {
@@ -48,6 +48,9 @@ impl Stage for Evaluate {
             vec![Output::new("metrics", ArtifactKind::Metrics), Output::new("queries", ArtifactKind::Queries)];
         if self.embeddings {
             outputs.push(Output::new("embeddings", ArtifactKind::Embeddings).optional());
+        }
+        if !self.nuisances.is_empty() {
+            outputs.push(Output::new("nuisances", ArtifactKind::Nuisances));
         }
         Ports {
             inputs: vec![
@@ -93,6 +96,9 @@ impl Stage for Evaluate {
         }
         metrics::write(context.output("metrics")?, results.metrics)?;
         queries::write(context.output("queries")?, &results.queries)?;
+        if !self.nuisances.is_empty() {
+            nuisance_table::write(context.output("nuisances")?, &results.nuisances)?;
+        }
         if self.embeddings && source.is_model(context) {
             let EmbeddedImages { ids, labels, splits, vectors, dim, .. } = &embedded;
             let rows = EmbeddingRows { ids, labels, splits, vectors, dim: *dim };

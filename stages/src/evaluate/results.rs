@@ -1,7 +1,8 @@
-//! Rows of the output tables `metrics` and `queries`, collected while splits are evaluated.
+//! Rows of the output tables `metrics`, `queries` and `nuisances`, collected while splits are evaluated.
 
 use dnc_tables::Split;
 use dnc_tables::metrics::MetricRow;
+use dnc_tables::nuisances::NuisanceRow;
 use dnc_tables::queries::QueryRow;
 
 use crate::api::Context;
@@ -15,13 +16,15 @@ pub(super) struct Results {
     learners: i32,
     pub(super) metrics: Vec<MetricRow>,
     pub(super) queries: Vec<QueryRow>,
+    pub(super) nuisances: Vec<NuisanceRow>,
 }
 
 impl Results {
     /// No rows yet, for the round of this node and this number of learners.
     pub(super) fn new(context: &Context<'_>, learners: u32) -> Self {
         let round = context.ambient().round.map_or(NO_ROUND, |round| round as i32);
-        Self { round, learners: learners as i32, metrics: Vec::new(), queries: Vec::new() }
+        let (metrics, queries, nuisances) = (Vec::new(), Vec::new(), Vec::new());
+        Self { round, learners: learners as i32, metrics, queries, nuisances }
     }
 
     /// Adds the value of a metric.

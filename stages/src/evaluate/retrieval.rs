@@ -53,21 +53,45 @@ pub(super) fn add_metrics(
     Ok(Some(scores.recall_at_1.mean()))
 }
 
+/// What a query finds first.
+pub(super) struct Nearest {
+    pub(super) id: u32,
+    /// The nearest image and its Euclidean distance; `None` if the gallery has none for this query.
+    pub(super) nearest: Option<(u32, f32)>,
+    /// Whether that is of the query's class; `None` if there is no image of its class to find.
+    pub(super) hit: Option<bool>,
+}
+
 /// Recall@1 alone; `None` if no query has a match.
-pub(super) fn recall_at_1(context: &Context<'_>, searches: &[Search]) -> Result<Option<f64>, StageError> {
-    let mut values = PerQuery(Vec::new());
+pub(super) fn recall_at_1(found: &[Nearest]) -> Option<f64> {
+    let hits = PerQuery(found.iter().map(|found| found.hit.map(f64::from)).collect());
+    hits.0.iter().any(Option::is_some).then(|| hits.mean())
+}
+
+/// What each query of the searches finds first, in order.
+pub(super) fn nearest(context: &Context<'_>, searches: &[Search]) -> Result<Vec<Nearest>, StageError> {
+    let mut all = Vec::new();
     for search in searches {
         search_in_blocks(
             context,
             search,
             |_| 1,
             |block| {
-                values.0.extend(recall_at_k(&block.ranking, 1)?.0);
+                let hits = recall_at_k(&block.ranking, 1)?;
+                all.extend(hits.0.iter().enumerate().map(|(index, hit)| {
+                    let (found, distances) = block.neighbours.of(index);
+                    let nearest = found.first().zip(distances.first());
+                    Nearest {
+                        id: search.queries.ids[block.start + index],
+                        nearest: nearest.map(|(&row, squared)| (search.gallery().ids[row as usize], squared.sqrt())),
+                        hit: hit.map(|hit| hit == 1.0),
+                    }
+                }));
                 Ok(())
             },
         )?;
     }
-    Ok(values.0.iter().any(Option::is_some).then(|| values.mean()))
+    Ok(all)
 }
 
 /// Neighbours of a block of queries.

@@ -35,7 +35,7 @@ pub(super) fn add_metrics(
         let part = project(&whole, &masks, learner).map_err(failed)?;
         let vectors = part.flatten_all().and_then(|part| part.to_vec1()).map_err(|source| failed(source.into()))?;
         let searches = search::searches(stage, context, &unmerged.with_vectors((vectors, unmerged.dim)), split)?;
-        if let Some(recall) = retrieval::recall_at_1(context, &searches)? {
+        if let Some(recall) = retrieval::recall_at_1(&retrieval::nearest(context, &searches)?) {
             results.add(split, "subspace_recall", Some(learner as u32), recall);
         }
     }

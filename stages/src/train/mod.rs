@@ -40,7 +40,7 @@ const MEMORY_REMEDY: &str = "lower `sampler.batch` or the `crop` of `init`, or c
 
 impl Stage for Train {
     const NAME: &'static str = "train";
-    const VERSION: u32 = 7;
+    const VERSION: u32 = 8;
     const SUMMARY: &'static str = "Train the learners of a round, or one of them, each on its cluster of images";
 
     fn ports(&self) -> Ports {

@@ -382,7 +382,7 @@ fn the_version_matches_the_bytes() {
     check_known_bytes(
         (Train::VERSION, &outputs),
         (
-            7,
+            8,
             &[
                 ("cpu/avx512/gnu", "b17a6d451f4b7943"),
                 ("cpu/avx2/gnu", "b17a6d451f4b7943"),

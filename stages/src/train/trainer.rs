@@ -129,10 +129,12 @@ pub(super) struct FinishedStep {
 impl FinishedStep {
     /// The terms of the table `history`; a term that is not defined for this step is left out.
     pub(super) fn terms(&self) -> impl Iterator<Item = (&'static str, f64)> {
-        let StepStatistics { loss, orthogonality, terms, informative, negative_distance } = self.statistics;
+        let StepStatistics { loss, orthogonality, terms, informative, negative_distance, coefficient } =
+            self.statistics;
         let informative = informative as f64 / terms.max(1) as f64;
         let always = [("loss", loss), ("informative", informative), ("lr", self.lr)];
-        let sometimes = [("negative_distance", negative_distance), ("orthogonality", orthogonality)];
+        let sometimes =
+            [("negative_distance", negative_distance), ("orthogonality", orthogonality), ("beta", coefficient)];
         always.into_iter().chain(sometimes.into_iter().filter_map(|(term, value)| Some((term, value?))))
     }
 }

@@ -3,7 +3,8 @@
 use crate::kind::ArtifactKind;
 use crate::schema::TableSchema;
 use crate::{
-    assignments, contents, embeddings, history, images, index, metrics, model, pixels, queries, skipped, summary, views,
+    assignments, contents, embeddings, history, images, index, metrics, model, nuisances, pixels, queries, skipped,
+    summary, views,
 };
 
 impl ArtifactKind {
@@ -24,6 +25,7 @@ impl ArtifactKind {
             ArtifactKind::History => vec![history::schema()],
             ArtifactKind::Metrics => vec![metrics::schema()],
             ArtifactKind::Queries => vec![queries::schema()],
+            ArtifactKind::Nuisances => vec![nuisances::schema()],
             ArtifactKind::Files => Vec::new(),
         }
     }

@@ -30,13 +30,15 @@ pub enum ArtifactKind {
     Metrics,
     /// The results of each query, for paired tests.
     Queries,
+    /// What each query finds when the images are perturbed.
+    Nuisances,
     /// Any files: what a `command` reads or writes without a schema.
     Files,
 }
 
 impl ArtifactKind {
     /// Every kind, in the order of the pipeline.
-    pub const ALL: [ArtifactKind; 11] = [
+    pub const ALL: [ArtifactKind; 12] = [
         ArtifactKind::Images,
         ArtifactKind::Summary,
         ArtifactKind::Views,
@@ -47,6 +49,7 @@ impl ArtifactKind {
         ArtifactKind::History,
         ArtifactKind::Metrics,
         ArtifactKind::Queries,
+        ArtifactKind::Nuisances,
         ArtifactKind::Files,
     ];
 
@@ -63,6 +66,7 @@ impl ArtifactKind {
             ArtifactKind::History => "history",
             ArtifactKind::Metrics => "metrics",
             ArtifactKind::Queries => "queries",
+            ArtifactKind::Nuisances => "nuisances",
             ArtifactKind::Files => "files",
         }
     }

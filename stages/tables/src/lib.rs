@@ -24,6 +24,7 @@ pub mod index;
 pub mod kind;
 pub mod metrics;
 pub mod model;
+pub mod nuisances;
 pub mod pictures;
 pub mod pixels;
 pub mod queries;

@@ -9,6 +9,7 @@ use crate::history::HistoryRow;
 use crate::index::{Index, IndexRows, RecallRow};
 use crate::kind::ArtifactKind;
 use crate::metrics::MetricRow;
+use crate::nuisances::NuisanceRow;
 use crate::queries::QueryRow;
 use crate::split::Split;
 use crate::testing::Written;
@@ -137,6 +138,24 @@ fn queries() {
     let rows = [row(4, &[1, 2]), row(5, &[]), row(6, &[9])];
     let written = written(ArtifactKind::Queries, |output| crate::queries::write(output, &rows));
     assert_eq!(crate::queries::open(&written.input).unwrap(), rows);
+}
+
+#[test]
+fn nuisances() {
+    let row = |nuisance: &str, id, nearest, hit| NuisanceRow {
+        nuisance: nuisance.to_owned(),
+        id,
+        split: Split::Test,
+        nearest,
+        hit,
+    };
+    let rows = [
+        row("blur", 4, Some((5, 0.25)), Some(true)),
+        row("blur", 5, Some((6, 0.5)), Some(false)),
+        row("jpeg", 4, None, None),
+    ];
+    let written = written(ArtifactKind::Nuisances, |output| crate::nuisances::write(output, &rows));
+    assert_eq!(crate::nuisances::open(&written.input).unwrap(), rows);
 }
 
 #[test]

@@ -57,6 +57,9 @@ pub struct StepStatistics {
     pub informative: usize,
     /// Mean distance of the mined negatives; `None` if the loss uses no miner, or no negative was found.
     pub negative_distance: Option<f64>,
+    /// The coefficient that the loss learns, before the step, averaged if each class has one: β of the margin loss. `None` if it learns
+    /// none.
+    pub coefficient: Option<f64>,
 }
 
 impl Method {
@@ -145,8 +148,13 @@ impl Method {
         let state = loss_state(parameters, learner);
         let embedded = EmbeddedBatch { embeddings: &embeddings, labels, images, step, state: &state };
         let References { distances, labels } = loss.references(&embedded)?; // [batch, references]
+        let mut coefficient = None;
         let learned = match self.learned() {
-            Some(Learned::Coefficients(spec)) => Some(parameters.tensor(&spec.name)?),
+            Some(Learned::Coefficients(spec)) => {
+                let tensor = parameters.tensor(&spec.name)?;
+                coefficient = Some(mean(&tensor.detach().to_vec1::<f32>()?));
+                Some(tensor)
+            }
             Some(Learned::Points(spec)) => Some(subspaces::project(&parameters.tensor(&spec.name)?, &masks, learner)?),
             None => None,
         };
@@ -173,6 +181,7 @@ impl Method {
             terms: output.terms,
             informative: output.informative,
             negative_distance: None,
+            coefficient,
         };
         if loss.uses_miner() {
             statistics.negative_distance = selection.mean_negative_distance(&distances, &labels);
@@ -187,6 +196,10 @@ impl Method {
         }
         Ok(statistics)
     }
+}
+
+fn mean(values: &[f32]) -> f64 {
+    values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len() as f64
 }
 
 /// The state of the loss for `learner` among the parameters.

@@ -140,6 +140,12 @@ fn training_lowers_the_loss_with_every_subspace_and_learned_loss() {
         let (first, last) = (mean(&found[..6]), mean(&found[found.len() - 6..]));
         assert!(last < 0.9 * first, "{:?} {:?}: {first} to {last}", method.loss, method.subspaces);
         assert!(found.iter().all(|step| step.informative <= step.terms));
+        if matches!(&method.loss, LossConfig::Margin(margin) if margin.learn_beta == Beta::PerClass) {
+            assert!((found[0].coefficient.unwrap() - 1.2).abs() < 1e-6, "β before the first step");
+            assert!(found.windows(2).all(|pair| pair[0].coefficient != pair[1].coefficient), "each step moves β");
+        } else {
+            assert!(found.iter().all(|step| step.coefficient.is_none()));
+        }
         if method.subspaces.as_subspaces().role(2) == Role::Weight {
             assert!(found[0].orthogonality > Some(0.999), "both masks start as copies");
             assert!(found.last().unwrap().orthogonality < found[0].orthogonality);
