@@ -11,7 +11,7 @@ use super::analysis::hubs::{self, Hubs};
 use super::analysis::label_errors::{self, Suspect};
 use super::analysis::leaks::{Leak, leaks};
 use super::analysis::map::Map;
-use super::analysis::nuisance_examples;
+use super::analysis::nuisance_flips::{self, NuisanceFlips};
 use super::analysis::rounds::Lift;
 use super::analysis::shape::{Shape, shape};
 use super::analysis::subspaces::{self, Masks, Subspaces};
@@ -35,8 +35,6 @@ const CLASSES: usize = 60;
 const MONTAGE: usize = 24;
 /// Number of queries that show what only one learner finds.
 const EXAMPLES: usize = 4;
-/// Number of queries that are shown under each nuisance.
-const NUISANCE_EXAMPLES: usize = 8;
 /// Bytes that are kept for the frame of the page.
 const FRAME: usize = 80_000;
 /// Queries above which their table is not in the page.
@@ -101,6 +99,7 @@ struct Findings {
     shape: Option<Shape>,
     embedded: Option<Embedded>,
     map: Option<Map>,
+    nuisances: BTreeMap<String, NuisanceFlips>,
     /// Answers of the chosen round in the first run of each group, if there are several groups.
     compared: Vec<Vec<Answer>>,
     /// From the first group to each other one.
@@ -154,6 +153,7 @@ impl Findings {
             rows.filter(|(_, rows)| rows.len() > 1).map(|(embedded, rows)| shape(embedded, &rows)).transpose()?;
         let clusters = clusters(run, subject, MONTAGE)?;
         let map = embedded.as_ref().map(|embedded| Map::new(run, embedded)).transpose()?.flatten();
+        let nuisances = nuisance_flips::flips(run, subject, &answers)?;
         Ok(Self {
             answers,
             catalogue,
@@ -173,6 +173,7 @@ impl Findings {
             shape,
             embedded,
             map,
+            nuisances,
             compared,
             flips,
         })
@@ -193,6 +194,10 @@ impl Findings {
         for (example, subspaces) in self.examples.iter().zip(self.subspaces.iter().cycle()) {
             ids.extend((0..subspaces.learners()).flat_map(|learner| subspaces.of(learner, example.query).0));
             ids.insert(self.answers[example.answer].id);
+        }
+        for flip in self.nuisances.values().flat_map(sections::nuisances::shown) {
+            let answer = &self.answers[flip.query];
+            ids.extend(answer.neighbours.first().copied().into_iter().chain([answer.id]));
         }
         let most = sections::comparison::FLIPS;
         for (flips, answers) in self.flips.iter().zip(self.compared.iter().skip(1)) {
@@ -242,12 +247,8 @@ impl Findings {
             sections::summary::Summary { runs, subject, answers, catalogue, lifts, lists, pairs, suspects, only };
         let summary = sections::summary::section(&summary, &pictures);
         let rounds = sections::rounds::section(runs, subject);
-        let measured = sections::nuisances::measured(run, subject);
-        let right = answers.iter().filter(|answer| answer.is_right()).map(|answer| answer.id);
-        let right: Vec<u32> =
-            right.step_by(answers.len().div_ceil(NUISANCE_EXAMPLES * 4).max(1)).take(NUISANCE_EXAMPLES).collect();
-        let examples = nuisance_examples::examples(run, &measured, &right)?;
-        let nuisances = sections::nuisances::section(runs, subject, &examples);
+        let nuisances = sections::nuisances::NuisanceData { runs, subject, answers, catalogue, flips: &self.nuisances };
+        let nuisances = sections::nuisances::section(&nuisances, &pictures)?;
         let data = sections::confusions::Confusions {
             answers,
             catalogue,

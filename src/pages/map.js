@@ -19,6 +19,7 @@
     ids[i] = bytes.getUint32(i * 12 + 8, true);
   }
   const neighbours = new Uint32Array(decode(data.neighbours));
+  const clusters = new Uint8Array(decode(data.clusters));
   const k = neighbours.length / n;
 
   const canvas = root.querySelector("canvas"), over = root.querySelector("canvas.over");
@@ -76,18 +77,41 @@
     return cache.get(number);
   };
   const named = Object.fromEntries(["right", "wrong", "junk"].map((name) => [name, parse(`var(--${name})`)]));
+  // Each way of colouring: the number of a point's colour, the colour of a number, and its name. Classes are too many for a legend.
   const kinds = {
-    class: (i) => hue(classes[i]),
-    right: (i) => [named.wrong, named.right, named.junk][flags[i] & 3],
-    split: (i) => hue(flags[i] >> 2),
-    learner: (i) => (learners[i] ? hue(learners[i] - 1) : named.junk),
+    class: { of: (i) => classes[i], colour: hue, name: (number) => data.classes[number] },
+    right: {
+      of: (i) => flags[i] & 3,
+      colour: (number) => [named.wrong, named.right, named.junk][number],
+      name: (number) => ["nearest image is of another class", "nearest image is of the same class", "no query"][number],
+    },
+    cluster: { of: (i) => clusters[i], colour: hue, name: (number) => `cluster ${number}` },
+    split: { of: (i) => flags[i] >> 2, colour: hue, name: (number) => data.splits[number] },
+    learner: {
+      of: (i) => learners[i],
+      colour: (number) => (number ? hue(number - 1) : named.junk),
+      name: (number) => (number ? `found by learner ${number - 1} alone` : "others"),
+    },
+  };
+  const kind = () => kinds[root.querySelector("[name=colour]").value];
+  const legend = () => {
+    const key = root.querySelector(".key"), counts = new Map(), shown = kind();
+    key.textContent = "";
+    for (let i = 0; i < n; i++) counts.set(shown.of(i), (counts.get(shown.of(i)) ?? 0) + 1);
+    if (counts.size > 64) return;
+    for (const number of [...counts.keys()].sort((a, b) => a - b)) {
+      const entry = document.createElement("span"), dot = document.createElement("i");
+      dot.style.background = `rgb(${shown.colour(number)})`;
+      entry.append(dot, `${shown.name(number)} (${counts.get(number).toLocaleString("en")})`);
+      key.append(entry);
+    }
   };
   let chosen = new Set(), selected = -1;
   const paint = () => {
-    const kind = kinds[root.querySelector("[name=colour]").value];
+    const { of, colour } = kind();
     for (let i = 0; i < n; i++) {
       const faint = chosen.size > 0 && !chosen.has(i);
-      colours.set([...kind(i), faint ? 50 : 215], 4 * i);
+      colours.set([...colour(of(i)), faint ? 50 : 215], 4 * i);
     }
     gl.bindBuffer(gl.ARRAY_BUFFER, coloured);
     gl.bufferData(gl.ARRAY_BUFFER, colours, gl.STATIC_DRAW);
@@ -206,7 +230,8 @@
     const here = at(event);
     if (!start) {
       const i = nearest(here, 8);
-      said.textContent = i < 0 ? "" : `${data.classes[classes[i]]} · image ${ids[i]}`;
+      const more = i < 0 || kind() === kinds.class ? "" : ` · ${kind().name(kind().of(i))}`;
+      said.textContent = i < 0 ? "" : `${data.classes[classes[i]]} · image ${ids[i]}${more}`;
       return;
     }
     moved ||= Math.hypot(here[0] - start[0], here[1] - start[1]) > 4;
@@ -272,7 +297,11 @@
     [scale, shift, selected] = [0.95, [0, 0], -1];
     choose([]);
   });
-  root.querySelector("[name=colour]").addEventListener("input", paint);
+  root.querySelector("[name=colour]").addEventListener("input", () => {
+    legend();
+    paint();
+  });
   new ResizeObserver(draw).observe(canvas);
+  legend();
   paint();
 })();

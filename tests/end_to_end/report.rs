@@ -53,6 +53,7 @@ in = { embeddings = "embed", previous = "cluster@previous" }
 per = "learner"
 in = { images = "decode", views = "augment", clusters = "cluster", model = "merge@previous or init" }
 epochs = 1
+loss = { kind = "margin", learn_beta = "shared" }
 sampler = { kind = "class_balanced", batch = 8, per_class = 2 }
 
 [stage.merge]
@@ -135,6 +136,11 @@ fn a_run_ends_with_a_page_that_loads_nothing_and_escapes_everything() {
         assert!(!page.contains(loading), "{loading}");
     }
     assert!(page.contains("one seed") && page.contains("data:image/jpeg;base64,"));
+    for said in
+        ["right → wrong", "as the next division would cut them", "rounds.learners=[1,1]", "β of the margin loss"]
+    {
+        assert!(page.contains(said), "{said}");
+    }
 
     // A second report finds its costly parts in the store and is the same.
     let called = project.run(&["report", "shapes", "--json", "--output", "again.html"]);

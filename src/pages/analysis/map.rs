@@ -9,8 +9,10 @@
 //! **Source** Venna and Kaski, *Neighborhood preservation in nonlinear projection methods*, 2001.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 
+use dnc_kernels::kmeans::{Points, Stop};
 use dnc_kernels::neighbours::Gallery;
 use rayon::prelude::*;
 use serde_json::json;
@@ -26,6 +28,12 @@ pub const LANDMARKS: usize = 5_000;
 const ANCHORS: usize = 3;
 /// Number of points whose trustworthiness is measured.
 const SAMPLE: usize = 1_500;
+/// Clusters if there is a single learner.
+const CLUSTERS: usize = 8;
+/// The most clusters that colours can tell apart, and that fit in a byte.
+const MOST_CLUSTERS: usize = 64;
+/// When k-means stops.
+const STOP: Stop = Stop { iterations: 50, tolerance: 0.0 };
 /// Neighbours of the trustworthiness.
 const TRUST_K: usize = 10;
 
@@ -38,14 +46,18 @@ pub struct Map {
     pub trust: f64,
     /// Number of images that t-SNE placed.
     pub landmarks: usize,
+    /// The cluster of each row, by k-means of the embeddings.
+    pub clusters: Vec<u8>,
 }
 
 impl Map {
-    /// Places the embeddings, or finds the map of an earlier report.
+    /// Places the embeddings and divides them into as many clusters as there are learners, or finds the map of an earlier report.
     ///
     /// # Errors
     /// The store cannot be read or written.
     pub fn new(evidence: &Evidence, embedded: &Embedded) -> Result<Option<Self>, PagesError> {
+        let learners = evidence.subject.as_ref().map_or(1, |subject| subject.chosen().learners);
+        let clusters = if learners > 1 { (learners as usize).min(MOST_CLUSTERS) } else { CLUSTERS };
         let vectors = evidence.artifact(&embedded.node, EMBEDDINGS)?;
         let Some((store, vectors)) = evidence.store().zip(vectors) else { return Ok(None) };
         if embedded.ids.len() < 2 * TRUST_K {
@@ -53,13 +65,13 @@ impl Map {
         }
         let derivation = Derivation {
             name: "map",
-            version: 1,
-            params: json!({ "landmarks": LANDMARKS, "perplexity": PERPLEXITY }),
+            version: 2,
+            params: json!({ "landmarks": LANDMARKS, "perplexity": PERPLEXITY, "clusters": clusters }),
             inputs: &[("embeddings", &vectors, &["id", "split", "vector"])],
             has_arithmetic: true,
         };
         let files = derivation.files(store, |folder| {
-            let map = place(&embedded.vectors, embedded.dim)?;
+            let map = place(&embedded.vectors, embedded.dim, clusters)?;
             let path = folder.join("map.bin");
             fs::write(&path, map.to_bytes()).map_err(|source| PagesError::Write { path, source })
         })?;
@@ -67,7 +79,7 @@ impl Map {
         Self::read(path, embedded.ids.len()).map(Some)
     }
 
-    /// Trustworthiness and number of landmarks, then x and y of each row, little-endian.
+    /// Trustworthiness and number of landmarks, then x and y of each row, little-endian, then the cluster of each row.
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend(self.trust.to_le_bytes());
@@ -76,18 +88,21 @@ impl Map {
             bytes.extend(x.to_le_bytes());
             bytes.extend(y.to_le_bytes());
         });
+        bytes.extend(&self.clusters);
         bytes
     }
 
     fn read(path: &Path, rows: usize) -> Result<Self, PagesError> {
         let bytes = fs::read(path).map_err(|source| PagesError::Read { path: path.to_owned(), source })?;
-        if bytes.len() != 16 + rows * 8 {
+        if bytes.len() != 16 + rows * 9 {
             return Err(PagesError::deriving("the map")("the record has another length than the embeddings"));
         }
-        let (eights, _) = bytes.as_chunks::<8>();
+        let (numbers, clusters) = bytes.split_at(16 + rows * 8);
+        let (eights, _) = numbers.as_chunks::<8>();
         let mut map = Self {
             trust: f64::from_le_bytes(eights[0]),
             landmarks: u64::from_le_bytes(eights[1]) as usize,
+            clusters: clusters.to_vec(),
             ..Self::default()
         };
         for [a, b, c, d, e, f, g, h] in &eights[2..] {
@@ -112,7 +127,7 @@ impl Map {
     }
 }
 
-fn place(vectors: &[f32], dim: usize) -> Result<Map, PagesError> {
+fn place(vectors: &[f32], dim: usize, clusters: usize) -> Result<Map, PagesError> {
     let failed = |error| PagesError::deriving("the map")(error);
     let rows = vectors.len() / dim;
     let step = rows.div_ceil(LANDMARKS).max(1);
@@ -144,7 +159,11 @@ fn place(vectors: &[f32], dim: usize) -> Result<Map, PagesError> {
             }
         }
     }
-    Ok(Map { plane, trust, landmarks: landmarks.len() })
+    let points = Points::new(vectors, dim).map_err(failed)?;
+    let start = points.plus_plus(clusters.min(rows), 0).map_err(failed)?;
+    let found = points.lloyd(&start, STOP, |_, _| ControlFlow::Continue(())).map_err(failed)?;
+    let clusters = found.assignments.iter().map(|&cluster| cluster as u8).collect();
+    Ok(Map { plane, trust, landmarks: landmarks.len(), clusters })
 }
 
 /// T(10) of an even sample of the points.
@@ -196,7 +215,12 @@ mod tests {
 
     #[test]
     fn bytes_come_back() {
-        let map = Map { plane: Plane { x: vec![1.0, -2.0], y: vec![0.5, 7.0] }, trust: 0.9, landmarks: 2 };
+        let map = Map {
+            plane: Plane { x: vec![1.0, -2.0], y: vec![0.5, 7.0] },
+            trust: 0.9,
+            landmarks: 2,
+            clusters: vec![1, 0],
+        };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("map");
         fs::write(&path, map.to_bytes()).unwrap();

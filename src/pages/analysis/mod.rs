@@ -14,6 +14,7 @@ pub mod label_errors;
 pub mod leaks;
 pub mod map;
 pub mod nuisance_examples;
+pub mod nuisance_flips;
 pub mod rounds;
 pub mod shape;
 pub mod subspaces;

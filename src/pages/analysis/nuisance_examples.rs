@@ -1,6 +1,6 @@
-//! What nuisances look like: a few images, unchanged and changed as `evaluate` changed them.
+//! What nuisances look like: images, unchanged and changed as `evaluate` changed them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use dnc_learn::streams::Streams;
@@ -21,25 +21,25 @@ const SIDE: usize = 96;
 /// Name of the unchanged pictures.
 pub const UNCHANGED: &str = "unchanged";
 
-/// Pictures as JPEG: by name of the nuisance, in the order of the images.
-pub type Examples = BTreeMap<String, Vec<Vec<u8>>>;
+/// Pictures as JPEG, by name of the nuisance and image.
+pub type Examples = BTreeMap<(String, u32), Vec<u8>>;
 
-/// The images `ids` under each of these nuisances; empty if the pixels are no longer in the store.
+/// The `wanted` images under nuisances; empty if the pixels are no longer in the store.
 ///
 /// # Errors
 /// The store cannot be read or written, or a table is damaged.
-pub fn examples(evidence: &Evidence, nuisances: &[&str], ids: &[u32]) -> Result<Examples, PagesError> {
+pub fn examples(evidence: &Evidence, wanted: &BTreeSet<(String, u32)>) -> Result<Examples, PagesError> {
     let Some((node, output)) = evidence.images() else { return Ok(Examples::new()) };
     let artifact = evidence.artifact(&node, &output)?;
     let Some((store, artifact)) = evidence.store().zip(artifact) else { return Ok(Examples::new()) };
-    if nuisances.is_empty() || ids.is_empty() {
+    if wanted.is_empty() {
         return Ok(Examples::new());
     }
     let names = ["id", "height", "width", "pixels"];
     let derivation = Derivation {
         name: "nuisance_examples",
-        version: 1,
-        params: json!({ "side": SIDE, "nuisances": nuisances, "ids": ids, "seed": evidence.seed }),
+        version: 2,
+        params: json!({ "side": SIDE, "wanted": wanted, "seed": evidence.seed }),
         inputs: &[("images", &artifact, &names)],
         has_arithmetic: true,
     };
@@ -54,20 +54,17 @@ pub fn examples(evidence: &Evidence, nuisances: &[&str], ids: &[u32]) -> Result<
         let pixels = images.pixels()?;
         // As in `evaluate`, so that each image is changed in the same way.
         let streams = Streams::new(evidence.seed as u64).named("evaluate");
-        for name in [UNCHANGED].iter().chain(nuisances) {
-            let nuisance = serde_json::from_value::<Nuisance>(Value::from(*name)).ok();
-            for (number, &id) in ids.iter().enumerate() {
-                let Some(row) = images.row(id) else { continue };
-                let mut square = vec![0; SIDE * SIDE * 3];
-                resize::centre(pixels.of(row), SIDE, SIDE, &mut square);
-                if let Some(nuisance) = nuisance {
-                    Changes::new(nuisance, &streams).apply(id, &mut Square { side: SIDE, pixels: &mut square });
-                }
-                let picture = dnc_stages::tables::pictures::Picture { height: SIDE, width: SIDE, pixels: &square };
-                let jpeg = encode(picture).map_err(PagesError::deriving("nuisances"))?;
-                let path = folder.join(format!("{name}.{number:03}"));
-                fs::write(&path, jpeg).map_err(|source| PagesError::Write { path, source })?;
+        for (name, id) in wanted {
+            let Some(row) = images.row(*id) else { continue };
+            let mut square = vec![0; SIDE * SIDE * 3];
+            resize::centre(pixels.of(row), SIDE, SIDE, &mut square);
+            if let Ok(nuisance) = serde_json::from_value::<Nuisance>(Value::from(name.as_str())) {
+                Changes::new(nuisance, &streams).apply(*id, &mut Square { side: SIDE, pixels: &mut square });
             }
+            let picture = dnc_stages::tables::pictures::Picture { height: SIDE, width: SIDE, pixels: &square };
+            let jpeg = encode(picture).map_err(PagesError::deriving("nuisances"))?;
+            let path = folder.join(format!("{name}.{id}"));
+            fs::write(&path, jpeg).map_err(|source| PagesError::Write { path, source })?;
         }
         Ok(())
     });
@@ -77,9 +74,10 @@ pub fn examples(evidence: &Evidence, nuisances: &[&str], ids: &[u32]) -> Result<
     };
     let mut examples = Examples::new();
     for file in files {
-        let name = file.name.split('.').next().unwrap_or_default().to_owned();
+        let named = file.name.split_once('.').and_then(|(name, id)| Some((name.to_owned(), id.parse().ok()?)));
+        let Some(named) = named else { continue };
         let jpeg = fs::read(&file.path).map_err(|source| PagesError::Read { path: file.path, source })?;
-        examples.entry(name).or_default().push(jpeg);
+        examples.insert(named, jpeg);
     }
     Ok(examples)
 }

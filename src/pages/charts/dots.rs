@@ -25,7 +25,7 @@ pub(in crate::pages) struct Axes<'a> {
 
 /// Draws the points.
 pub(in crate::pages) fn draw(title: &str, axes: &Axes<'_>, dots: &[Dot]) -> Markup {
-    let frame = Frame { width: 460.0, height: 260.0, left: 42.0, right: 60.0, top: 24.0, bottom: 38.0 };
+    let frame = Frame { width: 340.0, height: 230.0, left: 42.0, right: 60.0, top: 24.0, bottom: 38.0 };
     let x = frame.x(range(dots.iter().map(|dot| dot.x), false));
     let y = frame.y(range(dots.iter().map(|dot| dot.y), false));
     let inside = html! {

@@ -27,7 +27,7 @@ pub(in crate::pages) fn draw(title: &str, label: &str, distributions: &[Distribu
         counts
     };
     let all: Vec<[f64; BINS]> = distributions.iter().map(|one| counts(&one.values)).collect();
-    let frame = Frame { width: 460.0, height: 240.0, left: 38.0, right: 12.0, top: 24.0, bottom: 38.0 };
+    let frame = Frame { width: 340.0, height: 230.0, left: 38.0, right: 12.0, top: 24.0, bottom: 38.0 };
     let x = frame.x((low, high));
     let y = frame.y(range(all.iter().flatten().copied(), true));
     let outline = |counts: &[f64; BINS]| {

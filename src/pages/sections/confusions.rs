@@ -37,14 +37,14 @@ pub(in crate::pages) struct Confusions<'a> {
 pub(in crate::pages) fn section(data: &Confusions<'_>, pictures: &Pictures<'_>) -> Section {
     let body = html! {
         h3 #pairs { "Strongest confused pairs" }
-        p.caption { "A confusion is a query whose nearest image is of another class. The rate is the share of the queries of both classes. \
-            The example is the confusion with the smallest distance, with that distance and the share of right neighbours there." }
+        p.caption { "A confusion is a query whose nearest image is of another class. “3 × a → b”: three queries of class a have an image of \
+            class b nearest. The example is the confusion with the smallest distance, with that distance and the share of right neighbours there." }
         div.cards { @for pair in data.pairs.iter().take(PAIRS) { (pair_card(data, pictures, pair)) } }
         (matrix(data))
         h3 #label-errors { "Probable label errors" }
         p.caption { "Images whose neighbours speak for another class. Support of a class: the sum over its images among the neighbours of the \
             share of right neighbours at their distance, divided by how many of its images could be there. Suspicion: support of the proposed \
-            class minus support of the image's own." }
+            class minus support of the image's own. Underlined: neighbours of the proposed class." }
         @if data.suspects.is_empty() { p { "None." } }
         @for suspect in data.suspects.iter().take(SUSPECTS) { (suspect_row(data, pictures, suspect)) }
         (leaks(data, pictures))
@@ -67,7 +67,8 @@ fn pair_card(data: &Confusions<'_>, pictures: &Pictures<'_>, pair: &ConfusedPair
         div.card {
             div.pair { (plain(pictures, data.catalogue, answer.id)) (neighbour(pictures, data.catalogue, answer, 0, share)) }
             p { b { (first) } " and " b { (second) } }
-            p.caption { (pair.counts[0]) " →, " (pair.counts[1]) " ← · " (percent(pair.rate)) " %" }
+            p.caption { (pair.counts[0]) " × " (first) " → " (second) ", " (pair.counts[1]) " × " (second) " → " (first) "; " (percent(pair.rate))
+                " % of their queries" }
         }
     }
 }
@@ -99,7 +100,8 @@ fn suspect_row(data: &Confusions<'_>, pictures: &Pictures<'_>, suspect: &Suspect
                 }
             }
             @for (rank, &distance) in answer.distances.iter().enumerate().take(10) {
-                (neighbour(pictures, data.catalogue, answer, rank, data.calibration.share_at(distance)))
+                @let is_proposed = data.catalogue.label(answer.neighbours[rank]) == Some(suspect.proposed);
+                div.proposed[is_proposed] { (neighbour(pictures, data.catalogue, answer, rank, data.calibration.share_at(distance))) }
             }
         }
     }
@@ -109,14 +111,14 @@ fn hubs(data: &Confusions<'_>, pictures: &Pictures<'_>) -> Markup {
     let hubs = data.hubs;
     html! {
         p.caption {
-            "An image that is among the " (hubs.k) " nearest of many queries. Nₖ is how many; its mean is " (hubs.k) ", its skewness "
+            "Images that are among the " (hubs.k) " nearest of many queries; the mean is " (hubs.k) " queries. Skewness of that number: "
             (format!("{:.2}", hubs.skewness)) " (0: no hubs, above 1: strong ones). " (count(hubs.never)) " images are a neighbour of no query."
         }
         div.cards {
             @for hub in hubs.images.iter().take(HUBS) {
                 figure.query title=(format!("image {} {}", hub.id, data.catalogue.source(hub.id))) {
                     (pictures.show(hub.id))
-                    figcaption { (data.catalogue.class_of(hub.id)) br; "Nₖ " b { (hub.occurrences) } ", right " (hub.right) }
+                    figcaption { (data.catalogue.class_of(hub.id)) br; "near " b { (hub.occurrences) } " queries," br; "of " (hub.right) " the right class" }
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use dnc_stages::tables::Split;
 use maud::{Markup, html};
 use serde_json::json;
 
@@ -41,7 +42,7 @@ pub(in crate::pages) fn section(data: &MapData<'_>) -> (Section, Option<String>)
 fn body(data: &MapData<'_>, map: &Map, embedded: &Embedded) -> (Markup, Option<String>) {
     let rows = embedded.ids.len();
     let mut k = if rows > MANY { 5 } else { 10 };
-    let size = |k: usize| (rows * (12 + 4 * k)) * 4 / 3 + 20_000;
+    let size = |k: usize| (rows * (13 + 4 * k)) * 4 / 3 + 20_000;
     let mut left_out = None;
     if size(k) > data.budget {
         k = 0;
@@ -54,10 +55,11 @@ fn body(data: &MapData<'_>, map: &Map, embedded: &Embedded) -> (Markup, Option<S
         );
         return (missing(&statement), Some(statement));
     }
-    let (points, classes, has_learners) = points(data, map, embedded);
+    let Points { points, classes, splits, has_learners } = points(data, map, embedded);
+    let clusters = map.clusters.iter().max().map_or(0, |&most| usize::from(most) + 1);
     let neighbours = neighbours(data, embedded, k);
     let packed = json!({
-        "points": base64(&points), "neighbours": base64(&neighbours),
+        "points": base64(&points), "clusters": base64(&map.clusters), "neighbours": base64(&neighbours), "splits": splits,
         "classes": classes.iter().map(|&label| data.catalogue.class(label)).collect::<Vec<_>>(),
     });
     let body = html! {
@@ -65,7 +67,8 @@ fn body(data: &MapData<'_>, map: &Map, embedded: &Embedded) -> (Markup, Option<S
         div #map {
             div.filters {
                 label { "colour " select name="colour" {
-                    option value="class" { "class" } option value="right" { "right or wrong" } option value="split" { "split" }
+                    option value="class" { "class" } option value="right" { "right or wrong" } option value="cluster" { "cluster" }
+                    @if splits.len() > 1 { option value="split" { "split" } }
                     @if has_learners { option value="learner" { "found by one learner alone" } }
                 } }
                 label { input type="checkbox" name="lasso"; " lasso (or hold Shift)" }
@@ -73,13 +76,14 @@ fn body(data: &MapData<'_>, map: &Map, embedded: &Embedded) -> (Markup, Option<S
                 button.hidden type="button" name="csv" { "Save these ids" }
                 output name="said" {}
             }
+            div.legend.key {}
             div.stage { canvas {} canvas.over {} div.over-pictures {} }
         }
         p.caption {
             "Trustworthiness (k = 10): " b { (format!("{:.3}", map.trust)) } " — 1 if every neighbour on the map is one in the embedding. t-SNE of "
             (count(map.landmarks)) " images" @if map.landmarks < rows { "; the other " (count(rows - map.landmarks)) " are placed between their three nearest of these" }
             ". Click a point: lines lead to its true neighbours, blue to its own class, dashed orange to others. Scroll to zoom, drag to move; pictures appear \
-             when few points are in view."
+             when few points are in view. Clusters: k-means of these embeddings with k = " (clusters) ", as the next division would cut them."
         }
         p #picked-title {}
         div #picked {}
@@ -88,8 +92,16 @@ fn body(data: &MapData<'_>, map: &Map, embedded: &Embedded) -> (Markup, Option<S
     (body, left_out)
 }
 
+/// The points, with what their numbers mean.
+struct Points {
+    points: Vec<u8>,
+    classes: Vec<u32>,
+    splits: Vec<&'static str>,
+    has_learners: bool,
+}
+
 /// The points, 12 bytes each: x, y, class (u16 each), right and split, learner from 1 (u8 each), id (u32); and the classes by number.
-fn points(data: &MapData<'_>, map: &Map, embedded: &Embedded) -> (Vec<u8>, Vec<u32>, bool) {
+fn points(data: &MapData<'_>, map: &Map, embedded: &Embedded) -> Points {
     let by_id: BTreeMap<u32, usize> =
         data.answers.iter().enumerate().rev().map(|(at, answer)| (answer.id, at)).collect();
     let mut numbers: BTreeMap<u32, u16> = BTreeMap::new();
@@ -116,7 +128,7 @@ fn points(data: &MapData<'_>, map: &Map, embedded: &Embedded) -> (Vec<u8>, Vec<u
         points.extend([is_right | split << 2, learner]);
         points.extend(id.to_le_bytes());
     }
-    (points, classes, has_learners)
+    Points { points, classes, splits: splits.into_iter().map(Split::name).collect(), has_learners }
 }
 
 /// The rows of the `k` true neighbours of each row, 4 bytes each; `u32::MAX` where there is none.

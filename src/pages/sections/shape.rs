@@ -90,7 +90,7 @@ fn line(title: &str, x_label: &str, y_label: &str, points: Vec<Point>, unit: Uni
         marked: None,
         dividers: Vec::new(),
         unit,
-        size: (460.0, 240.0),
+        size: (340.0, 230.0),
         dots: false,
     })
 }
@@ -129,12 +129,20 @@ fn alignment(data: &ShapeData<'_>) -> Markup {
         title: format!("{name}: alignment {y:.3}, uniformity {x:.3}"),
         name,
     };
+    let one = match found.as_slice() {
+        [(_, uniformity, alignment)] => Some((*uniformity, *alignment)),
+        _ => None,
+    };
     let dots: Vec<Dot> = found.into_iter().map(dot).collect();
     html! {
         div {
-            (dots::draw("Alignment against uniformity", &Axes { x: ("uniformity", Unit::Plain), y: ("alignment", Unit::Plain) }, &dots))
+            @match one {
+                // A single dot shows nothing.
+                Some((uniformity, alignment)) => p { "Alignment " b { (format!("{alignment:.3}")) } ", uniformity " b { (format!("{uniformity:.3}")) } "." },
+                None => (dots::draw("Alignment against uniformity", &Axes { x: ("uniformity", Unit::Plain), y: ("alignment", Unit::Plain) }, &dots)),
+            }
             p.caption { "Alignment: mean squared distance within classes. Uniformity: logarithm of the mean of exp(−2 d²) over all pairs. Lower is better \
-                for both (Wang and Isola 2020)." @if dots.len() == 1 { " Other rounds: set `shape = true` in the stage `evaluate`." } }
+                for both (Wang and Isola 2020)." @if one.is_some() { " To compare all rounds, set " code { "shape = true" } " in the stage " code { "evaluate" } "." } }
         }
     }
 }

@@ -60,6 +60,7 @@ pub(in crate::pages) fn section(data: &Summary<'_>, pictures: &Pictures<'_>) -> 
         (glance(data, pictures))
         h3 #better { "Is the chosen round better?" }
         (lift_table(data))
+        (fair_comparison(data))
     };
     let lead = html! {
         @if chosen.round >= 0 { "Round " (chosen.round) " with " (learners(chosen.learners)) ", " }
@@ -85,6 +86,55 @@ fn references(subject: &Subject) -> Vec<(String, String)> {
     let single = subject.single().map(|single| ("a single metric (K = 1)".to_owned(), single.node.clone()));
     let others = subject.references.iter().map(|node| (node.clone(), node.clone()));
     single.into_iter().chain(others).take(3).collect()
+}
+
+/// In how many rounds the chosen model and that of the round with a single metric were trained, if the chosen one goes on from it.
+fn longer_training(run: &Evidence, subject: &Subject) -> Option<[i32; 2]> {
+    let (chosen, single) = (subject.chosen(), subject.single()?);
+    let is_later = chosen.round > single.round && single.round >= 0;
+    (is_later && goes_on_from(run, &chosen.node, single.round)).then_some([chosen.round + 1, single.round + 1])
+}
+
+/// Whether the model that `node` evaluates was trained from one of this round.
+fn goes_on_from(run: &Evidence, node: &str, round: i32) -> bool {
+    let Some(plan) = &run.plan else { return false };
+    let mut open: Vec<_> = plan.nodes.iter().filter(|known| known.name == node).collect();
+    let mut seen = BTreeSet::new();
+    let suffix = format!("@{round}");
+    while let Some(node) = open.pop() {
+        if node.name.split('[').next().is_some_and(|name| name.ends_with(&suffix)) {
+            return true;
+        }
+        let models = node.inputs.iter().filter(|wire| wire.port == "model" || wire.port == "learners");
+        for feed in models.flat_map(|wire| &wire.feeds) {
+            let before = &plan.nodes[feed.node];
+            if seen.insert(before.name.as_str()) {
+                open.push(before);
+            }
+        }
+    }
+    false
+}
+
+/// How to tell what dividing is worth from what longer training is worth.
+fn fair_comparison(data: &Summary<'_>) -> Markup {
+    let chosen = data.subject.chosen();
+    if longer_training(&data.runs[0], data.subject).is_none() || chosen.learners <= 1 {
+        return html! {};
+    }
+    let manifest =
+        data.runs[0].json.manifest.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let ones = vec!["1"; chosen.round as usize + 1].join(",");
+    let run = data.runs[0].folder.id();
+    html! {
+        p {
+            "Later rounds have more learners and more training. For the gain of dividing alone, train a single metric as long, over the same seeds, and compare:"
+        }
+        pre {
+            "dnc-run " (manifest) " --set name=single --set 'rounds.learners=[" (ones) "]'\n"
+            "dnc-run report single " (run)
+        }
+    }
 }
 
 fn basis(comparison: &Comparison) -> &'static str {
@@ -120,6 +170,10 @@ fn sentences(data: &Summary<'_>) -> Vec<Markup> {
             "K = " (chosen.learners) " against K = 1: " (points(lift.difference.mean)) " points of " (metric_name(main.0, main.1))
             " (95 % interval " (points(low)) " to " (points(high)) ", p " (p_value(lift.difference.p)) ", " (basis(lift)) "): "
             b { (lift.verdict.name()) } "."
+            @if let Some([ours, theirs]) = longer_training(&data.runs[0], data.subject) {
+                " But round " (chosen.round) " goes on from the rounds before it, and has been trained for " (ours) " rounds against " (theirs)
+                ": this is not the gain of dividing alone. " a href="#better" { "A fair comparison" } "."
+            }
         });
     }
     if let Some(pair) = data.pairs.first() {

@@ -11,7 +11,11 @@ use crate::pages::page::Section;
 /// Terms that are shown first, with their names and definitions.
 const KNOWN: [(&str, &str, &str); 6] = [
     ("loss", "Loss", "mean over the steps of an epoch"),
-    ("loss.beta", "β of the margin loss", "the learned boundary between distances of positive and negative pairs"),
+    (
+        "beta",
+        "β of the margin loss",
+        "the learned boundary between distances of positive and negative pairs; the mean over classes if each has its own",
+    ),
     ("informative", "Informative triplets", "share of the selected triplets or pairs that have a gradient"),
     (
         "negative_distance",
