@@ -6,7 +6,7 @@ use dnc_learn::subspaces::Merged;
 use dnc_stages::api::{ArtifactKind, Columns, InputArtifact};
 use dnc_stages::decode::PictureFile;
 use dnc_stages::embedder::Embedder;
-use dnc_stages::tables::pictures::{Limits, PictureError, Raster};
+use dnc_stages::tables::pictures::{Limits, PictureError, Raster, is_drawing};
 use serde_json::Value;
 
 use super::error::SearchError;
@@ -75,11 +75,15 @@ impl RunModel {
         self.picture.decode(bytes)
     }
 
-    /// Decodes a picture as [`decode`](Self::decode) does, if it has no more pixels than that.
+    /// Decodes a picture of a stranger as [`decode`](Self::decode) does, if it has no more pixels than that. SVG drawings are refused:
+    /// a few lines can refer to each other so often that their rendering never ends.
     ///
     /// # Errors
-    /// As for [`decode`](Self::decode).
+    /// As for [`decode`](Self::decode), or it is a drawing.
     pub fn decode_within(&self, bytes: &[u8], pixels: u64) -> Result<Raster, PictureError> {
+        if is_drawing(bytes) {
+            return Err(PictureError::ForeignDrawing);
+        }
         let limits = Limits { pixels: self.picture.limits.pixels.min(pixels), ..self.picture.limits };
         PictureFile { limits, ..self.picture }.decode(bytes)
     }

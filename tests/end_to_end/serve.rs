@@ -292,7 +292,32 @@ fn hostile_images_are_refused_and_memory_stays_flat() {
     let tiff = [&b"II*\0\x08\0\0\0"[..], &random].concat();
     let webp = [&b"RIFF\xff\xff\xff\x7fWEBPVP8 "[..], &random].concat();
     let svg = br#"<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>"#;
-    let hostile: [&[u8]; 11] = [&bomb, cut, &claims, &random, &jpeg, &gif, &tiff, &webp, svg, b"\0", b"{}"];
+    // Each group shows the one before twice: 2⁴⁰ rectangles in 2 kB.
+    let groups = (1..40).map(|n| format!(r##"<g id="g{n}"><use href="#g{0}"/><use href="#g{0}"/></g>"##, n - 1));
+    let doubling = format!(
+        r#"<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect id="g0" width="9" height="9"/>{}</svg>"#,
+        groups.collect::<String>()
+    );
+    let entities = br#"<!DOCTYPE svg [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;">]>
+        <svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><text>&c;&c;&c;&c;</text></svg>"#;
+    // Zeros behind the signature of gzip, as in a compressed drawing.
+    let zipped = [&b"\x1f\x8b\x08\0\0\0\0\0\0\xff"[..], &[0; 1000]].concat();
+    let hostile: [&[u8]; 14] = [
+        &bomb,
+        cut,
+        &claims,
+        &random,
+        &jpeg,
+        &gif,
+        &tiff,
+        &webp,
+        svg,
+        doubling.as_bytes(),
+        entities,
+        &zipped,
+        b"\0",
+        b"{}",
+    ];
     for (number, bytes) in hostile.into_iter().enumerate() {
         let answer = server.post("/api/search", bytes);
         assert_eq!(answer.status, 422, "image {number}: {}", String::from_utf8_lossy(&answer.body));

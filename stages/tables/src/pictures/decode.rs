@@ -104,7 +104,7 @@ fn other(bytes: &[u8], format: ImageFormat, background: [u8; 3], limits: Limits)
 }
 
 /// Whether the bytes begin like XML with an `svg` element near the beginning.
-fn is_drawing(bytes: &[u8]) -> bool {
+pub fn is_drawing(bytes: &[u8]) -> bool {
     let head = String::from_utf8_lossy(&bytes[..bytes.len().min(1024)]);
     head.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']).starts_with('<') && head.contains("<svg")
 }

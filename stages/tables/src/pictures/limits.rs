@@ -36,6 +36,9 @@ pub enum PictureError {
     #[cfg(not(feature = "svg"))]
     #[error("is an SVG drawing, which needs a build with the feature `svg`")]
     SvgUnsupported,
+    /// It is an SVG drawing of a stranger.
+    #[error("is an SVG drawing; rendering one from others could take any time and memory, so send a PNG instead")]
+    ForeignDrawing,
     /// It has no bytes.
     #[error("is empty")]
     Empty,

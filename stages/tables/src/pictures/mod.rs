@@ -25,7 +25,7 @@ pub mod svg;
 mod tests;
 mod tiff;
 
-pub use decode::decode;
+pub use decode::{decode, is_drawing};
 pub use limits::{Limits, PictureError};
 pub use picture::{Picture, Raster};
 pub use render::{apply, contains};
