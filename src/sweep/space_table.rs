@@ -2,8 +2,6 @@
 //!
 //! Dotted keys may be written with or without quotes: `stage.train.epochs = { … }` is a table in a table in a table for TOML.
 
-use std::borrow::Cow;
-
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -52,12 +50,6 @@ fn walk(
 ) {
     for (word, value) in keys {
         let key = if above.is_empty() { word.get_ref().to_string() } else { format!("{above}.{}", word.get_ref()) };
-        let is_range = |table: &DeTable<'_>| {
-            let is_own = |(key, value): (&Spanned<Cow<'_, str>>, &Spanned<DeValue<'_>>)| {
-                KEYS.contains(&key.get_ref().as_ref()) && !value.get_ref().is_table()
-            };
-            table.is_empty() || table.iter().any(is_own)
-        };
         let span = word.span();
         match key.as_str() {
             "name" => problems.push(
@@ -77,7 +69,7 @@ fn walk(
                         found.push((span, Dimension { key, range }));
                     }
                 }
-                _ if suggest::nearest(word.get_ref(), KEYS).is_some() => {
+                _ if !above.is_empty() && suggest::nearest(word.get_ref(), KEYS).is_some() => {
                     problems.push(unknown_key(&word, &format!("of `{above}`"), &KEYS));
                 }
                 other => {
@@ -89,6 +81,12 @@ fn walk(
             },
         }
     }
+}
+
+/// Whether a table describes a range, rather than further keys of the manifest.
+fn is_range(table: &DeTable<'_>) -> bool {
+    let mut keys = table.iter();
+    table.is_empty() || keys.any(|(key, value)| KEYS.contains(&key.get_ref().as_ref()) && !value.get_ref().is_table())
 }
 
 fn range(key: &str, span: Span, table: DeTable<'_>, texts: &Texts, problems: &mut Vec<Diagnostic>) -> Option<Range> {
