@@ -83,7 +83,7 @@
     right: {
       of: (i) => flags[i] & 3,
       colour: (number) => [named.wrong, named.right, named.junk][number],
-      name: (number) => ["nearest image is of another class", "nearest image is of the same class", "no query"][number],
+      name: (number) => ["nearest image is of another class", "nearest image is of the same class", "not a query of this split"][number],
     },
     cluster: { of: (i) => clusters[i], colour: hue, name: (number) => `cluster ${number}` },
     split: { of: (i) => flags[i] >> 2, colour: hue, name: (number) => data.splits[number] },
