@@ -1,11 +1,11 @@
-//! What this machine gives to a process: threads and memory, within the limits of Slurm and of control groups.
+//! What this machine gives to a process: threads and memory, within the limits of Slurm and of control groups, and disk space.
 //!
 //! Linux counts all cores and all memory in `/proc`, also for a process that may use only a part of them. The standard library
 //! respects CPU affinity and CPU quotas; the rest is read here.
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::{env, fs, thread};
+use std::{env, fs, io, thread};
 
 /// Variable with the number of cores that Slurm gives to each task.
 pub const SLURM_CORES: &str = "SLURM_CPUS_PER_TASK";
@@ -48,6 +48,17 @@ pub fn all_cores() -> Option<usize> {
 pub fn memory_limit() -> u64 {
     let memory = Memory::of_this_machine();
     [memory.total, memory.group_limit].into_iter().flatten().min().unwrap_or(u64::MAX)
+}
+
+/// Bytes that this user may still write into `folder`, which need not exist yet.
+///
+/// # Errors
+/// The system does not say.
+pub fn free_space(folder: &Path) -> io::Result<u64> {
+    let absolute = std::path::absolute(folder)?;
+    let existing = absolute.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
+    let status = rustix::fs::statvfs(existing)?;
+    Ok(status.f_bavail.saturating_mul(status.f_frsize))
 }
 
 impl Memory {

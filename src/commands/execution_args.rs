@@ -1,11 +1,8 @@
 //! What every command that runs nodes takes: where they run, with how much of this machine, and how their progress is shown.
 
-use std::num::NonZero;
-
 use clap::Args;
-use dnc_stages::api::device::DeviceChoice;
 
-use super::units::parse_count;
+use super::resource_args::ResourceArgs;
 use crate::project_file::Push;
 use crate::report::sinks::{self, Progress, Sink};
 use crate::session::{ExecutorChoice, ProjectRemote, RunOptions, Session, SessionError};
@@ -13,15 +10,8 @@ use crate::session::{ExecutorChoice, ProjectRemote, RunOptions, Session, Session
 /// Where and how nodes run.
 #[derive(Args, Clone, Debug)]
 pub struct ExecutionArgs {
-    /// Maximum number of nodes running at once [default: --threads if given, else the number of cores plus two]
-    #[arg(long, value_name = "N", value_parser = parse_count)]
-    pub jobs: Option<NonZero<usize>>,
-    /// Number of threads of all nodes together [default: the number of cores, or what Slurm or a control group allows]
-    #[arg(long, value_name = "N", value_parser = parse_count)]
-    pub threads: Option<NonZero<usize>>,
-    /// GPUs that nodes may use, as in `0,1` [default: the one of --device]
-    #[arg(long, value_name = "N,…", value_delimiter = ',')]
-    pub gpus: Vec<usize>,
+    #[command(flatten)]
+    resources: ResourceArgs,
     /// Print only failures and the result
     #[arg(long, short)]
     pub quiet: bool,
@@ -46,20 +36,7 @@ impl ExecutionArgs {
     /// # Errors
     /// They do not fit the device or the project.
     pub fn configure(&self, session: &Session, mut options: RunOptions) -> Result<RunOptions, SessionError> {
-        if !self.gpus.is_empty() {
-            if !matches!(options.options.device, DeviceChoice::Cuda(_)) {
-                return Err(SessionError::Call(
-                    "`--gpus` needs a GPU, but the device is the CPU; add `--device cuda`".into(),
-                ));
-            }
-            options.limits.gpus.clone_from(&self.gpus);
-        }
-        if let Some(jobs) = self.jobs.or(self.threads) {
-            options.limits.jobs = jobs.get();
-        }
-        if let Some(threads) = self.threads {
-            options.limits.threads = threads.get();
-        }
+        options = self.resources.configure(options)?;
         options.executor = self.executor;
         let remote = ProjectRemote::of(session.project(), self.remote.as_deref())?;
         if self.push && remote.place.is_none() {

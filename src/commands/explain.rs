@@ -59,7 +59,7 @@ impl ExplainArgs {
         let session = self.manifest.session()?;
         let plan = session.plan()?;
         let selected = Selection::new(node).nodes(&plan).map_err(Failure::Call)?;
-        let store = session.store()?;
+        let store = session.store_to_read()?;
         let options = Options::everything(&plan, session.device().resolve());
         let history = session.history(&plan);
         let forecasts = session.forecast(&plan, &options, &store, &history, &hashing_progress())?;

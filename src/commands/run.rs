@@ -7,16 +7,13 @@ use std::thread;
 
 use anyhow::Context as _;
 use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
 
 use super::detach::{detach, explain};
 use super::execution_args::ExecutionArgs;
 use super::failure::Failure;
-use super::manifest_args::ManifestArgs;
-use super::names;
 use super::plan;
+use super::planned_args::{PlannedArgs, PlannedRun};
 use crate::execute::stop;
-use crate::manifest::overrides::vary;
 use crate::pages::{self, ReportOptions};
 use crate::plan::Plan;
 use crate::report::{metrics, result};
@@ -26,16 +23,7 @@ use crate::session::{ExecutorChoice, RunOptions, Session};
 #[derive(Args)]
 pub struct RunArgs {
     #[command(flatten)]
-    manifest: ManifestArgs,
-    /// Run once per value, and per combination of values if given several times
-    #[arg(long, value_name = "KEY=A,B,…")]
-    vary: Vec<String>,
-    /// Rerun this stage or node and everything downstream, even if cached, as in `cluster`, `cluster@2` or `train@2[3]`
-    #[arg(long, value_name = "NODE", add = ArgValueCompleter::new(names::nodes))]
-    from: Option<String>,
-    /// Run only this stage or node and everything upstream
-    #[arg(long, value_name = "NODE", add = ArgValueCompleter::new(names::nodes))]
-    until: Option<String>,
+    planned: PlannedArgs,
     /// Show what would run without running it
     #[arg(long)]
     dry_run: bool,
@@ -58,7 +46,7 @@ pub struct RunArgs {
 impl RunArgs {
     /// The manifest, if one is named.
     pub(super) fn manifest_path(&self) -> Option<&Path> {
-        self.manifest.manifest.as_deref()
+        self.planned.manifest.manifest.as_deref()
     }
 
     /// Runs the manifest once, or once per combination of `--vary`; or submits that as a job.
@@ -73,19 +61,19 @@ impl RunArgs {
 
     /// The session that the arguments describe, without the values of `--vary`.
     pub(super) fn session(&self) -> Result<Session, Failure> {
-        self.manifest.session()
+        self.planned.session()
     }
 
     /// Runs until the end, or until `stop` is set.
     pub(super) fn run_in(&self, session: &Session, stop: &Arc<AtomicBool>) -> Result<(), Failure> {
-        let sessions = self.variations(session)?;
+        let runs = self.planned.runs(session)?;
         // Check all of them before the first one runs.
-        if sessions.len() > 1 {
-            sessions.iter().try_for_each(|session| self.options(session, &session.plan()?).map(drop))?;
+        if runs.len() > 1 {
+            runs.iter().try_for_each(|run| self.options(&run.session, &run.session.plan()?).map(drop))?;
         }
         let mut end = Ok(());
-        for session in sessions {
-            match self.run_one(&session, stop) {
+        for run in runs {
+            match self.run_one(&run, stop) {
                 Err(Failure::Node) if self.keep_going => end = Err(Failure::Node),
                 Err(failure) => return Err(failure),
                 Ok(()) => {}
@@ -100,7 +88,7 @@ impl RunArgs {
             return Err(Failure::Call("`--detach` submits the run to Slurm, so it needs `--executor slurm`".into()));
         }
         let mut plans = Vec::new();
-        for session in self.variations(session)? {
+        for PlannedRun { session, .. } in self.planned.runs(session)? {
             let plan = session.plan()?;
             self.options(&session, &plan)?;
             plans.push(plan);
@@ -113,17 +101,11 @@ impl RunArgs {
         Ok(())
     }
 
-    /// A session per combination of `--vary`.
-    fn variations(&self, session: &Session) -> Result<Vec<Session>, Failure> {
-        let variations = vary(&self.vary).map_err(|problems| Failure::Manifest(Box::new(problems)))?;
-        Ok(variations.into_iter().map(|variation| session.clone().with(variation.overrides)).collect())
-    }
-
-    fn run_one(&self, session: &Session, stop: &Arc<AtomicBool>) -> Result<(), Failure> {
+    fn run_one(&self, PlannedRun { label, session }: &PlannedRun, stop: &Arc<AtomicBool>) -> Result<(), Failure> {
         let plan = session.plan()?;
         let options = self.options(session, &plan)?;
         if self.dry_run {
-            return plan::show(session, &plan, &options.options);
+            return plan::show(session, &plan, &options, label);
         }
         let run = session.run(&plan, &options, self.execution.sink(), stop)?;
         let rows = run.metrics()?;
@@ -150,13 +132,7 @@ impl RunArgs {
     }
 
     fn options(&self, session: &Session, plan: &Plan) -> Result<RunOptions, Failure> {
-        let mut options = RunOptions::new(plan, self.manifest.device);
-        if let Some(selection) = &self.until {
-            options = options.until(plan, selection)?;
-        }
-        if let Some(selection) = &self.from {
-            options = options.from(plan, selection)?;
-        }
+        let mut options = self.planned.options(plan)?;
         options.options.verify = self.verify;
         Ok(self.execution.configure(session, options)?)
     }

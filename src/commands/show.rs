@@ -77,7 +77,7 @@ impl ShowArgs {
         check_replaceable(&path, &["png"])?;
         let session = self.manifest.session()?;
         let plan = session.plan()?;
-        let store = session.store()?;
+        let store = session.store_to_read()?;
         let (images, views) = artifacts(&session, &plan, &store, &node)?;
         let images = Images::open(&images)?;
         let rows = match views {

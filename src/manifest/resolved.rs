@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
+use std::{fs, iter};
 
 use dnc_stages::api::is_name;
 use serde_json::Value;
@@ -14,18 +15,31 @@ use super::reference::{Reference, When};
 /// Initial capacity for a stage with a few parameters.
 const BYTES_PER_STAGE: usize = 256;
 
+/// What an absolute path becomes in a manifest that is read from another folder.
+type Place<'p> = &'p dyn Fn(PathBuf) -> PathBuf;
+
 impl Manifest {
     /// The manifest as TOML. Read again from the same folder, it gives the same manifest.
     pub fn to_toml(&self) -> String {
-        self.write_toml(false)
+        self.write_toml(None)
     }
 
     /// Like [`Manifest::to_toml`], but with absolute paths, so that it can be read from any folder.
     pub fn to_toml_for_any_folder(&self) -> String {
-        self.write_toml(true)
+        self.write_toml(Some(&|path| path))
     }
 
-    fn write_toml(&self, is_absolute: bool) -> String {
+    /// Like [`Manifest::to_toml`], but to be read from `folder`. Paths within `root` are relative, so that the project can be moved
+    /// or copied; others are absolute.
+    pub fn to_toml_in(&self, folder: &Path, root: &Path) -> String {
+        let up = fs::canonicalize(folder).ok().zip(fs::canonicalize(root).ok()).and_then(|(folder, root)| {
+            let depth = folder.strip_prefix(&root).ok()?.components().count();
+            Some((iter::repeat_n("..", depth).collect::<PathBuf>(), root))
+        });
+        self.write_toml(Some(&|path| up.as_ref().and_then(|(up, root)| relative(&path, root, up)).unwrap_or(path)))
+    }
+
+    fn write_toml(&self, place: Option<Place<'_>>) -> String {
         let mut toml = String::with_capacity(BYTES_PER_STAGE * (self.stages.len() + 1));
         toml += "name = ";
         push_string(&mut toml, &self.name);
@@ -40,12 +54,12 @@ impl Manifest {
             toml += "\n[stage.";
             push_key(&mut toml, &stage.name);
             toml += "]\n";
-            self.push_stage(&mut toml, stage, is_absolute);
+            self.push_stage(&mut toml, stage, place);
         }
         toml
     }
 
-    fn push_stage(&self, toml: &mut String, stage: &StageNode, is_absolute: bool) {
+    fn push_stage(&self, toml: &mut String, stage: &StageNode, place: Option<Place<'_>>) {
         push(toml, format_args!("kind = \"{}\"\nper = \"{}\"\n", stage.kind.name, stage.per.name()));
         let connected =
             || stage.ports.inputs.iter().zip(&stage.inputs).filter(|(_, connection)| !connection.feeds.is_empty());
@@ -73,7 +87,7 @@ impl Manifest {
             push_value(toml, &serde_json::to_value(stage.resources).expect("it is a plain struct"));
             *toml += "\n";
         }
-        let params = if is_absolute { self.with_absolute_paths(stage) } else { Cow::Borrowed(&stage.params) };
+        let params = place.map_or(Cow::Borrowed(&stage.params), |place| self.with_paths(stage, place));
         for (name, value) in params.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
             push_key(toml, name);
             *toml += " = ";
@@ -82,13 +96,13 @@ impl Manifest {
         }
     }
 
-    /// The parameters, with paths relative to the manifest's folder made absolute.
-    fn with_absolute_paths<'s>(&self, stage: &'s StageNode) -> Cow<'s, Value> {
+    /// The parameters, with paths relative to the manifest's folder replaced by what `place` makes of the absolute ones.
+    fn with_paths<'s>(&self, stage: &'s StageNode, place: Place<'_>) -> Cow<'s, Value> {
         let mut params = Cow::Borrowed(&stage.params);
         for source in stage.job.sources().iter().filter(|source| source.is_relative()) {
-            let absolute = std::path::absolute(self.folder.join(&source.path)).ok();
+            let placed = std::path::absolute(self.folder.join(&source.path)).ok().map(place);
             // The path came from TOML, so it is valid UTF-8. A source that is not a parameter is not in the manifest.
-            if let Some(path) = absolute.as_deref().and_then(Path::to_str)
+            if let Some(path) = placed.as_deref().and_then(Path::to_str)
                 && let Some(value) = value_at(params.to_mut(), &source.param)
             {
                 *value = path.into();
@@ -142,6 +156,21 @@ pub(super) fn push_value(toml: &mut String, value: &Value) {
             *toml += " }";
         }
     }
+}
+
+/// `path` from a folder from which `up` leads to `root`; `None` if it leads out of `root`.
+fn relative(path: &Path, root: &Path, up: &Path) -> Option<PathBuf> {
+    let below = path.strip_prefix(root).ok()?;
+    let mut depth = 0_u32;
+    for component in below.components() {
+        depth = if component == Component::ParentDir { depth.checked_sub(1)? } else { depth + 1 };
+    }
+    let mut relative = up.join(below);
+    // Programs are looked for on the PATH if their name has no slash.
+    if !relative.starts_with("..") {
+        relative = Path::new(".").join(relative);
+    }
+    Some(relative)
 }
 
 fn push_joined<T>(toml: &mut String, items: impl IntoIterator<Item = T>, mut push: impl FnMut(&mut String, T)) {

@@ -1,6 +1,6 @@
 //! A run with its artifacts, which are in the store.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dnc_cache::{Artifact, CacheError, Store};
 use dnc_stages::api::{ArtifactKind, Columns, InputArtifact, InputFile};
@@ -16,8 +16,10 @@ pub struct StoredRun {
     pub folder: RunFolder,
     /// Its `run.json`.
     pub json: RunJson,
-    /// The store.
+    /// The store; an empty one if the run's store no longer exists.
     pub store: Store,
+    /// The store's folder.
+    root: PathBuf,
 }
 
 /// Why an artifact of a run cannot be read.
@@ -79,8 +81,9 @@ impl StoredRun {
     /// `run.json` or the store cannot be read.
     pub fn open(folder: RunFolder, store: Option<&Path>) -> anyhow::Result<Self> {
         let json = folder.read()?;
-        let store = Store::open(store.unwrap_or(&json.store))?;
-        Ok(Self { folder, json, store })
+        let root = store.unwrap_or(&json.store).to_owned();
+        let store = Store::open_or_empty(&root)?;
+        Ok(Self { folder, json, store, root })
     }
 
     /// The node called `name`.
@@ -140,7 +143,7 @@ impl StoredRun {
     }
 
     fn dropped(&self, node: &NodeJson, output: &str) -> StoredError {
-        let store = self.store.root().display().to_string();
+        let store = self.root.display().to_string();
         let manifest = self.folder.path.join("manifest.toml");
         let again = format!("dnc-run {} --store {store} --until {}", manifest.display(), node.node);
         StoredError::Dropped { node: node.node.clone(), output: output.to_owned(), store, again }

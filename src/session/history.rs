@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use dnc_cache::{Key, Store};
@@ -18,6 +19,8 @@ pub struct History<'p> {
     /// The last first.
     runs: Vec<RunFolder>,
     plan: &'p Plan,
+    /// The project's root.
+    root: &'p Path,
     /// The same runs, those whose manifest differs least from the plan's first.
     nearest: OnceLock<Vec<EarlierRun>>,
 }
@@ -28,9 +31,9 @@ struct EarlierRun {
 }
 
 impl<'p> History<'p> {
-    /// A history of these runs, the last first, for a run of `plan`.
-    pub(super) fn new(runs: impl IntoIterator<Item = RunFolder>, plan: &'p Plan) -> Self {
-        Self { runs: runs.into_iter().take(RUNS).collect(), plan, nearest: OnceLock::new() }
+    /// A history of these runs, the last first, for a run of `plan` in the project in `root`.
+    pub(super) fn new(runs: impl IntoIterator<Item = RunFolder>, plan: &'p Plan, root: &'p Path) -> Self {
+        Self { runs: runs.into_iter().take(RUNS).collect(), plan, root, nearest: OnceLock::new() }
     }
 
     /// The fingerprint of `node` in the earlier run whose manifest differs least from this one, among those that contain the
@@ -40,10 +43,20 @@ impl<'p> History<'p> {
         nearest.iter().find_map(|run| run.fingerprint(store, node))
     }
 
+    /// All of the project's `runs` in the order in which they are asked what a node took: those of the plan's name, the nearest of the
+    /// last ones first; then the others, the last of each name first.
+    pub(super) fn by_nearness(&self, runs: Vec<RunFolder>) -> Vec<RunFolder> {
+        let of_plan = |run: &RunFolder| run.name == self.plan.manifest.name;
+        let (mut own, others): (Vec<_>, Vec<_>) = runs.into_iter().rev().partition(of_plan);
+        let earlier = own.split_off(own.len().min(RUNS));
+        let nearest = self.nearest.get_or_init(|| self.nearest()).iter().map(|run| run.folder.clone());
+        nearest.chain(earlier).chain(others).collect()
+    }
+
     fn nearest(&self) -> Vec<EarlierRun> {
         let mut runs = self.runs.clone();
         if runs.len() > 1 {
-            let manifest = self.plan.manifest.to_toml_for_any_folder();
+            let manifest = self.plan.manifest.to_toml_in(&runs[0].path, self.root);
             // A run that was killed has no manifest; it comes last.
             runs.sort_by_cached_key(|run| {
                 let text = fs::read_to_string(run.path.join("manifest.toml"));

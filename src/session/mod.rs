@@ -24,8 +24,10 @@
 //! Commands parse arguments and print; everything else is here. A session keeps no state between calls but
 //! its fields and the GPUs that it has opened.
 
+mod costs;
 mod detach;
 mod error;
+mod estimate;
 mod history;
 mod recorder;
 mod remote;
@@ -40,9 +42,11 @@ use std::time::Instant;
 use dnc_cache::{Digest, Hasher, Store};
 use dnc_stages::api::{DeviceChoice, Devices};
 
+pub use costs::Cost;
 pub use error::SessionError;
+pub use estimate::Estimate;
 pub use history::History;
-use recorder::Recorder;
+use recorder::{Origin, Recorder};
 pub use remote::ProjectRemote;
 pub use run_options::{ExecutorChoice, RunOptions};
 
@@ -54,6 +58,7 @@ use crate::execute::forecast::{Forecast, forecast};
 use crate::execute::remote::RunRemote;
 use crate::execute::sources::{OwnPaths, ingredients};
 use crate::execute::{Event, Host, Listener, NodeResult, Outcomes, Pusher, execute};
+use crate::machine;
 use crate::manifest::{Manifest, Override, ReadOptions};
 use crate::plan::Plan;
 use crate::project::{Folders, Project};
@@ -177,7 +182,15 @@ impl Session {
         Ok(Some(hasher.finish()))
     }
 
-    /// Opens the store.
+    /// Opens the store to look things up; without one, an empty store that is not kept.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn store_to_read(&self) -> Result<Store, SessionError> {
+        Ok(Store::open_or_empty(&self.project.store)?)
+    }
+
+    /// Opens the store and creates it if it does not exist.
     ///
     /// # Errors
     /// It cannot be opened.
@@ -203,11 +216,34 @@ impl Session {
         Ok(forecast(plan, store, &ingredients, options, &|node| history.fingerprint(store, node))?)
     }
 
+    /// How long a run of `plan` with these limits will probably take and how much it will write, given what it would do and the
+    /// `history` of its runs.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn estimate(
+        &self,
+        plan: &Plan,
+        forecasts: &[Forecast],
+        options: &RunOptions,
+        store: &Store,
+        history: &History,
+    ) -> Result<Estimate, SessionError> {
+        let running = estimate::may_run(forecasts);
+        // To find the nearest runs, their manifests are read, which a plan that runs nothing need not wait for.
+        let runs = match running.contains(&true) {
+            true => history.by_nearness(RunFolder::all(&self.project.runs).unwrap_or_default()),
+            false => Vec::new(),
+        };
+        let costs = costs::costs(plan, &running, runs, store, options.options.device)?;
+        Ok(Estimate::new(plan, &running, costs, &options.limits, machine::free_space(&self.project.store).ok()))
+    }
+
     /// The runs of this manifest so far.
-    pub fn history<'p>(&self, plan: &'p Plan) -> History<'p> {
+    pub fn history<'p>(&'p self, plan: &'p Plan) -> History<'p> {
         let mut runs = RunFolder::all(&self.project.runs).unwrap_or_default();
         runs.retain(|run| run.name == plan.manifest.name);
-        History::new(runs.into_iter().rev(), plan)
+        History::new(runs.into_iter().rev(), plan, &self.project.root)
     }
 
     /// Runs `plan` and writes a run folder. Progress goes to `sink`; the run stops when `stop` is set. Failed nodes are not
@@ -240,11 +276,16 @@ impl Session {
         let absolute = |path: &Path| {
             std::path::absolute(path).map_err(SessionError::cannot(format!("Cannot locate `{}`", path.display())))
         };
-        let origin = (absolute(&self.manifest)?, absolute(&self.project.store)?, &self.overrides[..]);
+        let origin = Origin {
+            root: &self.project.root,
+            manifest: absolute(&self.manifest)?,
+            store: absolute(&self.project.store)?,
+            overrides: &self.overrides,
+        };
         let recorder = Recorder::start(&folder, plan, options, &ingredients, origin, begun)?;
         reporter.event(&Event::RunStarted { run: folder.id(), nodes: recorder.nodes() });
 
-        let history = History::new(folder.before(), plan);
+        let history = History::new(folder.before(), plan, &self.project.root);
         let remote = options.remote.clone().map(|place| Arc::new(RunRemote::new(place, Arc::clone(&reporter) as _)));
         let pusher = remote.as_ref().filter(|_| options.push);
         let pusher = Mutex::new(pusher.map(|remote| Pusher::start(Arc::clone(remote), Arc::clone(&store))));

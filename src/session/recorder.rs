@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -21,9 +21,22 @@ use crate::sync::lock;
 /// How often at most `run.json` is written while nodes finish.
 const WRITE_EVERY: Duration = Duration::from_secs(5);
 
+/// Where a run comes from.
+pub(super) struct Origin<'run> {
+    /// The project's root.
+    pub root: &'run Path,
+    /// Absolute path of the manifest.
+    pub manifest: PathBuf,
+    /// Absolute path of the store.
+    pub store: PathBuf,
+    /// What was set in addition.
+    pub overrides: &'run [Override],
+}
+
 /// Writes the folder of a run.
 pub(super) struct Recorder<'run> {
     folder: &'run RunFolder,
+    root: &'run Path,
     plan: &'run Plan,
     /// For each node, whether the run includes it.
     included: Vec<bool>,
@@ -43,11 +56,13 @@ impl<'run> Recorder<'run> {
         plan: &'run Plan,
         options: &RunOptions,
         ingredients: &Ingredients,
-        (manifest, store, overrides): (PathBuf, PathBuf, &[Override]),
+        origin: Origin<'run>,
         begun: Instant,
     ) -> Result<Self, SessionError> {
+        let Origin { root, manifest, store, overrides } = origin;
         let recorder = Self {
             folder,
+            root,
             plan,
             included: plan.above(&options.options.targets),
             header: RunJson {
@@ -105,7 +120,7 @@ impl<'run> Recorder<'run> {
     /// Writes everything that the run leaves.
     pub(super) fn finish(&self, results: &[NodeResult], store: &Store) -> Result<(), SessionError> {
         let write_manifest = || {
-            let text = self.plan.manifest.to_toml_for_any_folder();
+            let text = self.plan.manifest.to_toml_in(&self.folder.path, self.root);
             self.folder.replace("manifest.toml", |mut file| file.write_all(text.as_bytes()))
         };
         let write_rest = || {

@@ -13,6 +13,7 @@ mod graph;
 mod images;
 mod interrupt;
 mod pipeline;
+mod plan;
 mod project;
 mod project_root;
 mod report;

@@ -308,6 +308,16 @@ fn the_resolved_manifest_can_be_run_from_where_it_lies() {
     let project = chain();
     project.run(&["runs/chain/1/manifest.toml"]);
     assert_eq!(project.nodes("chain", "hit"), ["left", "middle", "end", "branch"]);
+
+    // Also after the project has become another folder.
+    let moved = Project::new();
+    for name in ["runs", "input.txt"] {
+        fs::rename(project.path().join(name), moved.path().join(name)).expect("both are temporary folders");
+    }
+    let manifest = moved.read("runs/chain/1/manifest.toml");
+    assert!(manifest.contains("files = [\"../../../input.txt\"]"), "{manifest}");
+    moved.run(&["runs/chain/1/manifest.toml"]);
+    assert_eq!(moved.nodes("chain", "ran"), ["left", "middle", "end", "branch"]);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Store handle: opening a store, claiming keys and committing records.
 
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{env, io};
+
+use tempfile::TempDir;
 
 use super::claim::Claim;
 use super::committer::Committer;
@@ -41,6 +43,8 @@ const STORE_ENTRIES: [&str; 12] = [
 pub struct Store {
     pub(super) state: Arc<StoreState>,
     pub(super) committer: Committer,
+    /// Removed after everything else.
+    _temporary: Option<TempDir>,
 }
 
 impl Store {
@@ -53,7 +57,22 @@ impl Store {
         prepare(&root).map_err(|error| read_only_if_denied(error, &root))?;
         let disk = Disk::open(&root).map_err(|error| read_only_if_denied(error, &root))?;
         let state = Arc::new(StoreState::new(disk));
-        Ok(Self { committer: Committer::new(Arc::clone(&state)), state })
+        Ok(Self { committer: Committer::new(Arc::clone(&state)), state, _temporary: None })
+    }
+
+    /// Opens the store in `root`. If `root` does not exist, it is not created: the store is then an empty one in a temporary
+    /// folder, which is removed with it.
+    ///
+    /// # Errors
+    /// See [`Store::open`], or there is no place for temporary folders.
+    pub fn open_or_empty(root: impl Into<PathBuf>) -> Result<Self> {
+        let root = root.into();
+        if root.try_exists().map_err(CacheError::io("find", &root))? {
+            return Self::open(root);
+        }
+        let temporary = tempfile::tempdir().map_err(CacheError::io("create a folder in", env::temp_dir()))?;
+        let store = Self::open(temporary.path())?;
+        Ok(Self { _temporary: Some(temporary), ..store })
     }
 
     /// What the folder `root` is. Nothing is created or upgraded.

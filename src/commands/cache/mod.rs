@@ -51,7 +51,13 @@ impl CacheArgs {
     /// Runs the command on the store of the project.
     pub(super) fn run(self) -> Result<(), Failure> {
         let project = Project::current(&self.folders)?;
-        let store = Store::open(&project.store)?;
+        let store = match self.command {
+            CacheCommand::Pull(_) => Store::open(&project.store)?,
+            _ => Store::open_or_empty(&project.store)?,
+        };
+        if !project.store.exists() {
+            eprintln!("There is no store in `{}` yet; the first run creates it", project.store.display());
+        }
         match self.command {
             CacheCommand::Ls(args) => args.run(&store),
             CacheCommand::Verify(args) => args.run(&store),

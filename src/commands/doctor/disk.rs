@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::finding::Finding;
 use crate::commands::units::format_bytes;
+use crate::machine::free_space;
 
 const TOPIC: &str = "disk";
 /// Free space below which a run is likely to fail.
@@ -35,12 +36,6 @@ pub(super) fn check(store: &Path) -> Vec<Finding> {
     findings.push(locks(trial.path()));
     findings.push(reflinks(trial.path()));
     findings
-}
-
-/// Bytes that this user may still write.
-fn free_space(folder: &Path) -> io::Result<u64> {
-    let status = rustix::fs::statvfs(folder)?;
-    Ok(status.f_bavail.saturating_mul(status.f_frsize))
 }
 
 fn space(free: io::Result<u64>) -> Finding {

@@ -49,6 +49,8 @@ impl Evidence {
         let seed = toml::from_str::<toml::Table>(&manifest).ok().and_then(|table| table.get("seed")?.as_integer());
         let options = ReadOptions { check_sources: false, ..ReadOptions::default() };
         let plan = Manifest::parse("manifest.toml", manifest.clone(), folder.path.clone(), options).ok().map(Plan::new);
+        // It may be saved from the report to any folder.
+        let manifest = plan.as_ref().map_or(manifest, |plan| plan.manifest.to_toml_for_any_folder());
         let metrics = metrics::read(&folder.path)?;
         let queries = queries::read(&folder.path)?;
         let subject = Subject::find(&json, plan.as_ref(), &metrics);
