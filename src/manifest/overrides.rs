@@ -141,7 +141,7 @@ fn set_value<'t>(
         match current.get_mut() {
             DeValue::Table(table) => {
                 if depth == last {
-                    let (key, _) = table.remove_entry(word.get_ref().as_ref()).unwrap_or((word, empty()));
+                    let (key, _) = table.remove_entry(word.get_ref().as_ref()).unwrap_or((word, empty(span)));
                     table.insert(key, value.take().expect("the last word comes once"));
                     return Ok(());
                 }
@@ -150,7 +150,7 @@ fn set_value<'t>(
                     return Err(Diagnostic::at(span, format!("Unknown stage `{}`", word.get_ref()))
                         .hint(suggest::did_you_mean(word.get_ref(), names)));
                 }
-                current = table.entry(word).or_insert_with(empty);
+                current = table.entry(word).or_insert_with(|| empty(span));
             }
             DeValue::Array(items) => {
                 let count = items.len();
@@ -190,14 +190,16 @@ fn add_default_kind(root: &mut Spanned<DeValue<'_>>, path: &[Word<'_>]) {
     let default = &describe::schema_of(kind)["properties"][param.get_ref().as_ref()]["default"]["kind"];
     if let Some(default) = default.as_str() {
         let mut table_of_param = DeTable::new();
-        let word = |text: &str| Spanned::new(0..0, Cow::Owned(text.to_owned()));
-        table_of_param.insert(word("kind"), Spanned::new(0..0, DeValue::String(Cow::Owned(default.to_owned()))));
-        table.insert(word(param.get_ref()), Spanned::new(0..0, DeValue::Table(table_of_param)));
+        let word = |text: &str| Spanned::new(param.span(), Cow::Owned(text.to_owned()));
+        table_of_param
+            .insert(word("kind"), Spanned::new(param.span(), DeValue::String(Cow::Owned(default.to_owned()))));
+        table.insert(word(param.get_ref()), Spanned::new(param.span(), DeValue::Table(table_of_param)));
     }
 }
 
-fn empty<'t>() -> Spanned<DeValue<'t>> {
-    Spanned::new(0..0, DeValue::Table(DeTable::new()))
+/// An empty table that stands where `span` names it.
+fn empty<'t>(span: Range<usize>) -> Spanned<DeValue<'t>> {
+    Spanned::new(span, DeValue::Table(DeTable::new()))
 }
 
 /// Splits `argument` at the first `=` outside quotes.

@@ -52,6 +52,7 @@ fn read_without_invalid(
 ) -> Option<Box<dyn Job>> {
     let mut params = json_table(&stage.params, &mut Vec::new());
     let mut is_wiring_known = true;
+    let mut removed: Vec<Vec<String>> = Vec::new();
     loop {
         let refusal = Refusal::parse(&error.message);
         if let Refusal::UnknownKey { name, known } = &refusal {
@@ -63,10 +64,15 @@ fn read_without_invalid(
             return None;
         }
         let (path, problem) = describe(kind, stage, &error, refusal);
+        // Nor is the default in its place, which may not go with the other parameters.
+        if removed.contains(&path) {
+            return None;
+        }
         problems.push(problem);
         if !remove(&mut params, &path) {
             return None;
         }
+        removed.push(path);
         match kind.parse(params.clone()) {
             // If `per` or `in` is misspelt, the inputs would be checked against the wrong defaults.
             Ok(job) => return is_wiring_known.then_some(job),
@@ -85,10 +91,11 @@ fn describe(
     let mut path = segments(&error.key);
     let owner = stage.name.get_ref();
     let problem = match refusal {
-        Refusal::UnknownKey { name, known } => {
-            // For an enum tagged by its `kind`, serde reports the path of the enum but not of the key.
+        Refusal::UnknownKey { name, mut known } => {
+            // For an enum tagged by its `kind`, serde reports the path of the enum but not of the key, and leaves out the tag.
             if path.last().map(String::as_str) != Some(name) {
                 path.push(name.to_owned());
+                known.insert(0, "kind");
             }
             let parent = path[..path.len() - 1].join(".");
             let reserved = RESERVED_KEYS.iter().copied().filter(|_| parent.is_empty());
@@ -106,8 +113,13 @@ fn describe(
         Refusal::Missing { name } => {
             let key = path.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(".");
             let table = if path.is_empty() { format!("[stage.{owner}]") } else { path.join(".") };
+            let misspelt = locate(stage, &path).and_then(|(_, value)| {
+                let names = value.get_ref().as_table()?.keys().map(|key| key.get_ref().as_ref());
+                suggest::nearest(name, names).map(|near| format!("Did you mean `{name}` by `{near}`?"))
+            });
+            let add = || format!("Add `{name} = …` to `{table}`. `dnc-run stages {}` describes it.", kind.name);
             Diagnostic::at(value_span(stage, &path), format!("Missing parameter `{key}` of `{owner}`"))
-                .hint(format!("Add `{name} = …` to `{table}`. `dnc-run stages {}` describes it.", kind.name))
+                .hint(misspelt.unwrap_or_else(add))
         }
         Refusal::UnknownName { name, known } => {
             if let Some(child) = child_that(stage, &path, |value| value.as_str() == Some(name)) {

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
 use dnc_stages::decode::datasets::DatasetConfig;
+use image::ImageFormat;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value, json};
 
@@ -104,6 +105,9 @@ fn of_folder(root: &Path) -> Result<Option<Layout>, String> {
 
 fn of_file(path: &Path) -> Result<Layout, String> {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    if ImageFormat::from_extension(extension).is_some() {
+        return Err(format!("`{}` is an image; name a folder of images, as in `FOLDER/CLASS/IMAGE`", path.display()));
+    }
     let columns = match extension {
         "csv" => headings(path, ',')?,
         "tsv" => headings(path, '\t')?,

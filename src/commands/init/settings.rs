@@ -154,7 +154,7 @@ fn counts(survey: &Survey) -> Result<(usize, usize, usize), String> {
     let pairable = survey.class_sizes.iter().filter(|&&size| size >= 2).count();
     if classes < 4 || pairable < 4 {
         return Err(format!(
-            "There are {pairable} classes with two or more images; at least four are needed: two for training and two for testing"
+            "Classes with two or more images: {pairable}; at least four are needed: two for training and two for testing"
         ));
     }
     Ok((images / 2, classes / 2, classes - classes / 2))

@@ -169,7 +169,7 @@ impl Survey {
         let single = self.class_sizes.iter().filter(|&&size| size == 1).count();
         if single > 0 {
             odd.push(format!(
-                "{single} classes have a single image: nothing can be learned from them, and no query finds them"
+                "Classes with a single image: {single}; nothing can be learned from them, and no query finds them"
             ));
         }
         let most = self.class_sizes[self.classes() - 1];

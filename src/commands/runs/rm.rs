@@ -30,6 +30,7 @@ impl RmArgs {
         for text in &self.removed {
             // `sop` means the last run elsewhere. Here somebody may mean all of them.
             if !text.trim_end_matches('/').contains('/') {
+                RunFolder::find(&project.runs, text).map_err(Failure::Call)?;
                 return Err(Failure::Call(format!(
                     "`{text}` is not one run; name it with its number, as in `{text}/1`, or a range, as in `{text}/1-9`"
                 )));

@@ -99,6 +99,14 @@ pub enum LearnError {
         /// The allowed range, or the conflict with another parameter.
         reason: String,
     },
+    /// A hyper-parameter of a table within the configuration is wrong.
+    #[error("{error}")]
+    Within {
+        /// Name of the table.
+        table: &'static str,
+        /// What is wrong.
+        error: Box<LearnError>,
+    },
     /// No batch that a metric could be learned from can be drawn from these images.
     #[error("Cannot draw batches from {images} images of {classes} classes: {reason}")]
     Batches {

@@ -92,6 +92,7 @@ impl Train {
 fn param_error(table: &str, error: &LearnError) -> ParamError {
     match error {
         LearnError::Config { parameter, .. } => ParamError::new(format!("{table}.{parameter}"), error.to_string()),
+        LearnError::Within { table: inner, error } => param_error(&format!("{table}.{inner}"), error),
         other => ParamError::new(table, other.to_string()),
     }
 }

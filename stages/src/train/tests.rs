@@ -293,6 +293,10 @@ fn invalid_values_are_refused() {
         "loss.beta: `beta` cannot be 3: it must lie between 0 and 2",
     );
     check(
+        json!({ "loss": { "kind": "xbm", "loss": { "kind": "margin", "beta": 3.0 } } }),
+        "loss.loss.beta: `beta` cannot be 3: it must lie between 0 and 2",
+    );
+    check(
         json!({ "loss": { "kind": "n_pairs" }, "miner": { "kind": "hard" } }),
         "miner: This loss uses every image of a batch and takes no miner",
     );

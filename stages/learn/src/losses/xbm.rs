@@ -122,7 +122,7 @@ impl Loss for Xbm {
             let reason = format!("it must be at most {MAX_SIZE}");
             return Err(LearnError::Config { parameter: "size", value: self.size.to_string(), reason });
         }
-        self.loss.as_loss().check()
+        self.loss.as_loss().check().map_err(|error| LearnError::Within { table: "loss", error: error.into() })
     }
 }
 
