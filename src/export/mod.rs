@@ -17,6 +17,7 @@ mod samples;
 mod subject;
 mod tensorboard;
 
+use std::fs;
 use std::path::Path;
 
 use clap::ValueEnum;
@@ -62,13 +63,19 @@ impl Format {
     /// # Errors
     /// The run lacks what is exported, or a file cannot be read or written.
     pub fn write(self, subject: &Subject, folder: &Path) -> Result<Written, ExportError> {
+        let is_new = !folder.exists();
         files::create(folder)?;
-        match self {
+        let written = match self {
             Self::Safetensors => safetensors::write(subject, folder),
             Self::Onnx => onnx::write(subject, folder),
             Self::Npy => npy::write(subject, folder),
             Self::Tensorboard => tensorboard::write(subject, folder),
             Self::Atlas => atlas::write(subject, folder),
+        };
+        if is_new && written.is_err() {
+            // It stays if something is in it.
+            let _ = fs::remove_dir(folder);
         }
+        written
     }
 }

@@ -30,7 +30,9 @@ pub(super) fn write(subject: &Subject, folder: &Path) -> Result<Written, ExportE
         ("crop", card.crop.to_string()),
         ("channels", if subject.target.raw { card.channels } else { "rgb" }.to_owned()),
     ];
-    files::write(&folder.join("model.onnx"), onnx::export(&model, merged, interface, &metadata)?)?;
+    let network = onnx::export(&model, merged, interface, &metadata)?;
+    files::remove_model(folder)?;
+    files::write(&folder.join("model.onnx"), network)?;
     files::write(&folder.join("model.json"), json + "\n")?;
     let samples = Samples::new(subject, merged)?;
     samples.write(folder)?;

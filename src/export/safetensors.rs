@@ -15,7 +15,9 @@ const CHECK: &str = include_str!("python/check_torch.py");
 
 /// Writes the folder.
 pub(super) fn write(subject: &Subject, folder: &Path) -> Result<Written, ExportError> {
-    let card = pytorch::export(&Model::open(&subject.model()?)?, folder)?;
+    let model = Model::open(&subject.model()?)?;
+    files::remove_model(folder)?;
+    let card = pytorch::export(&model, folder)?;
     // The network in PyTorch has no masks.
     let samples = Samples::new(subject, Merged::Plain)?;
     samples.write(folder)?;

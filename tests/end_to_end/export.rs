@@ -76,6 +76,28 @@ fn python(modules: &str) -> Option<String> {
     found.then_some(python)
 }
 
+#[test]
+fn an_export_leaves_nothing_of_an_earlier_one_in_its_folder() {
+    let project = shapes();
+    let export = |folder: &str, more: &[&str]| {
+        project.run(&[&["export", "shapes", folder, "--node", "small"], more].concat());
+        let names =
+            project.files_in(folder).into_iter().filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
+        names
+            .filter(|name| name.ends_with(".safetensors") || name.ends_with(".onnx") || name == "model.py")
+            .collect::<Vec<_>>()
+    };
+    export("out", &[]);
+    // As a run with more learners leaves it.
+    project.write("out/learners.safetensors", "of another run");
+    assert_eq!(export("out", &["--format", "onnx"]), ["model.onnx"]);
+    assert_eq!(export("out", &[]), ["model.py", "model.safetensors"]);
+    // A folder that holds no export keeps what it has.
+    project.write("own/learners.safetensors", "mine");
+    project.write("own/README.md", "# My weights");
+    assert_eq!(export("own", &["--format", "onnx"]), ["learners.safetensors", "model.onnx"]);
+}
+
 fn check(project: &Project, python: &str, folder: &str) {
     let mut command = Command::new(python);
     let output = command.arg("check.py").current_dir(project.path().join(folder)).output();

@@ -31,6 +31,8 @@ pub(super) fn write(subject: &Subject, folder: &Path) -> Result<Written, ExportE
         events.push(Event::curve(moment, step, format!("pairs/{split}"), &curve));
     }
     let name = format!("events.out.tfevents.{}.dnc-run", subject.evidence.json.started);
+    // TensorBoard would show the curves of both as one run.
+    files::remove(folder, |name| name.starts_with("events.out.tfevents.") && name.ends_with(".dnc-run"))?;
     files::write(&folder.join(name), records::records(&events))?;
     let points = projector::write(subject, &embedded, &catalogue, folder)?;
     files::write(&folder.join("README.md"), README)?;
