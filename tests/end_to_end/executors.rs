@@ -23,6 +23,20 @@ outputs = { c = "files" }
 "#;
 
 #[test]
+fn a_node_waits_for_another_one_of_the_same_key_in_another_process() {
+    let project = Project::new();
+    let stage = |name: &str| {
+        format!(
+            "[stage.{name}]\nkind = \"command\"\nrun = \"sleep 0.5; echo > {{out.x}}/x\"\noutputs = {{ x = \"files\" }}\n"
+        )
+    };
+    project.write("twins.toml", format!("name = \"twins\"\n{}{}", stage("one"), stage("two")));
+    let told = project.run(&["twins.toml", "--executor", "process", "--jobs", "2"]).stderr;
+    assert!(told.contains("waiting for another node of this run"), "{told}");
+    assert!(!told.contains("process "), "{told}");
+}
+
+#[test]
 fn a_process_that_is_killed_fails_its_node_and_not_the_run() {
     let project = Project::new();
     project.write("p.toml", MANIFEST);

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use std::{iter, mem, process};
+use std::{iter, mem};
 
 use dnc_cache::CacheError;
 use rayon::prelude::*;
@@ -284,9 +284,11 @@ impl<'run, 'r> Pass<'run, 'r> {
             }
             Attempt::Claimed { holder } => {
                 if self.elsewhere.add(node, holder, Instant::now()) {
+                    // Two nodes may have one key; each may run in a process of its own.
+                    let has_key = |other: &NodeResult| other.began.is_some() && other.key == self.results[node].key;
+                    let twin = (0..self.results.len()).find(|&other| other != node && has_key(&self.results[other]));
                     let holder = match holder {
-                        // Two nodes may have one key.
-                        Some(id) if id == process::id() => "another node of this run".to_owned(),
+                        _ if twin.is_some() => "another node of this run".to_owned(),
                         Some(id) => format!("process {id}"),
                         None => "another process".to_owned(),
                     };
