@@ -102,13 +102,7 @@ fn a_thousand_mutated_requests_harm_nobody() {
                 1 => drop(bytes.drain(at..at + length)),
                 2 => bytes.truncate(at.max(1)),
                 3 => bytes.splice(at..at, bytes[at..at + length].to_vec()).for_each(drop),
-                _ => bytes
-                    .splice(
-                        at..at,
-                        [&b"\r\n"[..], b"\0", b"%00", b"../", b"\xff\xfe", b": ", b"?", b" HTTP/1.1\r\n"][draw(8)]
-                            .to_vec(),
-                    )
-                    .for_each(drop),
+                _ => bytes.splice(at..at, PIECES[draw(PIECES.len())].to_vec()).for_each(drop),
             }
             if bytes.is_empty() {
                 bytes.push(b'x');
