@@ -213,7 +213,7 @@ fuzz-targets:
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
 	python3 scripts/fuzz_targets.py --folder $(or $(CARGO_TARGET_DIR),target)/fuzz $(CAMPAIGN_ARGS)
 
-# The wheel, and the S3 server that remotes are tested against, need packages from PyPI.
+# The wheel is built and tested with packages from PyPI.
 ci: fmt lint doc package test
 	@if python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest $(WHEEL_FOLDER)/reached maturin==1.16.0; \
-	then $(MAKE) test-wheel test-scale; else echo "PyPI cannot be reached: the wheel, and remotes on a real S3 server, are not tested"; fi
+	then $(MAKE) test-wheel; else echo "PyPI cannot be reached: the wheel is not tested"; fi

@@ -26,7 +26,11 @@ impl StoreState {
         }
         listed.sort_unstable();
         let mut last = poison::lock(&self.catalogue);
-        let same = last.take().filter(|last| last.url == remote.url() && last.listed == listed);
+        // A damaged pack may have been replaced by an intact one of the same size and time.
+        let is_same = |last: &LastCatalogue| {
+            last.url == remote.url() && last.listed == listed && last.catalogue.damaged.is_empty()
+        };
+        let same = last.take().filter(is_same);
         let catalogue = match same {
             Some(same) => same.catalogue,
             None => Arc::new(self.read_catalogue(&listed, remote)?),
