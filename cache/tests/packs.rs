@@ -153,7 +153,8 @@ fn a_damaged_pack_is_never_accepted_and_named() {
             bytes[at] ^= 1;
         }
     };
-    let spoils: [(&str, Box<dyn Fn(&mut Vec<u8>)>); 5] = [
+    type Spoil = Box<dyn Fn(&mut Vec<u8>)>;
+    let spoils: [(&str, Spoil); 5] = [
         ("index", Box::new(flip(|_| 20))),
         ("record", Box::new(flip(|size| size / 2))),
         ("blob", Box::new(flip(|size| size - 2))),

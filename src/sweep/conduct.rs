@@ -98,9 +98,9 @@ impl<'a> Sweep<'a> {
     fn check(&self, measurer: &Measurer<'_>, trials: &[Trial], rungs: &[Option<u32>]) -> Result<(), SessionError> {
         let plan_of = |texts: &[String]| -> Result<(), SessionError> {
             let plan = measurer.session_of(texts, self.file.seeds.first().copied())?.plan()?;
-            let nodes =
-                rungs.iter().map(|&round| self.file.objective.node_of(&plan, round).map_err(SessionError::Call));
-            nodes.map(|node| node.map(drop)).collect()
+            rungs
+                .iter()
+                .try_for_each(|&round| self.file.objective.node_of(&plan, round).map(drop).map_err(SessionError::Call))
         };
         let checked: Vec<Result<(), SessionError>> = trials.par_iter().map(|trial| plan_of(&trial.texts)).collect();
         checked.into_iter().collect::<Result<(), SessionError>>()?;
