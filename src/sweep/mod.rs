@@ -4,8 +4,9 @@
 //! for a trial if its resolved manifest is the trial's and no key of its nodes has changed ([`known`]). The same call therefore
 //! goes on after a kill, and what a trial has computed until one round it need not compute again to run further.
 //!
-//! **Reading order** [`space`] (what varies), [`samplers`] (which settings are tried), [`objective`], [`halving`], [`file`] (how they
-//! are read), [`trial`], [`known`], [`measure`] (runs of trials, several at once), [`conduct`] (the course of a sweep), [`result`], [`summary`] and [`json`].
+//! **Reading order** [`space`] (what varies), [`samplers`] (which settings are tried), [`objective`], [`halving`], [`mod@file`] (how
+//! they are read), [`trial`], [`known`], [`measure`] (runs of trials, several at once), [`conduct`] (the course of a sweep),
+//! [`result`], [`summary`] and [`json`].
 
 pub mod conduct;
 pub mod file;
