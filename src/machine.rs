@@ -61,6 +61,12 @@ pub fn free_space(folder: &Path) -> io::Result<u64> {
     Ok(status.f_bavail.saturating_mul(status.f_frsize))
 }
 
+/// The name of this machine; `None` if the system does not say.
+pub fn host_name() -> Option<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
 impl Memory {
     /// The memory of this machine, as the kernel reports.
     pub fn of_this_machine() -> Self {

@@ -25,7 +25,7 @@ pub(super) fn explain(driver: &SubmittedDriver, name: &str) {
     eprintln!("  dnc-run runs                  lists the run as soon as the job has begun");
     eprintln!("  dnc-run logs {name} --follow  shows what it does");
     eprintln!("  scancel {job}                 stops it and its jobs");
-    eprintln!("What it writes goes to {}", driver.log.display());
+    eprintln!("Its output goes to {}", driver.log.display());
 }
 
 /// The arguments of a call without the option `--detach`.

@@ -53,7 +53,7 @@ impl LogsArgs {
         };
         self.print(&run, &path)?;
         if self.follow && run.read().is_ok_and(|json| json.unfinished) {
-            eprintln!("note: {} was killed; `dnc-run runs` shows whether another run goes on with it", run.id());
+            eprintln!("note: {} was killed; `dnc-run runs` shows whether a later run continues it", run.id());
         }
         Ok(())
     }

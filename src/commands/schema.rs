@@ -9,7 +9,7 @@ use crate::sweep;
 /// Arguments of `dnc-run schema`.
 #[derive(Args)]
 pub struct SchemaArgs {
-    /// Print that of sweeps instead of manifests
+    /// Print the schema of sweeps instead of manifests
     #[arg(long)]
     sweep: bool,
 }

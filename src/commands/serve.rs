@@ -1,7 +1,6 @@
 //! `dnc-run serve RUN…`: image search, reports and runs in a browser, and over HTTP for programs.
 
 use std::cell::Cell as Flag;
-use std::fs;
 use std::io::{self, IsTerminal as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use dnc_serve::{Limits, ServeError, ServeOptions};
 
 use super::failure::Failure;
 use super::names;
+use crate::machine::host_name;
 use crate::project::{Folders, Project};
 use crate::report::run_folder::RunFolder;
 use crate::serve::Served;
@@ -92,12 +92,6 @@ impl ServeArgs {
         dnc_serve::serve(Arc::new(served), &options, ready).map_err(refused)?;
         Ok(told?)
     }
-}
-
-/// The name of this machine.
-fn host_name() -> Option<String> {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
 fn refused(error: ServeError) -> Failure {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::execution_args::ExecutionArgs;
 use super::failure::Failure;
 use super::output::write_json;
-use super::units::parse_count;
+use super::units::parse_limit;
 use crate::execute::stop;
 use crate::project::{Folders, Project};
 use crate::report::sinks::{Labelled, Progress, Sink};
@@ -39,7 +39,7 @@ pub struct SweepArgs {
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     /// Number of runs at once, which share threads, memory and GPUs of this machine [default: 1; with --executor slurm, 16]
-    #[arg(long, value_name = "N", value_parser = parse_count)]
+    #[arg(long, value_name = "N", value_parser = parse_limit, allow_negative_numbers = true)]
     parallel: Option<NonZero<usize>>,
     /// Run trials again that failed in an earlier call
     #[arg(long)]

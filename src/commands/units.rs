@@ -28,23 +28,23 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
 
 /// Parses a number of things of which there must be one.
 pub(crate) fn parse_count(text: &str) -> Result<NonZero<usize>, String> {
-    text.parse().map_err(|_| whole_number(text, 1))
+    text.parse().map_err(|_| whole_number(text, 1, usize::MAX))
 }
 
-/// Parses a limit of threads or of nodes at once.
+/// Parses a limit of threads, or of nodes or runs at once.
 pub(crate) fn parse_limit(text: &str) -> Result<NonZero<usize>, String> {
-    let limit = parse_count(text)?;
+    let limit: NonZero<usize> = text.parse().map_err(|_| whole_number(text, 1, MOST_AT_ONCE))?;
     if limit.get() > MOST_AT_ONCE { Err(format!("it must be at most {MOST_AT_ONCE}")) } else { Ok(limit) }
 }
 
 /// Parses the number of one of several things.
 pub(crate) fn parse_ordinal(text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| whole_number(text, 0))
+    text.parse().map_err(|_| whole_number(text, 0, usize::MAX))
 }
 
-fn whole_number(text: &str, least: usize) -> String {
+fn whole_number(text: &str, least: usize, most: usize) -> String {
     let is_too_large = text.parse::<usize>().is_err_and(|error| *error.kind() == IntErrorKind::PosOverflow);
-    let bound = if is_too_large { format!("at most {}", usize::MAX) } else { format!("at least {least}") };
+    let bound = if is_too_large { format!("at most {most}") } else { format!("at least {least}") };
     format!("it must be a whole number of {bound}")
 }
 

@@ -115,7 +115,7 @@ fn describe(
             let table = if path.is_empty() { format!("[stage.{owner}]") } else { path.join(".") };
             let misspelt = locate(stage, &path).and_then(|(_, value)| {
                 let names = value.get_ref().as_table()?.keys().map(|key| key.get_ref().as_ref());
-                suggest::nearest(name, names).map(|near| format!("Did you mean `{name}` by `{near}`?"))
+                suggest::nearest(name, names).map(|near| format!("Did you mean `{name}` instead of `{near}`?"))
             });
             let add = || format!("Add `{name} = …` to `{table}`. `dnc-run stages {}` describes it.", kind.name);
             Diagnostic::at(value_span(stage, &path), format!("Missing parameter `{key}` of `{owner}`"))

@@ -47,7 +47,7 @@ pub(crate) fn positive(key: &str, value: &Spanned<DeValue<'_>>) -> Result<u32, D
 }
 
 /// One of a fixed set of names.
-pub(crate) fn choice<T, const N: usize>(
+pub(super) fn choice<T, const N: usize>(
     key: &str,
     all: [(T, &'static str); N],
     value: Spanned<DeValue<'_>>,
@@ -63,7 +63,7 @@ pub(crate) fn choice<T, const N: usize>(
 }
 
 /// A number of bytes, as an integer or as a size such as `"2GB"`.
-pub(crate) fn bytes(key: &str, value: &Spanned<DeValue<'_>>) -> Result<u64, Diagnostic> {
+pub(super) fn bytes(key: &str, value: &Spanned<DeValue<'_>>) -> Result<u64, Diagnostic> {
     let bytes = match value.get_ref() {
         DeValue::Integer(integer) => unsigned(integer),
         DeValue::String(text) => parse_bytes(text),
@@ -107,7 +107,7 @@ pub(crate) fn wrong_type(key: &str, expected: &str, found: &Spanned<DeValue<'_>>
     Diagnostic::at(found.span(), format!("`{key}` must be {expected}")).label(label)
 }
 
-pub(crate) fn with_article(noun: &str) -> String {
+pub(super) fn with_article(noun: &str) -> String {
     let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     format!("{article} {noun}")
 }

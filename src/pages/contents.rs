@@ -330,10 +330,7 @@ impl Findings {
 /// The answers of the chosen round in the first run of each group, and the flips from the first group to each other one. Empty for a
 /// single group, and for runs that read different images, whose ids mean different things.
 fn compared(groups: &[Vec<Evidence>], split: &str) -> Result<(Vec<Vec<Answer>>, Vec<Flips>), PagesError> {
-    let images = |run: &Evidence| {
-        let digests = run.json.nodes.iter().filter_map(|node| node.outputs.get("images"));
-        digests.copied().collect::<BTreeSet<_>>()
-    };
+    let images = |run: &Evidence| run.json.images().collect::<BTreeSet<_>>();
     let first: Vec<&Evidence> = groups.iter().filter_map(|runs| runs.first()).collect();
     if first.len() < 2 || first.iter().any(|run| images(run) != images(first[0])) {
         return Ok((Vec::new(), Vec::new()));

@@ -1,13 +1,14 @@
 //! What the runs of a project reference, for garbage collection in its store and in a remote.
 
 use std::collections::HashSet;
+use std::io;
 use std::path::Path;
-use std::{fs, io};
 
 use dnc_cache::Key;
 
 use super::run_folder::RunFolder;
 use super::run_notes::Notes;
+use crate::machine::host_name;
 
 /// The keys that the last `keep` runs of each name and those with tags reference. Unfinished runs are kept in addition, and do
 /// not count. A run without `run.json` has not started.
@@ -35,7 +36,7 @@ pub fn keys_of_last_runs(mut runs: Vec<RunFolder>, keep: usize) -> io::Result<Ha
 
 /// What a remote knows a project by: this machine and the project's folder of runs.
 pub fn project_name(runs: &Path) -> String {
-    let machine = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let machine = host_name().unwrap_or_default();
     let folder = runs.canonicalize().unwrap_or_else(|_| runs.to_owned());
-    format!("{}:{}", machine.trim(), folder.display())
+    format!("{machine}:{}", folder.display())
 }

@@ -52,6 +52,12 @@ impl Query {
     }
 }
 
+/// The queries of one node. Its name is left empty, so that it can be compared with a node of another name.
+pub fn unnamed(queries: Queries, node: &str) -> Queries {
+    let of_node = queries.into_iter().filter(|(place, _)| place.node == node);
+    of_node.map(|(place, queries)| (NodeSplit { node: String::new(), ..place }, queries)).collect()
+}
+
 /// Reads the queries in a run folder that have a match. Without `queries.parquet` there are none.
 ///
 /// # Errors

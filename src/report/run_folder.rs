@@ -237,6 +237,11 @@ impl RunJson {
     pub fn count(&self, outcome: Outcome) -> usize {
         self.nodes.iter().filter(|node| node.outcome == outcome).count()
     }
+
+    /// Digests of the tables of images that its nodes wrote.
+    pub fn images(&self) -> impl Iterator<Item = Digest> {
+        self.nodes.iter().filter_map(|node| node.outputs.get("images").copied())
+    }
 }
 
 /// A node in `run.json`.

@@ -130,7 +130,8 @@ fn is_of_stage(plan: &Plan, index: NodeIndex, node: &NodeJson) -> bool {
 
 /// Name and kind of a node's stage.
 fn stage_of<'p>(plan: &'p Plan, node: &'p Node) -> (&'p str, &'p str) {
-    (stage_name(&node.name), plan.stage(node).kind.name)
+    let stage = plan.stage(node);
+    (&stage.name, stage.kind.name)
 }
 
 /// The stage in a node's name: `train` of `train@2[3]`.

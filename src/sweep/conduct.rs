@@ -46,7 +46,9 @@ impl<'a> Sweep<'a> {
             .as_ref()
             .map_or_else(|| vec![None], |halving| halving.rungs.iter().copied().map(Some).collect());
         let known = KnownRuns::read(&self.session.project().runs, &file.name)?;
-        let measurer = Measurer { file, session: &self.session, options, known };
+        // A sweep that only looks creates no store; runs do.
+        let store = self.session.store_to_read()?;
+        let measurer = Measurer { file, session: &self.session, options, known, store };
         let sampler = file.method.sampler(&file.space, file.seed);
         let mut trials: Vec<Trial> = Vec::new();
         let course = |trials: Vec<Trial>| Ok(Course { trials, rungs: rungs.clone() });

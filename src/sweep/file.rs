@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use dnc_stages::api::is_name;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -226,8 +227,7 @@ fn check(raw: Raw, path: &Path, problems: &mut Vec<Diagnostic>) -> Option<SweepF
     }
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let name = raw.name.unwrap_or_else(|| Spanned::new(0..0, stem));
-    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_".contains(character);
-    if name.get_ref().is_empty() || !name.get_ref().chars().all(is_plain) {
+    if !is_name(name.get_ref()) {
         let at = (!name.span().is_empty()).then(|| name.span());
         problems.push(
             Diagnostic { at, ..Diagnostic::general(format!("Invalid name `{}`", name.get_ref())) }.hint(

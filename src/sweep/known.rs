@@ -38,20 +38,26 @@ impl KnownRuns {
         Ok(Self { runs: Mutex::new(known.collect()) })
     }
 
-    /// Adds a run that has ended.
-    pub(super) fn add(&self, folder: RunFolder) {
-        lock(&self.runs).extend(KnownRun::read(folder, true));
+    /// Adds a run that has ended, and returns it; `None` if its folder is incomplete.
+    pub(super) fn add(&self, folder: RunFolder) -> Option<KnownRun> {
+        let run = KnownRun::read(folder, true)?;
+        lock(&self.runs).push(run.clone());
+        Some(run)
     }
 
-    /// The runs with this resolved manifest that have ended all of these nodes, the first first. Those that failed before this call
-    /// of the program are left out if they are to be run again.
-    pub(super) fn of(&self, manifest: &str, nodes: &[&str], retry_failed: bool) -> Vec<KnownRun> {
+    /// The runs of this plan's manifest, in the project in `root`, that have ended all of these nodes, the first first. Those that
+    /// failed before this call of the program are left out if they are to be run again.
+    pub(super) fn of(&self, plan: &Plan, root: &Path, nodes: &[&str], retry_failed: bool) -> Vec<KnownRun> {
+        let runs = lock(&self.runs);
+        let Some(first) = runs.first() else { return Vec::new() };
+        // Paths are relative to the folder of a run, and the folders of all runs are equally deep.
+        let manifest = plan.manifest.to_toml_in(&first.folder.path, root);
         let is_of = |run: &&KnownRun| {
             run.manifest == manifest
                 && run.has_ended(nodes)
                 && !(retry_failed && !run.is_fresh && run.failure(nodes).is_some())
         };
-        lock(&self.runs).iter().filter(is_of).cloned().collect()
+        runs.iter().filter(is_of).cloned().collect()
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use dnc_cache::Store;
+
 use super::file::SweepFile;
 use super::known::KnownRuns;
 use super::trial::{Reached, Rung, Trial, TrialRun};
@@ -48,6 +50,8 @@ pub(super) struct Measurer<'a> {
     pub(super) session: &'a Session,
     pub(super) options: &'a SweepOptions<'a>,
     pub(super) known: KnownRuns,
+    /// The store, to look things up.
+    pub(super) store: Store,
 }
 
 /// A trial with a seed, as indices.
@@ -145,12 +149,11 @@ impl Measurer<'_> {
         let names = plan.nodes.iter().zip(wanted).filter_map(|(node, wanted)| wanted.then_some(node.name.as_str()));
         let names: Vec<&str> = names.collect();
 
-        let manifest = plan.manifest.to_toml_for_any_folder();
-        let known = self.known.of(&manifest, &names, retry_failed);
+        let known = self.known.of(&plan, &session.project().root, &names, retry_failed);
         if !known.is_empty() || self.options.dry_run {
             let quiet = Reporter::new(sinks::choose(None, true));
-            let (store, history) = (session.store()?, session.history(&plan));
-            let forecasts = session.forecast(&plan, &options.options, &store, &history, &quiet)?;
+            let history = session.history(&plan);
+            let forecasts = session.forecast(&plan, &options.options, &self.store, &history, &quiet)?;
             if let Some(run) = known.iter().find(|run| run.agrees(&plan, &forecasts)) {
                 let reached = run.reached(&names, &node, &self.file.objective)?;
                 listener.ended(&told, &reached, true);
@@ -167,9 +170,7 @@ impl Measurer<'_> {
         if run.interrupted {
             return Err(SessionError::Interrupted);
         }
-        self.known.add(run.folder.clone());
-        let known = self.known.of(&manifest, &names, retry_failed);
-        let known = known.iter().find(|known| known.folder == run.folder).ok_or_else(|| {
+        let known = self.known.add(run.folder.clone()).ok_or_else(|| {
             let action = format!("Cannot read the run `{}` that has just ended", run.folder.id());
             SessionError::Environment { action, source: "its folder is incomplete".into() }
         })?;

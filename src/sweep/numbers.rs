@@ -30,7 +30,7 @@ pub(super) fn list(key: &str, value: Spanned<DeValue<'_>>) -> Result<Vec<u64>, D
 pub(super) fn real(key: &str, value: &Spanned<DeValue<'_>>) -> Result<f64, Diagnostic> {
     let found = match value.get_ref() {
         DeValue::Integer(_) => whole(value).map(|number| number as f64),
-        DeValue::Float(float) => float.as_str().replace('_', "").parse().ok(),
+        DeValue::Float(float) => float.as_str().parse().ok(),
         _ => None,
     };
     found.filter(|number: &f64| number.is_finite()).ok_or_else(|| wrong_type(key, "a number", value))
@@ -39,5 +39,5 @@ pub(super) fn real(key: &str, value: &Spanned<DeValue<'_>>) -> Result<f64, Diagn
 /// The value, if it is written as an integer.
 pub(super) fn whole(value: &Spanned<DeValue<'_>>) -> Option<i64> {
     let integer = value.get_ref().as_integer()?;
-    i64::from_str_radix(&integer.as_str().replace('_', ""), integer.radix()).ok()
+    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }

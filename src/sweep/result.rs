@@ -16,15 +16,13 @@ use super::trial::{Rung, Trial};
 use crate::report::difference::comparison::{Basis, Comparison, GroupValues, MeanInterval, Resampling, compare_groups};
 use crate::report::difference::group::Group;
 use crate::report::metrics::Metric;
-use crate::report::queries::{self, NodeSplit, Queries};
+use crate::report::queries::{self, Queries};
 use crate::session::SessionError;
 
 /// Largest adjusted p of a trial that is worse than the best.
 const SIGNIFICANT: f64 = 0.05;
 /// Number of bootstrap samples where trials are compared over queries, as in `dnc-run diff`.
 const DRAWS: usize = 10_000;
-/// Name of the output that holds a table of images.
-const IMAGES: &str = "images";
 
 /// The result of a sweep.
 pub struct SweepResult {
@@ -187,7 +185,7 @@ fn group_of(trial: &Trial) -> Result<Group, SessionError> {
     let metrics = rung.metrics().unwrap_or_default();
     for (index, (run, &metric)) in rung.runs().zip(&metrics).enumerate() {
         let json = run.read().map_err(SessionError::cannot(format!("Cannot read run `{}`", run.id())))?;
-        group.images.extend(json.nodes.iter().filter_map(|node| node.outputs.get(IMAGES)));
+        group.images.extend(json.images());
         group.runs.push(run.id());
         // Only pairs of equal seeds are compared, and every trial has the same.
         group.seeds.push(index as i64);
@@ -201,9 +199,7 @@ fn group_of(trial: &Trial) -> Result<Group, SessionError> {
 /// The queries that a metric is the mean of. Their node is left unnamed: trials may have chosen different rounds.
 fn queries_of(run: &std::path::Path, metric: &Metric) -> Result<Queries, SessionError> {
     let all = queries::read(run).map_err(SessionError::cannot("Cannot read the queries of a run"))?;
-    let is_of = |place: &NodeSplit| place.node == metric.node && place.split == metric.split;
-    let unnamed = |place: NodeSplit| NodeSplit { node: String::new(), ..place };
-    Ok(all.into_iter().filter(|(place, _)| is_of(place)).map(|(place, queries)| (unnamed(place), queries)).collect())
+    Ok(queries::unnamed(all, &metric.node))
 }
 
 /// Adjusts p for their number: the smallest is multiplied by n, the next one by n − 1, and so on; no p is below a smaller one's.

@@ -95,10 +95,7 @@ pub fn caveats(result: &SweepResult) -> Vec<String> {
         );
     }
     if result.trials.len() > 1 && result.best().is_some() {
-        caveats.push(
-            "The best value of many is too good by chance. What it reaches on unseen classes, a run of it says:"
-                .to_owned(),
-        );
+        caveats.push("The best value of many is too good by chance. To measure it on unseen classes, run:".to_owned());
     }
     caveats
 }

@@ -76,11 +76,6 @@ impl Trial {
 }
 
 impl Rung {
-    /// The values with each seed; `None` if one is missing.
-    pub fn values(&self) -> Option<Vec<f64>> {
-        self.metrics().map(|metrics| metrics.iter().map(|metric| metric.value).collect())
-    }
-
     /// The objective with each seed; `None` if one is missing.
     pub fn metrics<'r>(&'r self) -> Option<Vec<&'r Metric>> {
         let metric = |reached: &'r Reached| match reached {
@@ -92,8 +87,8 @@ impl Rung {
 
     /// Mean over the seeds; `None` if one is missing.
     pub fn mean(&self) -> Option<f64> {
-        let values = self.values()?;
-        Some(values.iter().sum::<f64>() / values.len() as f64)
+        let metrics = self.metrics()?;
+        Some(metrics.iter().map(|metric| metric.value).sum::<f64>() / metrics.len() as f64)
     }
 
     /// The first failure.

@@ -53,14 +53,14 @@ fn group(runs: &[Evidence]) -> Group {
         let unnamed = |place: &NodeSplit| NodeSplit { node: String::new(), split: place.split.clone() };
         places.map(|(place, queries)| (unnamed(place), queries.clone())).collect::<Queries>()
     };
-    let images = runs.iter().flat_map(|run| run.json.nodes.iter().filter_map(|node| node.outputs.get("images")));
+    let images = runs.iter().flat_map(|run| run.json.images());
     Group {
         name: GroupName::default(),
         runs: runs.iter().map(|run| run.folder.id()).collect(),
         seeds: runs.iter().map(|run| run.seed).collect(),
         metrics: runs.iter().map(metrics).collect(),
         queries: runs.iter().map(queries).collect(),
-        images: images.copied().collect::<BTreeSet<_>>(),
+        images: images.collect::<BTreeSet<_>>(),
     }
 }
 

@@ -8,7 +8,7 @@ use dnc_cache::Digest;
 
 use crate::report::error::ReportError;
 use crate::report::metrics::{self, Metric};
-use crate::report::queries::{self, NodeSplit, Queries};
+use crate::report::queries::{self, Queries};
 use crate::report::run_folder::RunFolder;
 
 /// A run to compare, or one node of it.
@@ -53,9 +53,7 @@ impl Group {
                     return Err(ReportError::NoMetrics { run: run.id(), node: node.clone() });
                 }
                 metrics.iter_mut().for_each(|metric| metric.node.clear());
-                let of_node = queries.into_iter().filter(|(place, _)| place.node == *node);
-                let unnamed = |place: NodeSplit| NodeSplit { node: String::new(), ..place };
-                queries = of_node.map(|(place, queries)| (unnamed(place), queries)).collect();
+                queries = queries::unnamed(queries, node);
             }
             group.runs.push(run.id());
             group.seeds.push(manifest_and_seed(run)?.1);
@@ -63,16 +61,13 @@ impl Group {
                 path: run.path.join("run.json"),
                 source: source.into(),
             })?;
-            group.images.extend(json.nodes.iter().filter_map(|node| node.outputs.get(IMAGES)));
+            group.images.extend(json.images());
             group.metrics.push(metrics);
             group.queries.push(queries);
         }
         Ok(group)
     }
 }
-
-/// Name of the output that holds a table of images.
-const IMAGES: &str = "images";
 
 impl Group {
     /// Whether the queries of both groups can be paired: the runs read the same tables of images.

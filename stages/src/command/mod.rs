@@ -15,20 +15,6 @@ mod memory;
 mod output_lines;
 mod placeholders;
 mod process;
-/// Checks the names of inputs or outputs, of which folders are made.
-fn check_names<'n>(key: &str, names: impl Iterator<Item = &'n str>) -> Result<(), ParamError> {
-    for name in names {
-        if !is_name(name) {
-            return Err(ParamError::new(key, format!("Invalid name `{name}`"))
-                .hint("use only letters, digits, `-` and `_`: a folder is named after it"));
-        }
-        if name.len() > LONGEST_NAME {
-            return Err(ParamError::new(key, format!("Name of {} bytes, more than {LONGEST_NAME}", name.len()))
-                .hint("shorten it: a folder is named after it"));
-        }
-    }
-    Ok(())
-}
 
 #[cfg(test)]
 mod tests;
@@ -334,6 +320,21 @@ impl Command {
         values.extend(numbers.into_iter().filter_map(|(name, number)| Some((name.to_owned(), number?.to_string()))));
         Ok(values)
     }
+}
+
+/// Checks the names of inputs or outputs, of which folders are made.
+fn check_names<'n>(key: &str, names: impl Iterator<Item = &'n str>) -> Result<(), ParamError> {
+    for name in names {
+        if !is_name(name) {
+            return Err(ParamError::new(key, format!("Invalid name `{name}`"))
+                .hint("use only letters, digits, `-` and `_`: a folder is named after it"));
+        }
+        if name.len() > LONGEST_NAME {
+            return Err(ParamError::new(key, format!("Name of {} bytes, more than {LONGEST_NAME}", name.len()))
+                .hint("shorten it: a folder is named after it"));
+        }
+    }
+    Ok(())
 }
 
 /// How a program ended: `exited with code 3`.
