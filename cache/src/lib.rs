@@ -55,7 +55,9 @@ pub use error::{CacheError, Result};
 pub use index::{Index, IndexedFiles, SourceDigest, SourceRules};
 pub use object::{Object, ObjectName};
 pub use record::{Outputs, Record};
-pub use remote::{ConditionalPut, FolderRemote, ObjectListing, Remote, RemoteObject, RemoteOptions, open_remote};
+pub use remote::{
+    ConditionalPut, FolderRemote, ObjectListing, Remote, RemoteObject, RemoteOptions, check_readable, open_remote,
+};
 pub use store::{
     Adopted, Blob, Claim, Comparison, DanglingRecord, GcPolicy, GcReport, Listing, RecordEntry, RemoteGcPolicy,
     RemoteGcReport, RemoteRoot, Store, StoreFormat, TaskFolder, TransferFailure, TransferProblem, TransferReport,

@@ -15,7 +15,7 @@ use super::result::NodeResult;
 /// How often the results are searched for new nodes, of which there may be many thousands.
 const SEARCH_EVERY: Duration = Duration::from_secs(1);
 
-/// Nodes wait to be sent with others for at most this share of the time that the run takes already, so that a long run writes few packs.
+/// Nodes wait to be sent with others for at most this share of the time that the run has taken so far, so that a long run writes few packs.
 const WAIT: u32 = 10;
 
 /// Nodes are never held back longer.

@@ -21,6 +21,11 @@ pub trait Remote: fmt::Debug + Send + Sync {
     /// The number of requests that are best sent at the same time.
     fn concurrent_requests(&self) -> usize;
 
+    /// The number of objects that one request of [`Remote::list`] lists.
+    fn listed_per_request(&self) -> usize {
+        1000
+    }
+
     /// Whether [`Remote::put_if_absent`] can be relied on. Some servers ignore the condition; then two processes that write the
     /// same object at the same time may both succeed, and the last one stays.
     ///

@@ -113,6 +113,10 @@ impl Remote for FolderRemote {
         CONCURRENT_REQUESTS
     }
 
+    fn listed_per_request(&self) -> usize {
+        1
+    }
+
     fn sizes(&self, names: &[ObjectName]) -> Result<Vec<Option<u64>>> {
         parallel::map(names, CONCURRENT_REQUESTS, |name| {
             let path = self.path(name);

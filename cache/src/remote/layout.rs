@@ -18,7 +18,10 @@ const FOLDERS: [&str; 6] = ["records/", "blobs/", "dropped/", "packs/", "roots/"
 const CHECKED_OBJECTS: usize = 100;
 
 /// Checks that there is a remote store of a known format.
-pub(crate) fn check_readable(remote: &dyn Remote) -> Result<()> {
+///
+/// # Errors
+/// There is no remote store of a known format, or it cannot be read.
+pub fn check_readable(remote: &dyn Remote) -> Result<()> {
     match remote.get(&ObjectName::format())? {
         Some(bytes) => check_format(remote, &bytes).map(drop),
         None => Err(CacheError::NoRemote { url: remote.url().to_owned() }),

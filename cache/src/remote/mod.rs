@@ -34,7 +34,8 @@ mod s3;
 
 pub use api::{ConditionalPut, ObjectListing, Remote, RemoteObject};
 pub use folder::FolderRemote;
-pub(crate) use layout::{check_readable, prepare_for_writing};
+pub use layout::check_readable;
+pub(crate) use layout::prepare_for_writing;
 pub use open::open_remote;
 pub use options::RemoteOptions;
 pub(crate) use pack::{PackBuilder, PackIndex, PackName, is_small};

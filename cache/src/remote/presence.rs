@@ -9,9 +9,8 @@ use crate::object::ObjectName;
 /// Up to this many objects are asked for one by one.
 const ASKED_SINGLY: usize = 32;
 
-/// Number of objects that a listing may read for each object that is looked for. A request lists a thousand, so that a listing which is
-/// given up has cost at most a quarter of the requests that follow.
-const LISTED_PER_OBJECT: usize = 250;
+/// A listing that is given up has cost at most this part of the time that asking for each object takes.
+const PART_OF_ASKING: usize = 4;
 
 /// The sizes of many objects of a folder, like [`Remote::sizes`].
 pub(crate) fn sizes(remote: &dyn Remote, folder: &str, names: &[ObjectName]) -> Result<Vec<Option<u64>>> {
@@ -27,12 +26,14 @@ pub(crate) fn listed_sizes(
     folder: &str,
     names: &[ObjectName],
 ) -> Result<Option<Vec<Option<u64>>>> {
-    if names.len() <= ASKED_SINGLY {
+    // The requests of a listing follow each other, while many ask at once. In a folder a listing looks at each object, and saves nothing.
+    let most = names.len() * remote.listed_per_request() / (PART_OF_ASKING * remote.concurrent_requests().max(1));
+    if names.len() <= ASKED_SINGLY || most < names.len() {
         return Ok(None);
     }
     let mut sizes: HashMap<&ObjectName, Option<u64>> = names.iter().map(|name| (name, None)).collect();
     for (listed, object) in remote.list(folder).enumerate() {
-        if listed >= names.len() * LISTED_PER_OBJECT {
+        if listed >= most {
             return Ok(None);
         }
         let object = object?;

@@ -37,7 +37,11 @@ impl Store {
         let catalogue = self.state.recent_catalogue(remote)?;
         let state = &self.state;
         let keys: Vec<Key> = BTreeSet::from_iter(keys.iter().copied()).into_iter().collect();
-        let fetched = state.fetch_records(&keys, &catalogue, remote)?;
+        let mut fetched = state.fetch_records(&keys, &catalogue, remote)?;
+        if !fetched.damaged.is_empty() {
+            // gc may have replaced packs since the catalogue was read.
+            fetched = state.fetch_records(&keys, &*state.catalogue(remote)?, remote)?;
+        }
         let (mut adopted, mut records, mut known) = (Adopted::default(), Vec::new(), BTreeSet::new());
         for (key, fetched) in fetched.records {
             match fetched {

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::mem;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::blobs::{Blob, UnsyncedBlob, renew_seal};
@@ -12,13 +12,13 @@ use super::handle::Store;
 use super::push::distinct_blobs;
 use super::seal::{Seal, protect};
 use super::state::StoreState;
-use super::transfer::{BlobTransfer, TransferFailure, TransferReport};
+use super::transfer::{BlobTransfer, Transfer, TransferFailure, TransferReport};
 use crate::artifact::FileEntry;
 use crate::digest::{Digest, Key};
 use crate::error::{CacheError, Result};
 use crate::object::ObjectName;
 use crate::record::Record;
-use crate::remote::{Remote, check_readable, listed_sizes};
+use crate::remote::{PackName, Remote, check_readable, listed_sizes};
 use crate::{clock, durable, parallel, poison};
 
 /// Records that are pulled together. Once they are durable they stay, even if the pull is interrupted later.
@@ -43,36 +43,27 @@ impl Store {
     ) -> Result<TransferReport> {
         self.flush()?;
         check_readable(remote)?;
-        let catalogue = self.state.catalogue(remote)?;
+        let mut pull = Transfer::begin(&self.state, remote, progress)?;
         let mut keys: Vec<Key> = BTreeSet::from_iter(keys.iter().copied()).into_iter().collect();
         // In the order of the packs, so that the records of a batch lie side by side.
-        keys.sort_by_key(|key| catalogue.record(key).map(|(place, _)| place.clone()));
-        let mut pull = Pull {
-            store: &self.state,
-            remote,
-            catalogue,
-            progress,
-            done: AtomicU64::new(0),
-            total: 0,
-            report: TransferReport::default(),
-        };
+        keys.sort_by_key(|key| pull.catalogue.record(key).map(|(place, _)| place.clone()));
         for batch in keys.chunks(BATCH) {
             pull.batch(batch)?;
         }
-        pull.report.problems.sort_unstable();
-        pull.report.damaged.extend(pull.catalogue.damaged.iter().cloned());
-        Ok(pull.report)
+        if pull.report.damaged.iter().any(|object| PackName::of(object).is_some()) {
+            // gc may have replaced packs since the catalogue was read.
+            let failed: Vec<Key> =
+                mem::take(&mut pull.report.problems).into_iter().map(|problem| problem.key).collect();
+            pull.catalogue = self.state.catalogue(remote)?;
+            let Transfer { catalogue, report, .. } = &mut pull;
+            let is_there = |pack: &ObjectName| catalogue.packs.iter().any(|listed| listed.name.object() == *pack);
+            report.damaged.retain(|object| PackName::of(object).is_none() || is_there(object));
+            for batch in failed.chunks(BATCH) {
+                pull.batch(batch)?;
+            }
+        }
+        Ok(pull.finish())
     }
-}
-
-struct Pull<'a> {
-    store: &'a StoreState,
-    remote: &'a dyn Remote,
-    catalogue: Arc<Catalogue>,
-    progress: &'a (dyn Fn(u64, u64) + Sync),
-    done: AtomicU64,
-    total: u64,
-    report: TransferReport,
 }
 
 /// What [`StoreState::fetch_records`] found.
@@ -91,7 +82,7 @@ pub(super) struct FetchedRecord {
     pub(super) exists: bool,
 }
 
-impl Pull<'_> {
+impl Transfer<'_> {
     fn batch(&mut self, keys: &[Key]) -> Result<()> {
         let fetched = self.store.fetch_records(keys, &self.catalogue, self.remote)?;
         self.report.damaged.extend(fetched.damaged);
@@ -105,11 +96,8 @@ impl Pull<'_> {
                 Err(failure) => self.report.add_problem(key, failure),
             }
         }
-        let failed = self.blobs(&records)?;
-        records.retain(|record| {
-            let failure = record.files().find_map(|file| failed.get(&file.digest));
-            failure.inspect(|failure| self.report.add_problem(record.key, (*failure).clone())).is_none()
-        });
+        self.blobs(&records)?;
+        records.retain(|record| self.is_complete(record));
         let lost = self.store.add_durably(&records, &known)?;
         for record in &records {
             match lost.get(&record.key) {
@@ -121,28 +109,27 @@ impl Pull<'_> {
         Ok(())
     }
 
-    /// Copies all blobs of the records that the store does not have. Returns the blobs that could not be copied.
-    fn blobs(&mut self, records: &[Record]) -> Result<BTreeMap<Digest, TransferFailure>> {
+    /// Copies all blobs of the records that the store does not have.
+    fn blobs(&mut self, records: &[Record]) -> Result<()> {
+        self.failed.clear();
+        let catalogue = Arc::clone(&self.catalogue);
         let (store, remote) = (self.store, self.remote);
         let files = distinct_blobs(records);
         let exists = parallel::map(&files, remote.concurrent_requests(), |file| store.reuse_blob(file))?;
         let missing = files.into_iter().zip(exists).filter(|(_, exists)| !exists).map(|(file, _)| file);
         let missing: Vec<&FileEntry> = missing.collect();
         self.total += missing.iter().map(|file| file.size).sum::<u64>();
-        let advance = |file: &FileEntry| {
-            (self.progress)(self.done.fetch_add(file.size, Ordering::Relaxed) + file.size, self.total);
-        };
-        let place = |file: &&FileEntry| self.catalogue.blob(&file.digest).cloned();
+        let place = |file: &&FileEntry| catalogue.blob(&file.digest).cloned();
         let (packed, mut single): (Vec<_>, Vec<_>) = missing.into_iter().partition(|file| place(file).is_some());
         let packed: Vec<(Place, &FileEntry)> =
             packed.into_iter().filter_map(|file| Some((place(&file)?, file))).collect();
-        let requests = self.catalogue.requests(packed);
+        let requests = catalogue.requests(packed);
         let damaged = Mutex::new(Vec::new());
         let mut pulled = parallel::map(&requests, remote.concurrent_requests(), |request| {
             let mut copied = Vec::new();
             request.fetch(remote, |file, bytes| {
                 if store.accept_blob(file, bytes)? {
-                    advance(file);
+                    self.advance(file.size);
                     copied.push((*file, BlobTransfer::Copied));
                 } else {
                     poison::lock(&damaged).push((request.object.clone(), *file));
@@ -162,27 +149,17 @@ impl Pull<'_> {
             if matches!(transfer, BlobTransfer::Failed(_)) && place(file).is_some() {
                 transfer = BlobTransfer::Failed(TransferFailure::DamagedBlob(file.digest));
             }
-            advance(file);
+            self.advance(file.size);
             Ok((*file, transfer))
         })?;
         pulled.extend(transfers);
-        let mut failed = BTreeMap::new();
         for (file, transfer) in pulled {
-            match transfer {
-                BlobTransfer::Copied => {
-                    self.report.blobs += 1;
-                    self.report.bytes += file.size;
-                }
-                BlobTransfer::NotNeeded => {}
-                BlobTransfer::Failed(failure) => {
-                    if matches!(failure, TransferFailure::DamagedBlob(_)) && place(&file).is_none() {
-                        self.report.damaged.insert(ObjectName::blob(&file.digest));
-                    }
-                    failed.insert(file.digest, failure);
-                }
+            if matches!(transfer, BlobTransfer::Failed(TransferFailure::DamagedBlob(_))) && place(&file).is_none() {
+                self.report.damaged.insert(ObjectName::blob(&file.digest));
             }
+            self.note_blob(file, transfer);
         }
-        Ok(failed)
+        Ok(())
     }
 }
 

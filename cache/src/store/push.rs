@@ -6,14 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::blobs::Blob;
-use super::catalogue::Catalogue;
 use super::handle::Store;
 use super::state::StoreState;
-use super::transfer::{BlobTransfer, TransferFailure, TransferReport};
+use super::transfer::{BlobTransfer, Transfer, TransferFailure, TransferReport};
 use crate::artifact::FileEntry;
 use crate::digest::{Digest, Key};
 use crate::error::{CacheError, Result};
@@ -49,16 +48,7 @@ impl Store {
     ) -> Result<TransferReport> {
         self.flush()?;
         prepare_for_writing(remote)?;
-        let mut push = Push {
-            store: &self.state,
-            remote,
-            catalogue: self.state.catalogue(remote)?,
-            progress,
-            done: AtomicU64::new(0),
-            total: 0,
-            failed: BTreeMap::new(),
-            report: TransferReport::default(),
-        };
+        let mut push = Transfer::begin(&self.state, remote, progress)?;
         let mut records = Vec::new();
         for key in BTreeSet::from_iter(keys) {
             match self.state.intact_record(key)? {
@@ -67,26 +57,11 @@ impl Store {
             }
         }
         push.records(records)?;
-        push.report.damaged.extend(push.catalogue.damaged.iter().cloned());
-        push.report.problems.sort_unstable();
-        Ok(push.report)
+        Ok(push.finish())
     }
 }
 
-struct Push<'a> {
-    store: &'a StoreState,
-    remote: &'a dyn Remote,
-    /// The packs when the push began.
-    catalogue: Arc<Catalogue>,
-    progress: &'a (dyn Fn(u64, u64) + Sync),
-    done: AtomicU64,
-    total: u64,
-    /// Blobs that could not be copied.
-    failed: BTreeMap<Digest, TransferFailure>,
-    report: TransferReport,
-}
-
-impl Push<'_> {
+impl Transfer<'_> {
     fn records(&mut self, records: Vec<Record>) -> Result<()> {
         let catalogue = Arc::clone(&self.catalogue);
         // What packs have, and what they have not.
@@ -100,20 +75,22 @@ impl Push<'_> {
         }
         let missing = |record: &Record| record.files().filter(|file| catalogue.blob(&file.digest).is_none()).count();
         let is_packed = others.iter().map(|record| 1 + missing(record)).sum::<usize>() >= PACKED_FROM;
-        let (packed, single) = if is_packed { self.split_packed(others)? } else { (Vec::new(), others) };
+        let (packed, mut single) = if is_packed { self.split_packed(others)? } else { (Vec::new(), others) };
 
         let mut blobs = self.missing_blobs([&known, &packed, &single].into_iter().flatten(), is_packed)?;
         self.total = blobs.iter().map(|file| file.size).sum();
         let mut small = BTreeMap::new();
         if is_packed {
-            let removed = blobs.extract_if(.., |file| file.size < SMALL);
+            // What is not here goes singly, many at a time: there may be thousands of marks of dropped blobs.
+            let is_here = |digest: &Digest| matches!(self.store.blob_metadata(digest), Ok(Some(_)));
+            let removed = blobs.extract_if(.., |file| file.size < SMALL && is_here(&file.digest));
             small.extend(removed.map(|file| (file.digest, file.clone())));
         }
         self.single_blobs(&blobs)?;
         let created = self.packs(packed, &[&known, &single], small)?;
-        let known = self.complete(known);
+        known.retain(|record| self.is_complete(record));
         self.report.unchanged_records += known.len() as u64;
-        let single = self.complete(single);
+        single.retain(|record| self.is_complete(record));
         let created_single = self.single_records(single)?;
         self.look_again(&created, &created_single)
     }
@@ -166,21 +143,6 @@ impl Push<'_> {
         Ok(())
     }
 
-    fn advance(&self, size: u64) {
-        (self.progress)(self.done.fetch_add(size, Ordering::Relaxed) + size, self.total);
-    }
-
-    fn note_blob(&mut self, file: &FileEntry, pushed: BlobTransfer) {
-        match pushed {
-            BlobTransfer::Copied => {
-                self.report.blobs += 1;
-                self.report.bytes += file.size;
-            }
-            BlobTransfer::NotNeeded => {}
-            BlobTransfer::Failed(failure) => drop(self.failed.insert(file.digest, failure)),
-        }
-    }
-
     /// Copies the records in packs, each with those of the `small` blobs that it names and that no earlier record brought. Small blobs
     /// that only the `others` name go first. Returns the records that were copied.
     fn packs(
@@ -196,7 +158,9 @@ impl Push<'_> {
         }
         for record in records {
             self.pack_blobs(&record, &mut small, &mut pack)?;
-            let Some(record) = self.complete(vec![record]).pop() else { continue };
+            if !self.is_complete(&record) {
+                continue;
+            }
             pack.add_record(&record, &record.encode());
             created.push(record);
             if pack.is_full() {
@@ -217,13 +181,10 @@ impl Push<'_> {
     ) -> Result<()> {
         for file in record.files() {
             let Some(file) = small.remove(&file.digest) else { continue };
-            let pushed = match self.store.blob(&file.digest)? {
-                Blob::Present(path) => {
-                    pack.add_blob(file.digest, &fs::read(&path).map_err(CacheError::io("read", &path))?);
-                    BlobTransfer::Copied
-                }
-                _ => self.store.push_blob(&file, self.remote)?,
-            };
+            let pushed = self.store.push_blob_by(&file.digest, self.remote, |path| {
+                pack.add_blob(file.digest, &fs::read(path).map_err(CacheError::io("read", path))?);
+                Ok(())
+            })?;
             self.note_blob(&file, pushed);
             self.advance(file.size);
             if pack.is_full() {
@@ -231,15 +192,6 @@ impl Push<'_> {
             }
         }
         Ok(())
-    }
-
-    /// The records whose blobs are all in the remote. The others are problems.
-    fn complete(&mut self, mut records: Vec<Record>) -> Vec<Record> {
-        records.retain(|record| {
-            let failure = record.files().find_map(|file| self.failed.get(&file.digest));
-            failure.inspect(|failure| self.report.add_problem(record.key, (*failure).clone())).is_none()
-        });
-        records
     }
 
     /// Copies records one by one. Returns those that did not exist.
@@ -290,18 +242,25 @@ impl Push<'_> {
 
 impl StoreState {
     fn push_blob(&self, file: &FileEntry, remote: &dyn Remote) -> Result<BlobTransfer> {
-        let digest = file.digest;
-        match self.blob(&digest)? {
-            Blob::Present(path) => {
-                remote.put_from_file(&ObjectName::blob(&digest), &path)?;
-                Ok(BlobTransfer::Copied)
-            }
-            Blob::Missing if self.is_dropped(&digest)? => {
-                remote.put(&ObjectName::dropped(&digest), b"")?;
+        let digest = &file.digest;
+        self.push_blob_by(digest, remote, |path| remote.put_from_file(&ObjectName::blob(digest), path))
+    }
+
+    /// Verifies a blob and sends it with `send`. Of one that was dropped, the remote gets the mark.
+    fn push_blob_by(
+        &self,
+        digest: &Digest,
+        remote: &dyn Remote,
+        send: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<BlobTransfer> {
+        match self.blob(digest)? {
+            Blob::Present(path) => send(&path).map(|()| BlobTransfer::Copied),
+            Blob::Missing if self.is_dropped(digest)? => {
+                remote.put(&ObjectName::dropped(digest), b"")?;
                 Ok(BlobTransfer::NotNeeded)
             }
-            Blob::Missing => Ok(BlobTransfer::Failed(TransferFailure::MissingBlob(digest))),
-            Blob::Damaged => Ok(BlobTransfer::Failed(TransferFailure::DamagedBlob(digest))),
+            Blob::Missing => Ok(BlobTransfer::Failed(TransferFailure::MissingBlob(*digest))),
+            Blob::Damaged => Ok(BlobTransfer::Failed(TransferFailure::DamagedBlob(*digest))),
         }
     }
 

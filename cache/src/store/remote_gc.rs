@@ -108,7 +108,8 @@ fn now(policy: &RemoteGcPolicy, remote: &dyn Remote) -> Result<SystemTime> {
         now = now.max((object.name == name).then_some(object.modified));
     }
     remote.remove(&[name])?;
-    Ok(now.unwrap_or_else(clock::now))
+    // Another gc may have removed it. The clock of this machine may be wrong, so everything counts as young.
+    Ok(now.unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
 struct Sweep<'a> {
@@ -142,7 +143,7 @@ impl Sweep<'_> {
         let (single, catalogue) = self.survey()?;
         self.report.kept_records = self.read.len() as u64;
         self.report.young_records = self.read.iter().filter(|key| !self.policy.keep.contains(key)).count() as u64;
-        self.remove_records(&single)?;
+        self.remove_records(single)?;
         self.sweep_packs(&catalogue)?;
         // What a push has written meanwhile.
         self.survey()?;
@@ -197,65 +198,57 @@ impl Sweep<'_> {
         record.modified >= self.since || record.name.key().is_none_or(|key| self.policy.keep.contains(&key))
     }
 
-    fn remove_records(&mut self, records: &[RemoteObject]) -> Result<()> {
-        let removed: Vec<&RemoteObject> = records.iter().filter(|object| !self.is_kept(object)).collect();
-        self.report.records += removed.len() as u64;
-        self.remove(&removed)
+    fn remove_records(&mut self, mut records: Vec<RemoteObject>) -> Result<()> {
+        records.retain(|object| !self.is_kept(object));
+        self.report.records += records.len() as u64;
+        self.remove(&records)
     }
 
     /// Removes packs without anything that is kept, and replaces those that are mostly garbage, and many small ones.
     fn sweep_packs(&mut self, catalogue: &Catalogue) -> Result<()> {
-        let (mut fates, mut live) = (Vec::new(), Vec::new());
+        let mut fates = Vec::with_capacity(catalogue.packs.len());
         for number in 0..catalogue.packs.len() {
-            let (fate, parts) = self.fate(number, catalogue)?;
-            fates.push(fate);
-            live.push(parts);
+            fates.push(self.fate(number, catalogue)?);
         }
-        let small = fates.iter().filter(|fate| **fate == Fate::Small).count();
-        let end = if small < MERGED_FROM { Fate::Kept } else { Fate::Replaced };
-        fates.iter_mut().filter(|fate| **fate == Fate::Small).for_each(|fate| *fate = end);
-
-        let count = |fate| fates.iter().filter(|of| **of == fate).count() as u64;
-        self.report.packs = count(Fate::Removed);
-        self.report.rewritten_packs = count(Fate::Replaced);
-        let of = |fate: Fate| {
-            let packs = catalogue.packs.iter().zip(&fates);
-            packs.filter(move |(_, of)| **of == fate).map(|(pack, _)| pack)
-        };
-        let object = |pack: &ListedPack| {
-            let (name, size, modified) = (pack.name.object(), pack.size, pack.modified);
-            RemoteObject { name, size, modified }
-        };
-        let mut garbage: Vec<RemoteObject> = of(Fate::Removed).map(object).collect();
-        for (pack, fate) in
-            catalogue.packs.iter().zip(&fates).filter(|(_, fate)| matches!(fate, Fate::Removed | Fate::Replaced))
-        {
-            let index = self.store.index_of(&pack.name, self.remote)?;
-            let keys = index.iter().flat_map(|index| index.records(&pack.name)).map(|(key, _, _)| key);
-            self.report.records += keys.filter(|key| *fate == Fate::Removed || !self.read.contains(key)).count() as u64;
+        let are_many = fates.iter().filter(|(fate, ..)| *fate == Fate::Small).count() >= MERGED_FROM;
+        let (mut garbage, mut replaced, mut live) = (Vec::new(), Vec::new(), Vec::new());
+        for (pack, (fate, parts, lost)) in catalogue.packs.iter().zip(fates) {
+            let object = RemoteObject { name: pack.name.object(), size: pack.size, modified: pack.modified };
+            match fate {
+                Fate::Kept => continue,
+                Fate::Small if !are_many => continue,
+                Fate::Removed => garbage.push(object),
+                Fate::Small | Fate::Replaced => {
+                    replaced.push(object);
+                    live.extend(parts);
+                }
+            }
+            self.report.records += lost;
         }
+        (self.report.packs, self.report.rewritten_packs) = (garbage.len() as u64, replaced.len() as u64);
         for pack in self.remote.list("packs") {
             let pack = pack?;
             let is_damaged = catalogue.damaged.contains(&pack.name);
             garbage.extend((is_damaged && pack.modified < self.since).then_some(pack));
         }
-        let replaced: Vec<RemoteObject> = of(Fate::Replaced).map(object).collect();
-        let live = live.into_iter().zip(&fates).filter(|(_, fate)| **fate == Fate::Replaced);
-        let (names, written) = self.rewrite(live.flat_map(|(parts, _)| parts).collect(), catalogue)?;
+        let (names, written) = self.rewrite(live, catalogue)?;
         // Only once what is kept of them is elsewhere. By chance, it may be in a pack of the same content.
         garbage.extend(replaced.into_iter().filter(|pack| !names.contains(&pack.name)));
-        self.remove(&Vec::from_iter(&garbage))?;
+        self.remove(&garbage)?;
         self.report.bytes = self.report.bytes.saturating_sub(written);
         Ok(())
     }
 
-    /// What happens to a pack, and the parts of it that are kept.
-    fn fate(&self, number: usize, catalogue: &Catalogue) -> Result<(Fate, Vec<(Place, Part)>)> {
+    /// What happens to a pack, the parts of it that are kept, and the number of its records that are not.
+    fn fate(&self, number: usize, catalogue: &Catalogue) -> Result<(Fate, Vec<(Place, Part)>, u64)> {
         let pack = &catalogue.packs[number];
         if self.is_young(pack) {
-            return Ok((Fate::Kept, Vec::new()));
+            return Ok((Fate::Kept, Vec::new(), 0));
         }
-        let Some(index) = self.store.index_of(&pack.name, self.remote)? else { return Ok((Fate::Kept, Vec::new())) };
+        let Some(index) = self.store.index_of(&pack.name, self.remote)? else {
+            return Ok((Fate::Kept, Vec::new(), 0));
+        };
+        let lost = index.records(&pack.name).filter(|(key, ..)| !self.read.contains(key)).count() as u64;
         let (mut parts, mut live, mut all, mut is_disputed) = (Vec::new(), 0, 0, false);
         for (key, range, _) in index.records(&pack.name) {
             let size = range.end - range.start;
@@ -285,7 +278,7 @@ impl Sweep<'_> {
             () if is_small(pack.size) => Fate::Small,
             () => Fate::Kept,
         };
-        Ok((fate, parts))
+        Ok((fate, parts, lost))
     }
 
     /// Writes these parts into new packs. Returns the names of these, and the size of the parts.
@@ -335,12 +328,12 @@ impl Sweep<'_> {
             if folder == "blobs" {
                 self.report.blobs += removed.len() as u64;
             }
-            self.remove(&Vec::from_iter(&removed))?;
+            self.remove(&removed)?;
         }
         Ok(())
     }
 
-    fn remove(&mut self, objects: &[&RemoteObject]) -> Result<()> {
+    fn remove(&mut self, objects: &[RemoteObject]) -> Result<()> {
         self.report.bytes += objects.iter().map(|object| object.size).sum::<u64>();
         if self.policy.dry_run {
             return Ok(());

@@ -1,10 +1,75 @@
-//! Report of a transfer to or from a remote.
+//! A transfer to or from a remote: what push and pull share, and its report.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::catalogue::Catalogue;
+use super::state::StoreState;
+use crate::artifact::FileEntry;
 use crate::digest::{Digest, Key};
+use crate::error::Result;
 use crate::object::ObjectName;
+use crate::record::Record;
+use crate::remote::Remote;
+
+/// A push or a pull that is under way.
+pub(super) struct Transfer<'a> {
+    pub(super) store: &'a StoreState,
+    pub(super) remote: &'a dyn Remote,
+    /// The packs when it began.
+    pub(super) catalogue: Arc<Catalogue>,
+    progress: &'a (dyn Fn(u64, u64) + Sync),
+    done: AtomicU64,
+    /// Number of bytes to copy, as far as known.
+    pub(super) total: u64,
+    /// Blobs that could not be copied.
+    pub(super) failed: BTreeMap<Digest, TransferFailure>,
+    pub(super) report: TransferReport,
+}
+
+impl<'a> Transfer<'a> {
+    /// Begins with a remote that the caller has checked.
+    pub(super) fn begin(
+        store: &'a StoreState,
+        remote: &'a dyn Remote,
+        progress: &'a (dyn Fn(u64, u64) + Sync),
+    ) -> Result<Self> {
+        let (catalogue, failed, report) = (store.catalogue(remote)?, BTreeMap::new(), TransferReport::default());
+        Ok(Self { store, remote, catalogue, progress, done: AtomicU64::new(0), total: 0, failed, report })
+    }
+
+    /// Reports the progress after `size` further bytes.
+    pub(super) fn advance(&self, size: u64) {
+        (self.progress)(self.done.fetch_add(size, Ordering::Relaxed) + size, self.total);
+    }
+
+    /// Counts what happened to a blob.
+    pub(super) fn note_blob(&mut self, file: &FileEntry, transfer: BlobTransfer) {
+        match transfer {
+            BlobTransfer::Copied => {
+                self.report.blobs += 1;
+                self.report.bytes += file.size;
+            }
+            BlobTransfer::NotNeeded => {}
+            BlobTransfer::Failed(failure) => drop(self.failed.insert(file.digest, failure)),
+        }
+    }
+
+    /// Whether all blobs of a record were transferred. If not, that is its problem.
+    pub(super) fn is_complete(&mut self, record: &Record) -> bool {
+        let failure = record.files().find_map(|file| self.failed.get(&file.digest));
+        failure.inspect(|failure| self.report.add_problem(record.key, (*failure).clone())).is_none()
+    }
+
+    /// The report, in order.
+    pub(super) fn finish(mut self) -> TransferReport {
+        self.report.problems.sort_unstable();
+        self.report.damaged.extend(self.catalogue.damaged.iter().cloned());
+        self.report
+    }
+}
 
 /// Result of [`Store::push`](super::Store::push) or [`Store::pull`](super::Store::pull).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -146,7 +146,7 @@ impl GcArgs {
                 "note: the folder of runs `{}` no longer exists, so what its runs reference is not kept",
                 root.display()
             );
-            if !self.dry_run {
+            if !self.dry_run && (self.remote.is_none() || self.yes) {
                 store.remove_root(&root)?;
             }
         }

@@ -2,18 +2,17 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
-use dnc_cache::{Key, Remote, RemoteGcPolicy, RemoteGcReport, RemoteRoot, Store};
-use indicatif::ProgressBar;
+use dnc_cache::{Key, Remote, RemoteGcPolicy, RemoteGcReport, RemoteRoot, Store, check_readable};
 use serde::Serialize;
 
+use super::transfer::with_progress_bar;
 use crate::commands::failure::Failure;
 use crate::commands::output::write_json;
 use crate::commands::units::{format_age, format_bytes};
 use crate::report::kept_keys::project_name;
 use crate::report::run_folder;
-use crate::report::sinks::bar;
 
 /// A folder of runs on this machine.
 pub(super) struct OwnRuns {
@@ -72,15 +71,13 @@ struct ProjectJson {
 impl RemoteGc {
     /// Collects garbage and prints a summary.
     pub(super) fn run(self, store: &Store, remote: &dyn Remote, own: Vec<OwnRuns>) -> Result<(), Failure> {
+        check_readable(remote)?;
         let roots = store.remote_roots(remote)?;
         let (projects, keep) = self.needed(store, remote, roots, own)?;
         let policy = RemoteGcPolicy { keep, grace: self.grace, dry_run: !self.yes };
-        let bar = ProgressBar::new(0).with_style(bar::style("{bar:30} {pos} of {len} objects"));
-        let report = store.remote_gc(&policy, remote, &|done, total| {
-            bar.set_length(total);
-            bar.set_position(done);
+        let report = with_progress_bar("{bar:30} {pos} of {len} objects", |progress| {
+            store.remote_gc(&policy, remote, progress)
         })?;
-        bar.finish_and_clear();
         self.print(remote, projects, &report)
     }
 
@@ -103,9 +100,11 @@ impl RemoteGc {
             projects.push(ProjectJson { project, keys: keys.len(), age: 0 });
             keep.extend(keys);
         }
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(run_folder::now());
+        let now = run_folder::now();
         for root in roots.into_iter().filter(|root| !names.contains(&root.project)) {
-            let age = now.duration_since(root.modified).unwrap_or_default();
+            // Both in whole seconds, so that no part of one is missing in the age.
+            let modified = root.modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let age = Duration::from_secs(now.saturating_sub(modified));
             if self.forget.is_some_and(|oldest| age > oldest) {
                 let verb = if self.yes { "forgot" } else { "would forget" };
                 eprintln!("{verb} `{}`, which last pushed {}", root.project, format_age(age));
@@ -139,7 +138,7 @@ impl RemoteGc {
         for ProjectJson { project, keys, age } in &projects {
             let when = match age {
                 0 => String::new(),
-                age => format!(", as it said {}", format_age(Duration::from_secs(*age))),
+                age => format!(", last updated {}", format_age(Duration::from_secs(*age))),
             };
             print_line!("kept for `{project}`: {keys} keys{when}");
         }

@@ -6,7 +6,7 @@ use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use dnc_cache::{Key, Store};
 
-use super::transfer::{RemoteArgs, keys_of_runs, print_damaged, print_report, with_progress_bar};
+use super::transfer::{BYTES, RemoteArgs, keys_of_runs, print_damaged, print_report, with_progress_bar};
 use crate::commands::failure::Failure;
 use crate::commands::names;
 use crate::project::Project;
@@ -32,7 +32,7 @@ impl PullArgs {
             Some(names) => names.keys().copied().collect(),
             None => store.remote_keys(&*remote)?,
         };
-        let report = with_progress_bar(|progress| store.pull(&keys, &*remote, progress))?;
+        let report = with_progress_bar(BYTES, |progress| store.pull(&keys, &*remote, progress))?;
         print_damaged(&report, &*remote);
         print_report("pulled", &report, &*remote, &names.unwrap_or_else(BTreeMap::new))
     }

@@ -7,7 +7,7 @@ use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use dnc_cache::{Key, Store};
 
-use super::transfer::{RemoteArgs, keys_of_runs, print_no_conditional_puts, print_report, with_progress_bar};
+use super::transfer::{BYTES, RemoteArgs, keys_of_runs, print_no_conditional_puts, print_report, with_progress_bar};
 use crate::commands::failure::Failure;
 use crate::commands::names;
 use crate::project::Project;
@@ -35,7 +35,7 @@ impl PushArgs {
             Some(names) => names.keys().copied().collect(),
             None => store.ls()?.records.into_iter().map(|entry| entry.record.key).collect(),
         };
-        let report = with_progress_bar(|progress| store.push(&keys, &*remote, progress))?;
+        let report = with_progress_bar(BYTES, |progress| store.push(&keys, &*remote, progress))?;
         let runs = RunFolder::all(&project.runs).context("Cannot read the folder of runs")?;
         store.set_remote_root(&project_name(&project.runs), &keys_of_last_runs(runs, usize::MAX)?, &*remote)?;
         if !remote.has_conditional_puts()? {

@@ -72,9 +72,12 @@ pub(super) fn keys_of_runs(project: &Project, runs: &[String]) -> Result<Option<
     Ok(Some(keys))
 }
 
+/// Template of a bar that counts bytes.
+pub(super) const BYTES: &str = "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}";
+
 /// Calls `transfer` with a progress callback that draws a bar on standard error.
-pub(super) fn with_progress_bar<T>(transfer: impl FnOnce(&(dyn Fn(u64, u64) + Sync)) -> T) -> T {
-    let bar = ProgressBar::new(0).with_style(bar::style("{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}"));
+pub(super) fn with_progress_bar<T>(template: &str, transfer: impl FnOnce(&(dyn Fn(u64, u64) + Sync)) -> T) -> T {
+    let bar = ProgressBar::new(0).with_style(bar::style(template));
     let result = transfer(&|done, total| {
         bar.set_length(total);
         bar.set_position(done);

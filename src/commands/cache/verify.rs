@@ -2,13 +2,12 @@
 
 use clap::Args;
 use dnc_cache::{Digest, Key, Store, VerifyReport};
-use indicatif::ProgressBar;
 use serde::Serialize;
 
+use super::transfer::{BYTES, with_progress_bar};
 use crate::commands::failure::Failure;
 use crate::commands::output::write_json;
 use crate::commands::units::format_bytes;
-use crate::report::sinks::bar;
 
 /// Arguments of `cache verify`.
 #[derive(Args)]
@@ -61,12 +60,7 @@ impl VerifyJson {
 impl VerifyArgs {
     /// Verifies the store and prints what is damaged. Fails if anything is.
     pub(super) fn run(self, store: &Store) -> Result<(), Failure> {
-        let bar = ProgressBar::new(0).with_style(bar::style("{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}"));
-        let report = store.verify(&|done, total| {
-            bar.set_length(total);
-            bar.set_position(done);
-        })?;
-        bar.finish_and_clear();
+        let report = with_progress_bar(BYTES, |progress| store.verify(progress))?;
         if self.json {
             write_json(&VerifyJson::new(&report))?;
             return if report.is_clean() { Ok(()) } else { Err(Failure::Node) };

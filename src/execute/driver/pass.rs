@@ -286,9 +286,9 @@ impl<'run, 'r> Pass<'run, 'r> {
                 if self.elsewhere.add(node, holder, Instant::now()) {
                     // Two nodes may have one key; each may run in a process of its own.
                     let has_key = |other: &NodeResult| other.began.is_some() && other.key == self.results[node].key;
-                    let twin = (0..self.results.len()).find(|&other| other != node && has_key(&self.results[other]));
+                    let has_twin = (0..self.results.len()).any(|other| other != node && has_key(&self.results[other]));
                     let holder = match holder {
-                        _ if twin.is_some() => "another node of this run".to_owned(),
+                        _ if has_twin => "another node of this run".to_owned(),
                         Some(id) => format!("process {id}"),
                         None => "another process".to_owned(),
                     };
