@@ -20,7 +20,7 @@ fuzz_target!(|text: &str| {
     }
 });
 
-/// Whether some number has so many digits that it may ask for millions of nodes.
+/// Whether any number has so many digits that it could stand for millions of nodes.
 fn has_long_number(text: &str) -> bool {
     let mut digits = 0;
     text.bytes().any(|byte| {

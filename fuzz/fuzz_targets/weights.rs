@@ -1,4 +1,4 @@
-//! Files of weights: safetensors, PyTorch's zip archives and its older pickles, which are told apart by their first bytes.
+//! Files of weights: safetensors, PyTorch's zip archives and its older pickles, which the reader recognises by their first bytes.
 #![no_main]
 
 use dnc_learn::weights;

@@ -34,7 +34,7 @@ impl<'a> Sweep<'a> {
         Ok(Self { file, session: session.with([name]) })
     }
 
-    /// Runs what has not run, or with `dry_run` tells what would.
+    /// Runs what has not run yet; with `dry_run`, only reports what would run.
     ///
     /// # Errors
     /// A setting does not fit the manifest, the objective is not measured, the user stopped it, or the machine failed. A trial that

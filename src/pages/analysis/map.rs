@@ -30,7 +30,7 @@ const ANCHORS: usize = 3;
 const SAMPLE: usize = 1_500;
 /// Clusters if there is a single learner.
 const CLUSTERS: usize = 8;
-/// The most clusters that colours can tell apart, and that fit in a byte.
+/// Maximum number of clusters with a colour of their own; their numbers fit in a byte.
 const MOST_CLUSTERS: usize = 64;
 /// When k-means stops.
 const STOP: Stop = Stop { iterations: 50, tolerance: 0.0 };

@@ -116,7 +116,7 @@ fn goes_on_from(run: &Evidence, node: &str, round: i32) -> bool {
     false
 }
 
-/// How to tell what dividing is worth from what longer training is worth.
+/// How to separate the gain from dividing from that of longer training.
 fn fair_comparison(data: &Summary<'_>) -> Markup {
     let chosen = data.subject.chosen();
     if longer_training(&data.runs[0], data.subject).is_none() || chosen.learners <= 1 {

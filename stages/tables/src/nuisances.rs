@@ -1,4 +1,4 @@
-//! What each query finds first when the images are perturbed: which queries a nuisance turns from right to wrong, and back.
+//! The nearest neighbour of each query when the images are perturbed, which shows the queries that a nuisance turns from right to wrong.
 
 use std::sync::Arc;
 
