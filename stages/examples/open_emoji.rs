@@ -6,22 +6,15 @@
 //! with a skin tone, drawings that an artist uses again for another emoji, and classes with fewer than two images. The first
 //! half of the sorted classes is the training split. Columns: class, source, split, and image, the bytes of a PNG file.
 
+mod drawings;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::error::Error;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, DictionaryArray, RecordBatch};
-use arrow::datatypes::Int32Type;
-use dnc_stages::tables::pictures::resize;
-use dnc_stages::tables::pictures::svg;
-use dnc_stages::tables::pictures::{Limits, Raster, decode};
-use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder};
-use parquet::arrow::ArrowWriter;
+use dnc_stages::tables::pictures::{Limits, decode};
+use drawings::{Drawing, Failure, Image, WHITE, keep_shared, png, read_json, read_package, write};
 use rayon::prelude::*;
-use serde::Deserialize;
 
 /// Artists whose emoji are SVG, and the package of each. The first three give each drawing's code points in `chars.json`; the
 /// others have only names, which are looked up among the names of those before.
@@ -36,42 +29,9 @@ const SVG_SETS: [(&str, &str); 6] = [
 /// The artist whose emoji are image files, named by their code points.
 const PNG_SET: (&str, &str) = ("fluent3d", "@lobehub/fluent-emoji-3d/assets");
 
-const SIDE: usize = 96;
-const WHITE: [u8; 3] = [255; 3];
 const SKIN_TONES: [&str; 5] = ["1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff"];
 /// Code points that do not change the meaning.
 const IGNORED_POINTS: [&str; 2] = ["fe0f", "200d"];
-
-type Failure = Box<dyn Error + Send + Sync>;
-
-/// `icons.json` of a package.
-#[derive(Deserialize)]
-struct Icons {
-    icons: BTreeMap<String, Icon>,
-    #[serde(default)]
-    aliases: BTreeMap<String, Alias>,
-    width: f32,
-    height: f32,
-}
-
-#[derive(Deserialize)]
-struct Icon {
-    body: String,
-    width: Option<f32>,
-    height: Option<f32>,
-}
-
-#[derive(Deserialize)]
-struct Alias {
-    parent: String,
-}
-
-/// PNG of an emoji by one artist.
-struct Image {
-    class: String,
-    source: &'static str,
-    png: Vec<u8>,
-}
 
 fn main() -> Result<(), Failure> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -84,10 +44,9 @@ fn main() -> Result<(), Failure> {
     }
     images.extend(png_images(PNG_SET.0, &packages.join(PNG_SET.1))?);
     let images = select(images);
-    write(&images, Path::new(out))?;
     let classes: BTreeSet<&str> = images.iter().map(|image| image.class.as_str()).collect();
-    println!("Wrote {} images of {} classes to `{out}`", images.len(), classes.len());
-    Ok(())
+    let train: HashSet<&str> = classes.iter().take(classes.len() / 2).copied().collect();
+    write(&images, &|class| train.contains(class), None, Path::new(out))
 }
 
 /// The emoji of an SVG package. `classes_by_name` collects the classes of names over all packages.
@@ -96,39 +55,33 @@ fn svg_images(
     package: &Path,
     classes_by_name: &mut HashMap<String, String>,
 ) -> Result<Vec<Image>, Failure> {
-    let Icons { icons, aliases, width, height } = serde_json::from_slice(&fs::read(package.join("icons.json"))?)?;
-    let chars: BTreeMap<String, String> = serde_json::from_slice(&fs::read(package.join("chars.json"))?)?;
+    let (drawings, aliases) = read_package(package)?;
+    let chars: BTreeMap<String, String> = read_json(&package.join("chars.json"))?;
     let mut names = BTreeMap::<String, &str>::new();
     for (points, name) in &chars {
         let Some(class) = class_of(points) else { continue };
         classes_by_name.entry(name.clone()).or_insert_with(|| class.clone());
-        if let Some((name, _)) = icons.get_key_value(name) {
+        if let Some((name, _)) = drawings.get_key_value(name) {
             names.entry(class).or_insert(name);
         }
     }
     if chars.is_empty() {
-        for name in icons.keys() {
-            let other_names = aliases.iter().filter(|(_, alias)| alias.parent == *name).map(|(other, _)| other);
+        for name in drawings.keys() {
+            let other_names = aliases.iter().filter(|(_, parent)| *parent == name).map(|(other, _)| other);
             if let Some(class) = std::iter::once(name).chain(other_names).find_map(|name| classes_by_name.get(name)) {
                 names.entry(class.clone()).or_insert(name);
             }
         }
     }
     let mut seen = HashSet::new();
-    let distinct: Vec<(String, &Icon)> = names
+    let distinct: Vec<(String, &Drawing)> = names
         .into_iter()
-        .map(|(class, name)| (class, &icons[name]))
-        .filter(|(_, icon)| seen.insert(&icon.body))
+        .map(|(class, name)| (class, &drawings[name]))
+        .filter(|(_, drawing)| seen.insert(&drawing.body))
         .collect();
-    let draw = |(class, icon): (String, &Icon)| {
-        let (width, height) = (icon.width.unwrap_or(width), icon.height.unwrap_or(height));
-        let text = format!(
-            r#"<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="{width}" height="{height}" viewBox="0 0 {width} {height}">{}</svg>"#,
-            icon.body
-        );
-        let raster = svg::render(text.as_bytes(), WHITE, Limits::default(), Some(SIDE as u16));
-        let raster = raster.map_err(|problem| format!("The emoji {class} of {source} {problem}"))?;
-        Ok(Image { class, source, png: png(&raster)? })
+    let draw = |(class, drawing): (String, &Drawing)| {
+        let png = drawing.png().map_err(|problem| format!("The emoji {class} of {source} {problem}"))?;
+        Ok(Image { class, source, png })
     };
     distinct.into_par_iter().map(draw).collect()
 }
@@ -159,51 +112,11 @@ fn class_of(points: &str) -> Option<String> {
     has_class.then(|| points.join("-"))
 }
 
-/// PNG of the picture, centred on a white square of [`SIDE`] pixels.
-fn png(raster: &Raster) -> Result<Vec<u8>, Failure> {
-    let longest = raster.height.max(raster.width);
-    let [height, width] = [raster.height, raster.width].map(|length| (length * SIDE / longest).max(1));
-    let resized = resize::resized(raster.as_picture(), height, width);
-    let mut square = vec![u8::MAX; SIDE * SIDE * 3];
-    let (top, left) = ((SIDE - height) / 2, (SIDE - width) / 2);
-    for (y, row) in resized.chunks_exact(width * 3).enumerate() {
-        square[((top + y) * SIDE + left) * 3..][..width * 3].copy_from_slice(row);
-    }
-    let mut png = Vec::new();
-    PngEncoder::new(&mut png).write_image(&square, SIDE as u32, SIDE as u32, ExtendedColorType::Rgb8)?;
-    Ok(png)
-}
-
 /// Keeps each picture of an artist once and classes with at least two images; sorts by class and artist.
 fn select(mut images: Vec<Image>) -> Vec<Image> {
     images.sort_by(|a, b| (&a.class, a.source).cmp(&(&b.class, b.source)));
     let mut seen = HashSet::new();
     images.retain(|image| seen.insert((image.source, image.png.clone())));
-    let mut counts = HashMap::<String, usize>::new();
-    for image in &images {
-        *counts.entry(image.class.clone()).or_default() += 1;
-    }
-    images.retain(|image| counts[&image.class] >= 2);
+    keep_shared(&mut images, |image| (image.class.as_str(), image.source));
     images
-}
-
-fn write(images: &[Image], out: &Path) -> Result<(), Failure> {
-    let classes: Vec<&str> =
-        images.iter().map(|image| image.class.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
-    let train: HashSet<&str> = classes[..classes.len() / 2].iter().copied().collect();
-    let split = |image: &Image| if train.contains(image.class.as_str()) { "train" } else { "test" };
-    let column = |of: &dyn Fn(&Image) -> String| -> ArrayRef {
-        let values: Vec<String> = images.iter().map(of).collect();
-        Arc::new(values.iter().map(String::as_str).collect::<DictionaryArray<Int32Type>>())
-    };
-    let rows = RecordBatch::try_from_iter([
-        ("class", column(&|image| image.class.clone())),
-        ("source", column(&|image| image.source.to_owned())),
-        ("split", column(&|image| split(image).to_owned())),
-        ("image", Arc::new(BinaryArray::from_iter_values(images.iter().map(|image| &image.png))) as ArrayRef),
-    ])?;
-    let mut writer = ArrowWriter::try_new(fs::File::create(out)?, rows.schema(), None)?;
-    writer.write(&rows)?;
-    writer.close()?;
-    Ok(())
 }
