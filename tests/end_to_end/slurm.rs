@@ -6,6 +6,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use serde_json::Value;
+
 use crate::project::{Called, Project};
 
 /// The settings of all tests: the queue is looked at every second, and three small nodes share a job.
@@ -186,6 +188,26 @@ fn a_job_that_slurm_forgot_is_submitted_again() {
 fn a_job_that_no_machine_starts_is_cancelled_and_submitted_again() {
     let hold = "echo 'launch failed requeued held' > $(fake-job $PPID).reason";
     check_lost(&format!("{hold}; {}", end_as("PENDING")));
+}
+
+#[test]
+fn what_another_run_computed_before_its_job_vanished_did_not_run() {
+    // `b` waits in a group behind `a`, which starts a run of `b` and then ends their job.
+    let run = format!(
+        "test -e HERE/once || {{ touch HERE/once; (cd HERE && {} p.toml --until b --quiet); {}; }}; echo a > {{out.a}}/x",
+        env!("CARGO_BIN_EXE_dnc-run"),
+        end_as("NODE_FAIL")
+    );
+    let project = project(&format!("name = \"p\"\n{}{}", stage("a", &[], &run), stage("b", &[], "echo b > {out.b}/x")));
+    let called = call(&project);
+    assert_eq!(called.code, Some(0), "{}", called.stderr);
+    let outcomes = |number: u32| -> Vec<String> {
+        let run: Value = serde_json::from_str(&project.read(&format!("runs/p/{number}/run.json"))).expect("it is JSON");
+        let nodes = run["nodes"].as_array().expect("run.json lists nodes").iter();
+        let text = |value: &Value| value.as_str().expect("it is text").to_owned();
+        nodes.map(|node| format!("{} {}", text(&node["node"]), text(&node["outcome"]))).collect()
+    };
+    assert_eq!((outcomes(2), outcomes(1)), (vec!["b ran".into()], vec!["a ran".into(), "b hit".into()]));
 }
 
 #[test]

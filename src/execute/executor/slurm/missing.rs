@@ -91,11 +91,17 @@ impl Slurm {
         let Some(flight) = self.land(task) else { return };
         let array = flight.array().to_owned();
         let Flight { mut member, folder, job, position, .. } = flight;
+        let has_begun = !position.is_at_start();
         // A node is done when its record is in the store, whatever Slurm says.
         let recorded = self.host.store.outputs(&member.work.task.key).ok().flatten();
         if let Some(outputs) = recorded.filter(|_| !member.work.forced && !member.work.verify) {
             self.folders[folder].remove_task(task);
-            return self.answer(member, Attempt::Ran { outputs, differs: None });
+            let attempt = match has_begun {
+                true => Attempt::Ran { outputs, differs: None },
+                // Another run computed it while the job waited.
+                false => Attempt::Found { outputs },
+            };
+            return self.answer(member, attempt);
         }
         let folder = &self.folders[folder];
         let saved = self.saved(&member.work.task.key);
@@ -107,7 +113,7 @@ impl Slurm {
             exit: folder.exit_code(task),
             accounted,
             is_stopped: folder.is_stopped(task),
-            has_begun: !position.is_at_start(),
+            has_begun,
             has_progressed: saved > member.saved,
             lost: member.lost,
             request: &member.request,
