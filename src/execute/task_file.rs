@@ -84,12 +84,14 @@ fn answer_path(path: &Path) -> PathBuf {
     path.with_extension("answer.json")
 }
 
-/// Reads and removes the answer to the task file at `path`, if there is one.
+/// Reads and removes the answer to the task file at `path`, if there is one. One that another machine has written may not be
+/// complete on this machine yet; it stays.
 pub(super) fn take_answer(path: &Path) -> Option<Answer> {
     let text = fs::read(answer_path(path)).ok()?;
+    let answer = serde_json::from_slice(&text).ok()?;
     // What cannot be removed goes with the folder of task files.
     let _ = fs::remove_file(answer_path(path));
-    serde_json::from_slice(&text).ok()
+    Some(answer)
 }
 
 /// Who started the process that runs a task.
@@ -226,5 +228,26 @@ impl Listener for Lines {
         line.push(b'\n');
         // Without a reader there is nobody to inform; the answer counts.
         let _ = io::stdout().write_all(&line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_stays_until_it_is_complete() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("task.json");
+        assert!(take_answer(&path).is_none(), "there is none");
+        let answer = Answer { index: 7, attempt: Attempt::Cancelled, usage: Usage::default(), warnings: Vec::new() };
+        let text = serde_json::to_vec(&answer).unwrap();
+        for visible in [0, text.len() / 2] {
+            fs::write(answer_path(&path), &text[..visible]).unwrap();
+            assert!(take_answer(&path).is_none() && answer_path(&path).exists());
+        }
+        fs::write(answer_path(&path), &text).unwrap();
+        assert_eq!(take_answer(&path).map(|answer| answer.index), Some(7));
+        assert!(!answer_path(&path).exists());
     }
 }

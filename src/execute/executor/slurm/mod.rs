@@ -226,7 +226,7 @@ impl Slurm {
             };
             let answered: Vec<String> = self.flights.iter().filter(is_answered).map(|(task, _)| task.clone()).collect();
             for task in answered {
-                // It may be incomplete on this machine yet.
+                // It may not be complete on this machine yet.
                 let Some(answer) = self.folders[folder].answer(&task) else { continue };
                 self.take_answer(&task, answer);
             }
