@@ -11,7 +11,8 @@
 //! | `TASK.events`, `TASK.log` | job | events, one JSON object per line, and standard error |
 //! | `TASK.exit`, `TASK.stopped` | script | the exit code of a process that left no answer; that it was stopped by a signal |
 //!
-//! A driver that finds the folder of an earlier run unlocked takes over the jobs in it.
+//! A driver that finds the folder of an earlier run unlocked takes over the jobs in it. A folder is therefore locked from the moment
+//! when it gets its name until nothing is left in it to take over.
 
 use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
@@ -31,6 +32,9 @@ const SCRIPT: &str = include_str!("job.sh");
 
 /// Ending of the files that describe an array.
 const ARRAY: &str = ".array.json";
+
+/// The file that is locked while the driver lives.
+const LOCK: &str = "lock";
 
 /// A folder of task files, which belongs to this process.
 pub(super) struct JobFolder {
@@ -78,7 +82,7 @@ impl Position {
 impl JobFolder {
     /// Creates the folder.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
-        // It gets its name once it is locked: a run that starts at the same time would take it over before.
+        // A run that starts at the same time would take over a folder that is not locked.
         let unnamed = path.with_extension("new");
         fs::create_dir_all(&unnamed)?;
         fs::write(unnamed.join("job.sh"), SCRIPT)?;
@@ -89,14 +93,15 @@ impl JobFolder {
 
     /// Takes over the folder of an earlier run; `None` if there is none or its driver is alive.
     pub(super) fn take_over(path: &Path) -> io::Result<Option<Self>> {
-        match path.is_dir() {
-            true => Self::lock(path),
-            false => Ok(None),
+        match Self::lock(path) {
+            // Its driver may have removed it at this moment.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other,
         }
     }
 
     fn lock(path: &Path) -> io::Result<Option<Self>> {
-        let lock = File::options().create(true).append(true).open(path.join("lock"))?;
+        let lock = File::options().create(true).append(true).open(path.join(LOCK))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
@@ -211,16 +216,21 @@ impl JobFolder {
     /// Removes everything but the logs, so that no later driver looks for jobs here.
     pub(super) fn retire(&self) {
         for name in self.names().unwrap_or_default() {
-            if !name.ends_with(".log") && !name.ends_with(".out") {
+            if !name.ends_with(".log") && !name.ends_with(".out") && name != LOCK {
                 let _ = fs::remove_file(self.path.join(name));
             }
         }
+        // Last, so that the folder is locked until then.
+        let _ = fs::remove_file(self.path.join(LOCK));
     }
 
     /// Removes the folder.
     pub(super) fn remove(&self) {
+        // Under another name, nobody finds it when its lock is gone, but not yet the rest.
+        let renamed = self.path.with_extension("old");
+        let path = if fs::rename(&self.path, &renamed).is_ok() { &renamed } else { &self.path };
         // What is left is a few small files in a run's folder.
-        let _ = fs::remove_dir_all(&self.path);
+        let _ = fs::remove_dir_all(path);
     }
 
     fn file(&self, name: &str, extension: &str) -> PathBuf {
@@ -235,6 +245,7 @@ fn list(tasks: &[TaskEntry]) -> String {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+    use std::thread;
 
     use super::*;
 
@@ -262,6 +273,27 @@ mod tests {
         let second = second.expect("its driver is gone");
         let arrays = second.arrays().unwrap();
         assert_eq!((arrays.len(), arrays[0].name.as_str(), arrays[0].jobs.len()), (1, file.name.as_str(), 2));
+    }
+
+    #[test]
+    fn a_folder_is_not_taken_over_while_its_driver_removes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..20 {
+            for end in [JobFolder::remove as fn(&JobFolder), JobFolder::retire] {
+                let run = tempfile::tempdir_in(folder.path()).unwrap();
+                let path = run.path().join("jobs");
+                let mut first = JobFolder::create(&path).unwrap();
+                (0..30).for_each(|_| drop(first.write_array("dnc:a", Vec::new()).unwrap()));
+                thread::scope(|scope| {
+                    let removing = scope.spawn(move || end(&first));
+                    while !removing.is_finished() {
+                        if let Some(second) = JobFolder::take_over(&path).unwrap() {
+                            assert!(second.arrays().unwrap().is_empty(), "round {round}");
+                        }
+                    }
+                });
+            }
+        }
     }
 
     /// What the script of a job makes of one task, whose program is this line for the shell: its exit code, and that of the program if
