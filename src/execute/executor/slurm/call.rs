@@ -1,5 +1,6 @@
 //! Calls of Slurm's programs. Each ends within a time limit, since a controller that is down can keep them waiting.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
@@ -39,6 +40,30 @@ pub enum CallError {
         /// What it wrote.
         message: String,
     },
+}
+
+impl CallError {
+    fn program(&self) -> &str {
+        let (Self::NotStarted { program, .. } | Self::Unavailable { program, .. } | Self::Refused { program, .. }) =
+            self;
+        program
+    }
+}
+
+/// The programs that fail at present. Each is reported once, until it works again.
+#[derive(Debug, Default)]
+pub(super) struct FailingPrograms(HashSet<String>);
+
+impl FailingPrograms {
+    /// Notes a failure. Returns whether the program worked before.
+    pub(super) fn add(&mut self, error: &CallError) -> bool {
+        self.0.insert(error.program().to_owned())
+    }
+
+    /// Notes that a program works.
+    pub(super) fn remove(&mut self, program: &str) {
+        self.0.remove(program);
+    }
 }
 
 /// What Slurm's programs write when a later call may succeed.
@@ -146,6 +171,17 @@ mod tests {
         check("sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying", true);
         check("sbatch: error: invalid partition specified: gpu", false);
         check("sbatch: error: Batch job submission failed: Requested node configuration is not available", false);
+    }
+
+    #[test]
+    fn a_program_that_keeps_failing_is_reported_once_although_others_work() {
+        let mut failing = FailingPrograms::default();
+        let error = refusal("sbatch", "sbatch: error: QOSMaxSubmitJobPerUserLimit");
+        assert!(failing.add(&error));
+        failing.remove("squeue");
+        assert!(!failing.add(&error) && failing.add(&refusal("squeue", "")));
+        failing.remove("sbatch");
+        assert!(failing.add(&error));
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl Slurm {
             Ok(listed) => listed,
             Err(error) => return self.report(&error),
         };
-        self.is_reported = false;
+        self.failing.remove("squeue");
         // What was answered before the queue was listed is visible now.
         self.list_folders();
         let mut accounted = HashMap::new();

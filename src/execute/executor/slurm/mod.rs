@@ -31,6 +31,7 @@ use std::{io, mem};
 use dnc_cache::Key;
 
 pub use call::CallError;
+use call::FailingPrograms;
 pub use driver_job::{DriverJob, SubmittedDriver};
 use flight::{Flight, Member, Prepared};
 use folder::{JobFolder, Position};
@@ -106,8 +107,8 @@ pub struct Slurm {
     last_read: String,
     /// Jobs that Slurm holds back and that were reported.
     held: HashSet<JobId>,
-    /// Whether it was reported that Slurm does not answer.
-    is_reported: bool,
+    /// Programs of Slurm whose failure was reported.
+    failing: FailingPrograms,
     /// Whether the logs of a failed job are in the folder.
     has_failures: bool,
 }
@@ -151,7 +152,7 @@ impl Slurm {
             submit_at: now,
             last_read: String::new(),
             held: HashSet::new(),
-            is_reported: false,
+            failing: FailingPrograms::default(),
             has_failures: false,
         })
     }
@@ -262,7 +263,7 @@ impl Slurm {
     }
 
     fn report(&mut self, error: &CallError) {
-        if !mem::replace(&mut self.is_reported, true) {
+        if self.failing.add(error) {
             self.notice(None, format!("{error}; the run goes on and tries again"));
         }
     }

@@ -109,7 +109,7 @@ impl Slurm {
 
     fn launch(&mut self, prepared: Prepared, id: &str) {
         let Prepared { name, jobs, .. } = prepared;
-        self.is_reported = false;
+        self.failing.remove("sbatch");
         for (element, tasks) in jobs.into_iter().enumerate() {
             for (task, member) in tasks {
                 let job = JobId { array: id.to_owned(), element };
