@@ -166,6 +166,10 @@ impl Announcer<'_> {
 }
 
 impl SweepListener for Announcer<'_> {
+    fn sink(&self) -> Box<dyn Sink> {
+        self.execution.sink()
+    }
+
     fn starts(&self, run: &TrialRun) -> Box<dyn Sink> {
         if self.execution.quiet {
             return self.execution.sink();

@@ -52,13 +52,12 @@ impl Pusher {
         }
     }
 
-    /// Sends the rest and waits until everything has arrived, or the remote has failed. Returns whether there was anything to send.
-    pub fn finish(mut self, results: &[NodeResult]) -> bool {
+    /// Sends the rest and waits until everything has arrived, or the remote has failed.
+    pub fn finish(mut self, results: &[NodeResult]) {
         self.send(results);
         drop(self.keys);
         // A panic was printed, and the run itself is complete.
         let _ = self.thread.join();
-        !self.sent.is_empty()
     }
 
     fn send(&mut self, results: &[NodeResult]) {

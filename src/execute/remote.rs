@@ -88,6 +88,11 @@ impl RunRemote {
         self.ask(|remote| store.set_remote_root(project, keys, remote));
     }
 
+    /// Whether it was asked for anything and has not failed.
+    pub fn was_used(&self) -> bool {
+        self.opened.get().is_some() && !self.has_failed.load(Ordering::Relaxed)
+    }
+
     /// Reports that something concerning the remote was not done.
     pub fn notice(&self, message: String) {
         self.listener.event(&Event::Notice { node: None, message });

@@ -90,6 +90,8 @@ pub struct FinishedRun {
     pub outcomes: Outcomes,
     /// Whether the user stopped it.
     pub interrupted: bool,
+    /// Whether it asked its remote for anything or sent anything there, and the remote did not fail.
+    pub used_remote: bool,
 }
 
 impl FinishedRun {
@@ -310,21 +312,31 @@ impl Session {
         drop(executor);
 
         recorder.finish(&results, &store)?;
-        if lock(&pusher).take().is_some_and(|pusher| pusher.finish(&results)) {
-            let runs = RunFolder::all(&self.project.runs);
-            match (&remote, runs.and_then(|runs| keys_of_last_runs(runs, usize::MAX))) {
-                (Some(remote), Ok(keys)) => remote.keep(&store, &project_name(&self.project.runs), &keys),
-                (Some(remote), Err(error)) => {
-                    remote.notice(format!("`cache gc --remote` does not know what this project needs: {error}"));
-                }
-                (None, _) => {}
-            }
+        if let Some(pusher) = lock(&pusher).take() {
+            pusher.finish(&results);
+        }
+        // A run that finds everything in the store sends no request at all.
+        let used_remote = remote.filter(|remote| remote.was_used());
+        if let Some(remote) = used_remote.as_ref().filter(|_| options.push && options.keep_in_remote) {
+            self.keep_in_remote(remote, &store);
         }
         ended?;
         let outcomes: Outcomes = recorder.included(&results).map(|result| result.outcome).collect();
         reporter.event(&Event::RunFinished { outcomes, took: recorder.elapsed() });
         drop(recorder);
-        Ok(FinishedRun { folder, results, outcomes, interrupted: stop.load(Ordering::Relaxed) })
+        let interrupted = stop.load(Ordering::Relaxed);
+        Ok(FinishedRun { folder, results, outcomes, interrupted, used_remote: used_remote.is_some() })
+    }
+
+    /// Says in the remote which keys the runs of this project reference, so that `cache gc --remote` keeps what it has of them.
+    pub(crate) fn keep_in_remote(&self, remote: &RunRemote, store: &Store) {
+        let runs = RunFolder::all(&self.project.runs);
+        match runs.and_then(|runs| keys_of_last_runs(runs, usize::MAX)) {
+            Ok(keys) => remote.keep(store, &project_name(&self.project.runs), &keys),
+            Err(error) => {
+                remote.notice(format!("`cache gc --remote` does not know what this project needs: {error}"));
+            }
+        }
     }
 
     /// What this program writes, and its manifest: none of it is data.
@@ -381,4 +393,31 @@ impl Session {
 /// The same path for processes with another current folder.
 fn located(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use dnc_cache::RemoteOptions;
+
+    use super::*;
+    use crate::execute::remote::RemotePlace;
+
+    #[test]
+    fn a_run_that_pushes_says_what_the_project_needs_unless_its_caller_will() {
+        let folder = tempfile::tempdir().unwrap();
+        let (manifest, remote) = (folder.path().join("one.toml"), folder.path().join("remote"));
+        fs::create_dir(folder.path().join(".dnc")).unwrap();
+        for (word, keep_in_remote) in [("one", false), ("two", true)] {
+            let stage = format!("run = \"echo {word} > {{out.x}}/x\"\noutputs = {{ x = \"files\" }}\n");
+            fs::write(&manifest, format!("name = \"one\"\n[stage.a]\nkind = \"command\"\n{stage}")).unwrap();
+            let session = Session::open(&manifest).unwrap();
+            let plan = session.plan().unwrap();
+            let mut options = RunOptions::new(&plan, DeviceChoice::Cpu);
+            let place = RemotePlace { url: remote.display().to_string(), options: RemoteOptions::default() };
+            (options.remote, options.push, options.keep_in_remote) = (Some(place), true, keep_in_remote);
+            let run = session.run(&plan, &options, sinks::choose(None, true), &Arc::default()).unwrap();
+            assert_eq!((run.outcomes.ran, run.used_remote), (1, true));
+            assert_eq!(remote.join("roots").is_dir(), keep_in_remote);
+        }
+    }
 }

@@ -22,6 +22,9 @@ pub struct RunOptions {
     pub remote: Option<RemotePlace>,
     /// Whether nodes are sent to the remote when they are done.
     pub push: bool,
+    /// Whether a run that sends also says in the remote, at its end, which keys the runs of the project reference. A caller that makes
+    /// many runs does so itself, once, because the files of all runs are read for it.
+    pub keep_in_remote: bool,
 }
 
 /// Where nodes run.
@@ -53,6 +56,7 @@ impl RunOptions {
             executor: ExecutorChoice::default(),
             remote: None,
             push: false,
+            keep_in_remote: true,
         }
     }
 

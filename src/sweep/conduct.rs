@@ -1,5 +1,7 @@
 //! The course of a sweep: proposes trials, runs them, and lets the best go on.
 
+use std::sync::Mutex;
+
 use rayon::prelude::*;
 
 use super::file::SweepFile;
@@ -48,26 +50,34 @@ impl<'a> Sweep<'a> {
         let known = KnownRuns::read(&self.session.project().runs, &file.name)?;
         // A sweep that only looks creates no store; runs do.
         let store = self.session.store_to_read()?;
-        let measurer = Measurer { file, session: &self.session, options, known, store };
+        let measurer = Measurer { file, session: &self.session, options, known, store, remote: Mutex::default() };
+        let trials = self.trials(&measurer, &rungs);
+        // Also for the runs of a sweep that was stopped.
+        measurer.keep_in_remote();
+        Ok(Course { trials: trials?, rungs })
+    }
+
+    /// Runs the trials as far as their results allow.
+    fn trials(&self, measurer: &Measurer<'_>, rungs: &[Option<u32>]) -> Result<Vec<Trial>, SessionError> {
+        let file = self.file;
         let sampler = file.method.sampler(&file.space, file.seed);
         let mut trials: Vec<Trial> = Vec::new();
-        let course = |trials: Vec<Trial>| Ok(Course { trials, rungs: rungs.clone() });
 
         while trials.len() < file.trials {
             let before = trials.len();
             self.propose_more(sampler.as_ref(), &mut trials);
             if before == 0 {
-                self.check(&measurer, &trials, &rungs)?;
+                self.check(measurer, &trials, rungs)?;
             }
             measurer.measure(&mut trials[before..].iter_mut().collect::<Vec<_>>(), rungs[0])?;
             if is_open(&trials, 0) && trials.len() < file.trials && sampler.needs(trials.len()) > 0 {
-                return course(trials);
+                return Ok(trials);
             }
         }
         for (rung, &round) in rungs.iter().enumerate().skip(1) {
             let halving = file.halving.as_ref().expect("without halving there is one rung");
             if is_open(&trials, rung - 1) {
-                return course(trials);
+                return Ok(trials);
             }
             let reached = trials.iter().enumerate().filter(|(_, trial)| trial.rungs.len() == rung);
             let scores: Vec<_> =
@@ -76,7 +86,7 @@ impl<'a> Sweep<'a> {
             let continuing = trials.iter_mut().enumerate().filter(|(index, _)| survivors.contains(index));
             measurer.measure(&mut continuing.map(|(_, trial)| trial).collect::<Vec<_>>(), round)?;
         }
-        course(trials)
+        Ok(trials)
     }
 
     /// Adds the trials that can be proposed from the results so far.

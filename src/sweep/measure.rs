@@ -12,6 +12,7 @@ use super::known::KnownRuns;
 use super::trial::{Reached, Rung, Trial, TrialRun};
 use crate::execute::budget::Limits;
 use crate::execute::forecast::Forecast;
+use crate::execute::remote::{RemotePlace, RunRemote};
 use crate::manifest::Override;
 use crate::plan::Plan;
 use crate::report::reporter::Reporter;
@@ -37,6 +38,8 @@ pub struct SweepOptions<'a> {
 
 /// Hears of the runs of a sweep, from several threads.
 pub trait SweepListener: Sync {
+    /// Shows what concerns no run but the sweep as a whole.
+    fn sink(&self) -> Box<dyn Sink>;
     /// A run starts; the sink shows its progress.
     fn starts(&self, run: &TrialRun) -> Box<dyn Sink>;
     /// A run ended, or was found to have ended earlier.
@@ -52,6 +55,8 @@ pub(super) struct Measurer<'a> {
     pub(super) known: KnownRuns,
     /// The store, to look things up.
     pub(super) store: Store,
+    /// The remote that runs have sent to.
+    pub(super) remote: Mutex<Option<RemotePlace>>,
 }
 
 /// A trial with a seed, as indices.
@@ -100,6 +105,14 @@ impl Measurer<'_> {
             trial.rungs.push(Rung { round, seeds });
         }
         Ok(())
+    }
+
+    /// Says in the remote which keys the runs reference, if any has sent something.
+    pub(super) fn keep_in_remote(&self) {
+        if let Some(place) = lock(&self.remote).take() {
+            let reporter = Arc::new(Reporter::new(self.options.listener.sink()));
+            self.session.keep_in_remote(&RunRemote::new(place, reporter), &self.store);
+        }
     }
 
     /// The seeds of every trial; `None` for that of the manifest.
@@ -166,7 +179,11 @@ impl Measurer<'_> {
             }
         }
 
+        options.keep_in_remote = false;
         let run = session.run(&plan, &options, listener.starts(&told), stop)?;
+        if options.push && run.used_remote {
+            *lock(&self.remote) = options.remote;
+        }
         if run.interrupted {
             return Err(SessionError::Interrupted);
         }
@@ -217,6 +234,7 @@ mod tests {
             executor,
             remote: None,
             push: false,
+            keep_in_remote: true,
         };
         let check = |gpus: &[usize], executor, worker, parallel, expected: (usize, usize, u64, &[usize])| {
             let mut options = options(gpus, executor);

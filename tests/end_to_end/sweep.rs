@@ -1,6 +1,6 @@
 //! `dnc-run sweep`: trials, their result, and that nothing is lost or repeated however a sweep was stopped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -109,6 +109,20 @@ fn assert_nothing_ran_twice(project: &Project) {
 fn verdicts(json: &Value) -> Vec<(u64, &str)> {
     let trials = json["trials"].as_array().expect("a list").iter();
     trials.map(|trial| (trial["trial"].as_u64().unwrap(), trial["verdict"].as_str().unwrap())).collect()
+}
+
+#[test]
+fn a_sweep_that_pushes_says_in_the_remote_what_all_its_runs_need() {
+    let project = project(GRID);
+    project.run(&["sweep", "size.toml", "--push", "--remote", "remote"]);
+    let roots = project.files_in("remote/roots");
+    assert_eq!(roots.len(), 1, "{roots:?}");
+    let text = fs::read_to_string(&roots[0]).expect("it is text");
+    let root: Value = serde_json::from_str(text.lines().next().expect("a line")).expect("it is JSON");
+    let kept: BTreeSet<&str> = root["keys"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    let runs = runs(&project);
+    let nodes = runs.values().flat_map(|run| run["nodes"].as_array().expect("a list"));
+    assert_eq!(kept, nodes.filter_map(|node| node["key"].as_str()).collect::<BTreeSet<&str>>());
 }
 
 #[test]

@@ -148,6 +148,20 @@ fn a_run_reads_through_and_fetches_only_the_bytes_it_needs() {
 }
 
 #[test]
+fn what_a_pushing_run_only_found_in_the_remote_is_kept_there_for_it() {
+    let (one, other) = (project(), project());
+    let remote = remote_in(&one);
+    one.run(&["pair.toml", "--remote", &remote, "--push"]);
+    let projects = || one.files_in("remote/roots").len();
+    other.run(&["pair.toml", "--remote", &remote, "--push"]);
+    assert_eq!((other.nodes("pair", "hit").len(), projects()), (2, 2));
+    // If everything is in the store, no request is sent.
+    fs::remove_dir_all(one.path().join("remote/roots")).expect("it is ours");
+    other.run(&["pair.toml", "--remote", &remote, "--push"]);
+    assert_eq!((other.nodes("pair", "hit").len(), projects()), (2, 0));
+}
+
+#[test]
 fn a_run_goes_on_without_a_remote_that_fails_and_says_so_once() {
     let project = project();
     project.write("not-a-folder", "");
