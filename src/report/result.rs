@@ -1,6 +1,10 @@
 //! The result of a run in one sentence, and in one number.
 
+use std::collections::HashMap;
+
 use super::metrics::{Metric, metric_label};
+use super::run_folder::RunJson;
+use crate::execute::Outcome;
 
 /// Metrics that the sentence gives, where they were computed. Without cameras the first three, with cameras the last two.
 const TOLD: [(&str, Option<i32>); 5] =
@@ -28,8 +32,16 @@ pub fn sentence<'a>(stage_of: impl Fn(&str) -> Option<&'a str>, metrics: &[Metri
     ))
 }
 
-/// The first metric of the chosen round, or of the last evaluation if rounds are not chosen from: `test recall@1 0.3962`.
-pub fn headline<'a>(stage_of: impl Fn(&str) -> Option<&'a str>, metrics: &[Metric]) -> Option<String> {
+/// The first metric of the chosen round, or of the last evaluation if rounds are not chosen from: `test recall@1 0.3962`. `None` if the
+/// run did not get to this choice or evaluation: what it measured before, such as an untrained model, is not its result.
+pub fn headline(run: &RunJson, metrics: &[Metric]) -> Option<String> {
+    let last_of = |stage: &str| run.nodes.iter().rfind(|node| node.stage == stage);
+    let deciding = last_of("choose").or_else(|| last_of("evaluate"))?;
+    if !matches!(deciding.outcome, Outcome::Hit | Outcome::Ran) {
+        return None;
+    }
+    let stages: HashMap<&str, &str> = run.nodes.iter().map(|node| (node.node.as_str(), node.stage.as_str())).collect();
+    let stage_of = |node: &str| stages.get(node).copied();
     let last = || metrics.iter().rfind(|metric| stage_of(&metric.node) == Some("evaluate"));
     let node = chosen(&stage_of, metrics).map(|(_, node)| node).or_else(|| Some(last()?.node.as_str()))?;
     let (split, values) = told(metrics, node)?;
@@ -61,6 +73,8 @@ fn told(metrics: &[Metric], node: &str) -> Option<(&'static str, Vec<String>)> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
@@ -89,8 +103,28 @@ mod tests {
             sentence(stage_of, &metrics).expect("a round was chosen"),
             @"Round 0 (K = 1) was chosen by map_at_r 0.5000 on validation classes: test recall@1 0.2500, map_at_r 0.1250."
         );
-        assert_eq!(headline(stage_of, &metrics).as_deref(), Some("test recall@1 0.2500"));
         assert_eq!(sentence(stage_of, &metrics[..5]), None, "nothing was chosen");
-        assert_eq!(headline(stage_of, &metrics[..5]).as_deref(), Some("test recall@1 0.7500"));
+
+        let run = |nodes: &[(&str, &str)]| -> RunJson {
+            let node = |&(name, outcome): &(&str, &str)| {
+                let stage = stage_of(name).expect("it has one");
+                json!({ "node": name, "stage": stage, "outcome": outcome })
+            };
+            let nodes: Vec<Value> = nodes.iter().map(node).collect();
+            let run = json!({
+                "run": "sop/1", "manifest": "", "store": "", "started": 0, "seconds": 0.0, "version": "", "device": "",
+                "arithmetic": "", "threads": 1, "jobs": 1, "overrides": [], "nodes": nodes,
+            });
+            serde_json::from_value(run).expect("it has all fields without a default")
+        };
+        let check = |nodes: &[(&str, &str)], metrics: &[Metric], expected: Option<&str>| {
+            assert_eq!(headline(&run(nodes), metrics).as_deref(), expected, "{nodes:?}");
+        };
+        let (first, second) = (("evaluate@0", "ran"), ("evaluate@1", "hit"));
+        let (first_choice, second_choice) = (("choose@0", "ran"), ("choose@1", "ran"));
+        check(&[first, second, first_choice, second_choice], &metrics, Some("test recall@1 0.2500"));
+        check(&[first, second], &metrics[..5], Some("test recall@1 0.7500"));
+        check(&[first, ("evaluate@1", "cancelled")], &metrics[..3], None);
+        check(&[first, second, first_choice, ("choose@1", "cancelled")], &metrics[..6], None);
     }
 }

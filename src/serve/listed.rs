@@ -100,7 +100,6 @@ fn describe(folder: &RunFolder) -> Run {
     };
     let Ok(json) = folder.read() else { return unknown };
     let rows = metrics::read(&folder.path).unwrap_or_default();
-    let stage_of = |name: &str| json.nodes.iter().find(|node| node.node == name).map(|node| node.stage.as_str());
     let subject = Subject::find(&json, None, &rows);
     let rounds = subject.iter().flat_map(|subject| {
         let (metric, k) = subject.headline[0];
@@ -117,7 +116,7 @@ fn describe(folder: &RunFolder) -> Run {
         state: folder.state(Some(&json)).to_owned(),
         started: Some(json.started),
         seconds: Some(json.seconds),
-        result: result::headline(stage_of, &rows),
+        result: result::headline(&json, &rows),
         rounds: rounds.collect(),
         metric: subject.as_ref().map(|subject| {
             let (metric, k) = subject.headline[0];

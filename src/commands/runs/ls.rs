@@ -12,7 +12,7 @@ use crate::commands::output::write_json;
 use crate::execute::Outcome;
 use crate::manifest::suggest;
 use crate::project::Project;
-use crate::report::run_folder::{RunFolder, RunJson};
+use crate::report::run_folder::RunFolder;
 use crate::report::run_notes::Notes;
 use crate::report::table::text_table;
 use crate::report::{metrics, result};
@@ -142,7 +142,7 @@ fn row(run: &RunFolder, notes: &Notes) -> Vec<String> {
             json.count(Outcome::Ran).to_string(),
             warnings.len().to_string(),
             format!("{:.1}", json.seconds),
-            headline(run, json).unwrap_or_default(),
+            metrics::read(&run.path).ok().and_then(|rows| result::headline(json, &rows)).unwrap_or_default(),
             json.overrides.join(" "),
         ]);
     }
@@ -150,10 +150,4 @@ fn row(run: &RunFolder, notes: &Notes) -> Vec<String> {
     row.push(notes.tags.iter().map(String::as_str).collect::<Vec<_>>().join(" "));
     row.push(notes.note.clone().unwrap_or_default());
     row
-}
-
-/// The main metric of a run, if it computed any.
-fn headline(run: &RunFolder, json: &RunJson) -> Option<String> {
-    let stage_of = |name: &str| json.nodes.iter().find(|node| node.node == name).map(|node| node.stage.as_str());
-    result::headline(stage_of, &metrics::read(&run.path).ok()?)
 }
