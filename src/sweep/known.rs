@@ -1,8 +1,9 @@
 //! The runs of a sweep that exist: its only state.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::objective::Objective;
 use super::trial::Reached;
@@ -10,19 +11,20 @@ use crate::execute::Outcome;
 use crate::execute::forecast::Forecast;
 use crate::plan::Plan;
 use crate::report::metrics::{self, Metric};
-use crate::report::run_folder::{NodeJson, RunFolder, RunJson};
+use crate::report::run_folder::{NodeJson, RunFolder};
 use crate::session::SessionError;
 use crate::sync::lock;
 
 /// The finished runs of a sweep.
 pub(super) struct KnownRuns {
-    runs: Mutex<Vec<KnownRun>>,
+    runs: Mutex<Vec<Arc<KnownRun>>>,
 }
 
-#[derive(Clone)]
+/// A finished run.
 pub(super) struct KnownRun {
-    pub(super) folder: RunFolder,
-    pub(super) json: RunJson,
+    folder: RunFolder,
+    /// Its nodes by name.
+    nodes: HashMap<String, NodeJson>,
     /// The resolved manifest.
     manifest: String,
     /// Whether it ended in this process.
@@ -35,24 +37,24 @@ impl KnownRuns {
         let action = || format!("Cannot read the folder of runs `{}`", runs.display());
         let folders = RunFolder::all(runs).map_err(SessionError::cannot(action()))?;
         let known = folders.into_iter().filter(|run| run.name == name).filter_map(|run| KnownRun::read(run, false));
-        Ok(Self { runs: Mutex::new(known.collect()) })
+        Ok(Self { runs: Mutex::new(known.map(Arc::new).collect()) })
     }
 
     /// Adds a run that has ended, and returns it; `None` if its folder is incomplete.
-    pub(super) fn add(&self, folder: RunFolder) -> Option<KnownRun> {
-        let run = KnownRun::read(folder, true)?;
-        lock(&self.runs).push(run.clone());
+    pub(super) fn add(&self, folder: RunFolder) -> Option<Arc<KnownRun>> {
+        let run = Arc::new(KnownRun::read(folder, true)?);
+        lock(&self.runs).push(Arc::clone(&run));
         Some(run)
     }
 
-    /// The runs of this plan's manifest, in the project in `root`, that have ended all of these nodes, the first first. Those that
+    /// The runs of this plan's manifest, in the project in `root`, that have ended all of these nodes, in their order. Those that
     /// failed before this call of the program are left out if they are to be run again.
-    pub(super) fn of(&self, plan: &Plan, root: &Path, nodes: &[&str], retry_failed: bool) -> Vec<KnownRun> {
+    pub(super) fn of(&self, plan: &Plan, root: &Path, nodes: &[&str], retry_failed: bool) -> Vec<Arc<KnownRun>> {
         let runs = lock(&self.runs);
         let Some(first) = runs.first() else { return Vec::new() };
         // Paths are relative to the folder of a run, and the folders of all runs are equally deep.
         let manifest = plan.manifest.to_toml_in(&first.folder.path, root);
-        let is_of = |run: &&KnownRun| {
+        let is_of = |run: &&Arc<KnownRun>| {
             run.manifest == manifest
                 && run.has_ended(nodes)
                 && !(retry_failed && !run.is_fresh && run.failure(nodes).is_some())
@@ -65,11 +67,12 @@ impl KnownRun {
     fn read(folder: RunFolder, is_fresh: bool) -> Option<Self> {
         let json = folder.read().ok().filter(|json| !json.unfinished)?;
         let manifest = fs::read_to_string(folder.path.join("manifest.toml")).ok()?;
-        Some(Self { folder, json, manifest, is_fresh })
+        let nodes = json.nodes.into_iter().map(|node| (node.node.clone(), node)).collect();
+        Some(Self { folder, nodes, manifest, is_fresh })
     }
 
     fn node(&self, name: &str) -> Option<&NodeJson> {
-        self.json.nodes.iter().find(|node| node.node == name)
+        self.nodes.get(name)
     }
 
     fn has_ended(&self, nodes: &[&str]) -> bool {
