@@ -23,8 +23,9 @@ impl Profile {
     pub(super) fn read(url: &str) -> Result<Option<Self>> {
         let named = env::var("AWS_PROFILE").ok();
         let name = named.as_deref().unwrap_or("default");
-        let mut settings = section(&text("AWS_CONFIG_FILE", "config")?, &format!("profile {name}"));
-        settings.extend(section(&text("AWS_CONFIG_FILE", "config")?, name));
+        let config = text("AWS_CONFIG_FILE", "config")?;
+        let mut settings = section(&config, &format!("profile {name}"));
+        settings.extend(section(&config, name));
         settings.extend(section(&text("AWS_SHARED_CREDENTIALS_FILE", "credentials")?, name));
         let mut take = |key: &str| settings.remove(key);
         match (take("aws_access_key_id"), take("aws_secret_access_key")) {

@@ -9,7 +9,7 @@ use super::folder::FolderRemote;
 use super::options::RemoteOptions;
 use crate::error::{CacheError, Result};
 
-/// What no folder is called by accident.
+/// Schemes whose URLs people mistype. A path that begins with one of them and a colon is probably such a URL.
 const SCHEMES: [&str; 7] = ["file", "s3", "http", "https", "gs", "az", "ssh"];
 
 /// Opens the remote at `url`: a path, or a URL of one of these schemes.
