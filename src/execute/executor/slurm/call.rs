@@ -84,7 +84,7 @@ const PASSING: [&str; 14] = [
     "try again",
 ];
 
-/// Variables of the user that mean every call of Slurm's programs, also inside a job.
+/// Variables with which a user configures every call of Slurm's programs, inside a job as well.
 const OF_USER: [&str; 7] = [
     "SLURM_CONF",
     "SLURM_CLUSTERS",

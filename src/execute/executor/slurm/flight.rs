@@ -32,6 +32,17 @@ pub(super) struct Prepared {
     pub(super) is_unsure: bool,
 }
 
+/// Where the files and the job of a submitted task are.
+pub(super) struct Submitted {
+    /// Position of the folder with its files.
+    pub(super) folder: usize,
+    /// Name of its files.
+    pub(super) task: String,
+    pub(super) job: JobId,
+    /// Name of the job.
+    pub(super) name: String,
+}
+
 /// A task whose job waits or runs.
 pub(super) struct Flight {
     pub(super) member: Member,

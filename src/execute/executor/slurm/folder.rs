@@ -1,4 +1,4 @@
-//! The folder through which the driver and its jobs talk: `runs/NAME/N/jobs`, on a file system that all machines share.
+//! The folder through which the driver and its jobs communicate: `runs/NAME/N/jobs`, on a file system that all machines share.
 //!
 //! | file | written by | holds |
 //! |---|---|---|

@@ -88,7 +88,7 @@ impl Slurm {
     /// Decides what becomes of a task whose job has ended without an answer.
     fn end(&mut self, task: &str, ending: Option<Ending>, accounted: Option<&str>) {
         self.pass_events(task);
-        let Some(flight) = self.land(task) else { return };
+        let Some(flight) = self.remove(task) else { return };
         let array = flight.array().to_owned();
         let Flight { mut member, folder, job, position, .. } = flight;
         let has_begun = !position.is_at_start();

@@ -33,12 +33,11 @@ use dnc_cache::Key;
 pub use call::CallError;
 use call::FailingPrograms;
 pub use driver_job::{DriverJob, SubmittedDriver};
-use flight::{Flight, Member, Prepared};
+use flight::{Flight, Member, Prepared, Submitted};
 use folder::{JobFolder, Position};
 use queue::{JobId, Listed};
 use request::Request;
 pub use settings::{SlurmSettings, StageSettings};
-use take_over::Orphan;
 
 use super::{Executor, Threads};
 use crate::execute::budget::Limits;
@@ -98,7 +97,8 @@ pub struct Slurm {
     flights: BTreeMap<String, Flight>,
     /// Number of unanswered tasks per job in the queue.
     jobs: HashMap<JobId, usize>,
-    orphans: HashMap<Key, Orphan>,
+    /// Tasks in the queue that an earlier driver submitted and that this run has not needed yet.
+    orphans: HashMap<Key, Submitted>,
     answers: VecDeque<Answer>,
     last_listing: Instant,
     last_check: Instant,
@@ -170,7 +170,7 @@ impl Slurm {
         self.host.listener.event(&Event::Notice { node: node.map(str::to_owned), message });
     }
 
-    /// The member in flight or waiting for the same key, if there is one.
+    /// The work of the same key that waits or was submitted, if there is any.
     fn same_key(&mut self, key: Key) -> Option<&mut Member> {
         let prepared = self.prepared.iter_mut().flat_map(|prepared| prepared.jobs.iter_mut().flatten());
         let members = self.waiting.iter_mut().chain(prepared.map(|(_, member)| member));
@@ -178,7 +178,7 @@ impl Slurm {
     }
 
     /// Waits for the answer to a task whose job is in the queue.
-    fn fly(&mut self, Orphan { folder, task, job, name }: Orphan, member: Member) {
+    fn wait_for(&mut self, Submitted { folder, task, job, name }: Submitted, member: Member) {
         let node = member.work.node.clone();
         self.host.listener.event(&Event::NodeWaits { node, holder: format!("Slurm job {job}") });
         *self.jobs.entry(job.clone()).or_default() += 1;
@@ -186,8 +186,8 @@ impl Slurm {
         self.flights.insert(task, flight);
     }
 
-    /// Takes a task out of the air.
-    fn land(&mut self, task: &str) -> Option<Flight> {
+    /// Stops waiting for a task.
+    fn remove(&mut self, task: &str) -> Option<Flight> {
         let flight = self.flights.remove(task)?;
         if let Some(open) = self.jobs.get_mut(&flight.job) {
             *open -= 1;
@@ -252,7 +252,7 @@ impl Slurm {
 
     fn take_answer(&mut self, task: &str, answer: Answer) {
         self.pass_events(task);
-        let Some(flight) = self.land(task) else { return };
+        let Some(flight) = self.remove(task) else { return };
         let folder = &self.folders[flight.folder];
         for line in folder.log(task).lines() {
             let (node, line) = (flight.member.work.node.clone(), line.to_owned());
@@ -292,7 +292,7 @@ impl Executor for Slurm {
         }
         let member = Member { work, request, also: Vec::<NodeIndex>::new(), lost: 0, saved: None };
         match self.orphans.remove(&key).filter(|_| is_plain) {
-            Some(orphan) => self.fly(orphan, member),
+            Some(orphan) => self.wait_for(orphan, member),
             None => self.waiting.push(member),
         }
     }

@@ -1,4 +1,4 @@
-//! The way out: what is waiting becomes arrays of jobs.
+//! From work that waits to arrays of jobs.
 
 use std::mem;
 use std::time::{Duration, Instant};
@@ -8,11 +8,10 @@ use dnc_stages::api::DeviceChoice;
 use super::Slurm;
 use super::arrays::arrays;
 use super::call::CallError;
-use super::flight::{Member, Prepared};
+use super::flight::{Member, Prepared, Submitted};
 use super::folder::TaskEntry;
 use super::queue::{self, JobId};
 use super::submission::Submission;
-use super::take_over::Orphan;
 use crate::execute::work::{Attempt, Work};
 
 /// Pause before a submission is tried again.
@@ -113,7 +112,7 @@ impl Slurm {
         for (element, tasks) in jobs.into_iter().enumerate() {
             for (task, member) in tasks {
                 let job = JobId { array: id.to_owned(), element };
-                self.fly(Orphan { folder: 0, task, job, name: name.clone() }, member);
+                self.wait_for(Submitted { folder: 0, task, job, name: name.clone() }, member);
             }
         }
     }

@@ -8,25 +8,13 @@ use std::{io, thread};
 use dnc_cache::Key;
 
 use super::call::CallError;
+use super::flight::Submitted;
 use super::folder::JobFolder;
 use super::queue::{self, JobId, Listed, State};
 
 /// How often, and with which pause, the queue is asked for at the start, while Slurm is unavailable.
 const TRIES: u32 = 12;
 const PAUSE: Duration = Duration::from_secs(5);
-
-/// A task that an earlier driver submitted and that waits or runs.
-#[derive(Clone, Debug)]
-pub(super) struct Orphan {
-    /// Position of its folder.
-    pub(super) folder: usize,
-    /// Name of its files.
-    pub(super) task: String,
-    /// Its job.
-    pub(super) job: JobId,
-    /// Name of its job.
-    pub(super) name: String,
-}
 
 /// The queue at the start, which also shows that Slurm can be used.
 pub(super) fn first_look() -> Result<HashMap<JobId, Listed>, CallError> {
@@ -46,7 +34,7 @@ pub(super) fn take_over(
     earlier: &[PathBuf],
     listed: &HashMap<JobId, Listed>,
     folders: &mut Vec<JobFolder>,
-) -> io::Result<HashMap<Key, Orphan>> {
+) -> io::Result<HashMap<Key, Submitted>> {
     let mut orphans = HashMap::new();
     let alive: Vec<(&JobId, &str)> = listed
         .iter()
@@ -67,7 +55,7 @@ pub(super) fn take_over(
                     }
                     found += 1;
                     let (folder, name) = (folders.len(), array.name.clone());
-                    orphans.insert(entry.key, Orphan { folder, task: entry.task.clone(), job: id.clone(), name });
+                    orphans.insert(entry.key, Submitted { folder, task: entry.task.clone(), job: id.clone(), name });
                 }
             }
         }
