@@ -64,18 +64,19 @@ impl Method {
 /// Attempts to find a setting that was not tried. In a space with few settings, most draws repeat one.
 const ATTEMPTS: u32 = 200;
 
-/// The point of trial `number`, whose setting is none of those `tried`, given the trials that the sampler needs.
+/// The point of trial `number`, given the trials that the sampler needs. Its setting is none of those `tried`, unless a continuous range
+/// is so narrow that it has fewer values of a few digits than there are trials.
 ///
-/// The space has a setting that was not tried.
+/// A space without continuous ranges has a setting that was not tried.
 pub fn propose(space: &Space, sampler: &dyn Sampler, number: usize, tried: &[Vec<String>], told: &[Told]) -> Point {
     let is_new = |point: &Point| !tried.contains(&space.texts(point));
-    let mut drawn = (0..ATTEMPTS).map(|attempt| space.snap(&sampler.propose(number, attempt, told)));
-    drawn.find(is_new).unwrap_or_else(|| {
-        let all = 0..space.size().expect("of a continuous range, no two draws are the same");
-        all.map(|number| space.grid_point(number))
-            .find(is_new)
-            .expect("the caller asks for as many trials as there are")
-    })
+    let draw = |attempt: u32| space.snap(&sampler.propose(number, attempt, told));
+    if let Some(new) = (0..ATTEMPTS).map(draw).find(is_new) {
+        return new;
+    }
+    let Some(size) = space.size() else { return draw(0) };
+    let mut all = (0..size).map(|number| space.grid_point(number));
+    all.find(is_new).expect("the caller asks for as many trials as there are")
 }
 
 #[cfg(test)]

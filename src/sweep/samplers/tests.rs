@@ -68,6 +68,16 @@ fn no_setting_is_tried_twice() {
 }
 
 #[test]
+fn a_continuous_range_may_have_fewer_values_than_there_are_trials() {
+    let space = space(&[Range::Real { min: 0.5, max: 0.5002, log: false }]);
+    for method in [Method::Random, Method::Sobol, tpe()] {
+        let told = sweep(method, &space, 1, 12, |point| Some(point[0]));
+        let tried: BTreeSet<Vec<String>> = told.iter().map(|told| space.texts(&told.point)).collect();
+        assert_eq!((told.len(), tried.len()), (12, 3), "{method:?}");
+    }
+}
+
+#[test]
 fn a_proposal_depends_on_the_trials_that_it_needs_only() {
     let space = space(&[unit(), levels(4)]);
     let method = Method::Tpe(TpeSettings { startup: 4, batch: 3 });
