@@ -11,10 +11,10 @@ use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 
-use common::{blob_path, compute, names_below, overwrite};
+use common::{blob_path, compute, ingest, names_below, overwrite};
 use dnc_cache::{
-    Digest, GcPolicy, Key, ObjectName, Record, Remote, RemoteOptions, Store, TransferFailure, TransferProblem,
-    TransferReport, open_remote,
+    CacheError, Digest, GcPolicy, Key, ObjectName, Record, Remote, RemoteOptions, Store, TransferFailure,
+    TransferProblem, TransferReport, open_remote,
 };
 use memory_remote::MemoryRemote;
 use tempfile::TempDir;
@@ -74,6 +74,28 @@ fn a_new_store_gets_what_another_has_pushed() {
         assert!(other.verify(&|_, _| ()).unwrap().is_clean());
         assert_eq!(pull(&other, &keys, remote), unchanged);
     }
+}
+
+#[test]
+fn a_transfer_leaves_it_to_flush_to_say_what_could_not_be_committed() {
+    let (remote, bad) = (MemoryRemote::default(), Key::of("bad"));
+    let (_folder, store) = new_store();
+    compute(&store, "good", &[("x", b"0")]).unwrap();
+    push(&store, &[Key::of("good")], &remote);
+    let fail = |bytes: &[u8]| {
+        let artifact = ingest(&store, "bad", &[("x", bytes)]).unwrap();
+        fs::remove_file(blob_path(&store, bytes)).unwrap();
+        let claim = store.try_claim(&bad).unwrap().expect("nobody else computes it");
+        let outputs = BTreeMap::from([("out".to_owned(), artifact)]);
+        store.commit(claim, Record { key: bad, fingerprint: serde_json::Value::Null, outputs }).unwrap();
+    };
+    let failed = || matches!(store.flush(), Err(CacheError::Commit { keys, .. }) if keys == [bad]);
+    fail(b"1");
+    assert_eq!(push(&store, &[bad], &remote).problems, problem(bad, TransferFailure::NoRecord));
+    assert!(failed());
+    fail(b"2");
+    assert_eq!(pull(&store, &[bad], &remote).problems, problem(bad, TransferFailure::NoRecord));
+    assert!(failed());
 }
 
 #[test]

@@ -141,6 +141,11 @@ impl Committer {
         Ok(())
     }
 
+    /// Waits until every record is durable or has failed. The failures are left for [`flush`](Self::flush).
+    pub(super) fn settle(&self) {
+        drop(self.queue.wait_urgently_while(|state| !state.is_idle()));
+    }
+
     /// Waits until all records are durable. Returns the failures since the last call.
     pub(super) fn flush(&self) -> Result<()> {
         let mut state = self.queue.wait_urgently_while(|state| !state.is_idle());

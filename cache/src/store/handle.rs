@@ -151,6 +151,12 @@ impl Store {
     pub fn flush(&self) -> Result<()> {
         self.committer.flush()
     }
+
+    /// Waits until every commit is durable or has failed. A later [`flush`](Self::flush) still returns the failures: a run learns from
+    /// it which nodes are not recorded, whatever else uses the store meanwhile.
+    pub(super) fn settle(&self) {
+        self.committer.settle();
+    }
 }
 
 /// What a folder is, as far as its `format` file says.

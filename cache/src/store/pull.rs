@@ -41,7 +41,7 @@ impl Store {
         remote: &dyn Remote,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<TransferReport> {
-        self.flush()?;
+        self.settle();
         check_readable(remote)?;
         let mut pull = Transfer::begin(&self.state, remote, progress)?;
         let mut keys: Vec<Key> = BTreeSet::from_iter(keys.iter().copied()).into_iter().collect();

@@ -46,7 +46,7 @@ impl Store {
         remote: &dyn Remote,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<TransferReport> {
-        self.flush()?;
+        self.settle();
         prepare_for_writing(remote)?;
         let mut push = Transfer::begin(&self.state, remote, progress)?;
         let mut records = Vec::new();
