@@ -3,7 +3,7 @@
 //! A remote only saves work. It is opened when something is missing in the store, so that a run that finds everything asks it
 //! nothing. Once it fails, the run says so and goes on without it.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -67,20 +67,17 @@ impl RunRemote {
         }
     }
 
-    /// Sends the records of `keys` and their bytes. Returns those that were not sent.
-    pub(super) fn push(&self, store: &Store, keys: &[Key]) -> BTreeSet<Key> {
-        let all = || keys.iter().copied().collect();
-        let Some(report) = self.ask(|remote| store.push(keys, remote, &|_, _| ())) else { return all() };
-        let problems = report.problems.into_iter().map(|problem| {
+    /// Sends the records of `keys` and their bytes, and reports those that cannot be sent.
+    pub(super) fn push(&self, store: &Store, keys: &[Key]) {
+        let report = self.ask(|remote| store.push(keys, remote, &|_, _| ())).unwrap_or_default();
+        for problem in report.problems {
             self.notice(format!(
                 "key {} was not pushed to `{}`: {}",
                 problem.key.short(),
                 self.place.url,
                 problem.failure
             ));
-            problem.key
-        });
-        problems.collect()
+        }
     }
 
     /// Says in the remote which keys the project's runs need, so that gc keeps them there.
