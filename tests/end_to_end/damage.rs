@@ -537,6 +537,35 @@ fn what_cannot_be_recorded_has_failed() {
     assert_eq!(project.nodes("damaged", "failed"), ["it"]);
 }
 
+/// A run waits for records before it drops what their nodes read, and learns there that they could not be written.
+#[test]
+fn what_cannot_be_recorded_has_failed_also_where_rounds_are_dropped() {
+    let project = Project::new();
+    let manifest = r#"
+name = "damaged"
+[rounds]
+learners = [1, 1]
+[stage.it]
+kind = "command"
+per = "round"
+retain = "last"
+run = "echo {round} > {out.x}/x"
+outputs = { x = "files" }
+[stage.below]
+kind = "command"
+per = "round"
+in = { x = "it" }
+run = "until mkdir HERE/.dnc/store/records/pack; do rm -f HERE/.dnc/store/records/pack; done; cat {in.x} > {out.y}/y"
+outputs = { y = "files" }
+"#;
+    let here = project.path().to_str().expect("temp folders have plain names");
+    project.write("it.toml", manifest.replace("HERE", here));
+    let called = project.call(&["it.toml", "--quiet", "--jobs", "1"]);
+    assert_eq!(called.code, Some(1), "{}", called.stderr);
+    assert!(called.stderr.contains("error: Could not commit"), "{}", called.stderr);
+    assert!(project.nodes("damaged", "failed").contains(&"below@0".to_owned()), "{}", called.stderr);
+}
+
 #[test]
 fn a_damaged_record() {
     let project = ran();

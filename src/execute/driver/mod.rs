@@ -11,7 +11,7 @@ mod read_through;
 use std::mem;
 use std::sync::atomic::Ordering;
 
-use dnc_cache::CacheError;
+use dnc_cache::{CacheError, Key};
 
 pub use options::{Options, Run};
 use pass::Pass;
@@ -28,6 +28,10 @@ pub fn execute(run: &Run<'_>, executor: &mut dyn Executor) -> (Vec<NodeResult>, 
     let mut before: Vec<NodeResult> = Vec::new();
     loop {
         let (mut results, walked) = Pass::new(run, &mut forced, &before).walk(executor);
+        if let Err(CacheError::Commit { keys, source }) = &walked {
+            // A walk waits for records itself before it drops anything.
+            fail_unrecorded(run, &mut results, keys, source);
+        }
         let flushed = flush(run, &mut results);
         let again = match walked.and_then(|again| flushed.map(|()| again)) {
             Ok(again) => again,
@@ -50,16 +54,23 @@ pub fn execute(run: &Run<'_>, executor: &mut dyn Executor) -> (Vec<NodeResult>, 
 
 /// Waits until everything that ran is recorded. Nodes whose record cannot be written have failed.
 fn flush(run: &Run<'_>, results: &mut [NodeResult]) -> Result<(), CacheError> {
-    let (keys, source) = match run.store.flush() {
-        Err(CacheError::Commit { keys, source }) => (keys, source),
-        other => return other,
-    };
+    match run.store.flush() {
+        Err(CacheError::Commit { keys, source }) => {
+            fail_unrecorded(run, results, &keys, &source);
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Turns the nodes that ran, but whose records could not be written, into failed ones.
+fn fail_unrecorded(run: &Run<'_>, results: &mut [NodeResult], keys: &[Key], source: &CacheError) {
     let nodes = run.plan.above(&run.options.targets).iter().filter(|&&wanted| wanted).count();
     for (node, result) in run.plan.nodes.iter().zip(results) {
         if result.outcome == Outcome::Ran && result.key.is_some_and(|key| keys.contains(&key)) {
             result.outputs.clear();
             result.outcome = Outcome::Failed;
-            let message = not_recorded(&*source);
+            let message = not_recorded(source);
             result.error = Some(message.clone());
             run.listener.event(&Event::NodeFinished {
                 node: node.name.clone(),
@@ -71,5 +82,4 @@ fn flush(run: &Run<'_>, results: &mut [NodeResult]) -> Result<(), CacheError> {
             });
         }
     }
-    Ok(())
 }
