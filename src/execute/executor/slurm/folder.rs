@@ -91,11 +91,12 @@ impl JobFolder {
         Ok(Self { path: path.to_owned(), ..locked })
     }
 
-    /// Takes over the folder of an earlier run; `None` if there is none or its driver is alive.
+    /// Takes over the folder of an earlier run; `None` if there is none, its driver is alive, or it belongs to another user.
     pub(super) fn take_over(path: &Path) -> io::Result<Option<Self>> {
+        use io::ErrorKind::{NotFound, PermissionDenied};
         match Self::lock(path) {
-            // Its driver may have removed it at this moment.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // Its driver may have removed it at this moment. Of another user's jobs, the queue lists none.
+            Err(error) if matches!(error.kind(), NotFound | PermissionDenied) => Ok(None),
             other => other,
         }
     }

@@ -133,7 +133,7 @@ impl Slurm {
         }
         let listed = take_over::first_look()?;
         let mut folders = vec![JobFolder::create(&places.folder).map_err(cannot(&places.folder))?];
-        let orphans = take_over::take_over(&places.earlier, &listed, &mut folders).map_err(cannot(&places.folder))?;
+        let orphans = take_over::take_over(&places.earlier, &listed, &mut folders)?;
         let now = Instant::now();
         Ok(Self {
             settings,

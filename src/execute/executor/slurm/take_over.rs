@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
-use std::{io, thread};
 
 use dnc_cache::Key;
 
+use super::SlurmError;
 use super::call::CallError;
 use super::flight::Submitted;
 use super::folder::JobFolder;
@@ -34,7 +35,7 @@ pub(super) fn take_over(
     earlier: &[PathBuf],
     listed: &HashMap<JobId, Listed>,
     folders: &mut Vec<JobFolder>,
-) -> io::Result<HashMap<Key, Submitted>> {
+) -> Result<HashMap<Key, Submitted>, SlurmError> {
     let mut orphans = HashMap::new();
     let alive: Vec<(&JobId, &str)> = listed
         .iter()
@@ -42,10 +43,11 @@ pub(super) fn take_over(
         .map(|(id, listed)| (id, listed.name.as_str()))
         .collect();
     for path in earlier {
-        let Some(folder) = JobFolder::take_over(path)? else { continue };
-        let names = folder.names()?;
+        let cannot = |source| SlurmError::Folder { folder: path.clone(), source };
+        let Some(folder) = JobFolder::take_over(path).map_err(cannot)? else { continue };
+        let names = folder.names().map_err(cannot)?;
         let mut found = 0;
-        for array in folder.arrays()? {
+        for array in folder.arrays().map_err(cannot)? {
             for &(id, _) in alive.iter().filter(|(_, name)| *name == array.name) {
                 for entry in array.jobs.get(id.element).into_iter().flatten() {
                     let is_done = |ending: &str| names.contains(&format!("{}.{ending}", entry.task));
@@ -65,4 +67,20 @@ pub(super) fn take_over(
         }
     }
     Ok(orphans)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, slice};
+
+    use super::*;
+
+    #[test]
+    fn an_earlier_folder_that_cannot_be_used_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jobs");
+        fs::write(&path, "").unwrap();
+        let error = take_over(slice::from_ref(&path), &HashMap::new(), &mut Vec::new()).err().expect("it is a file");
+        assert_eq!(error.to_string(), format!("Cannot use the folder of jobs `{}`", path.display()));
+    }
 }
