@@ -180,9 +180,13 @@ pub(crate) fn distances(x: &Tensor, y: &Tensor, products: Tensor) -> Result<Tens
     at_least(&squared, SQUARED_DISTANCE_FLOOR)?.sqrt()
 }
 
-/// Each row divided by its norm.
+/// Each row divided by its norm. A row whose squared norm overflows becomes NaN: divided by an infinite norm it would be zero, which
+/// nobody could tell from a result.
 pub(crate) fn l2_normalise(x: &Tensor) -> Result<Tensor> {
     let squared = x.sqr()?.sum(1)?.reshape((x.dim(0)?, 1))?;
+    // Zero, or NaN where the sum is infinite.
+    let overflow = (squared.detach() - squared.detach())?;
+    let squared = (squared + overflow)?;
     // The bound is applied before the root, which has no finite gradient at zero.
     x.broadcast_div(&at_least(&squared, NORM_FLOOR * NORM_FLOOR)?.sqrt()?)
 }

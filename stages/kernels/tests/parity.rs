@@ -245,6 +245,18 @@ fn coinciding_rows_have_a_finite_gradient() -> Result<()> {
 }
 
 #[test]
+fn a_row_whose_norm_overflows_is_not_taken_for_zero() -> Result<()> {
+    let Some(device) = device() else {
+        return Ok(());
+    };
+    let x = Tensor::from_vec(vec![1e25f32, 1e25, 3.0, 4.0, 0.0, 0.0], (3, 2), &device)?;
+    let normalised = flat(&l2_normalise(&x)?);
+    assert!(normalised[..2].iter().all(|value| value.is_nan()), "{normalised:?}");
+    assert!(normalised[2..].iter().zip([0.6f32, 0.8, 0.0, 0.0]).all(|(a, b)| (a - b).abs() < 1e-6), "{normalised:?}");
+    Ok(())
+}
+
+#[test]
 fn ten_steps_of_adam() {
     let fixtures = Fixtures::load(&Device::Cpu, DType::F32);
     for (case, decoupled) in [("adam", false), ("adamw", true)] {

@@ -5,7 +5,8 @@ use candle_core::Tensor;
 use crate::dispatch;
 use crate::error::Result;
 
-/// `x_i / max(‖x_i‖₂, 1e-12)` for each row: `[m, d]` to `[m, d]`. A row of zeros stays zero.
+/// `x_i / max(‖x_i‖₂, 1e-12)` for each row: `[m, d]` to `[m, d]`. A row of zeros stays zero;
+/// a row whose squared norm overflows becomes NaN.
 ///
 /// # Errors
 /// If `x` does not have two dimensions.
