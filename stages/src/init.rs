@@ -63,8 +63,8 @@ pub struct Init {
     /// Pretrained weights: a published name such as `"imagenet"`, `"dino"` or `"dinov2"` (`dnc-run weights ls` lists them), or
     /// a file relative to the manifest's folder: safetensors, or a `state_dict` saved by PyTorch. It must hold all tensors of
     /// the backbone and no others, except for a classifier head, which is left out. The embedding layer is drawn from the
-    /// seed if the file does not hold it; the file that `dnc-run export` writes does. Without `weights`, all tensors are drawn
-    /// from the seed.
+    /// seed if the file holds neither its weight nor its bias; the file that `dnc-run export` writes holds both. Without
+    /// `weights`, all tensors are drawn from the seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
 }

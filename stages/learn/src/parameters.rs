@@ -115,14 +115,19 @@ impl Parameters {
 
     /// Copies `tensors`, as read from a weights file, into this model, and returns how well they fit. Prefixes of wrappers
     /// (`module.`, `state_dict.` …) are stripped. A file of backbone weights does not have to hold the other groups: only
-    /// tensors of the backbone count as missing.
+    /// tensors of the backbone count as missing, and the rest of an embedding of which the file holds a part.
     ///
     /// # Errors
     /// If the matching tensors could not be copied. Missing or unexpected tensors are not an error here; the caller decides.
     pub fn load(&mut self, tensors: &[NamedTensor]) -> Result<Fit> {
         let shapes: Vec<_> = self.entries.iter().map(|(name, entry)| (name.as_str(), entry.value.dims())).collect();
         let (pairs, mut fit) = matching::unwrapped(shapes.iter().copied(), tensors);
-        fit.missing.retain(|name| Group::of(name) == Group::Backbone);
+        let has_embedding = pairs.iter().any(|(name, _)| Group::of(name) == Group::Embedding);
+        fit.missing.retain(|name| match Group::of(name) {
+            Group::Backbone => true,
+            Group::Embedding => has_embedding,
+            Group::Masks | Group::Loss => false,
+        });
         for (name, tensor) in pairs {
             let value = &self.entries[name].value;
             value.set(&tensor.to_tensor(&self.device)?.reshape(value.dims())?)?;
@@ -315,6 +320,8 @@ mod tests {
         assert_eq!(after[6], before[6], "the embedding keeps its initial values");
         let fit = parameters.load(&file[1..3]).unwrap();
         insta::assert_snapshot!(fit, @"3 missing (`bn1.bias`, `bn1.weight`, `conv1.weight`)");
+        let half: Vec<_> = other.iter().filter(|tensor| tensor.name != "embedding.bias").cloned().collect();
+        insta::assert_snapshot!(parameters.load(&half).unwrap(), @"1 missing (`embedding.bias`)");
     }
 
     #[test]

@@ -77,14 +77,23 @@ pub(crate) fn unwrapped<'a, 't>(
         }
         name.to_owned()
     };
-    // If two tensors end up with the same name, the first one in the file is used, but never a student's.
-    let mut given = BTreeMap::new();
+    // If two tensors end up with the same name, a student's is not used. Of others the file would have to say which are meant: they are
+    // unexpected, unless they are equal.
+    let mut given: BTreeMap<String, &NamedTensor> = BTreeMap::new();
+    let mut ambiguous = Vec::new();
     let (students, others): (Vec<_>, Vec<_>) = tensors.iter().partition(|tensor| tensor.name.starts_with("student."));
-    for tensor in others.into_iter().chain(students) {
+    for tensor in others {
+        let first = *given.entry(unwrap(&tensor.name)).or_insert(tensor);
+        if (first.dtype, &first.bytes) != (tensor.dtype, &tensor.bytes) {
+            ambiguous.push(tensor.name.clone());
+        }
+    }
+    for tensor in students {
         given.entry(unwrap(&tensor.name)).or_insert(tensor);
     }
     let (pairs, mut fit) = pair(expected, given);
     fit.left_out = fit.unexpected.extract_if(.., |name| may_be_left_out(name)).collect();
+    fit.unexpected.extend(ambiguous);
     (pairs, fit)
 }
 
@@ -159,6 +168,16 @@ mod tests {
         assert_eq!(fit.unexpected, ["headless.weight", "layer4.2.conv1.weight", "register_tokens"]);
         assert_eq!(fit.left_out.len(), 6);
         assert!(!fit.is_exact() && fit.is_complete());
+    }
+
+    #[test]
+    fn a_file_with_two_networks_is_refused_unless_they_are_equal() {
+        let expected: [(&str, &[usize]); 1] = [("a", &[2])];
+        let check = |second: NamedTensor| unwrapped(expected.into_iter(), &[tensor("model.a", &[2]), second]).1;
+        assert!(check(tensor("module.a", &[2])).is_exact());
+        let other = |name: &str| NamedTensor { bytes: vec![1; 8], ..tensor(name, &[2]) };
+        assert_eq!(check(other("module.a")).unexpected, ["module.a"]);
+        assert!(check(other("student.a")).is_exact());
     }
 
     #[test]
