@@ -89,6 +89,15 @@ pub enum LearnError {
         /// What was computed, in the plural.
         what: &'static str,
     },
+    /// The mask of a learner is zero everywhere: all of its embeddings are zero, and no gradient can change that.
+    #[error(
+        "Nothing is left to train: no coordinate of the mask of learner {learner} is above 0; try a lower learning rate of the \
+         masks"
+    )]
+    EmptyMask {
+        /// Number of the learner.
+        learner: usize,
+    },
     /// A hyper-parameter is out of range.
     #[error("`{parameter}` cannot be {value}: {reason}")]
     Config {

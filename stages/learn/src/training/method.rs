@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
-use crate::error::Result;
+use crate::error::{LearnError, Result};
 use crate::losses::{Batch, EmbeddedBatch, Learned, LossConfig, LossState, References, is_state, state_prefix};
 use crate::miners::{Candidates, MinerConfig, Selection};
 use crate::model::Model;
@@ -159,6 +159,9 @@ impl Method {
             None => None,
         };
         let dimension = subspaces::dimension(&masks.detach().get(learner)?.to_vec1::<f32>()?);
+        if dimension == 0 {
+            return Err(LearnError::EmptyMask { learner });
+        }
         let mean_cosine = penalty.as_ref().map(Tensor::to_scalar::<f32>).transpose()?;
         let candidates = Candidates {
             distances: &distances,

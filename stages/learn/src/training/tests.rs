@@ -182,6 +182,26 @@ fn the_boundary_of_the_loss_has_its_own_learning_rate() {
 }
 
 #[test]
+fn a_learner_whose_mask_is_empty_is_an_error() {
+    let method = method(LossConfig::default(), SubspaceConfig::default());
+    let (tensors, moments) = new_model(&method);
+    let streams = Streams::new(3);
+    let (mut parameters, mut optimiser) =
+        method.begin_round(&tensors, &moments, 2, settings(), &streams, &Device::Cpu).unwrap();
+    let masks = Tensor::from_vec([vec![1.0f32; 8], vec![-0.5; 8]].concat(), (2, 8), &Device::Cpu).unwrap();
+    parameters.insert(MASKS, Role::Weight, &masks).unwrap();
+    let rows: Vec<u32> = (0..12).collect();
+    let classes: Vec<u32> = rows.iter().map(|&row| labels()[row as usize]).collect();
+    let pixels = images(&rows);
+    let mut step = |learner| {
+        let input = StepInput { learner, pixels: &pixels, images: &rows, labels: &classes, step: 0, streams: &streams };
+        method.step(&mut parameters, &mut optimiser, input).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(step(0), Ok(()));
+    insta::assert_snapshot!(step(1).unwrap_err(), @"Nothing is left to train: no coordinate of the mask of learner 1 is above 0; try a lower learning rate of the masks");
+}
+
+#[test]
 fn one_learner_gives_the_same_bytes_with_both_schedules_and_after_an_interruption() {
     let method = method(LossConfig::default(), SubspaceConfig::default());
     let begin = new_model(&method);
