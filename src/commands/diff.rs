@@ -1,5 +1,6 @@
 //! `dnc-run diff RUN…`: compares the metrics of runs.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZero;
@@ -93,12 +94,7 @@ impl DiffArgs {
             eprintln!("None of the runs has metrics");
             return Ok(());
         }
-        for group in groups.iter().filter(|group| !group.has_images_of(&groups[0])) {
-            eprintln!(
-                "note: {} and {} did not read the same images, so their queries cannot be paired",
-                groups[0].name, group.name
-            );
-        }
+        (1..groups.len()).filter_map(|other| unpaired(&groups, other, &metrics)).for_each(|note| eprintln!("{note}"));
         if !self.metrics.is_empty() {
             metric_filter::keep_named(&mut metrics, &self.metrics).map_err(Failure::Call)?;
         } else if self.by_seed {
@@ -180,5 +176,60 @@ impl DiffArgs {
             Format::Parquet => unreachable!("refused before anything is read"),
         }
         Ok(())
+    }
+}
+
+/// The note that queries of group `other` cannot be paired with those of the first, if there are such.
+fn unpaired(groups: &[Group], other: usize, metrics: &[ComparedMetric]) -> Option<String> {
+    let (first, group) = (&groups[0], &groups[other]);
+    let in_both = |metric: &&ComparedMetric| [0, other].iter().all(|&group| !metric.groups[group].values.is_empty());
+    let nodes: BTreeSet<&str> = metrics.iter().filter(in_both).map(|metric| metric.node.as_str()).collect();
+    let unpaired: Vec<&str> = nodes.iter().copied().filter(|node| !group.has_images_of(first, node)).collect();
+    if unpaired.is_empty() {
+        return None;
+    }
+    let is_known = |node: &&str| group.images.contains_key(*node) && first.images.contains_key(*node);
+    let did_not = if unpaired.iter().all(is_known) { "did not evaluate" } else { "are not known to have evaluated" };
+    let place = if unpaired.len() == nodes.len() { String::new() } else { format!(" in `{}`", unpaired.join("`, `")) };
+    Some(format!(
+        "note: {} and {} {did_not} the same images{place}, so their queries cannot be paired",
+        first.name, group.name
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use dnc_cache::Digest;
+
+    use super::*;
+    use crate::report::difference::comparison::GroupValues;
+    use crate::report::difference::group::GroupName;
+
+    #[test]
+    fn the_note_names_the_nodes_that_evaluated_other_images() {
+        let group = |name: &str, images: &[(&str, &str)]| Group {
+            name: GroupName { runs: name.to_owned(), numbers: "1".to_owned(), node: None },
+            images: images
+                .iter()
+                .map(|(node, table)| ((*node).into(), [Digest::of(table.as_bytes())].into()))
+                .collect(),
+            ..Group::default()
+        };
+        let metric = |node: &str| ComparedMetric {
+            node: node.to_owned(),
+            split: "test".to_owned(),
+            metric: "map_at_r".to_owned(),
+            k: None,
+            groups: vec![GroupValues { values: vec![0.5], ..GroupValues::default() }; 2],
+        };
+        let metrics = ["x", "y"].map(metric);
+        let check = |second: &[(&str, &str)]| {
+            let groups = [group("a", &[("x", "one"), ("y", "two")]), group("b", second)];
+            unpaired(&groups, 1, &metrics).unwrap_or_default()
+        };
+        assert_eq!(check(&[("x", "one"), ("y", "two")]), "");
+        insta::assert_snapshot!(check(&[("x", "two"), ("y", "two")]), @"note: a/1 and b/1 did not evaluate the same images in `x`, so their queries cannot be paired");
+        insta::assert_snapshot!(check(&[("x", "two"), ("y", "one")]), @"note: a/1 and b/1 did not evaluate the same images, so their queries cannot be paired");
+        insta::assert_snapshot!(check(&[("x", "one")]), @"note: a/1 and b/1 are not known to have evaluated the same images in `y`, so their queries cannot be paired");
     }
 }

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dnc_cache::{Digest, Key};
+use dnc_stages::api::ArtifactKind;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::run_notes::Notes;
 use crate::execute::{NodeResult, Outcome};
-use crate::plan::{NodeIndex, Plan};
+use crate::plan::{Feed, Node, NodeIndex, Plan};
 
 /// The folder of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -238,9 +239,9 @@ impl RunJson {
         self.nodes.iter().filter(|node| node.outcome == outcome).count()
     }
 
-    /// Digests of the tables of images that its nodes wrote.
-    pub fn images(&self) -> impl Iterator<Item = Digest> {
-        self.nodes.iter().filter_map(|node| node.outputs.get("images").copied())
+    /// Digest of the table of images that a node evaluated; `None` if it is not known.
+    pub fn evaluated_images(&self, node: &str) -> Option<Digest> {
+        self.nodes.iter().find(|known| known.node == node)?.images
     }
 }
 
@@ -287,13 +288,21 @@ pub struct NodeJson {
     /// The digest of each output.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, Digest>,
+    /// Of a node that writes metrics or queries, the digest of the table of images that they are from. The ids of queries mean the
+    /// same in two nodes only if this is the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<Digest>,
 }
 
 impl NodeJson {
     /// The entries of the nodes that the run, which has `begun`, includes.
     pub fn all(plan: &Plan, results: &[NodeResult], begun: Instant, included: impl Fn(NodeIndex) -> bool) -> Vec<Self> {
         let nodes = plan.nodes.iter().zip(results).enumerate().filter(|(index, _)| included(*index));
-        nodes.map(|(_, (node, result))| Self::new(&node.name, plan.stage(node).kind.name, result, begun)).collect()
+        let entry = |(index, (node, result)): (NodeIndex, (&Node, &NodeResult))| Self {
+            images: evaluated_images(plan, results, index),
+            ..Self::new(&node.name, plan.stage(node).kind.name, result, begun)
+        };
+        nodes.map(entry).collect()
     }
 
     fn new(node: &str, stage: &str, result: &NodeResult, begun: Instant) -> Self {
@@ -313,7 +322,27 @@ impl NodeJson {
             measured: usage.measured.clone(),
             warnings: result.warnings.clone(),
             outputs: result.outputs.iter().map(|(name, artifact)| (name.clone(), artifact.digest())).collect(),
+            images: None,
         }
+    }
+}
+
+/// The digest of the table of images that a node's metrics or queries are from. If it reads embeddings or metrics instead, these were
+/// computed from it.
+fn evaluated_images(plan: &Plan, results: &[NodeResult], index: NodeIndex) -> Option<Digest> {
+    fn feed(node: &Node, kind: ArtifactKind) -> Option<&Feed> {
+        node.feeds().find(|feed| feed.kind == kind)
+    }
+    let mut node = &plan.nodes[index];
+    if !plan.stage(node).ports.outputs.iter().any(|output| output.kind.is_reported()) {
+        return None;
+    }
+    loop {
+        if let Some(images) = feed(node, ArtifactKind::Images) {
+            return Some(results[images.node].outputs.get(&images.output)?.digest());
+        }
+        let computed = feed(node, ArtifactKind::Embeddings).or_else(|| feed(node, ArtifactKind::Metrics));
+        node = &plan.nodes[computed?.node];
     }
 }
 
@@ -403,7 +432,7 @@ mod tests {
             concat!(
                 r#"{{"node":"train@0","stage":"train","outcome":"ran","key":"{key}","reason":{{"reason":"new"}},"#,
                 r#""error":"no","began":0.5,"seconds":14.25,"threads":2,"gpu":1,"peak_memory":1024,"#,
-                r#""measured":{{"images per second":1782.5}},"warnings":["w"],"outputs":{{"model":"{key}"}}}}"#,
+                r#""measured":{{"images per second":1782.5}},"warnings":["w"],"outputs":{{"model":"{key}"}},"images":"{key}"}}"#,
             ),
             key = key,
         );

@@ -185,7 +185,9 @@ fn group_of(trial: &Trial) -> Result<Group, SessionError> {
     let metrics = rung.metrics().unwrap_or_default();
     for (index, (run, &metric)) in rung.runs().zip(&metrics).enumerate() {
         let json = run.read().map_err(SessionError::cannot(format!("Cannot read run `{}`", run.id())))?;
-        group.images.extend(json.images());
+        if let Some(images) = json.evaluated_images(&metric.node) {
+            group.images.entry(String::new()).or_default().insert(images);
+        }
         group.runs.push(run.id());
         // Only pairs of equal seeds are compared, and every trial has the same.
         group.seeds.push(index as i64);

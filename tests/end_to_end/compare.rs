@@ -99,6 +99,41 @@ fn runs_are_compared_over_seeds_or_queries_in_every_format() {
 }
 
 #[test]
+fn queries_of_nodes_that_evaluated_other_images_are_not_paired() {
+    let manifest = r#"
+name = "two"
+
+[stage.few]
+kind = "decode"
+dataset = "parquet"
+root = "HERE/pipelines/data/open-emoji-mini.parquet"
+per_class = 2
+
+[stage.more]
+kind = "decode"
+dataset = "parquet"
+root = "HERE/pipelines/data/open-emoji-mini.parquet"
+per_class = 3
+
+[stage.of_few]
+kind = "evaluate"
+in = { images = "few" }
+
+[stage.of_more]
+kind = "evaluate"
+in = { images = "more" }
+"#;
+    let project = Project::new();
+    project.write("two.toml", manifest.replace("HERE", env!("CARGO_MANIFEST_DIR")));
+    project.run(&["two.toml"]);
+    let nodes = ["two/1:of_few", "two/1:of_more"];
+    let (comparison, metric) = recall(&project, &nodes, "");
+    assert_eq!(comparison, Value::Null, "{metric}");
+    let told = project.call(&[&["diff"], &nodes[..]].concat()).stderr;
+    assert!(told.contains("did not evaluate the same images, so their queries cannot be paired"), "{told}");
+}
+
+#[test]
 fn values_and_differences_are_listed_by_seed() {
     let project = project();
     let arguments = ["diff", "compared/1-2:untrained", "compared/3-4:untrained", "--by-seed"];

@@ -53,14 +53,14 @@ fn group(runs: &[Evidence]) -> Group {
         let unnamed = |place: &NodeSplit| NodeSplit { node: String::new(), split: place.split.clone() };
         places.map(|(place, queries)| (unnamed(place), queries.clone())).collect::<Queries>()
     };
-    let images = runs.iter().flat_map(|run| run.json.images());
+    let images: BTreeSet<_> = runs.iter().filter_map(|run| run.json.evaluated_images(&chosen(run))).collect();
     Group {
         name: GroupName::default(),
         runs: runs.iter().map(|run| run.folder.id()).collect(),
         seeds: runs.iter().map(|run| run.seed).collect(),
         metrics: runs.iter().map(metrics).collect(),
         queries: runs.iter().map(queries).collect(),
-        images: images.collect::<BTreeSet<_>>(),
+        images: [(String::new(), images)].into(),
     }
 }
 

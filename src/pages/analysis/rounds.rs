@@ -46,12 +46,13 @@ fn group(runs: &[Evidence], node: &str, split: &str, headline: &[(&str, Option<i
         let found = run.queries.get(&place).cloned().unwrap_or_default();
         Queries::from([(NodeSplit { node: String::new(), ..place }, found)])
     };
+    let images: BTreeSet<_> = runs.iter().filter_map(|run| run.json.evaluated_images(node)).collect();
     Group {
         name: GroupName { runs: node.to_owned(), ..GroupName::default() },
         runs: runs.iter().map(|run| run.folder.id()).collect(),
         seeds: runs.iter().map(|run| run.seed).collect(),
         metrics: runs.iter().map(metrics).collect(),
         queries: runs.iter().map(queries).collect(),
-        images: BTreeSet::new(),
+        images: [(String::new(), images)].into(),
     }
 }

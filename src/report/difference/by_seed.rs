@@ -162,6 +162,7 @@ mod tests {
             seeds: seeds.into(),
             metrics: values.map(|value| vec![metric(value)]).into(),
             queries: vec![Queries::new(); 3],
+            images: [(String::new(), [dnc_cache::Digest::of(b"images")].into())].into(),
             ..Group::default()
         }
     }

@@ -161,7 +161,7 @@ pub fn compare_groups(groups: &[Group], resampling: Resampling) -> Vec<ComparedM
         let [first, others @ ..] = metric.groups.as_mut_slice() else { continue };
         for (other, group) in others.iter_mut().zip(&groups[1..]) {
             // Seeds are paired only where they evaluated the same images.
-            let same_images = group.has_images_of(&groups[0]);
+            let same_images = group.has_images_of(&groups[0], &metric.node);
             other.comparison = compare_over_seeds(&metric.metric, first, other, same_images);
         }
     }
@@ -169,7 +169,8 @@ pub fn compare_groups(groups: &[Group], resampling: Resampling) -> Vec<ComparedM
     let mut node_splits: Vec<NodeSplit> = metrics.iter().map(node_split).collect();
     node_splits.dedup();
     for node_split in &node_splits {
-        for other in (1..groups.len()).filter(|&other| groups[other].has_images_of(&groups[0])) {
+        let has_same_images = |other: &usize| groups[*other].has_images_of(&groups[0], &node_split.node);
+        for other in (1..groups.len()).filter(has_same_images) {
             compare_over_queries(node_split, groups, other, &mut metrics, resampling);
         }
     }

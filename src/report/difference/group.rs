@@ -1,6 +1,6 @@
 //! Groups of runs that differ only by their seed. Means and intervals are computed over the runs of a group.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 pub use super::group_name::GroupName;
@@ -33,8 +33,9 @@ pub struct Group {
     pub metrics: Vec<Vec<Metric>>,
     /// The queries of each run.
     pub queries: Vec<Queries>,
-    /// Digests of the tables of images in these runs. An image has the same id in two runs only if they read the same table.
-    pub images: BTreeSet<Digest>,
+    /// Digests of the tables of images that each node evaluated in these runs, by the node's name in `metrics`. An image has the same
+    /// id in two tables only if they are the same.
+    pub images: BTreeMap<String, BTreeSet<Digest>>,
 }
 
 impl Group {
@@ -61,7 +62,12 @@ impl Group {
                 path: run.path.join("run.json"),
                 source: source.into(),
             })?;
-            group.images.extend(json.images());
+            for evaluated in json.nodes.iter().filter(|known| node.as_ref().is_none_or(|node| *node == known.node)) {
+                if let Some(images) = evaluated.images {
+                    let name = if node.is_some() { String::new() } else { evaluated.node.clone() };
+                    group.images.entry(name).or_default().insert(images);
+                }
+            }
             group.metrics.push(metrics);
             group.queries.push(queries);
         }
@@ -70,9 +76,10 @@ impl Group {
 }
 
 impl Group {
-    /// Whether the queries of both groups can be paired: the runs read the same tables of images.
-    pub fn has_images_of(&self, other: &Group) -> bool {
-        self.images == other.images
+    /// Whether the queries of a node can be paired: both groups are known to have evaluated the same tables of images in it.
+    pub fn has_images_of(&self, other: &Group, node: &str) -> bool {
+        let [here, there] = [self, other].map(|group| group.images.get(node).filter(|images| !images.is_empty()));
+        here.is_some() && here == there
     }
 }
 

@@ -1,3 +1,7 @@
+use std::collections::BTreeSet;
+
+use dnc_cache::Digest;
+
 use super::super::side_by_side;
 use super::super::text_form::TextForm;
 use super::*;
@@ -10,9 +14,20 @@ fn metric(node: &str, metric: &str, k: Option<i32>, value: f64) -> Metric {
     Metric { run, node: node.to_owned(), round: 0, learners: 1, split, metric: metric.to_owned(), k, value }
 }
 
+/// The table of images with these bytes, evaluated by `node`.
+fn images(node: &str, table: &[u8]) -> BTreeMap<String, BTreeSet<Digest>> {
+    [(node.to_owned(), [Digest::of(table)].into())].into()
+}
+
 fn group(metrics: Vec<Vec<Metric>>) -> Group {
     let queries = metrics.iter().map(|_| Queries::new()).collect();
-    Group { seeds: (0..).take(metrics.len()).collect(), metrics, queries, ..Group::default() }
+    Group {
+        seeds: (0..).take(metrics.len()).collect(),
+        metrics,
+        queries,
+        images: images("a", b"images"),
+        ..Group::default()
+    }
 }
 
 /// A run with 100 queries. For the first `correct`, the nearest image has the same class; for the others, the third nearest.
@@ -32,6 +47,7 @@ fn run_with_queries(node: &str, correct: u32) -> Group {
         seeds: vec![0],
         metrics: vec![metrics],
         queries: vec![Queries::from([(node_split, (0..100).map(query).collect())])],
+        images: images(node, b"images"),
         ..Group::default()
     }
 }
@@ -94,6 +110,17 @@ fn queries_of_other_images_are_not_compared() {
     other.queries[0].values_mut().flatten().for_each(|query| query.label += 1);
     let metrics = compare_groups(&[run_with_queries("a", 40), other], RESAMPLING);
     assert_eq!(comparison(&metrics, "recall@1"), None);
+    // Another table, and a table that is not known.
+    for images in [images("a", b"other images"), BTreeMap::new(), [("a".to_owned(), BTreeSet::new())].into()] {
+        let runs = [40, 60].map(|correct| Group { images: images.clone(), ..run_with_queries("a", correct) });
+        let [unknown, other] = runs;
+        let metrics = compare_groups(&[run_with_queries("a", 40), other], RESAMPLING);
+        assert_eq!(comparison(&metrics, "recall@1"), None, "{images:?}");
+        let metrics = compare_groups(&[unknown, run_with_queries("a", 60)], RESAMPLING);
+        assert_eq!(comparison(&metrics, "recall@1"), None, "{images:?}");
+    }
+    let unknown = [40, 60].map(|correct| Group { images: BTreeMap::new(), ..run_with_queries("a", correct) });
+    assert_eq!(comparison(&compare_groups(&unknown, RESAMPLING), "recall@1"), None);
 }
 
 #[test]
@@ -136,7 +163,7 @@ fn runs_with_the_same_seeds_are_compared_in_pairs() {
     // Their standard error is a third of a hundredth.
     assert!((interval.0 - (0.07 / 3.0 - 4.302_652_7 / 300.0)).abs() < 1e-8, "{interval:?}");
     check([2, 0, 3], (Basis::Seeds, Verdict::Indistinguishable));
-    let elsewhere = Group { images: [dnc_cache::Digest::of(b"other images")].into(), ..runs(second, [2, 0, 1]) };
+    let elsewhere = Group { images: images("a", b"other images"), ..runs(second, [2, 0, 1]) };
     let found = compare_groups(&[runs(first, [0, 1, 2]), elsewhere], RESAMPLING);
     let found = found[0].groups[1].comparison.expect("there are three seeds of each");
     assert_eq!(found.basis, Basis::Seeds, "seeds of other images are not paired");
