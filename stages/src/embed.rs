@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use dnc_learn::backbones::Preprocessing;
+use dnc_learn::error::LearnError;
 use dnc_learn::model::{Architecture, Model};
 use dnc_learn::parameters::{Group, Parameters};
 use dnc_learn::subspaces::{MASKS, Merged};
@@ -209,7 +210,11 @@ impl Network {
                 }
             }
         };
-        Ok(vectors.flatten_all()?.to_vec1()?)
+        let vectors: Vec<f32> = vectors.flatten_all()?.to_vec1()?;
+        if !vectors.iter().all(|value| value.is_finite()) {
+            return Err(LearnError::NotFinite { what: "embeddings" });
+        }
+        Ok(vectors)
     }
 }
 
@@ -278,6 +283,20 @@ mod tests {
         let small_batches = Embed { batch: 3, ..Embed::default() };
         let again = on_threads(3, || digest(&embed(&workshop, &small_batches, &images, &model)));
         assert_eq!(again, digest(&whole), "neither the batch size nor the thread count changes a bit");
+    }
+
+    #[test]
+    fn embeddings_that_explode_are_an_error() {
+        let workshop = Workshop::new();
+        let (images, model) = inputs(&workshop);
+        let mut model = model::Model::open(&model).unwrap();
+        let weight = model.parameters.iter_mut().find(|tensor| tensor.name == "embedding.weight").unwrap();
+        weight.bytes.chunks_exact_mut(4).for_each(|value| value.copy_from_slice(&1e30_f32.to_le_bytes()));
+        let (model, _) = workshop.write(ArtifactKind::Model, |output| model::write(output, &model)).unwrap();
+        let error = workshop.run(&Embed::default(), &[("images", &images), ("model", &model)]).err().unwrap();
+        let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+        let message = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        assert_eq!(message, "Cannot embed images: The embeddings are not all finite; try a lower learning rate");
     }
 
     #[test]

@@ -21,6 +21,12 @@ impl EmbeddedImages {
         (0..self.ids.len()).filter(|&row| self.splits[row] == split).collect()
     }
 
+    /// Whether several rows are given and all of them have the same vector.
+    pub(super) fn are_equal(&self, rows: &[usize]) -> bool {
+        let vector = |row: usize| &self.vectors[row * self.dim..][..self.dim];
+        rows.len() > 1 && rows.windows(2).all(|pair| vector(pair[0]) == vector(pair[1]))
+    }
+
     /// The images in these rows.
     pub(super) fn select(&self, rows: &[usize]) -> Self {
         Self {

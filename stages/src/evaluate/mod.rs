@@ -84,6 +84,14 @@ impl Stage for Evaluate {
             if !self.includes(split) || embedded.rows_of(split).is_empty() {
                 continue;
             }
+            let rows = embedded.rows_of(split);
+            if embedded.are_equal(&rows) {
+                context.warn(format!(
+                    "all {} vectors of the split `{split}` are equal, so that neighbours come in the order of the table and the metrics \
+                     say nothing; the model has collapsed, or the images are equal",
+                    rows.len()
+                ));
+            }
             if source.ignores_cameras()? {
                 results.add(split, SAME_CAMERA_COUNTED, None, 1.0);
             }

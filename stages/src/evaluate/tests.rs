@@ -95,6 +95,19 @@ fn each_split_is_searched_by_itself() {
 }
 
 #[test]
+fn a_collapsed_embedding_is_a_warning() {
+    let warnings = |angles: [f32; 4]| {
+        let shop = Workshop::new();
+        let rows = [(angles[0], 1, T), (angles[1], 1, T), (angles[2], 2, T), (angles[3], 2, T), (90.0, 3, V)];
+        shop.run(&stage(json!({})), &[("embeddings", &embedded(&shop, &rows))]).unwrap();
+        let lines = shop.log.0.lock().unwrap();
+        lines.iter().filter(|line| line.starts_with("Warning: ")).cloned().collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(warnings([10.0, 20.0, 10.0, 10.0]), "");
+    insta::assert_snapshot!(warnings([10.0; 4]), @"Warning: all 4 vectors of the split `test` are equal, so that neighbours come in the order of the table and the metrics say nothing; the model has collapsed, or the images are equal");
+}
+
+#[test]
 fn queries_are_searched_in_the_gallery() {
     let shop = Workshop::new();
     let embeddings = embedded(&shop, &[(0.0, 1, Q), (2.0, 2, Q), (3.0, 2, G), (9.0, 1, G), (50.0, 2, G)]);
