@@ -10,12 +10,12 @@
 use std::collections::BTreeSet;
 
 use dnc_tables::Split;
-use dnc_tables::metrics::{self, MetricRow};
+use dnc_tables::metrics::{self, MetricRow, bounds, more_is_better};
 use dnc_tables::model::{self, Model};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{ArtifactKind, Context, Input, Output, Ports, Stage, StageError};
+use crate::api::{ArtifactKind, Context, Input, Output, ParamError, Ports, Stage, StageError};
 
 /// Keeps the better of this round's model and the best model so far.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -59,12 +59,32 @@ impl Stage for Choose {
         }
     }
 
+    fn check(&self) -> Result<(), ParamError> {
+        if !more_is_better(&self.metric) {
+            let message = format!(
+                "`metric` cannot be `{}`: the higher value wins, but of this metric less is better",
+                self.metric
+            );
+            return Err(ParamError::new("metric", message).hint("choose by `map_at_r`, or by `recall` with a `k`"));
+        }
+        Ok(())
+    }
+
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
+        if matches!(self.split, Split::Test | Split::Query | Split::Gallery) {
+            context.warn(format!(
+                "the model is chosen on the split `{}`, so that its metrics there are too good",
+                self.split
+            ));
+        }
         let new = self.compared_row(&metrics::open(context.input("metrics")?)?)?;
         let best = context.input_if_any("best_metrics").map(metrics::open).transpose()?;
         let best = best.map(|rows| self.compared_row(&rows)).transpose()?;
         if best.is_some() != context.input_if_any("best").is_some() {
             return Err(StageError::UnpairedInput { first: "best", second: "best_metrics" });
+        }
+        if let Some(best) = &best {
+            warn_of_tie(best, &new, context);
         }
         let (port, row) = match best {
             Some(best) if best.value >= new.value => ("best", best),
@@ -92,6 +112,17 @@ impl Choose {
         let available: BTreeSet<String> = of_split().map(|row| with_k(&row.metric, row.k)).collect();
         let (metric, split) = (with_k(&self.metric, k), self.split);
         Err(StageError::MetricNotFound { metric, split, available: available.into_iter().collect() })
+    }
+}
+
+/// Warns if both models have the least or the greatest value that the metric can have, which cannot tell them apart.
+fn warn_of_tie(best: &MetricRow, new: &MetricRow, context: &Context<'_>) {
+    let is_extreme = bounds(&new.metric).is_some_and(|(least, most)| new.value == least || new.value == most);
+    if is_extreme && best.value == new.value {
+        context.warn(format!(
+            "`{}` is {} in round {} and in round {} alike, so that it cannot tell which is better; the earlier is kept",
+            new.metric, new.value, best.round, new.round
+        ));
     }
 }
 
@@ -146,6 +177,25 @@ mod tests {
             assert_eq!(best_rows.iter().map(|row| row.round).collect::<Vec<_>>(), [chosen as i32]);
             best = Some([model_after, metrics_after]);
         }
+    }
+
+    #[test]
+    fn a_choice_that_says_nothing_is_refused_or_a_warning() {
+        let error = Choose { metric: "alignment".into(), ..Choose::default() }.check().err().unwrap();
+        insta::assert_snapshot!(error, @"`metric` cannot be `alignment`: the higher value wins, but of this metric less is better");
+        let warnings = |split: Split, values: [f64; 2]| {
+            let shop = Workshop::new();
+            let [[best, best_metrics], [new, metrics]] =
+                [0, 1].map(|round| tables(&shop, 0, &[row(round, split, values[round as usize])]));
+            let inputs = [("model", &new), ("metrics", &metrics), ("best", &best), ("best_metrics", &best_metrics)];
+            shop.run(&Choose { split, ..Choose::default() }, &inputs).unwrap();
+            let lines = shop.log.0.lock().unwrap();
+            lines.iter().filter(|line| line.starts_with("Warning: ")).cloned().collect::<Vec<_>>().join("\n")
+        };
+        assert_eq!(warnings(Split::Validation, [0.5, 0.5]), "");
+        assert_eq!(warnings(Split::Validation, [1.0, 0.5]), "");
+        insta::assert_snapshot!(warnings(Split::Validation, [1.0, 1.0]), @"Warning: `map_at_r` is 1 in round 0 and in round 1 alike, so that it cannot tell which is better; the earlier is kept");
+        insta::assert_snapshot!(warnings(Split::Test, [0.5, 0.25]), @"Warning: the model is chosen on the split `test`, so that its metrics there are too good");
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub struct MetricRow {
 /// Whether larger values of the metric called `metric` are better.
 pub fn more_is_better(metric: &str) -> bool {
     let less = metric.starts_with("drop_") || metric.ends_with("_half_width");
-    !(less || ["alignment", "uniformity", "spectral_decay"].contains(&metric))
+    !(less || ["alignment", "uniformity", "spectral_decay", "unmatched_queries"].contains(&metric))
 }
 
 /// Writes the table, sorted,.
