@@ -29,6 +29,11 @@ pub(super) fn same_name(path: &Path) -> Option<PathBuf> {
 
 /// Advice for a file that does not exist: the name in its folder that is most like it, or the first folder that is missing.
 pub(super) fn advice(path: &Path) -> String {
+    let is_scheme =
+        |part: &OsStr| part.to_str().is_some_and(|part| ["http:", "https:", "s3:", "gs:", "file:"].contains(&part));
+    if path.iter().any(is_scheme) {
+        return ": it is a URL; download the images, and write paths of files".to_owned();
+    }
     let missing = path.ancestors().take_while(|path| !path.exists()).last().unwrap_or(path);
     let (Some(parent), Some(name)) = (missing.parent(), missing.file_name().and_then(OsStr::to_str)) else {
         return String::new();
@@ -98,6 +103,7 @@ mod tests {
         insta::assert_snapshot!(advice("cats/1.jpg"), @": `HERE/cats` has no `1.jpg`, but `1.JPG`");
         insta::assert_snapshot!(advice("cats/2.jpg"), @": `HERE/cats` has no `2.jpg`");
         insta::assert_snapshot!(advice("Cats/1.JPG"), @": `HERE` has no `Cats`, but `cats`");
+        insta::assert_snapshot!(advice("https://x.org/1.JPG"), @": it is a URL; download the images, and write paths of files");
         insta::assert_snapshot!(advice("cats\\1.JPG"), @r": write `/` instead of `\` between folders");
     }
 }
