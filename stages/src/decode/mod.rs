@@ -89,7 +89,7 @@ pub struct Decode {
 
 impl Stage for Decode {
     const NAME: &'static str = "decode";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const SUMMARY: &'static str = "Read a data set and decode its images into a table";
 
     fn ports(&self) -> Ports {

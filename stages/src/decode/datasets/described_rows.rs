@@ -18,6 +18,8 @@ pub(super) struct DescribedRows<'a> {
     /// Number of rows of the file before this batch.
     before: usize,
     class: ArrayRef,
+    /// Whether classes are floats, among which a missing one is written as `NaN`.
+    has_float_classes: bool,
     split: Option<ArrayRef>,
     source: Option<ArrayRef>,
     camera: Option<ArrayRef>,
@@ -50,13 +52,16 @@ impl<'a> DescribedRows<'a> {
             contents: "the classes",
             found: batch.schema().fields().iter().map(|field| field.name().clone()).collect(),
         })?;
+        let has_float_classes = batch.column_by_name(&names.class).is_some_and(|column| is_float(column.data_type()));
         let (split, source, camera) = (column(&names.split)?, column(&names.source)?, column(&names.camera)?);
-        Ok(Self { file, before, class, split, source, camera })
+        Ok(Self { file, before, class, has_float_classes, split, source, camera })
     }
 
     /// The description in a row, or what is wrong with it, a predicate.
     pub(super) fn description(&self, row: usize) -> Result<Description<'_>, String> {
-        let class = text(&self.class, row).ok_or("has no class")?;
+        let is_number = |class: &&str| class.parse::<f64>().is_ok_and(f64::is_finite);
+        let class = text(&self.class, row).filter(|class| !self.has_float_classes || is_number(class));
+        let class = class.ok_or("has no class")?;
         let split = self.split.as_ref().and_then(|column| text(column, row)).map(split_named).transpose();
         let split = split.map_err(|UnknownSplit(name)| {
             format!("has the split `{name}`; it must be `train`, `validation`, `test`, `query` or `gallery`")
@@ -72,6 +77,13 @@ impl<'a> DescribedRows<'a> {
     /// What a row is called in messages.
     pub(super) fn name(&self, row: usize) -> String {
         format!("Row {} of `{}`", self.before + row, self.file.display())
+    }
+}
+
+fn is_float(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Dictionary(_, values) => is_float(values),
+        other => other.is_floating(),
     }
 }
 
