@@ -86,10 +86,14 @@ class Campaign:
 
     def reference(self, project):
         """Runs a project that nobody disturbs: its digests."""
-        code, said = project.run()
-        if code != 0:
-            sys.exit(f"{self.name}: the run that nobody disturbs fails:\n{said}")
+        self.prepare(project.run())
         return project.digests()
+
+    def prepare(self, ended):
+        """Ends the campaign if a call that nobody disturbs has failed: its cases would then disturb nothing."""
+        code, said = ended
+        if code != 0:
+            sys.exit(f"{self.name}: a call that nobody disturbs fails:\n{said}")
 
     def case(self, description, problem):
         """Counts a case; `problem` says what is wrong, if anything."""

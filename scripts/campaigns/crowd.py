@@ -24,6 +24,7 @@ for number in range(campaign.options.cases):
         if campaign.random.random() < 0.5:
             code, said = campaign.random.choice(projects).call("cache", "gc", "--keep", "1", *store)
             wrong += [f"`cache gc` fails: {said}"] * (code != 0)
+            campaign.count("`cache gc`")
         else:
             victim = campaign.random.randrange(PROCESSES)
             if crowd[victim][1].poll() is None:
