@@ -16,6 +16,7 @@ use parquet::arrow::ArrowWriter;
 
 use super::failure::Failure;
 use super::names;
+use super::output::check_local;
 use crate::project::{Folders, Project};
 use crate::report::run_folder::{NodeJson, RunFolder};
 use crate::report::stored::StoredRun;
@@ -77,6 +78,7 @@ impl Format {
 impl GetArgs {
     /// Writes the files and prints the path of each.
     pub(super) fn run(self) -> Result<(), Failure> {
+        self.destination.iter().try_for_each(|path| check_local(path))?;
         let project = Project::current(&self.folders)?;
         let folder = RunFolder::find(&project.runs, &self.run).map_err(Failure::Call)?;
         let run = StoredRun::open(folder, self.folders.store.as_deref())?;

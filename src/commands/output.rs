@@ -23,9 +23,19 @@ pub(super) fn write(text: fmt::Arguments<'_>) -> anyhow::Result<()> {
     io::stdout().write_fmt(text).context("Cannot write to standard output")
 }
 
-/// Refuses to replace a file that a command of this program reads, such as the manifest, by one that it writes. An older output, which
+/// Refuses a URL as the place to write to, which would be taken for a folder of that name.
+pub(super) fn check_local(path: &Path) -> Result<(), Failure> {
+    if path.to_str().is_some_and(|text| text.contains("://")) {
+        let message = format!("`{}` is a URL; write to a local folder, and copy from there", path.display());
+        return Err(Failure::Call(message));
+    }
+    Ok(())
+}
+
+/// Refuses to write to a URL, and to replace a file that a command of this program reads, such as the manifest, by one that it writes. An older output, which
 /// has one of these `extensions`, may be replaced.
 pub(super) fn check_replaceable(path: &Path, extensions: &[&str]) -> Result<(), Failure> {
+    check_local(path)?;
     let has_extension = |extension: &&str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension));
     if !fs::exists(path).unwrap_or(false) || extensions.iter().any(has_extension) {
         return Ok(());
@@ -41,4 +51,21 @@ pub(super) fn check_replaceable(path: &Path, extensions: &[&str]) -> Result<(), 
 pub(super) fn write_json(value: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(value).context("Cannot write JSON")?;
     write(format_args!("{text}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_no_place_to_write_to() {
+        for url in ["s3://bucket/metrics.csv", "gs://bucket/report.html", "file:///tmp/sheet.png"] {
+            let checked = [check_local(Path::new(url)), check_replaceable(Path::new(url), &["csv", "html", "png"])];
+            for refused in checked {
+                let Err(Failure::Call(message)) = refused else { panic!("`{url}` is accepted") };
+                assert_eq!(message, format!("`{url}` is a URL; write to a local folder, and copy from there"));
+            }
+        }
+        assert!(check_local(Path::new("out/metrics.csv")).is_ok());
+    }
 }
