@@ -1,5 +1,7 @@
 //! Why a split cannot be evaluated.
 
+use dnc_tables::Split;
+
 use crate::api::StageError;
 
 /// Why a split cannot be evaluated.
@@ -14,6 +16,34 @@ pub enum EvaluateError {
     /// There are query images but no gallery images.
     #[error("There are images in the split `query` but none in the split `gallery` to search")]
     NoGallery,
+    /// An image has several embeddings.
+    #[error("`embeddings` has several rows for image {id}; each image must have one")]
+    RepeatedImage {
+        /// The image's id.
+        id: u32,
+    },
+    /// An embedding belongs to no image.
+    #[error(
+        "`embeddings` has a row for image {id}, which `images` does not have; connect the images that they were computed from"
+    )]
+    UnknownImage {
+        /// The image's id.
+        id: u32,
+    },
+    /// An embedding has another label or split than its image.
+    #[error(
+        "`embeddings` and `images` do not agree on image {id}: label {} and split `{}` in `embeddings`, label {} and split `{}` in \
+         `images`; connect the images that the embeddings were computed from",
+        given.0, given.1, found.0, found.1
+    )]
+    OtherDescription {
+        /// The image's id.
+        id: u32,
+        /// Label and split in `embeddings`.
+        given: (u32, Split),
+        /// Label and split in `images`.
+        found: (u32, Split),
+    },
     /// An image has no camera, although cameras are used.
     #[error(
         "Image {id} has no camera, which `cameras = true` needs; without `cameras`, such images count as seen by a camera of their own"

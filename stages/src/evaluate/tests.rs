@@ -108,6 +108,24 @@ fn a_collapsed_embedding_is_a_warning() {
 }
 
 #[test]
+fn embeddings_must_be_those_of_the_images() {
+    let shop = Workshop::new();
+    let images = pictures(&shop, &[(200, 10, 1, T, None), (200, 20, 1, T, None), (20, 200, 2, T, None)]);
+    let evaluate = |ids: [u32; 3], labels: [u32; 3], splits: [Split; 3]| {
+        let vectors = [1.0, 0.0, 0.8, 0.6, 0.0, 1.0];
+        let rows = EmbeddingRows { ids: &ids, labels: &labels, splits: &splits, vectors: &vectors, dim: 2 };
+        let table = shop.write(ArtifactKind::Embeddings, |output| embeddings::write(output, rows)).unwrap().0;
+        let outputs = shop.run(&stage(json!({})), &[("images", &images), ("embeddings", &table)]);
+        outputs.map_or_else(|error| error.to_string(), |_| "evaluated".to_owned())
+    };
+    assert_eq!(evaluate([2, 0, 1], [2, 1, 1], [T; 3]), "evaluated");
+    insta::assert_snapshot!(evaluate([0, 0, 1], [1, 1, 1], [T; 3]), @"`embeddings` has several rows for image 0; each image must have one");
+    insta::assert_snapshot!(evaluate([0, 1, 7], [1, 1, 2], [T; 3]), @"`embeddings` has a row for image 7, which `images` does not have; connect the images that they were computed from");
+    insta::assert_snapshot!(evaluate([0, 1, 2], [1, 1, 1], [T; 3]), @"`embeddings` and `images` do not agree on image 2: label 1 and split `test` in `embeddings`, label 2 and split `test` in `images`; connect the images that the embeddings were computed from");
+    assert!(evaluate([0, 1, 2], [1, 1, 2], [T, T, V]).contains("label 2 and split `validation` in `embeddings`"));
+}
+
+#[test]
 fn queries_are_searched_in_the_gallery() {
     let shop = Workshop::new();
     let embeddings = embedded(&shop, &[(0.0, 1, Q), (2.0, 2, Q), (3.0, 2, G), (9.0, 1, G), (50.0, 2, G)]);

@@ -2,7 +2,7 @@
 //! images, which are a baseline for every model.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use dnc_learn::subspaces::{MASKS, Merged};
 use dnc_tables::embeddings::Embeddings;
@@ -34,7 +34,11 @@ impl<'s> VectorSource<'s> {
     /// The images that are evaluated, with their vectors.
     pub(super) fn embedded(&self, context: &Context<'_>) -> Result<EmbeddedImages, StageError> {
         let mut embedded = match context.input_if_any("embeddings") {
-            Some(table) => read(&Embeddings::open(table)?)?,
+            Some(table) => {
+                let embedded = read(&Embeddings::open(table)?)?;
+                check_rows(&embedded, self.images.as_ref())?;
+                embedded
+            }
             None => {
                 let images = self.images("compute embeddings, since `embeddings` is not connected either")?;
                 let rows = self.evaluated_rows(images)?;
@@ -156,6 +160,28 @@ fn read(table: &Embeddings) -> Result<EmbeddedImages, StageError> {
         vectors: table.vectors()?.to_vec(),
         dim: table.dim()?,
     })
+}
+
+/// Checks that each image has one row and, if the images are connected, that label and split are theirs: another program may have
+/// written the table.
+fn check_rows(embedded: &EmbeddedImages, images: Option<&Images>) -> Result<(), StageError> {
+    let mut seen = HashSet::with_capacity(embedded.ids.len());
+    if let Some(&id) = embedded.ids.iter().find(|id| !seen.insert(**id)) {
+        return Err(EvaluateError::RepeatedImage { id }.into());
+    }
+    let Some(images) = images else { return Ok(()) };
+    let described = images.labels()?.into_iter().zip(images.splits()?);
+    let known: HashMap<u32, (u32, Split)> = images.ids()?.into_iter().zip(described).collect();
+    for ((&id, &label), &split) in embedded.ids.iter().zip(&embedded.labels).zip(&embedded.splits) {
+        match known.get(&id) {
+            None => return Err(EvaluateError::UnknownImage { id }.into()),
+            Some(&found) if found != (label, split) => {
+                return Err(EvaluateError::OtherDescription { id, given: (label, split), found }.into());
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Raw pixels as vectors of length 1, `[ids, height × width × 3]`.
