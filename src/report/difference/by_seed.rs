@@ -163,7 +163,6 @@ mod tests {
             metrics: values.map(|value| vec![metric(value)]).into(),
             queries: vec![Queries::new(); 3],
             images: [(String::new(), [dnc_cache::Digest::of(b"images")].into())].into(),
-            ..Group::default()
         }
     }
 
