@@ -153,6 +153,20 @@ fn a_run_ends_with_a_page_that_loads_nothing_and_escapes_everything() {
 }
 
 #[test]
+fn a_choice_by_test_classes_is_said_to_be_one() {
+    let (project, _) = reported();
+    let choose = "\n[stage.choose]\nper = \"round\"\nsplit = \"test\"\n\
+                  in = { metrics = \"evaluate\", model = \"merge\", best = \"choose@previous\", \
+                  best_metrics = \"choose.metrics@previous\" }\n";
+    project.write("shapes.toml", format!("{MANIFEST}{choose}"));
+    project.run(&["shapes.toml", "--quiet"]);
+    let page = project.read("runs/shapes/2/report.html");
+    assert!(page.contains(
+        "chosen on test classes by <code>choose@1</code>. Its metrics on these classes are therefore optimistic"
+    ));
+}
+
+#[test]
 fn several_runs_are_compared() {
     let (project, _) = reported();
     project.run(&["shapes.toml", "--quiet", "--set", "stage.train.epochs=2"]);

@@ -11,4 +11,4 @@ mod subject;
 pub use catalogue::{Catalogue, Entry};
 pub use embedded::{EMBEDDINGS, Embedded};
 pub use run::Evidence;
-pub use subject::{Evaluated, Subject};
+pub use subject::{Choice, Evaluated, Subject};

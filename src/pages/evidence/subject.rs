@@ -15,6 +15,15 @@ pub struct Evaluated {
     pub learners: i32,
 }
 
+/// The last choice of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The node that chose.
+    pub node: String,
+    /// The split whose classes it chose by.
+    pub split: String,
+}
+
 /// What the report is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
@@ -22,8 +31,8 @@ pub struct Subject {
     pub rounds: Vec<Evaluated>,
     /// Position of the chosen round.
     chosen: usize,
-    /// The node that chose the round, if the manifest has such a stage; otherwise the last round is reported.
-    pub chosen_by: Option<String>,
+    /// What chose the round, if the manifest has such a stage; otherwise the last round is reported.
+    pub chosen_by: Option<Choice>,
     /// Evaluations outside the rounds: raw pixels, the untrained network.
     pub references: Vec<String>,
     /// The split that is reported.
@@ -69,9 +78,9 @@ impl Subject {
                 row(node).map(|row| Evaluated { node: node.clone(), round: row.round, learners: row.learners })
             })
             .collect();
-        let chosen_by = choosers.last().cloned();
-        let chosen_round = chosen_by.as_ref().and_then(row).map(|row| row.round);
-        let chosen = chosen_round.and_then(|round| rounds.iter().position(|known| known.round == round));
+        let choice = choosers.last().and_then(row);
+        let chosen_by = choice.map(|row| Choice { node: row.node.clone(), split: row.split.clone() });
+        let chosen = choice.and_then(|row| rounds.iter().position(|known| known.round == row.round));
         let chosen = chosen.unwrap_or(rounds.len().checked_sub(1)?);
         let node = &rounds[chosen].node;
         let has = |split: &str| metrics.iter().any(|row| row.node == *node && row.split == split);

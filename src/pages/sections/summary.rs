@@ -11,7 +11,7 @@ use crate::pages::analysis::confusions::ConfusedPair;
 use crate::pages::analysis::gallery::GalleryList;
 use crate::pages::analysis::label_errors::Suspect;
 use crate::pages::analysis::rounds::Lift;
-use crate::pages::evidence::{Catalogue, Evidence, Subject};
+use crate::pages::evidence::{Catalogue, Choice, Evidence, Subject};
 use crate::pages::format::{count, p_value, percent, points};
 use crate::pages::page::Section;
 use crate::pages::pictures::Pictures;
@@ -65,7 +65,10 @@ pub(in crate::pages) fn section(data: &Summary<'_>, pictures: &Pictures<'_>) -> 
     let lead = html! {
         @if chosen.round >= 0 { "Round " (chosen.round) " with " (learners(chosen.learners)) ", " }
         @match &data.subject.chosen_by {
-            Some(node) => { "chosen on validation classes by " code { (node) } ". The test classes had no say." }
+            Some(Choice { node, split }) => {
+                "chosen on " (split) " classes by " code { (node) } "."
+                @if *split == data.subject.split { " Its metrics on these classes are therefore optimistic." }
+            }
             None if data.subject.rounds.len() > 1 => { "the last round: the manifest has no stage that chooses one." }
             None => { "the only evaluated model." }
         }
