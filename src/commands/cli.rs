@@ -14,7 +14,7 @@ use super::{
 };
 use crate::manifest::suggest;
 
-/// Divide-and-conquer metric learning as a dataflow.
+/// Train image embeddings from one TOML manifest, and rerun only what changed.
 ///
 /// Runs the stages of a TOML manifest, but only those whose results are not in the store yet. Without a manifest, repeats the
 /// last run with its overrides.
@@ -33,7 +33,7 @@ enum Command {
     Init(init::InitArgs),
     /// Show what would run, and why
     Plan(plan::PlanArgs),
-    /// Show the fingerprint of a node, and how it differs from that of its last run
+    /// Show the fingerprint of a node, and how it differs from that of the most similar earlier run
     Explain(explain::ExplainArgs),
     /// Draw the graph of nodes
     Graph(graph::GraphArgs),

@@ -18,11 +18,11 @@ pub struct ExecutionArgs {
     /// Progress style [default: bars on a terminal, lines elsewhere]
     #[arg(long, value_name = "STYLE")]
     pub progress: Option<Progress>,
-    /// Remote to look for results of other machines in: a folder, or a URL with `file://`, `s3://` or `https://`; empty for none
+    /// Remote to read results of other machines from: a folder, or a URL with `file://`, `s3://` or `https://`; empty for none
     /// [default: `url` in dnc.toml]
     #[arg(long, env = "DNC_REMOTE", value_name = "URL")]
     pub remote: Option<String>,
-    /// Send nodes to the remote when they are done
+    /// Send the results of each node to the remote when it is done
     #[arg(long)]
     pub push: bool,
     /// Where nodes run

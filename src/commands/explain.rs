@@ -1,4 +1,4 @@
-//! `dnc-run explain MANIFEST NODE`: prints the fingerprint of a node, and how it differs from that of its last run.
+//! `dnc-run explain MANIFEST NODE`: prints the fingerprint of a node, and how it differs from that of the most similar earlier run.
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
@@ -33,7 +33,7 @@ struct ExplainJson {
     nodes: Vec<ExplainedJson>,
 }
 
-/// The fingerprint of a node, and how it differs from that of its last run.
+/// The fingerprint of a node, and how it differs from that of the most similar earlier run.
 #[derive(Serialize)]
 struct ExplainedJson {
     #[serde(flatten)]
@@ -42,7 +42,7 @@ struct ExplainedJson {
     fingerprint: Option<Fingerprint>,
     /// Whether an earlier run of the node is recorded.
     has_run: bool,
-    /// Differences from its last run.
+    /// Differences from the most similar earlier run.
     changes: Vec<Change>,
 }
 
@@ -129,10 +129,10 @@ fn explain(plan: &Plan, index: usize, forecasts: &[Forecast], previous: Option<F
     };
     let changes = fingerprint.changes_since(&previous);
     if changes.is_empty() {
-        print_line!("Unchanged since its last run");
+        print_line!("Unchanged since the most similar earlier run");
     }
     for change in changes {
-        print_line!("Changed since its last run: {change}");
+        print_line!("Changed since the most similar earlier run: {change}");
     }
     Ok(())
 }

@@ -50,7 +50,7 @@ enum Format {
     Csv,
     /// Arrow IPC file
     Arrow,
-    /// One JSON object per row and line
+    /// JSON Lines: one object per row
     Json,
 }
 

@@ -29,7 +29,7 @@ pub struct LogsArgs {
     /// Node, as in `train@2[0]` [default: with --follow, the run itself; otherwise list the nodes with a log]
     #[arg(add = ArgValueCompleter::new(names::nodes))]
     node: Option<String>,
-    /// Go on with what is added, until the run ends
+    /// Keep printing new lines until the run ends
     #[arg(long, short)]
     follow: bool,
     #[command(flatten)]

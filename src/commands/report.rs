@@ -25,13 +25,13 @@ pub struct ReportArgs {
     /// File to write [default: report.html in the folder of the run]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Largest size of the file; what does not fit is left out, and the report says so
+    /// Maximum size of the file; the report lists what was left out
     #[arg(long, value_name = "SIZE", default_value_t)]
     budget: Budget,
     /// Number of queries in the gallery
     #[arg(long, value_name = "N", default_value_t = 200)]
     queries: usize,
-    /// Seek near-duplicates of evaluated images among the training images also in a large data set
+    /// Search for near-duplicates between training and evaluation even in a large data set
     #[arg(long)]
     leaks: bool,
     /// Open the report in the default browser

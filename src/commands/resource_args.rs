@@ -14,7 +14,7 @@ pub struct ResourceArgs {
     /// Maximum number of nodes running at once [default: --threads if given, else the number of cores plus two]
     #[arg(long, value_name = "N", value_parser = parse_limit, allow_negative_numbers = true)]
     jobs: Option<NonZero<usize>>,
-    /// Number of threads of all nodes together [default: the number of cores, or what Slurm or a control group allows]
+    /// Total number of threads of all nodes [default: the number of cores, or what Slurm or a control group allows]
     #[arg(long, value_name = "N", value_parser = parse_limit, allow_negative_numbers = true)]
     threads: Option<NonZero<usize>>,
     /// GPUs that nodes may use, as in `0,1` [default: the one of --device]

@@ -46,7 +46,7 @@ pub struct SearchArgs {
     /// images that the run's queries were searched in]
     #[arg(long = "in", value_name = "SPLIT|DIR")]
     within: Option<String>,
-    /// Search with the run's index, which is fast for millions of images and misses some of the nearest
+    /// Use the run's index: fast for millions of images, but may miss some neighbours
     #[arg(long, conflicts_with_all = ["within", "learner"])]
     approximate: bool,
     /// Part of each image to search for, in pixels

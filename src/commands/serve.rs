@@ -26,13 +26,13 @@ pub struct ServeArgs {
     /// Two of them can be compared side by side. All other runs of the project are listed with their reports.
     #[arg(value_name = "RUN", add = ArgValueCompleter::new(names::runs))]
     served: Vec<String>,
-    /// Port; 0 for any that is free
+    /// Port; 0 for any free port
     #[arg(long, default_value_t = 8000, value_name = "PORT")]
     port: u16,
-    /// Address to listen on. Other machines can connect only to an address that is not the default, and need the token
+    /// Address to listen on; any other than the default lets other machines connect, and requires `--token`
     #[arg(long, default_value = "127.0.0.1", value_name = "HOST")]
     host: String,
-    /// Secret that every request must have; needed where other machines can connect
+    /// Secret that every request must contain; required if other machines can connect
     #[arg(long, env = "DNC_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// Refuse the correction of labels

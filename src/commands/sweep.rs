@@ -41,7 +41,7 @@ pub struct SweepArgs {
     /// Number of runs at once, which share threads, memory and GPUs of this machine [default: 1; with --executor slurm, 16]
     #[arg(long, value_name = "N", value_parser = parse_limit, allow_negative_numbers = true)]
     parallel: Option<NonZero<usize>>,
-    /// Run trials again that failed in an earlier call
+    /// Rerun trials that failed in an earlier call
     #[arg(long)]
     retry_failed: bool,
     /// List the trials that would run, without running them

@@ -13,12 +13,12 @@ use crate::fingerprint::{Change, Fingerprint};
 pub enum Reason {
     /// No earlier run of this manifest contains the node.
     New,
-    /// Its fingerprint differs from that of its last run.
+    /// Its fingerprint differs from that of the most similar earlier run.
     Changed {
         /// The differences.
         changes: Vec<Change>,
     },
-    /// Its fingerprint is that of its last run, but the store has no record of it.
+    /// Its fingerprint is that of the most similar earlier run, but the store has no record of it.
     NoRecord,
     /// It has a record, but bytes that are needed are missing or damaged.
     Lost,
@@ -27,7 +27,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Why a task without a record runs, given the fingerprint of the node in the last run that contains it.
+    /// Why a task without a record runs, given the fingerprint of the node in the most similar earlier run that contains it.
     pub fn of(task: &Task, previous: Option<Fingerprint>) -> Self {
         let Some(previous) = previous else { return Reason::New };
         let changes = task.fingerprint.changes_since(&previous);

@@ -294,7 +294,7 @@ fn plan_and_explain_name_what_changed() {
     branch  hit
     "#);
     let explained = project.run(&["explain", "chain.toml", "end"]).stdout;
-    assert!(explained.contains("Changed since its last run: run:"), "{explained}");
+    assert!(explained.contains("Changed since the most similar earlier run: run:"), "{explained}");
 }
 
 #[test]

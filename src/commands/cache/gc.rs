@@ -31,7 +31,7 @@ pub(super) struct GcArgs {
     /// Also empty the quarantine
     #[arg(long, conflicts_with = "remote")]
     quarantine: bool,
-    /// Remove from the remote instead of the store: what no project that has pushed there needs
+    /// Remove what no project that has pushed there needs from the remote instead of the store
     ///
     /// Only prints what would be removed, unless --yes is given.
     #[arg(long, value_name = "URL", num_args = 0..=1)]
@@ -39,7 +39,7 @@ pub(super) struct GcArgs {
     /// With --remote: remove nothing younger than this, by the clock of the server
     #[arg(long, value_name = "AGE", value_parser = parse_age, default_value = "14d", requires = "remote")]
     grace: Duration,
-    /// With --remote: forget projects that have not pushed for this long, and what only they need
+    /// With --remote: ignore projects that have not pushed for this long, so that what only they need is removed
     #[arg(long, value_name = "AGE", value_parser = parse_age, requires = "remote")]
     forget: Option<Duration>,
     /// With --remote: remove, instead of only printing what would be removed

@@ -23,8 +23,7 @@ use crate::project::{Folders, Project};
 /// Arguments of `dnc-run doctor`.
 #[derive(Args)]
 pub struct DoctorArgs {
-    /// Manifests whose data and weights must be there [default: look through all manifests of the project, and only note what
-    /// is missing]
+    /// Manifests whose data and weights must exist [default: all manifests of the project; what is missing is only a note]
     #[arg(value_name = "MANIFEST")]
     manifests: Vec<PathBuf>,
     /// Print JSON

@@ -37,13 +37,13 @@ pub struct InitArgs {
     /// data set as distributed
     #[arg(value_name = "DATA", default_value = ".")]
     data: PathBuf,
-    /// Kind of task [default: what the data look like]
+    /// Kind of task [default: inferred from the data]
     #[arg(long, value_name = "TASK")]
     template: Option<Task>,
     /// Manifest to write; an existing file is never overwritten [default: the name of the data with `.toml`]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Ask nothing, and use what suits the data
+    /// Ask no questions, and use the settings that suit the data
     #[arg(long, short)]
     yes: bool,
     /// Write the quickstart instead, a manifest with 5,305 drawings of emoji, into this folder [default: the current one]

@@ -24,7 +24,7 @@ pub struct RunsArgs {
 
 #[derive(Subcommand)]
 enum RunsCommand {
-    /// Give a run a tag, by which every command finds it
+    /// Tag a run; every command accepts a tag as its name
     Tag(tag::TagArgs),
     /// Write or show the note of a run
     Note(note::NoteArgs),

@@ -18,7 +18,7 @@ pub(super) struct RmArgs {
     /// Runs, as in `sop/3` or `sop/1-20`
     #[arg(required = true, value_name = "RUN", add = ArgValueCompleter::new(names::runs))]
     removed: Vec<String>,
-    /// Say what would be deleted, and delete nothing
+    /// Print what would be deleted without deleting it
     #[arg(long)]
     dry_run: bool,
 }

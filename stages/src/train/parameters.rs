@@ -17,7 +17,7 @@ use crate::precision::Precision;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Train {
-    /// Number of epochs. An epoch has as many batches as the training images make, which the learners share.
+    /// Number of epochs. One epoch has as many batches as fill all training images; the learners share them.
     pub epochs: u32,
     /// Loss function.
     pub loss: LossConfig,

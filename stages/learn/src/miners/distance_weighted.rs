@@ -38,7 +38,7 @@ pub struct DistanceWeighted {
     /// Lower bound on the distance of a negative when its weight is computed; negatives that are very close are noisy or
     /// mislabelled.
     pub cutoff: f64,
-    /// Distance from which on a negative gets almost no weight, because it adds nothing to the loss. Default: β + margin of the
+    /// Distance beyond which a negative gets almost no weight, because it adds nothing to the loss. Default: β + margin of the
     /// margin loss, 1.4 for other losses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beyond: Option<f64>,
