@@ -29,7 +29,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub struct ServeOptions {
     /// Address or name of this machine.
     pub host: String,
-    /// Port; 0 for any that is free.
+    /// Port; 0 for any free port.
     pub port: u16,
     /// The token that each request must have.
     pub token: Option<String>,
@@ -68,7 +68,7 @@ pub enum ServeError {
         least: usize,
     },
     /// The port cannot be opened.
-    #[error("Cannot listen on {address}; choose another port with `--port`, or `--port 0` for any that is free")]
+    #[error("Cannot listen on {address}; choose another port with `--port`, or `--port 0` for any free port")]
     Listen {
         /// The address.
         address: SocketAddr,

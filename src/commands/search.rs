@@ -226,7 +226,9 @@ impl SearchArgs {
         let mut queries = Vec::new();
         for text in &self.images {
             if let Some(id) = text.strip_prefix("id:") {
-                let id = id.parse().map_err(|_| Failure::Call(format!("`{text}`: after `id:` comes a number")))?;
+                let id = id
+                    .parse()
+                    .map_err(|_| Failure::Call(format!("`{text}` must be `id:` and a number, as in `id:7`")))?;
                 let picture = searcher.picture_of(id)?;
                 let picture = picture.ok_or_else(|| Failure::Call(format!("The run has no image with the id {id}")))?;
                 let whole = self.crop.is_none().then_some(id);

@@ -62,7 +62,7 @@ impl Stage for Choose {
     fn check(&self) -> Result<(), ParamError> {
         if !more_is_better(&self.metric) {
             let message = format!(
-                "`metric` cannot be `{}`: the higher value wins, but of this metric less is better",
+                "`metric` cannot be `{}`: the highest value is chosen, but for this metric lower is better",
                 self.metric
             );
             return Err(ParamError::new("metric", message).hint("choose by `map_at_r`, or by `recall` with a `k`"));
@@ -73,7 +73,7 @@ impl Stage for Choose {
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
         if matches!(self.split, Split::Test | Split::Query | Split::Gallery) {
             context.warn(format!(
-                "the model is chosen on the split `{}`, so that its metrics there are too good",
+                "the model is chosen on the split `{}`, so its metrics on that split are too optimistic",
                 self.split
             ));
         }
@@ -120,7 +120,7 @@ fn warn_of_tie(best: &MetricRow, new: &MetricRow, context: &Context<'_>) {
     let is_extreme = bounds(&new.metric).is_some_and(|(least, most)| new.value == least || new.value == most);
     if is_extreme && best.value == new.value {
         context.warn(format!(
-            "`{}` is {} in round {} and in round {} alike, so that it cannot tell which is better; the earlier is kept",
+            "`{}` is {} in both round {} and round {}, so it cannot choose between them; the earlier round is kept",
             new.metric, new.value, best.round, new.round
         ));
     }
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn a_choice_that_says_nothing_is_refused_or_a_warning() {
         let error = Choose { metric: "alignment".into(), ..Choose::default() }.check().err().unwrap();
-        insta::assert_snapshot!(error, @"`metric` cannot be `alignment`: the higher value wins, but of this metric less is better");
+        insta::assert_snapshot!(error, @"`metric` cannot be `alignment`: the highest value is chosen, but for this metric lower is better");
         let warnings = |split: Split, values: [f64; 2]| {
             let shop = Workshop::new();
             let [[best, best_metrics], [new, metrics]] =
@@ -194,8 +194,8 @@ mod tests {
         };
         assert_eq!(warnings(Split::Validation, [0.5, 0.5]), "");
         assert_eq!(warnings(Split::Validation, [1.0, 0.5]), "");
-        insta::assert_snapshot!(warnings(Split::Validation, [1.0, 1.0]), @"Warning: `map_at_r` is 1 in round 0 and in round 1 alike, so that it cannot tell which is better; the earlier is kept");
-        insta::assert_snapshot!(warnings(Split::Test, [0.5, 0.25]), @"Warning: the model is chosen on the split `test`, so that its metrics there are too good");
+        insta::assert_snapshot!(warnings(Split::Validation, [1.0, 1.0]), @"Warning: `map_at_r` is 1 in both round 0 and round 1, so it cannot choose between them; the earlier round is kept");
+        insta::assert_snapshot!(warnings(Split::Test, [0.5, 0.25]), @"Warning: the model is chosen on the split `test`, so its metrics on that split are too optimistic");
     }
 
     #[test]

@@ -49,7 +49,8 @@ impl Default for Index {
 impl Stage for Index {
     const NAME: &'static str = "index";
     const VERSION: u32 = 1;
-    const SUMMARY: &'static str = "Build an index for approximate search among millions of images, with measured recall";
+    const SUMMARY: &'static str =
+        "Build an index for approximate search among millions of images, with measured recall";
 
     fn ports(&self) -> Ports {
         let columns = ["id", "label", "split", "vector"];

@@ -169,7 +169,7 @@ impl Survey {
         let single = self.class_sizes.iter().filter(|&&size| size == 1).count();
         if single > 0 {
             odd.push(format!(
-                "Classes with a single image: {single}; nothing can be learned from them, and no query finds them"
+                "Classes with a single image: {single}; they have no positive pairs for training, and no match in evaluation"
             ));
         }
         let most = self.class_sizes[self.classes() - 1];
@@ -179,31 +179,34 @@ impl Survey {
         if let Some((name, reason)) = self.unreadable.first() {
             let count = self.unreadable.len();
             odd.push(format!(
-                "{count} of {} images looked at cannot be decoded and will be skipped: `{name}` {reason}",
+                "{count} of {} sampled images cannot be decoded and will be skipped: `{name}` {reason}",
                 self.sampled
             ));
         }
         if self.duplicates > 0 {
-            odd.push(format!("{} of {} images looked at are copies of another one", self.duplicates, self.sampled));
+            odd.push(format!("{} of {} sampled images are duplicates", self.duplicates, self.sampled));
         }
         if let Some((one, other)) = self.contradictions.first() {
             let count = self.contradictions.len();
-            odd.push(format!("{count} copies are in another class than the original: `{one}` and `{other}`"));
+            odd.push(format!("{count} duplicates are in different classes: `{one}` and `{other}`"));
         }
         if self.shared_classes > 0 {
             odd.push(format!(
-                "{} classes are in the training split and in another one: metrics will be about known classes",
+                "{} classes are in the training split and in another one, so metrics will not be about unseen classes",
                 self.shared_classes
             ));
         }
         if !self.splits.is_empty() && !self.has_splits() {
-            odd.push(format!("{} images have no split; classes will be divided anew", self.without_split));
+            odd.push(format!(
+                "{} images have no split; the manifest will split the data by class instead",
+                self.without_split
+            ));
         }
         for expected in &self.expected {
             let (images, classes) = self.splits.get(&expected.split).copied().unwrap_or_default();
             if (images, classes) != (expected.images, expected.classes) {
                 odd.push(format!(
-                    "The split {} of a complete copy has {} images of {} classes",
+                    "The published split {} has {} images of {} classes, unlike this copy",
                     expected.split, expected.images, expected.classes
                 ));
             }

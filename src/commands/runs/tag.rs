@@ -36,7 +36,7 @@ impl TagArgs {
             } else {
                 check_tag(&tag).map_err(Failure::Call)?;
                 if RunFolder::all(&project.runs)?.iter().any(|run| run.name == tag) {
-                    return Err(Failure::Call(format!("`{tag}` cannot be a tag, since runs are called so")));
+                    return Err(Failure::Call(format!("`{tag}` cannot be a tag, because runs have that name")));
                 }
                 notes.tags.insert(tag);
             }

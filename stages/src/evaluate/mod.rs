@@ -87,8 +87,8 @@ impl Stage for Evaluate {
             let rows = embedded.rows_of(split);
             if embedded.are_equal(&rows) {
                 context.warn(format!(
-                    "all {} vectors of the split `{split}` are equal, so that neighbours come in the order of the table and the metrics \
-                     say nothing; the model has collapsed, or the images are equal",
+                    "all {} vectors of the split `{split}` are equal, so the metrics are meaningless; the model has collapsed, or the \
+                     images are equal",
                     rows.len()
                 ));
             }

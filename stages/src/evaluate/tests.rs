@@ -104,7 +104,7 @@ fn a_collapsed_embedding_is_a_warning() {
         lines.iter().filter(|line| line.starts_with("Warning: ")).cloned().collect::<Vec<_>>().join("\n")
     };
     assert_eq!(warnings([10.0, 20.0, 10.0, 10.0]), "");
-    insta::assert_snapshot!(warnings([10.0; 4]), @"Warning: all 4 vectors of the split `test` are equal, so that neighbours come in the order of the table and the metrics say nothing; the model has collapsed, or the images are equal");
+    insta::assert_snapshot!(warnings([10.0; 4]), @"Warning: all 4 vectors of the split `test` are equal, so the metrics are meaningless; the model has collapsed, or the images are equal");
 }
 
 #[test]

@@ -26,21 +26,19 @@ pub(super) fn warn(stage: &Train, images: &TrainingSet, initial: &Model, context
     context.log(format!("{each}: {steps} steps per epoch, {} in all", steps * epochs));
     if count < batch {
         context.warn(format!(
-            "the batch of {batch} images is larger than the training set of {count}; set `sampler.batch`"
+            "the batch of {batch} images is larger than the training set of {count}; reduce `sampler.batch`"
         ));
     }
     if steps * epochs < FEW_STEPS {
         context.warn(format!(
-            "{each} are {steps} steps per epoch and {} in all, too few to learn much; set `epochs` or a smaller `sampler.batch`",
+            "{each} are {steps} steps per epoch and {} in all, too few to learn much; increase `epochs` or reduce `sampler.batch`",
             steps * epochs
         ));
     }
     let lr = stage.optimiser.lr;
     if lr < SLOWEST && stage.freeze_backbone < stage.epochs && is_drawn(initial) {
-        context.warn(format!(
-            "the network starts without pretrained weights, but `optimiser.lr` is {lr:e}, at which it hardly learns; such networks \
-             need about {USUAL}"
-        ));
+        context
+            .warn(format!("`optimiser.lr` is {lr:e}, too low for a network without pretrained weights; try {USUAL}"));
     }
 }
 

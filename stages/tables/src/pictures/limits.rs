@@ -37,7 +37,7 @@ pub enum PictureError {
     #[error("is an SVG drawing, which needs a build with the feature `svg`")]
     SvgUnsupported,
     /// It is an SVG drawing of a stranger.
-    #[error("is an SVG drawing; rendering one from others could take any time and memory, so send a PNG instead")]
+    #[error("is an SVG drawing, which can take unlimited time and memory to render; send a PNG instead")]
     ForeignDrawing,
     /// It has no bytes.
     #[error("is empty")]
