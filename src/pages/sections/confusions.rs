@@ -139,8 +139,8 @@ fn leaks(data: &Confusions<'_>, pictures: &Pictures<'_>) -> Markup {
     html! {
         h3 #leaks { "Near-duplicates across training and evaluation" }
         @match data.leaks {
-            Leaks::Lost => (missing("The pixels are no longer in the store, so near-duplicates cannot be sought.")),
-            Leaks::NotSought => (missing("Not sought, since the data set is large: `--leaks` compares every evaluated image with every training image.")),
+            Leaks::Lost => (missing("The pixels are no longer in the store, so near-duplicates cannot be searched for.")),
+            Leaks::NotSought => (missing("Not searched, because the data set is large: `--leaks` compares every evaluated image with every training image.")),
             Leaks::Found([]) => p { "None." },
             Leaks::Found(found) => {
                 p.caption { (count(found.len())) " evaluated images (left) correlate with a training image (right) by at least " (ALIKE)

@@ -44,7 +44,7 @@ pub(in crate::pages) fn section(runs: &[Evidence], subject: &Subject) -> Section
         (table(runs, subject, &metrics))
     };
     let lead = html! {
-        "Every metric against the round; K is the number of learners. Dashed lines are references. "
+        "Every metric against the round; K is the number of learners. Dashed lines are baselines. "
         @if runs.len() > 1 { "Points are means over " (runs.len()) " seeds with 95 % intervals." } @else { "One seed: no intervals." }
     };
     Section { id: "rounds", title: "Rounds", lead, body }

@@ -131,7 +131,7 @@ fn fair_comparison(data: &Summary<'_>) -> Markup {
     let run = data.runs[0].folder.id();
     html! {
         p {
-            "Later rounds have more learners and more training. For the gain of dividing alone, train a single metric as long, over the same seeds, and compare:"
+            "Later rounds have more learners and more training. For the gain of divide and conquer alone, train a single metric equally long, over the same seeds, and compare:"
         }
         pre {
             "dnc-run " (manifest) " --set name=single --set 'rounds.learners=[" (ones) "]'\n"
