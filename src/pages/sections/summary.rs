@@ -175,7 +175,7 @@ fn sentences(data: &Summary<'_>) -> Vec<Markup> {
             b { (lift.verdict.name()) } "."
             @if let Some([ours, theirs]) = longer_training(&data.runs[0], data.subject) {
                 " But round " (chosen.round) " goes on from the rounds before it, and has been trained for " (ours) " rounds against " (theirs)
-                ": this is not the gain of dividing alone. " a href="#better" { "A fair comparison" } "."
+                ": this is not the gain of divide and conquer alone. " a href="#better" { "A fair comparison" } "."
             }
         });
     }
