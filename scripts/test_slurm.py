@@ -208,14 +208,14 @@ class Checks:
         eat = "dd if=/dev/zero of=/dev/null bs=300000000 count=1 && echo eaten > {out.eat}/x"
         project = self.project("out-of-memory", 'name = "out-of-memory"\n' + stage("eat", eat), SETTINGS + 'memory = "100M"\n')
         said = project.run(code=1)
-        require("ran out of memory; raise `memory`, now 100M, in `[executor.slurm.stage.eat]`" in said, said)
+        require("raise `memory`, now 100M, in `[executor.slurm.stage.eat]`" in said, said)
         project.folder.joinpath("dnc.toml").write_text(f'[executor.slurm]\n{SETTINGS}[executor.slurm.stage.eat]\nmemory = "1G"\n')
         project.run()
         # `train` itself, instead of a program that it starts.
         train = self.quickstart("out-of-memory-train", SETTINGS + '[executor.slurm.stage.decode]\nmemory = "20M"\n')
         said = train.run("--until", "decode", code=1)
         require("raise `memory`, now 20M, in `[executor.slurm.stage.decode]`" in said, said)
-        return {"said": re.findall(r"Slurm job .*?;", said)[:1]}
+        return {"said": re.findall(r"exited with .*?;", said)[:1]}
 
     def requeue(self):
         project, driver = self.gated("requeue")
@@ -258,7 +258,7 @@ class Checks:
         job, = self.cluster.wait_for(saved, "nothing was saved", 120)
         # Slurm looks at time limits twice a minute.
         self.cluster.call("scontrol", "update", f"JobId={job}", "TimeLimit=1")
-        said = project.end(driver)
+        said = project.end(driver, seconds=400)
         require(f"Slurm job {job} was stopped; the node is submitted again" in said, said)
         self.same(project, self.reference("training"))
         return {"stopped": said.count("was stopped")}
