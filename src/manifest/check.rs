@@ -1,4 +1,4 @@
-//! Checks a whole manifest, in order: names, stages and their parameters, rounds, dimensions, sources, connections, cycles.
+//! Checks a whole manifest, in order: names, stages and their parameters, rounds, dimensions, sources, connections, cycles, metrics.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -14,12 +14,13 @@ use toml::Spanned;
 
 use super::checked::{Manifest, Per, StageNode};
 use super::diagnostic::{Diagnostic, Span, Texts};
+use super::metrics::{MetricUse, Wanted};
 use super::options::ReadOptions;
 use super::raw::{self, RawManifest, RawStage, RawTable};
 use super::text::names_in;
 use super::value::Word;
 use super::wiring::Wiring;
-use super::{cycle, params, suggest};
+use super::{cycle, metrics, params, suggest};
 
 /// Minimum number of stages per thread. For fewer, waking another thread costs more than it saves.
 const MIN_STAGES_PER_THREAD: usize = 128;
@@ -32,6 +33,7 @@ struct ParsedStage {
     ports: Ports,
     /// Each with the span that names it.
     sources: Vec<(Source, Span)>,
+    wanted_metric: Option<Wanted>,
 }
 
 /// Checks `raw`. The result is valid only if no problem was added.
@@ -64,6 +66,11 @@ pub(super) fn check(
     let ports: Vec<_> = ports.collect();
     let connections = Wiring::new(texts, &stages, &ports, &raw.learners).connect(problems);
     cycle::check(&stages, &connections, raw.learners.len(), problems);
+    let uses = parsed.iter().zip(&connections).map(|(parsed, connections)| {
+        let ParsedStage { job, ports, wanted_metric, .. } = parsed.as_ref()?;
+        Some(MetricUse { job: job.as_ref(), ports, connections, wanted: wanted_metric.as_ref() })
+    });
+    metrics::check(&stages, &uses.collect::<Vec<_>>(), problems);
 
     let nodes = stages.into_iter().zip(parsed).zip(connections).map(|((stage, parsed), inputs)| {
         let ParsedStage { kind, job, params, ports, .. } = parsed?;
@@ -125,7 +132,9 @@ fn read_stage(stage: &RawStage<'_>, kinds: &[StageKind], problems: &mut Vec<Diag
         let span = params::span_of(stage, &source.param);
         (source, span)
     });
-    Some(ParsedStage { kind, params: job.params(), ports: ports(job.as_ref(), stage), sources: sources.collect(), job })
+    let sources = sources.collect();
+    let wanted_metric = Wanted::of(job.as_ref(), stage);
+    Some(ParsedStage { kind, params: job.params(), ports: ports(job.as_ref(), stage), sources, wanted_metric, job })
 }
 
 fn check_use(kind: &StageKind, job: &dyn Job, stage: &RawStage<'_>, problems: &mut Vec<Diagnostic>) {

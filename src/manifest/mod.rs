@@ -1,7 +1,7 @@
 //! Reads a TOML file into a checked [`Manifest`], or reports every problem in it with the line underlined.
 //!
 //! **Reading order** `checked` (the result), `raw` (the tables as written, with `value` and `rounds`), `reference` (what `in`
-//! refers to), `params` (a stage's parameters), `wiring` and `cycle` (how stages are connected), `check` (all checks in
+//! refers to), `params` (a stage's parameters), `wiring` and `cycle` (how stages are connected), `metrics` (which of them measures what another needs), `check` (all checks in
 //! order), `load` (the entry point), then [`overrides`] (`--set` and `--vary`), `resolved` (back to TOML), [`schema`] (the
 //! JSON Schema) and [`describe`] (`dnc-run stages`).
 //!
@@ -14,6 +14,7 @@ mod cycle;
 pub mod describe;
 pub mod diagnostic;
 mod load;
+mod metrics;
 mod options;
 pub mod overrides;
 mod params;

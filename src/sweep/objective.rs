@@ -1,9 +1,11 @@
 //! The objective of a sweep: a metric that a node measures on validation classes.
 
+use dnc_stages::api::{Measure, WantedMetric};
+use dnc_stages::tables::Split;
 use dnc_stages::tables::metrics::more_is_better;
 use serde_json::Value;
 
-use crate::manifest::{Per, suggest};
+use crate::manifest::{Per, StageNode, suggest};
 use crate::plan::Plan;
 use crate::report::metrics::{Metric, metric_label};
 
@@ -13,9 +15,6 @@ pub const VALIDATION: &str = "validation";
 /// The default metric, and what takes its place where images have cameras.
 const MAP_AT_R: &str = "map_at_r";
 const MAP: &str = "map";
-
-/// Data sets that come without validation classes, unless `split.validation` holds some out.
-const WITHOUT_VALIDATION: [&str; 7] = ["idx", "sop", "cars", "cub", "in_shop", "vehicle_id", "market"];
 
 /// `[objective]` in a sweep.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +56,7 @@ impl Objective {
             let hint = hint.unwrap_or_else(|| "set `objective.node` to a stage that evaluates".to_owned());
             format!("The manifest has no stage `{stage_name}`, which is the sweep's objective; {hint}")
         })?;
-        self.check(stage.kind.name, &stage.params, plan)?;
+        self.check(stage, plan)?;
         if self.node.contains('@') {
             if round.is_some() {
                 return Err(format!(
@@ -89,10 +88,11 @@ impl Objective {
     }
 
     /// Refuses what is known, before anything runs, not to measure validation classes.
-    fn check(&self, kind: &str, params: &Value, plan: &Plan) -> Result<(), String> {
+    fn check(&self, stage: &StageNode, plan: &Plan) -> Result<(), String> {
+        let StageNode { params, .. } = stage;
         let (node, reason) = (&self.node, "settings that are chosen on other classes say nothing about unseen ones");
         let is_validation = |split: &Value| split.as_str() == Some(VALIDATION);
-        match kind {
+        match stage.kind.name {
             "evaluate" => {
                 if params["splits"].as_array().is_some_and(|splits| !splits.iter().any(is_validation)) {
                     return Err(format!(
@@ -107,24 +107,40 @@ impl Objective {
                 ));
             }
             "choose" => {}
-            _ => {
+            kind => {
                 return Err(format!(
                     "Stage `{node}` is of kind `{kind}`; an objective is a stage of kind `evaluate` or `choose`"
                 ));
             }
         }
-        for stage in plan.manifest.stages.iter().filter(|stage| stage.kind.name == "decode") {
-            let dataset = &stage.params["dataset"];
-            let kind = dataset["kind"].as_str().or(dataset.as_str()).unwrap_or_default();
-            if stage.params["split"]["validation"].is_null() && WITHOUT_VALIDATION.contains(&kind) {
-                return Err(format!(
-                    "The manifest holds out no validation classes, which a sweep is judged by; add `split = {{ validation = 0.1 }}` to \
-                     stage `{}`",
-                    stage.name
-                ));
-            }
+        self.check_measured(stage)?;
+        match plan.manifest.stages.iter().find(|stage| !stage.job.may_assign(Split::Validation)) {
+            Some(stage) => Err(format!(
+                "The manifest holds out no validation classes, which a sweep is judged by; add `split = {{ validation = 0.1 }}` to \
+                 stage `{}`",
+                stage.name
+            )),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Refuses a metric that the stage does not measure, whatever the data are.
+    fn check_measured(&self, stage: &StageNode) -> Result<(), String> {
+        let names = [self.metric.as_str()].into_iter().chain((self.metric == MAP_AT_R).then_some(MAP));
+        let wanted = WantedMetric {
+            names: names.map(str::to_owned).collect(),
+            k: self.k.and_then(|k| u32::try_from(k).ok()),
+            split: Split::Validation,
+        };
+        let measures = stage.job.measures(wanted.split);
+        let Some(measures) = measures.filter(|measures| !wanted.is_among(measures)) else { return Ok(()) };
+        let labels: Vec<String> = measures.iter().flat_map(Measure::labels).collect();
+        let all = suggest::all_of(labels.iter().map(String::as_str));
+        let (name, label) = (&stage.name, self.label());
+        Err(format!(
+            "Stage `{name}` does not measure `{label}`, which is the sweep's objective; it may measure {all}: change `metric` or `k` under \
+             `[objective]`, or the parameters of `{name}`"
+        ))
     }
 
     /// The value that `node` measured, among the metrics of a run.

@@ -8,6 +8,7 @@
 //! never on test classes.
 
 use std::collections::BTreeSet;
+use std::iter;
 
 use dnc_tables::Split;
 use dnc_tables::metrics::{self, MetricRow, bounds, more_is_better};
@@ -15,7 +16,9 @@ use dnc_tables::model::{self, Model};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{ArtifactKind, Context, Input, Output, ParamError, Ports, Stage, StageError};
+use crate::api::{
+    ArtifactKind, Context, Input, Ks, Measure, Output, ParamError, Ports, Stage, StageError, WantedMetric,
+};
 
 /// Keeps the better of this round's model and the best model so far.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -60,6 +63,10 @@ impl Stage for Choose {
     }
 
     fn check(&self) -> Result<(), ParamError> {
+        if let Some((name, k)) = self.metric.split_once('@') {
+            return Err(ParamError::new("metric", "`metric` must be the name of a metric without its k")
+                .hint(format!("write `metric = \"{name}\"` and `k = {k}`")));
+        }
         if !more_is_better(&self.metric) {
             let message = format!(
                 "`metric` cannot be `{}`: the highest value is chosen, but for this metric lower is better",
@@ -68,6 +75,16 @@ impl Stage for Choose {
             return Err(ParamError::new("metric", message).hint("choose by `map_at_r`, or by `recall` with a `k`"));
         }
         Ok(())
+    }
+
+    fn measures(&self, split: Split) -> Option<Vec<Measure>> {
+        let ks = self.k.map_or(Ks::None, |k| Ks::Among(vec![k]));
+        let measure = |name: &str| Measure { metric: name.to_owned(), ks: ks.clone() };
+        Some(if split == self.split { self.names().map(measure).collect() } else { Vec::new() })
+    }
+
+    fn wanted_metric(&self) -> Option<WantedMetric> {
+        Some(WantedMetric { names: self.names().map(str::to_owned).collect(), k: self.k, split: self.split })
     }
 
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
@@ -99,13 +116,17 @@ impl Stage for Choose {
 }
 
 impl Choose {
+    /// The name of the metric, and of the one that takes its place where images have cameras.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        iter::once(self.metric.as_str()).chain((self.metric == MAP_AT_R).then_some(MAP))
+    }
+
     /// The row of the metric that is compared.
     fn compared_row(&self, rows: &[MetricRow]) -> Result<MetricRow, StageError> {
         let of_split = || rows.iter().filter(|row| row.split == self.split);
         let k = self.k.map(|k| k as i32);
         let row = |metric: &str| of_split().find(|row| row.metric == metric && row.k == k);
-        let across_cameras = (self.metric == MAP_AT_R).then_some(MAP);
-        if let Some(row) = row(&self.metric).or_else(|| row(across_cameras?)) {
+        if let Some(row) = self.names().find_map(row) {
             return Ok(row.clone());
         }
         let with_k = |metric: &str, k: Option<i32>| k.map_or_else(|| metric.to_owned(), |k| format!("{metric}@{k}"));

@@ -275,9 +275,13 @@ fn what_cannot_be_meant_is_refused_before_anything_runs() {
 }
 
 #[test]
-fn a_metric_that_was_not_measured_is_named_with_those_that_were() {
+fn a_metric_that_is_not_measured_is_refused_before_anything_runs() {
     let project = project(&format!("{GRID}\n[objective]\nmetric = \"nmi\"\n"));
     let called = project.call(&["sweep", "size.toml"]);
     assert_eq!(called.code, Some(2), "{}", called.stderr);
-    assert!(called.stderr.contains("did not measure `nmi` on validation classes, but `map_at_r`"), "{}", called.stderr);
+    let expected = "Stage `evaluate` does not measure `nmi`, which is the sweep's objective; it may measure `map_at_r`";
+    assert!(called.stderr.contains(expected), "{}", called.stderr);
+    assert!(!project.path().join("runs").exists(), "nothing ran");
+    project.write("photos.toml", MANIFEST.replace("splits = ", "nmi = true\nsplits = "));
+    project.run(&["sweep", "size.toml", "--dry-run"]);
 }

@@ -1,8 +1,10 @@
 //! Messages about connections between stages: kinds, numbers of artifacts, learners, cycles.
 
+use std::path::PathBuf;
+
 use insta::assert_snapshot;
 
-use super::{EMBED, EVALUATE, changed, refused};
+use super::{EMBED, EVALUATE, Manifest, ReadOptions, changed, refused};
 
 #[test]
 fn artifacts_of_the_wrong_kind() {
@@ -308,4 +310,64 @@ fn independent_problems_are_reported_together() {
            |                      ^ found `3`
         "#
     );
+}
+
+#[test]
+fn a_choice_needs_a_metric_that_is_measured() {
+    let check_decoded = |decode: &str, evaluate: &str, choose: &str, expected: &[&str]| {
+        let text = format!(
+            r#"
+            name = "x"
+            [stage.decode]
+            {decode}
+            root = "x"
+            [stage.init]
+            backbone = "plain"
+            dimension = 8
+            crop = 48
+            resize = 48
+            [stage.score]
+            kind = "evaluate"
+            in = {{ images = "decode", model = "init" }}
+            {evaluate}
+            [stage.choose]
+            in = {{ model = "init", metrics = "score" }}
+            {choose}
+            "#
+        );
+        let options = ReadOptions { check_sources: false, ..ReadOptions::default() };
+        let read = Manifest::parse("m.toml", text, PathBuf::new(), options);
+        let message = read.err().map_or_else(String::new, |problems| problems.to_string());
+        assert_eq!(message.is_empty(), expected.is_empty(), "{message}");
+        expected.iter().for_each(|part| assert!(message.contains(part), "no {part:?} in {message}"));
+    };
+    let check = |evaluate: &str, choose: &str, expected: &[&str]| {
+        check_decoded("dataset = \"parquet\"", evaluate, choose, expected);
+    };
+    check("", "", &[]);
+    check("cameras = true", "", &[]);
+    check("nmi = true", "metric = \"nmi\"", &[]);
+    check("", "metric = \"cmc\"\nk = 10", &[]);
+    check("subspaces = true", "metric = \"subspace_recall\"\nk = 3", &[]);
+    let misspelt =
+        ["`score` does not measure `map_at_R`, by which `choose` compares models", "Did you mean `map_at_r`?"];
+    check("", "metric = \"map_at_R\"", &misspelt);
+    check("", "metric = \"nmi\"", &["`score` does not measure `nmi`", "`map_at_r`", "`recall@1`, `recall@10`"]);
+    check(
+        "recall = [1, 5]",
+        "metric = \"recall\"\nk = 10",
+        &["does not measure `recall@10`", "Did you mean `recall@1`?"],
+    );
+    check("", "metric = \"recall\"", &["does not measure `recall`", "The number after `@` is `k`"]);
+    check("", "metric = \"recall@1\"", &["the name of a metric without its k", "`metric = \"recall\"` and `k = 1`"]);
+    check("cameras = true", "metric = \"recall\"\nk = 1", &["does not measure `recall@1`", "`cmc@1`"]);
+    check("splits = [\"test\"]", "", &["`score` does not evaluate the split `validation`, on which `choose`"]);
+    check("", "split = \"gallery\"", &["`score` does not evaluate the split `gallery`"]);
+    let none =
+        ["`decode` puts no image into the split `validation`, on which `choose`", "`split = { validation = 0.1 }`"];
+    check_decoded("dataset = \"cub\"", "", "", &none);
+    check_decoded("dataset = \"cub\"\nsplit = { validation = 0.1 }", "", "", &[]);
+    check_decoded("dataset = \"folder\"\nsplit = { train = 0.5 }", "", "", &none);
+    check_decoded("dataset = \"folder\"", "", "", &[]);
+    check_decoded("dataset = \"cub\"", "", "split = \"test\"", &[]);
 }

@@ -1,11 +1,13 @@
 //! Stages behind trait objects: what the engine handles without knowing their types.
 
+use dnc_tables::Split;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
 use super::ambient::Ambient;
 use super::context::Context;
 use super::error::StageError;
+use super::measures::{Measure, WantedMetric};
 use super::params::{self, ParamError};
 use super::ports::Ports;
 use super::resources::Resources;
@@ -29,6 +31,12 @@ pub trait Job: Send + Sync {
     fn resources(&self) -> Resources;
     /// See [`Stage::embedding_dimension`].
     fn embedding_dimension(&self) -> Option<usize>;
+    /// See [`Stage::measures`].
+    fn measures(&self, split: Split) -> Option<Vec<Measure>>;
+    /// See [`Stage::wanted_metric`].
+    fn wanted_metric(&self) -> Option<WantedMetric>;
+    /// See [`Stage::may_assign`].
+    fn may_assign(&self, split: Split) -> bool;
     /// Every parameter with its value, defaults included.
     fn params(&self) -> Value;
     /// See [`Stage::run`].
@@ -61,6 +69,18 @@ impl<S: Stage> Job for S {
 
     fn embedding_dimension(&self) -> Option<usize> {
         Stage::embedding_dimension(self)
+    }
+
+    fn measures(&self, split: Split) -> Option<Vec<Measure>> {
+        Stage::measures(self, split)
+    }
+
+    fn wanted_metric(&self) -> Option<WantedMetric> {
+        Stage::wanted_metric(self)
+    }
+
+    fn may_assign(&self, split: Split) -> bool {
+        Stage::may_assign(self, split)
     }
 
     fn params(&self) -> Value {

@@ -2,7 +2,7 @@
 //!
 //! Read [`stage`] first (the trait), then [`ports`] (inputs and outputs), [`context`] (what `run` is given), and the small files
 //! that these refer to: [`params`] (invalid parameters), [`ambient`] (seed, round and so on), [`source`] (files outside the
-//! store), [`resources`], [`device`], [`observer`] (progress and logs), [`name`] (names that users give), [`earlier`] (outputs of an earlier run) and [`error`].
+//! store), [`resources`], [`device`], [`measures`] (metrics that a stage writes or needs), [`observer`] (progress and logs), [`name`] (names that users give), [`earlier`] (outputs of an earlier run) and [`error`].
 //! [`job`] hides the type of a stage from the engine. No file here knows a particular stage: the list of them is in
 //! [`registry`](crate::registry).
 
@@ -13,6 +13,7 @@ pub mod devices;
 pub mod earlier;
 pub mod error;
 pub mod job;
+pub mod measures;
 pub mod name;
 pub mod observer;
 pub mod params;
@@ -29,6 +30,7 @@ pub use dnc_tables::{ArtifactKind, Columns, InputArtifact, InputFile, OutputArti
 pub use earlier::EarlierArtifact;
 pub use error::StageError;
 pub use job::{Job, StageKind};
+pub use measures::{Ks, Measure, WantedMetric};
 pub use name::{LONGEST_NAME, is_name};
 pub use observer::Observer;
 pub use params::ParamError;

@@ -1,5 +1,6 @@
 //! The trait that every stage implements.
 
+use dnc_tables::Split;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -7,6 +8,7 @@ use serde::de::DeserializeOwned;
 use super::ambient::Ambient;
 use super::context::Context;
 use super::error::StageError;
+use super::measures::{Measure, WantedMetric};
 use super::params::ParamError;
 use super::ports::Ports;
 use super::resources::Resources;
@@ -60,6 +62,21 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     /// The embedding dimension of the model that this stage creates, if it creates one.
     fn embedding_dimension(&self) -> Option<usize> {
         None
+    }
+
+    /// The metrics of `split` that it may write to its output `metrics`, as far as parameters tell. `None` if they do not.
+    fn measures(&self, _split: Split) -> Option<Vec<Measure>> {
+        None
+    }
+
+    /// The metric that the tables on its ports of metrics must have.
+    fn wanted_metric(&self) -> Option<WantedMetric> {
+        None
+    }
+
+    /// Whether images that it writes may be in `split`, as far as parameters tell.
+    fn may_assign(&self, _split: Split) -> bool {
+        true
     }
 
     /// Does the work: reads inputs, writes outputs, reports progress, and stops when cancelled.

@@ -117,6 +117,13 @@ impl Stage for Decode {
         std::iter::once(root).chain(self.corrections.iter().map(|file| Source::file("corrections", file))).collect()
     }
 
+    fn may_assign(&self, split: Split) -> bool {
+        let Self { split: rule, dataset, .. } = self;
+        split != Split::Validation
+            || rule.validation.is_some()
+            || (rule.train.is_none() && dataset.may_have_validation())
+    }
+
     fn resources(&self) -> Resources {
         Resources { threads: Threads::Many, earlier: true, ..Resources::default() }
     }

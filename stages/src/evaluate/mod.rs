@@ -24,7 +24,8 @@ use dnc_tables::embeddings::{self, EmbeddingRows};
 use dnc_tables::{Split, metrics, model, nuisances as nuisance_table, queries};
 
 use crate::api::{
-    Ambient, Arithmetic, ArtifactKind, Context, Input, Output, ParamError, Ports, Resources, Stage, StageError, Threads,
+    Ambient, Arithmetic, ArtifactKind, Context, Input, Measure, Output, ParamError, Ports, Resources, Stage,
+    StageError, Threads,
 };
 
 pub use error::EvaluateError;
@@ -70,6 +71,10 @@ impl Stage for Evaluate {
 
     fn check(&self) -> Result<(), ParamError> {
         self.check_values()
+    }
+
+    fn measures(&self, split: Split) -> Option<Vec<Measure>> {
+        Some(self.measures_of(split))
     }
 
     fn resources(&self) -> Resources {

@@ -6,7 +6,7 @@ use dnc_tables::pictures::nuisance::Nuisance;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::ParamError;
+use crate::api::{Ks, Measure, ParamError};
 use crate::precision::Precision;
 
 /// Computes retrieval metrics for a model, for embeddings, or for raw pixels.
@@ -97,6 +97,38 @@ impl Evaluate {
             return Err(ParamError::new("random_galleries", "`random_galleries` must be at least 1"));
         }
         self.few_shot.as_ref().map_or(Ok(()), Episodes::check_values)
+    }
+
+    /// The metrics of a split that these parameters allow; none if the split is left out. Whether images have cameras is known only
+    /// with the data, unless `cameras` says so.
+    pub(super) fn measures_of(&self, split: Split) -> Vec<Measure> {
+        // Images of the split `gallery` are never queries.
+        if split == Split::Gallery || !self.includes(split) {
+            return Vec::new();
+        }
+        let mut measures = Vec::new();
+        if self.cameras != Some(true) {
+            let plain = ["map_at_r", "r_precision"].map(Measure::plain);
+            measures.extend(plain.into_iter().chain([Measure::at("recall", &self.recall)]));
+        }
+        if self.cameras != Some(false) {
+            measures.extend([Measure::plain("map"), Measure::at("cmc", &self.recall)]);
+        }
+        if self.nmi {
+            measures.extend(["nmi", "ami"].map(Measure::plain));
+        }
+        if self.shape {
+            measures.extend(["alignment", "uniformity", "spectral_decay", "effective_rank"].map(Measure::plain));
+        }
+        if let Some(Episodes { ways, shots, .. }) = &self.few_shot {
+            let names = ["", "_half_width"].map(|end| format!("few_shot_{ways}_way{end}"));
+            measures.extend(names.map(|name| Measure::at(name, shots)));
+        }
+        if self.subspaces {
+            measures.push(Measure { metric: "subspace_recall".to_owned(), ks: Ks::Learners });
+        }
+        measures.extend(self.nuisances.iter().map(|nuisance| Measure::at(format!("drop_{}", nuisance.name()), &[1])));
+        measures
     }
 
     /// Whether the images of a split are evaluated as queries.

@@ -10,7 +10,7 @@ use dnc_tables::queries::QueryRow;
 use serde_json::json;
 
 use super::*;
-use crate::api::{InputArtifact, StageKind};
+use crate::api::{InputArtifact, StageKind, WantedMetric};
 use crate::embed::Embed;
 use crate::init::Init;
 use crate::testing::{Outputs, Workshop, artifact, digest, on_threads};
@@ -123,6 +123,21 @@ fn embeddings_must_be_those_of_the_images() {
     insta::assert_snapshot!(evaluate([0, 1, 7], [1, 1, 2], [T; 3]), @"`embeddings` has a row for image 7, which `images` does not have; connect the images that they were computed from");
     insta::assert_snapshot!(evaluate([0, 1, 2], [1, 1, 1], [T; 3]), @"`embeddings` and `images` do not agree on image 2: label 1 and split `test` in `embeddings`, label 2 and split `test` in `images`; connect the images that the embeddings were computed from");
     assert!(evaluate([0, 1, 2], [1, 1, 2], [T, T, V]).contains("label 2 and split `validation` in `embeddings`"));
+}
+
+#[test]
+fn what_is_measured_was_announced() {
+    let shop = Workshop::new();
+    let embeddings = embedded(&shop, &[(0.0, 1, T), (10.0, 1, T), (90.0, 2, T), (110.0, 2, T)]);
+    let few_shot = json!({ "ways": 2, "shots": [1], "queries": 1, "episodes": 5 });
+    let evaluate = stage(json!({ "nmi": true, "shape": true, "few_shot": few_shot }));
+    let outputs = shop.run(&evaluate, &[("embeddings", &embeddings)]).unwrap();
+    let measures = evaluate.measures_of(T);
+    for row in metrics::open(&artifact(ArtifactKind::Metrics, &outputs["metrics"].folder)).unwrap() {
+        let wanted = WantedMetric { names: vec![row.metric], k: row.k.map(|k| k as u32), split: row.split };
+        assert!(wanted.is_among(&measures), "{}", wanted.label());
+    }
+    assert!(evaluate.measures_of(Train).is_empty() && evaluate.measures_of(G).is_empty());
 }
 
 #[test]

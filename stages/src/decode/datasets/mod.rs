@@ -91,6 +91,11 @@ impl DatasetConfig {
         }
     }
 
+    /// Whether images may come with the split `validation`. The published data sets have none.
+    pub fn may_have_validation(&self) -> bool {
+        matches!(self, DatasetConfig::Folder(_) | DatasetConfig::List(_) | DatasetConfig::Parquet(_))
+    }
+
     /// As [`Dataset::list`].
     ///
     /// # Errors
