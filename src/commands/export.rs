@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::names;
-use super::output::{check_local, write_json};
+use super::output::{check_folder, write_json};
 use crate::export::{ExportError, Format, Subject, Target, Written};
 use crate::project::{Folders, Project};
 use crate::report::run_folder::RunFolder;
@@ -61,7 +61,7 @@ struct ExportJson {
 impl ExportArgs {
     /// Writes the folder.
     pub(super) fn run(self) -> Result<(), Failure> {
-        check_local(&self.folder)?;
+        check_folder(&self.folder)?;
         if self.raw && self.format != Format::Onnx {
             return Err(Failure::Call(
                 "`--raw` is for `--format onnx`; other formats have no preprocessing to leave out".into(),

@@ -16,7 +16,7 @@ use parquet::arrow::ArrowWriter;
 
 use super::failure::Failure;
 use super::names;
-use super::output::check_local;
+use super::output::{check_free, check_local};
 use crate::project::{Folders, Project};
 use crate::report::run_folder::{NodeJson, RunFolder};
 use crate::report::stored::StoredRun;
@@ -87,6 +87,7 @@ impl GetArgs {
         match (output, to_file) {
             (Some(output), Some(format)) => {
                 let destination = self.destination.as_deref().expect("its extension was read");
+                check_free(destination)?;
                 let files = run.files(node, output).map_err(call)?;
                 write_one(&files, destination, self.format.unwrap_or(format))?;
                 print_line!("{}", destination.display());
@@ -110,15 +111,20 @@ impl GetArgs {
             run.files(node, "").map_err(call)?;
         }
         let several = output.is_none();
+        let mut copies: Vec<FileCopy> = Vec::new();
         for output in outputs {
             let destination = match &self.destination {
                 Some(folder) if several => folder.join(output),
                 Some(folder) => folder.clone(),
                 None => format!("{}.{output}", node.node).into(),
             };
-            for path in write_all(&run.files(node, output).map_err(call)?, &destination, self.format)? {
-                print_line!("{}", path.display());
-            }
+            let files = run.files(node, output).map_err(call)?;
+            copies.extend(files.into_iter().map(|file| FileCopy::new(file, &destination, self.format)));
+        }
+        copies.iter().try_for_each(|copy| check_free(&copy.path))?;
+        for copy in copies {
+            copy.write()?;
+            print_line!("{}", copy.path.display());
         }
         Ok(())
     }
@@ -137,29 +143,36 @@ fn call(error: crate::report::stored::StoredError) -> Failure {
     Failure::Call(error.to_string())
 }
 
-/// Writes the files of an artifact below `folder`, tables in `format`. Returns what was written.
-fn write_all(files: &[InputFile], folder: &Path, format: Option<Format>) -> anyhow::Result<Vec<PathBuf>> {
-    let mut written = Vec::new();
-    for file in files {
-        let is_table = table_of(&file.name).is_some();
+/// A file of an artifact that is copied.
+struct FileCopy {
+    file: InputFile,
+    /// Where to.
+    path: PathBuf,
+    /// The format that it is converted to, if it is a table.
+    format: Option<Format>,
+}
+
+impl FileCopy {
+    /// The copy of `file` below `folder`, in `format` if it is a table.
+    fn new(file: InputFile, folder: &Path, format: Option<Format>) -> Self {
+        let format = format.filter(|_| table_of(&file.name).is_some());
         let name = Path::new(&file.name);
-        let name = match format.filter(|_| is_table) {
-            Some(format) => name.with_extension(format.extension()),
-            None => name.to_path_buf(),
+        let path = match format {
+            Some(format) => folder.join(name.with_extension(format.extension())),
+            None => folder.join(name),
         };
-        let path = folder.join(name);
-        match format.filter(|_| is_table) {
-            Some(format) => write_table(&[file], &path, format)?,
-            None => {
-                create(&path, |mut to| {
-                    io::copy(&mut BufReader::new(File::open(&file.path)?), &mut to)?;
-                    Ok(())
-                })?;
-            }
-        }
-        written.push(path);
+        Self { file, path, format }
     }
-    Ok(written)
+
+    fn write(&self) -> anyhow::Result<()> {
+        match self.format {
+            Some(format) => write_table(&[&self.file], &self.path, format),
+            None => create(&self.path, |mut to| {
+                io::copy(&mut BufReader::new(File::open(&self.file.path)?), &mut to)?;
+                Ok(())
+            }),
+        }
+    }
 }
 
 /// Writes the table of an artifact to one file: the only one, or the one that the artifact is named after.

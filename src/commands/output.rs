@@ -32,6 +32,29 @@ pub(super) fn check_local(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Refuses a folder to write to that is a URL or a file, or would lie in a file.
+pub(super) fn check_folder(path: &Path) -> Result<(), Failure> {
+    check_local(path)?;
+    match path.ancestors().find(|above| above.is_file()) {
+        Some(file) => Err(Failure::Call(format!(
+            "`{}` is a file, and files are written to a folder; name another",
+            file.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses to write a file where something is.
+pub(super) fn check_free(path: &Path) -> Result<(), Failure> {
+    check_folder(path.parent().unwrap_or(Path::new("")))?;
+    if path.symlink_metadata().is_ok() {
+        let message =
+            format!("`{}` exists and is not replaced; remove it, or name another place to write to", path.display());
+        return Err(Failure::Call(message));
+    }
+    Ok(())
+}
+
 /// Refuses to write to a URL, and to replace a file that a command of this program reads, such as the manifest, by one that it writes. An older output, which
 /// has one of these `extensions`, may be replaced.
 pub(super) fn check_replaceable(path: &Path, extensions: &[&str]) -> Result<(), Failure> {
@@ -67,5 +90,24 @@ mod tests {
             }
         }
         assert!(check_local(Path::new("out/metrics.csv")).is_ok());
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("m.toml");
+        fs::write(&file, "").unwrap();
+        let refused = |checked: Result<(), Failure>| match checked {
+            Err(Failure::Call(message)) => message.replace(&folder.path().display().to_string(), "HERE"),
+            other => panic!("{other:?}"),
+        };
+        let expected = "`HERE/m.toml` exists and is not replaced; remove it, or name another place to write to";
+        assert_eq!(refused(check_free(&file)), expected);
+        let expected = "`HERE/m.toml` is a file, and files are written to a folder; name another";
+        assert_eq!(refused(check_free(&file.join("history.parquet"))), expected);
+        assert_eq!(refused(check_folder(&file)), expected);
+        assert_eq!(refused(check_folder(&file.join("deep/er"))), expected);
+        assert!(check_folder(folder.path()).is_ok() && check_free(&folder.path().join("new/history.csv")).is_ok());
+        assert!(check_free(Path::new("surely-no-such-file.csv")).is_ok());
     }
 }

@@ -49,7 +49,7 @@ fn threads_jobs_stores_and_executors_do_not_change_a_byte() {
         project.read("history.csv")
     );
     let again = get(&["train@1[1].history", "history.csv"]).stderr;
-    assert!(again.contains("Cannot write `history.csv`: File exists"), "{again}");
+    assert!(again.contains("`history.csv` exists and is not replaced; remove it"), "{again}");
     let written = get(&["evaluate@1", "--format", "json"]).stdout;
     assert!(written.contains("evaluate@1.embeddings/embeddings.json") && written.contains("queries.json"), "{written}");
     let first: serde_json::Value =
