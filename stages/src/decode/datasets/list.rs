@@ -86,6 +86,9 @@ impl Dataset for List {
                 add(&table.batch, &table.names, &table.malformed)?;
             }
         }
+        if before == 0 {
+            return Err(DecodeError::format(&file, "has headings but no rows, each of which names an image"));
+        }
         Ok(images.finish(&[]))
     }
 }

@@ -87,6 +87,9 @@ impl Dataset for Parquet {
             })?;
             images.push((file, names.image));
         }
+        if position == 0 {
+            return Err(DecodeError::format(root.path(), "has the columns of a table of images but no rows"));
+        }
         let reader = Box::new(TableRows::new(images));
         Ok(Listing { entries, classes: classes.into_names(), reader, expected: Vec::new(), strays })
     }

@@ -46,6 +46,7 @@ fn lists_of_files() {
     insta::assert_snapshot!(error("image,class\nx,\n"), @r#"Row 0 of `HERE/root/list.csv` has no class; `on_error = "skip"` leaves out such images and lists them"#);
     insta::assert_snapshot!(error("image,class\nx,y\nx,y,z\n"), @r#"Row 1 of `HERE/root/list.csv` has 3 values, but there are 2 headings; `on_error = "skip"` leaves out such images and lists them"#);
     insta::assert_snapshot!(error(""), @"`HERE/root/list.csv` is empty");
+    insta::assert_snapshot!(error("image,class\n"), @"`HERE/root/list.csv` has headings but no rows, each of which names an image");
     insta::assert_snapshot!(error("image,class,split\nx,y,exam\n"), @r#"Row 0 of `HERE/root/list.csv` has the split `exam`; it must be `train`, `validation`, `test`, `query` or `gallery`; `on_error = "skip"` leaves out such images and lists them"#);
     insta::assert_snapshot!(error("image,class,camera\nx,y,left\n"), @r#"Row 0 of `HERE/root/list.csv` has the camera `left`; it must be a whole number from 0 to 65535; `on_error = "skip"` leaves out such images and lists them"#);
     insta::assert_snapshot!(error("image,class,split\n../x,y,test\n"), @r#"The image `../x` is outside the folder `HERE/root`; `on_error = "skip"` leaves out such images and lists them"#);
@@ -138,6 +139,10 @@ fn images_in_parquet_are_binary_or_lists_of_bytes() {
     insta::assert_snapshot!(failure(&shop, params.clone()), @r#"`HERE/set.parquet` has a column `image` of type Utf8, but the bytes of image files are expected: binary, a list of `u8`, or a struct with such a field `bytes`; if it names image files, use `dataset = { kind = "list", file = … }`"#);
     parquet(&shop, vec![("image", Arc::new(Float64Array::from(vec![1.0, 2.0]))), ("class", classes)]);
     insta::assert_snapshot!(failure(&shop, params.clone()), @"`HERE/set.parquet` has a column `image` of type Float64, but the bytes of image files are expected: binary, a list of `u8`, or a struct with such a field `bytes`; name the column of image bytes as `image` in `dataset`");
+    let (no_bytes, no_classes) =
+        (BinaryArray::from_iter_values(Vec::<Vec<u8>>::new()), StringArray::from(Vec::<&str>::new()));
+    parquet(&shop, vec![("image", Arc::new(no_bytes)), ("class", Arc::new(no_classes))]);
+    insta::assert_snapshot!(failure(&shop, params.clone()), @"`HERE/set.parquet` has the columns of a table of images but no rows");
     put(shop.path(), "set.parquet", b"image,class\n");
     insta::assert_snapshot!(failure(&shop, params), @"`HERE/set.parquet` is not a Parquet file");
 }
