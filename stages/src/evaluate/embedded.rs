@@ -27,6 +27,11 @@ impl EmbeddedImages {
         rows.len() > 1 && rows.windows(2).all(|pair| vector(pair[0]) == vector(pair[1]))
     }
 
+    /// Whether all of these rows have the same class.
+    pub(super) fn have_one_class(&self, rows: &[usize]) -> bool {
+        !rows.is_empty() && rows.windows(2).all(|pair| self.labels[pair[0]] == self.labels[pair[1]])
+    }
+
     /// The images in these rows.
     pub(super) fn select(&self, rows: &[usize]) -> Self {
         Self {

@@ -97,6 +97,14 @@ impl Stage for Evaluate {
                     rows.len()
                 ));
             }
+            let searched = if split == Split::Query { embedded.rows_of(Split::Gallery) } else { rows };
+            if searched.len() > 1 && embedded.have_one_class(&searched) {
+                context.warn(format!(
+                    "all {} images that the split `{split}` is searched in are of one class, so that every neighbour is right or every one \
+                     is wrong and the metrics say nothing; images of at least two classes are needed",
+                    searched.len()
+                ));
+            }
             if source.ignores_cameras()? {
                 results.add(split, SAME_CAMERA_COUNTED, None, 1.0);
             }

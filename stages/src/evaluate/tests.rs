@@ -108,6 +108,20 @@ fn a_collapsed_embedding_is_a_warning() {
 }
 
 #[test]
+fn a_single_class_is_a_warning() {
+    let warnings = |rows: &[(f32, u32, Split)]| {
+        let shop = Workshop::new();
+        shop.run(&stage(json!({})), &[("embeddings", &embedded(&shop, rows))]).unwrap();
+        let lines = shop.log.0.lock().unwrap();
+        lines.iter().filter(|line| line.starts_with("Warning: ")).cloned().collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(warnings(&[(10.0, 1, T), (20.0, 1, T), (30.0, 2, T), (5.0, 3, V)]), "");
+    insta::assert_snapshot!(warnings(&[(10.0, 1, T), (20.0, 1, T), (30.0, 1, T)]), @"Warning: all 3 images that the split `test` is searched in are of one class, so that every neighbour is right or every one is wrong and the metrics say nothing; images of at least two classes are needed");
+    let gallery = [(10.0, 1, Q), (20.0, 2, Q), (30.0, 1, G), (40.0, 1, G)];
+    assert!(warnings(&gallery).starts_with("Warning: all 2 images that the split `query` is searched in"));
+}
+
+#[test]
 fn embeddings_must_be_those_of_the_images() {
     let shop = Workshop::new();
     let images = pictures(&shop, &[(200, 10, 1, T, None), (200, 20, 1, T, None), (20, 200, 2, T, None)]);
