@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::io;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser};
+use clap::CommandFactory as _;
 use clap_complete::CompleteEnv;
 use dnc_kernels::CachingAllocator;
 use dnc_run::commands::{self, Cli};
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     CompleteEnv::with_factory(Cli::command).complete();
     #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
     look_up_names_without_modules();
-    let cli = Cli::parse();
+    let cli = commands::parse();
     if cli.ends_with_its_reader()
         && let Err(error) = end_with_reader()
     {

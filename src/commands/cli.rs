@@ -1,8 +1,10 @@
 //! The list of commands, and the dispatch to them.
 
+use std::env;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::failure::Failure;
@@ -93,6 +95,43 @@ impl Cli {
     }
 }
 
+/// Parses the arguments of this process, or prints why they are wrong and ends it.
+pub fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| {
+        let first = env::args_os().nth(1).unwrap_or_default();
+        match misplaced(&error, &first.to_string_lossy()) {
+            Some(message) => {
+                eprintln!("error: {message}");
+                process::exit(error.exit_code())
+            }
+            None => error.exit(),
+        }
+    })
+}
+
+/// What is wrong with a call whose `first` word was taken for a manifest, behind which a command or another manifest cannot stand.
+fn misplaced(error: &clap::Error, first: &str) -> Option<String> {
+    let is_manifest = |name: &String| name == "[MANIFEST]";
+    let follows_manifest = match error.get(ContextKind::PriorArg)? {
+        ContextValue::String(name) => is_manifest(name),
+        ContextValue::Strings(names) => names.iter().any(is_manifest),
+        _ => false,
+    };
+    let Some(ContextValue::String(second)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    if !follows_manifest || first.starts_with('-') {
+        return None;
+    }
+    Some(if let Some(command) = misspelt_command(Path::new(first)) {
+        format!("There is no command `{first}`; did you mean `dnc-run {command}`? `dnc-run --help` lists the commands")
+    } else if Cli::command().find_subcommand(second).is_some() {
+        format!("The command comes first: write `dnc-run {second} {first}`")
+    } else {
+        format!(
+            "`{second}` cannot follow the manifest `{first}`: a call runs one manifest, and `--vary` runs it with several values"
+        )
+    })
+}
+
 /// Runs the command, prints its failure to standard error and returns the exit code.
 pub fn dispatch(cli: Cli) -> ExitCode {
     let result = match cli.command {
@@ -142,4 +181,30 @@ fn misspelt_command(manifest: &Path) -> Option<String> {
     let commands = Cli::command();
     let visible = commands.get_subcommands().filter(|command| !command.is_hide_set());
     suggest::nearest(name, visible.map(clap::Command::get_name)).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_command_is_not_a_manifest() {
+        let message = |words: &[&str]| {
+            let call = ["dnc-run"].into_iter().chain(words.iter().copied());
+            let error = Cli::try_parse_from(call).err().expect("the call is wrong");
+            misplaced(&error, words[0])
+        };
+        let misspelt = message(&["pln", "good.toml"]);
+        let expected = "There is no command `pln`; did you mean `dnc-run plan`? `dnc-run --help` lists the commands";
+        assert_eq!(misspelt.as_deref(), Some(expected));
+        assert_eq!(message(&["pln", "good.toml", "--json"]), misspelt);
+        let expected = "The command comes first: write `dnc-run plan good.toml`";
+        assert_eq!(message(&["good.toml", "plan"]).as_deref(), Some(expected));
+        let several = message(&["good.toml", "better.toml"]);
+        assert!(
+            several.is_some_and(|message| message.starts_with("`better.toml` cannot follow the manifest `good.toml`"))
+        );
+        assert_eq!(message(&["good.toml", "--no-such-option"]), None);
+        assert_eq!(message(&["--detach", "--dry-run"]), None);
+    }
 }

@@ -42,4 +42,4 @@ mod units;
 pub mod watch;
 pub mod weights;
 
-pub use cli::{Cli, dispatch};
+pub use cli::{Cli, dispatch, parse};

@@ -23,7 +23,8 @@ pub(super) fn warn(stage: &Train, images: &TrainingSet, initial: &Model, context
     let (count, epochs) = (images.ids.len(), stage.epochs as usize);
     let steps = batches_in(count, batch).max(images.learners.len());
     let each = format!("{count} training images in batches of {batch}");
-    context.log(format!("{each}: {steps} steps per epoch, {} in all", steps * epochs));
+    let per_epoch = if steps == 1 { "1 step per epoch".to_owned() } else { format!("{steps} steps per epoch") };
+    context.log(format!("{each}: {per_epoch}, {} in all", steps * epochs));
     if count < batch {
         context.warn(format!(
             "the batch of {batch} images is larger than the training set of {count}; reduce `sampler.batch`"
@@ -31,7 +32,7 @@ pub(super) fn warn(stage: &Train, images: &TrainingSet, initial: &Model, context
     }
     if steps * epochs < FEW_STEPS {
         context.warn(format!(
-            "{each} are {steps} steps per epoch and {} in all, too few to learn much; increase `epochs` or reduce `sampler.batch`",
+            "{each} are {per_epoch} and {} in all, too few to learn much; increase `epochs` or reduce `sampler.batch`",
             steps * epochs
         ));
     }

@@ -370,9 +370,9 @@ fn a_training_that_cannot_work_is_announced() {
     insta::assert_snapshot!(
         warnings(json!({ "epochs": 2, "sampler": batch(48), "optimiser": { "lr": 1e-5 } })),
         @r"
-        36 training images in batches of 48: 1 steps per epoch, 2 in all
+        36 training images in batches of 48: 1 step per epoch, 2 in all
         Warning: the batch of 48 images is larger than the training set of 36; reduce `sampler.batch`
-        Warning: 36 training images in batches of 48 are 1 steps per epoch and 2 in all, too few to learn much; increase `epochs` or reduce `sampler.batch`
+        Warning: 36 training images in batches of 48 are 1 step per epoch and 2 in all, too few to learn much; increase `epochs` or reduce `sampler.batch`
         Warning: `optimiser.lr` is 1e-5, too low for a network without pretrained weights; try 3e-4 to 3e-3
         "
     );
