@@ -5,8 +5,8 @@
 //! sample of the embeddings as queries, each without itself, against exact search.
 
 use dnc_kernels::kmeans::Stop;
-use dnc_kernels::neighbours::Gallery;
-use dnc_kernels::neighbours::inverted::{Layout, divide};
+use dnc_kernels::neighbours::inverted::{Layout, divide_unless};
+use dnc_kernels::neighbours::{Gallery, Neighbours};
 use dnc_tables::Split;
 use dnc_tables::embeddings::Embeddings;
 use dnc_tables::index::{self, IndexRows, RecallRow};
@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::api::{
     Ambient, Arithmetic, ArtifactKind, Context, Input, Output, ParamError, Ports, Resources, Stage, StageError, Threads,
 };
+
+/// Queries that are searched at a time.
+const BLOCK: usize = 256;
 
 /// The movement of the centroids below which k-means stops.
 const TOLERANCE: f64 = 1e-3;
@@ -99,10 +102,11 @@ impl Stage for Index {
         let stop = Stop { iterations: self.iterations as usize, tolerance: TOLERANCE };
         let seed = context.streams()?.named(Self::NAME).seed();
         context.progress(0, 3, "steps");
-        let layout = divide(&rows.vectors, rows.dim, lists, stop, seed).map_err(failed)?;
-        context.check_cancelled()?;
+        let stopped = || context.check_cancelled().is_err();
+        let layout = divide_unless(&rows.vectors, rows.dim, lists, (stop, seed), stopped).map_err(failed)?;
+        let layout = layout.ok_or(StageError::Cancelled)?;
         context.progress(1, 3, "steps");
-        let curve = self.curve(&rows, &layout).map_err(failed)?;
+        let curve = self.curve(context, &rows, &layout)?;
         context.check_cancelled()?;
         context.progress(2, 3, "steps");
 
@@ -129,16 +133,16 @@ impl Stage for Index {
 impl Index {
     /// How much is found with any number of probes. A neighbour is found exactly if its list is probed: the search within a list
     /// is exact.
-    fn curve(&self, rows: &Rows, layout: &Layout) -> dnc_kernels::Result<Curve> {
+    fn curve(&self, context: &Context<'_>, rows: &Rows, layout: &Layout) -> Result<Curve, StageError> {
         let (count, lists) = (rows.ids.len(), layout.ends.len());
         let step = count.div_ceil(self.queries as usize);
         let sample: Vec<usize> = (0..count).step_by(step).collect();
         let queries: Vec<f32> =
             sample.iter().flat_map(|&row| &rows.vectors[row * rows.dim..][..rows.dim]).copied().collect();
         let k = (self.k as usize).min(count - 1);
-        let gallery = Gallery::new(&rows.vectors, rows.dim)?;
-        let nearest = gallery.nearest(&queries, k, |query, row| sample[query] == row as usize)?;
-        let order = Gallery::new(&layout.centroids, rows.dim)?.nearest(&queries, lists, |_, _| false)?;
+        let queries = (queries.as_slice(), rows.dim);
+        let nearest = self::nearest(context, &rows.vectors, queries, k, |query, row| sample[query] == row as usize)?;
+        let order = self::nearest(context, &layout.centroids, queries, lists, |_, _| false)?;
 
         let mut list_of = vec![0; count];
         let mut sizes = vec![0; lists];
@@ -195,6 +199,26 @@ impl Curve {
         probes.dedup();
         probes.into_iter().map(|probes| self.row(probes, probes == chosen)).collect()
     }
+}
+
+/// The `k` nearest rows of `gallery`, `[n, dim]`, of each of `queries`, `[m, dim]`. A stop is heeded between blocks of queries.
+fn nearest(
+    context: &Context<'_>,
+    gallery: &[f32],
+    (queries, dim): (&[f32], usize),
+    k: usize,
+    excluded: impl Fn(usize, u32) -> bool + Sync,
+) -> Result<Neighbours, StageError> {
+    let gallery = Gallery::new(gallery, dim).map_err(failed)?;
+    let mut all = Neighbours { k, ids: Vec::new(), distances: Vec::new() };
+    for (block, queries) in queries.chunks(BLOCK * dim).enumerate() {
+        context.check_cancelled()?;
+        let excluded = |query: usize, row: u32| excluded(block * BLOCK + query, row);
+        let found = gallery.nearest(queries, k, excluded).map_err(failed)?;
+        all.ids.extend(found.ids);
+        all.distances.extend(found.distances);
+    }
+    Ok(all)
 }
 
 /// Running sums as shares of a total.

@@ -18,7 +18,7 @@ use rand_xoshiro::rand_core::SeedableRng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::Context;
+use crate::api::{Context, StageError};
 
 /// Clusters up to which linfa draws the initial centroids; above, the kernels do.
 const MAX_LINFA_SEEDS: usize = 8;
@@ -60,7 +60,10 @@ impl KMeans {
         let centroids = match start {
             Start::Centroids(centroids) => centroids.to_vec(),
             Start::Seed(_) if count <= MAX_LINFA_SEEDS => self.linfa(points, count, start, 1)?.centroids,
-            Start::Seed(seed) => prepared.plus_plus(count, seed)?,
+            Start::Seed(seed) => {
+                let stopped = || context.check_cancelled().is_err();
+                prepared.plus_plus_unless(count, seed, stopped)?.ok_or(StageError::Cancelled)?
+            }
         };
         let stop = Stop { iterations: self.iterations as usize, tolerance: self.tolerance };
         let unless_cancelled = |iteration: usize, _: f64| {

@@ -25,7 +25,8 @@ pub(super) fn add_metrics(
     let classes = images.labels.iter().collect::<BTreeSet<_>>().len();
     let seed = context.streams()?.named("evaluate").named("nmi").seed();
     let points = Points::on(&images.vectors, images.dim, context.device()?).map_err(failed)?;
-    let centroids = points.plus_plus(classes, seed).map_err(failed)?;
+    let stopped = || context.check_cancelled().is_err();
+    let centroids = points.plus_plus_unless(classes, seed, stopped).map_err(failed)?.ok_or(StageError::Cancelled)?;
     let stop = Stop { iterations: ITERATIONS, tolerance: 0.0 };
     let unless_cancelled = |_, _| if context.check_cancelled().is_ok() { Continue(()) } else { Break(()) };
     let clustering = points.lloyd(&centroids, stop, unless_cancelled).map_err(failed)?;

@@ -1,6 +1,6 @@
 //! Few-shot accuracy: classification of images of unseen classes, given a few labelled images of each.
 
-use dnc_learn::metrics::{FewShot, few_shot};
+use dnc_learn::metrics::{FewShot, few_shot_unless};
 use dnc_tables::Split;
 
 use super::embedded::EmbeddedImages;
@@ -25,8 +25,10 @@ pub(super) fn add_metrics(
             queries: episodes.queries as usize,
             episodes: episodes.episodes as usize,
         };
-        let accuracy = few_shot(&images.vectors, images.dim, &images.labels, plan, &streams.at(shots.into()))
-            .map_err(|source| StageError::compute(format!("compute `few_shot` on the split `{split}`"), source))?;
+        let (vectors, stopped) = ((&*images.vectors, images.dim), context.cancelled());
+        let accuracy = few_shot_unless(vectors, &images.labels, plan, &streams.at(shots.into()), stopped)
+            .map_err(|source| StageError::compute(format!("compute `few_shot` on the split `{split}`"), source))?
+            .ok_or(StageError::Cancelled)?;
         let name = format!("few_shot_{}_way", episodes.ways);
         results.add(split, format!("{name}_half_width"), Some(shots), accuracy.interval.half_width);
         results.add(split, name, Some(shots), accuracy.interval.mean);

@@ -12,8 +12,13 @@ use super::results::Results;
 use super::search::Search;
 use crate::api::{Context, StageError};
 
-/// Queries that are searched at a time.
+/// Most queries that are searched at a time.
 const BLOCK: usize = 4096;
+/// Products of a block, about a second's: a stop is heeded between blocks. More than 4,096 queries × 60,000 images × 512 dimensions, so
+/// that only long vectors, such as raw pixels, make blocks smaller.
+const PRODUCTS: usize = 1 << 37;
+/// Fewest queries that are searched at a time: with fewer, reading the gallery takes longer than the products.
+const SMALLEST_BLOCK: usize = 64;
 
 /// The metric that counts the queries without a match, which are left out of all others.
 const UNMATCHED: &str = "unmatched_queries";
@@ -119,9 +124,10 @@ fn search_in_blocks(
     let relevant = search.relevant();
     let k = neighbours(&relevant);
     let count = queries.ids.len();
-    for start in (0..count).step_by(BLOCK) {
+    let size = block_size(gallery.vectors.len());
+    for start in (0..count).step_by(size) {
         context.check_cancelled()?;
-        let block = start..(start + BLOCK).min(count);
+        let block = start..(start + size).min(count);
         let vectors = &queries.vectors[block.start * queries.dim..block.end * queries.dim];
         let neighbours = searched
             .nearest(vectors, k, |query, row| search.ignores(start + query, row as usize))
@@ -132,6 +138,11 @@ fn search_in_blocks(
         context.progress(block.end as u64, count as u64, "queries");
     }
     Ok(())
+}
+
+/// The number of queries that are searched at a time in a gallery of so many values.
+fn block_size(values: usize) -> usize {
+    (PRODUCTS / values.max(1)).clamp(SMALLEST_BLOCK, BLOCK)
 }
 
 /// The number of neighbours that the metrics and the table `queries` need.
@@ -207,4 +218,17 @@ fn query_rows(
         }
     };
     (0..hits.0.len()).map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_vectors_make_small_blocks() {
+        assert_eq!(block_size(0), BLOCK);
+        assert_eq!(block_size(60_000 * 512), BLOCK);
+        assert_eq!(block_size(60_000 * 48 * 48 * 3), 331);
+        assert_eq!(block_size(1_000_000 * 224 * 224 * 3), SMALLEST_BLOCK);
+    }
 }

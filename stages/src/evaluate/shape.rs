@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use dnc_learn::error::LearnError;
-use dnc_learn::metrics::{Spectrum, alignment, spectrum, uniformity};
+use dnc_learn::metrics::{Spectrum, alignment_unless, spectrum, uniformity_unless};
 use dnc_tables::Split;
 
 use super::embedded::EmbeddedImages;
@@ -32,10 +32,11 @@ pub(super) fn add_metrics(
     context.check_cancelled()?;
     let failed = |source| StageError::compute(format!("compute the shape metrics of the split `{split}`"), source);
     let dim = images.dim;
-    results.add(split, "alignment", None, alignment(&images.vectors, dim, &images.labels).map_err(failed)?);
-    context.check_cancelled()?;
-    results.add(split, "uniformity", None, uniformity(&sample(images, SAMPLE).vectors, dim).map_err(failed)?);
-    context.check_cancelled()?;
+    let stopped = context.cancelled();
+    let alignment = alignment_unless(&images.vectors, dim, &images.labels, stopped).map_err(failed)?;
+    results.add(split, "alignment", None, alignment.ok_or(StageError::Cancelled)?);
+    let uniformity = uniformity_unless(&sample(images, SAMPLE).vectors, dim, stopped).map_err(failed)?;
+    results.add(split, "uniformity", None, uniformity.ok_or(StageError::Cancelled)?);
     let vectors = if dim > SPECTRUM_SAMPLE { sample(images, SPECTRUM_SAMPLE).vectors } else { images.vectors.clone() };
     let spectrum = spectrum_unless_stopped(context, vectors, dim)?.map_err(failed)?;
     results.add(split, "spectral_decay", None, spectrum.decay);

@@ -20,6 +20,9 @@ use crate::api::{Context, StageError};
 use crate::embed::Embed;
 use crate::loader::LoadError;
 
+/// Images whose pixels are read between two reports of progress.
+const PIXELS_PER_REPORT: usize = 256;
+
 /// Source of the vectors that are compared.
 pub(super) struct VectorSource<'s> {
     stage: &'s Evaluate,
@@ -117,7 +120,7 @@ impl<'s> VectorSource<'s> {
             let Evaluate { batch, precision, .. } = *self.stage;
             Embed { merged, batch, precision, ..Embed::default() }.vectors(context, images, ids, changes)
         } else {
-            pixels(images, ids, self.stage.thumbnail, changes)
+            pixels(context, images, ids, self.stage.thumbnail, changes)
         }
     }
 
@@ -186,6 +189,7 @@ fn check_rows(embedded: &EmbeddedImages, images: Option<&Images>) -> Result<(), 
 
 /// Raw pixels as vectors of length 1, `[ids, height × width × 3]`.
 fn pixels(
+    context: &Context<'_>,
     images: &Images,
     ids: &[u32],
     thumbnail: Option<u16>,
@@ -194,7 +198,11 @@ fn pixels(
     let pictures = images.pixels()?;
     let mut vectors = Vec::new();
     let mut size = None;
-    for &id in ids {
+    for (done, &id) in ids.iter().enumerate() {
+        context.check_cancelled()?;
+        if done.is_multiple_of(PIXELS_PER_REPORT) {
+            context.progress(done as u64, ids.len() as u64, "images");
+        }
         let picture = pictures.of(images.row(id).ok_or(LoadError::UnknownImage { id })?);
         let (mut height, mut width) = (picture.height, picture.width);
         let mut values = Cow::Borrowed(picture.pixels);

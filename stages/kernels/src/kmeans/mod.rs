@@ -125,10 +125,19 @@ impl<'p> Points<'p> {
     /// # Errors
     /// If `k` is 0 or more than there are points, or if the GPU fails.
     pub fn plus_plus(&self, k: usize, seed: u64) -> Result<Vec<f32>> {
+        Ok(self.plus_plus_unless(k, seed, || false)?.expect("nothing stops it"))
+    }
+
+    /// As [`Points::plus_plus`], but gives up once `stopped`, which it asks before each batch: for many clusters, drawing takes as long
+    /// as an iteration.
+    ///
+    /// # Errors
+    /// As [`Points::plus_plus`].
+    pub fn plus_plus_unless(&self, k: usize, seed: u64, stopped: impl Fn() -> bool) -> Result<Option<Vec<f32>>> {
         self.check_clusters(k)?;
         match &self.prepared {
-            AnyPrepared::Int8(points) => seed_plus_plus(points, k, seed),
-            AnyPrepared::Float(points) => seed_plus_plus(points, k, seed),
+            AnyPrepared::Int8(points) => seed_plus_plus(points, k, seed, stopped),
+            AnyPrepared::Float(points) => seed_plus_plus(points, k, seed, stopped),
         }
     }
 

@@ -13,12 +13,13 @@ use rayon::prelude::*;
 use super::assignment::{Nearest, PreparedPoints};
 use crate::{error::Result, prefilter::Prefilter};
 
-/// Draws `k` of the points, `[k, dim]`.
+/// Draws `k` of the points, `[k, dim]`, unless `stopped` between two batches.
 pub(super) fn seed_plus_plus<P: Prefilter<'static>>(
     points: &PreparedPoints<'_, P>,
     k: usize,
     seed: u64,
-) -> Result<Vec<f32>> {
+    stopped: impl Fn() -> bool,
+) -> Result<Option<Vec<f32>>> {
     const BATCHES: usize = 64;
     let dim = points.dim();
     let mut stream = ChaCha8Rng::seed_from_u64(seed);
@@ -26,12 +27,15 @@ pub(super) fn seed_plus_plus<P: Prefilter<'static>>(
     // Before the first draw, all points have the same weight.
     let mut limits = vec![f32::INFINITY; points.len()];
     while seeds.drawn.len() < k {
+        if stopped() {
+            return Ok(None);
+        }
         let batch = if seeds.drawn.is_empty() { 1 } else { k.div_ceil(BATCHES).min(k - seeds.drawn.len()) };
         let first = seeds.centroids.len();
         seeds.draw(batch, &mut limits, &mut stream);
         seeds.are_exact &= points.tighten_limits(&seeds.centroids[first..], &mut limits)?;
     }
-    Ok(seeds.centroids)
+    Ok(Some(seeds.centroids))
 }
 
 /// The points drawn so far.

@@ -146,6 +146,8 @@ fn seeds_are_distinct_and_spread_over_the_groups() {
         .collect();
     // Uniform draws would reach about 25 of 40 groups.
     assert!(groups.len() >= 36, "{} of 40 groups", groups.len());
+    let stopped = prepared(&points, 12).plus_plus_unless(40, 8, || true).expect("well formed");
+    assert_eq!(stopped, None);
     let all = prepared(&points, 12).plus_plus(4000, 9).expect("well formed");
     let mut rows: Vec<&[f32]> = all.chunks_exact(12).collect();
     rows.sort_by(|a, b| a.partial_cmp(b).expect("finite"));

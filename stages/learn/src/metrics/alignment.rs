@@ -8,6 +8,7 @@
 //! hypersphere*, 2020, §4.1, eq. 3.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
@@ -19,6 +20,14 @@ use crate::error::Result;
 /// # Errors
 /// If `embeddings` does not have one row of `dim` values per label.
 pub fn alignment(embeddings: &[f32], dim: usize, labels: &[u32]) -> Result<f64> {
+    Ok(alignment_unless(embeddings, dim, labels, &AtomicBool::new(false))?.expect("nothing stops it"))
+}
+
+/// As [`alignment`], but gives up once `stopped`: large classes have very many pairs.
+///
+/// # Errors
+/// As [`alignment`].
+pub fn alignment_unless(embeddings: &[f32], dim: usize, labels: &[u32], stopped: &AtomicBool) -> Result<Option<f64>> {
     if labels.len() * dim != embeddings.len() {
         let problem = format!("{} values are not {} rows of {dim}", embeddings.len(), labels.len());
         return Err(metric_error("alignment", problem));
@@ -30,13 +39,19 @@ pub fn alignment(embeddings: &[f32], dim: usize, labels: &[u32]) -> Result<f64> 
         .for_each(|(label, row)| classes.entry(*label).or_default().push(row));
     let classes: Vec<Vec<&[f32]>> = classes.into_values().collect();
     let within = |rows: &Vec<&[f32]>| {
-        let pairs =
-            rows.iter().enumerate().flat_map(|(index, row)| rows[..index].iter().map(move |other| (row, other)));
-        pairs.fold((0.0, 0.0), |(sum, count), (row, other)| (sum + squared_distance(row, other), count + 1.0))
+        let mut total = (0.0, 0.0);
+        for (index, row) in rows.iter().enumerate() {
+            if stopped.load(Ordering::Relaxed) {
+                break;
+            }
+            let pairs = rows[..index].iter();
+            total = pairs.fold(total, |(sum, count), other| (sum + squared_distance(row, other), count + 1.0));
+        }
+        total
     };
     let sums: Vec<(f64, f64)> = classes.par_iter().map(within).collect();
     let (sum, pairs) = sums.iter().fold((0.0, 0.0), |total, class| (total.0 + class.0, total.1 + class.1));
-    Ok(sum / pairs)
+    Ok((!stopped.load(Ordering::Relaxed)).then_some(sum / pairs))
 }
 
 #[cfg(test)]
@@ -50,5 +65,7 @@ mod tests {
         assert_eq!(found, 30.0 / 4.0);
         assert!(alignment(&[1.0, 2.0], 1, &[1, 2]).expect("well formed").is_nan());
         assert!(alignment(&[1.0, 2.0], 1, &[1]).is_err());
+        let stopped = alignment_unless(&[1.0, 2.0], 1, &[1, 1], &AtomicBool::new(true));
+        assert_eq!(stopped.expect("well formed"), None);
     }
 }

@@ -10,6 +10,7 @@
 //! **Source** Snell, Swersky and Zemel, *Prototypical networks for few-shot learning*, 2017, §2.3 and 3.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rand::Rng;
 use rayon::prelude::*;
@@ -55,6 +56,20 @@ pub fn few_shot(
     plan: FewShot,
     streams: &Streams,
 ) -> Result<FewShotAccuracy> {
+    Ok(few_shot_unless((embeddings, dim), labels, plan, streams, &AtomicBool::new(false))?.expect("nothing stops it"))
+}
+
+/// As [`few_shot`], but gives up once `stopped`.
+///
+/// # Errors
+/// As [`few_shot`].
+pub fn few_shot_unless(
+    (embeddings, dim): (&[f32], usize),
+    labels: &[u32],
+    plan: FewShot,
+    streams: &Streams,
+    stopped: &AtomicBool,
+) -> Result<Option<FewShotAccuracy>> {
     if labels.len() * dim != embeddings.len() {
         let problem = format!("{} values are not {} rows of {dim}", embeddings.len(), labels.len());
         return Err(metric_error("few-shot accuracy", problem));
@@ -78,10 +93,18 @@ pub fn few_shot(
         return Err(metric_error("few-shot accuracy", problem));
     }
     let row = |image: usize| &embeddings[image * dim..][..dim];
-    let episode = |number: usize| episode(&classes, row, plan, &mut streams.named("episode").at(number as u64).rng());
+    let episode = |number: usize| {
+        if stopped.load(Ordering::Relaxed) {
+            return 0.0;
+        }
+        episode(&classes, row, plan, &mut streams.named("episode").at(number as u64).rng())
+    };
     let episodes: Vec<f64> = (0..plan.episodes).into_par_iter().map(episode).collect();
+    if stopped.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
     let interval = mean_interval(&episodes).expect("there are at least two episodes");
-    Ok(FewShotAccuracy { episodes, interval })
+    Ok(Some(FewShotAccuracy { episodes, interval }))
 }
 
 /// Draws one episode and returns its accuracy.

@@ -21,15 +21,15 @@ mod recall_at_k;
 mod spectrum;
 mod uniformity;
 
-pub use alignment::alignment;
+pub use alignment::{alignment, alignment_unless};
 pub use ami::ami;
 pub use average_precision::average_precision;
 pub use cmc::cmc;
-pub use few_shot::{FewShot, FewShotAccuracy, few_shot};
+pub use few_shot::{FewShot, FewShotAccuracy, few_shot, few_shot_unless};
 pub use map_at_r::map_at_r;
 pub use nmi::nmi;
 pub use r_precision::r_precision;
 pub use ranking::{PerQuery, Query, Ranking, relevant_across_cameras, relevant_between, relevant_within};
 pub use recall_at_k::recall_at_k;
 pub use spectrum::{Spectrum, spectrum};
-pub use uniformity::uniformity;
+pub use uniformity::{uniformity, uniformity_unless};

@@ -8,6 +8,8 @@
 //! **Source** Wang and Isola, *Understanding contrastive representation learning through alignment and uniformity on the
 //! hypersphere*, 2020, §4.1, eq. 4.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rayon::prelude::*;
 
 use super::ranking::metric_error;
@@ -21,6 +23,14 @@ const TEMPERATURE: f64 = 2.0;
 /// # Errors
 /// If `embeddings` is not a whole number of rows of `dim` values.
 pub fn uniformity(embeddings: &[f32], dim: usize) -> Result<f64> {
+    Ok(uniformity_unless(embeddings, dim, &AtomicBool::new(false))?.expect("nothing stops it"))
+}
+
+/// As [`uniformity`], but gives up once `stopped`: there are very many pairs.
+///
+/// # Errors
+/// As [`uniformity`].
+pub fn uniformity_unless(embeddings: &[f32], dim: usize, stopped: &AtomicBool) -> Result<Option<f64>> {
     if dim == 0 || !embeddings.len().is_multiple_of(dim) {
         return Err(metric_error(
             "uniformity",
@@ -29,11 +39,15 @@ pub fn uniformity(embeddings: &[f32], dim: usize) -> Result<f64> {
     }
     let rows: Vec<&[f32]> = embeddings.chunks_exact(dim).collect();
     let kernel = |index: usize| -> f64 {
+        if stopped.load(Ordering::Relaxed) {
+            return 0.0;
+        }
         rows[..index].iter().map(|other| (-TEMPERATURE * squared_distance(rows[index], other)).exp()).sum()
     };
     let sums: Vec<f64> = (0..rows.len()).into_par_iter().map(kernel).collect();
     let pairs = rows.len() as f64 * (rows.len() as f64 - 1.0) / 2.0;
-    Ok((sums.iter().sum::<f64>() / pairs).ln())
+    let mean = sums.iter().sum::<f64>() / pairs;
+    Ok((!stopped.load(Ordering::Relaxed)).then(|| mean.ln()))
 }
 
 /// ‖a − b‖², summed in a fixed number of lanes, so that the result does not depend on the instruction set.
@@ -63,6 +77,8 @@ mod tests {
         assert_eq!(uniformity(&[0.5; 12], 3).expect("well formed"), 0.0);
         assert!(uniformity(&[0.5; 3], 3).expect("well formed").is_nan());
         assert!(uniformity(&[0.5; 4], 3).is_err());
+        let stopped = uniformity_unless(&[0.0, 1.0, 2.0], 1, &AtomicBool::new(true));
+        assert_eq!(stopped.expect("well formed"), None);
     }
 
     #[test]

@@ -37,7 +37,7 @@ use crate::{
     },
     vectorise::vectorised,
 };
-pub use layout::{Layout, divide};
+pub use layout::{Layout, divide, divide_unless};
 
 /// Queries that are searched together. It bounds the memory for results of single lists.
 const BATCH: usize = 4096;

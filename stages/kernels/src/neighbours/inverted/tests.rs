@@ -130,3 +130,24 @@ fn what_does_not_fit_is_refused() {
         assert!(divide(&rows, 1, lists, STOP, 0).is_err());
     }
 }
+
+#[test]
+fn a_division_that_is_stopped_gives_nothing() {
+    use std::cell::Cell;
+
+    let rows = clustered(500, DIM, 10, 0.3);
+    let asked = Cell::new(0);
+    let after = |most: usize| {
+        asked.set(0);
+        let stopped = || {
+            asked.set(asked.get() + 1);
+            asked.get() > most
+        };
+        divide_unless(&rows, DIM, 8, (STOP, 3), stopped).expect("the rows are well formed")
+    };
+    assert_eq!(after(usize::MAX), Some(divide(&rows, DIM, 8, STOP, 3).expect("the rows are well formed")));
+    let all = asked.get();
+    for most in [0, 3, all - 1] {
+        assert_eq!(after(most), None, "after {most} of {all}");
+    }
+}
