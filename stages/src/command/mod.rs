@@ -3,8 +3,8 @@
 //! The program runs in an empty folder of its own, with its inputs and outputs given by placeholders ([`placeholders`]
 //! lists them; the description of the parameter `run` explains them). What enters the cache key: the arguments, the
 //! environment in `env`, the values of the placeholders that are used, and the contents of the program, of all `files`, and
-//! of a script that an interpreter gets by its absolute path. A shell line is not searched for file names: list scripts
-//! under `files` and write `{file.N}`.
+//! of scripts that an interpreter gets by their absolute paths, also in a shell line. What else a shell line names is not searched
+//! for files, since the program may write to it: list what it reads under `files` and write `{file.N}`.
 //!
 //! **Reading order** [`placeholders`], [`inputs`], [`links`], [`output_lines`], [`process`], [`memory`], [`error`].
 
@@ -102,6 +102,9 @@ const LOCALE: (&str, &str) = ("LANG", "C.UTF-8");
 const INTERPRETERS: [&str; 11] =
     ["bash", "dash", "julia", "ksh", "node", "perl", "python", "Rscript", "ruby", "sh", "zsh"];
 
+/// Words with which a shell runs a script itself.
+const SOURCING: [&str; 2] = [".", "source"];
+
 impl Stage for Command {
     const NAME: &'static str = "command";
     const VERSION: u32 = 3;
@@ -186,7 +189,7 @@ impl Stage for Command {
     fn sources(&self) -> Vec<Source> {
         let program = self.words().first().map(|program| Source::program(self.program(), program));
         let files = self.files.iter().enumerate().map(|(index, path)| Source::file(format!("files.{index}"), path));
-        program.into_iter().chain(files).chain(self.script()).collect()
+        program.into_iter().chain(files).chain(self.script()).chain(self.shell_scripts()).collect()
     }
 
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
@@ -280,10 +283,28 @@ impl Command {
     fn script(&self) -> Option<Source> {
         let CommandLine::Words(words) = &self.run else { return None };
         let (program, arguments) = words.split_first()?;
-        let name = Path::new(program).file_name()?.to_str()?.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
         let (index, script) = (1..).zip(arguments).find(|(_, argument)| !argument.starts_with('-'))?;
-        let is_script = INTERPRETERS.contains(&name) && script.starts_with('/') && Path::new(script).is_file();
-        is_script.then(|| Source::file(format!("run.{index}"), script))
+        (is_interpreter(program) && is_script(script)).then(|| Source::file(format!("run.{index}"), script))
+    }
+
+    /// The scripts that interpreters get by their absolute paths in a shell line, as far as its words can be told without a shell.
+    fn shell_scripts(&self) -> Vec<Source> {
+        let CommandLine::Shell(line) = &self.run else { return Vec::new() };
+        let is_between = |c: char| c.is_whitespace() || "\"'`();|&<>".contains(c);
+        let words: Vec<&str> = line.split(is_between).filter(|word| !word.is_empty()).collect();
+        let mut scripts: Vec<&str> = Vec::new();
+        for (index, word) in words.iter().enumerate() {
+            let script = words[index + 1..].iter().find(|word| !word.starts_with('-'));
+            if let Some(script) = script
+                && (is_interpreter(word) || SOURCING.contains(word))
+                && is_script(script)
+                && !scripts.contains(script)
+            {
+                scripts.push(script);
+            }
+        }
+        // No parameter has this name: the line stays in the key, paths included.
+        (0..).zip(scripts).map(|(index, script)| Source::file(format!("script.{index}"), script)).collect()
     }
 
     /// The parameter that names the program.
@@ -320,6 +341,15 @@ impl Command {
         values.extend(numbers.into_iter().filter_map(|(name, number)| Some((name.to_owned(), number?.to_string()))));
         Ok(values)
     }
+}
+
+fn is_interpreter(program: &str) -> bool {
+    let name = Path::new(program).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    INTERPRETERS.contains(&name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.'))
+}
+
+fn is_script(path: &str) -> bool {
+    path.starts_with('/') && Path::new(path).is_file()
 }
 
 /// Checks the names of inputs or outputs, of which folders are made.

@@ -39,3 +39,24 @@ fn invalid_values_are_refused() {
         assert!(error.hint.unwrap_or_default().contains(hint), "{params}");
     }
 }
+
+#[test]
+fn a_script_in_a_shell_line_is_a_source() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let script = folder.path().join("plot.py");
+    std::fs::write(&script, "").expect("the folder can be written to");
+    let shown = script.display();
+    let check = |run: String, is_source: bool| {
+        let text = serde_json::json!({ "run": run, "outputs": { "x": "files" } }).to_string();
+        let sources = command(&text).expect("it is valid").sources();
+        let paths: Vec<&Path> = sources.iter().map(|source| source.path.as_path()).skip(1).collect();
+        assert_eq!(paths, if is_source { vec![script.as_path()] } else { Vec::new() }, "{run}");
+    };
+    check(format!("cd /tmp && python3 -u '{shown}' {{out.x}}"), true);
+    check(format!("python3 {shown} > {{out.x}}/a; /usr/bin/python3.12 {shown} b"), true);
+    check(format!(". {shown} && echo > {{out.x}}/a"), true);
+    check(format!("x=$(bash {shown}); echo $x > {{out.x}}/a"), true);
+    check(format!("echo >> {shown}"), false);
+    check("python3 /no/such/script.py > {out.x}/a".to_owned(), false);
+    check("python3 -c 'print(1)' > {out.x}/a".to_owned(), false);
+}
