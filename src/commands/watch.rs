@@ -35,6 +35,9 @@ impl WatchArgs {
         if self.run.detach {
             return Err(Failure::Call("`watch` runs until it is stopped, so it has no `--detach`; use `nohup`".into()));
         }
+        if let Some(missing) = self.run.manifest_path().filter(|manifest| !manifest.exists()) {
+            return Err(Failure::Call(format!("There is no manifest `{}` to watch", missing.display())));
+        }
         let session = self.run.session()?;
         let stop = stop::on_signals().context("Cannot listen to signals")?;
         loop {

@@ -92,6 +92,12 @@ fn a_plan_says_what_the_run_will_take_from_what_earlier_runs_took() {
 }
 
 #[test]
+fn a_manifest_that_is_not_there_is_not_watched() {
+    let called = waits().call(&["watch", "wait.toml"]);
+    assert_eq!((called.code, called.stderr.as_str()), (Some(2), "error: There is no manifest `wait.toml` to watch\n"));
+}
+
+#[test]
 fn plan_takes_the_options_of_a_run_that_choose_nodes() {
     let project = waits();
     project.run(&["waits.toml"]);
