@@ -295,7 +295,7 @@ class Project:
         return self.end(self.start(*words, slurm=slurm, **environment), code, seconds)
 
     def nodes(self):
-        runs = sorted((self.folder / "runs" / self.name).iterdir(), key=lambda run: int(run.name))
+        runs = sorted((run for run in (self.folder / "runs" / self.name).iterdir() if run.name.isdigit()), key=lambda run: int(run.name))
         return json.loads((runs[-1] / "run.json").read_text())["nodes"]
 
     def digests(self):

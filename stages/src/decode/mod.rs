@@ -32,6 +32,7 @@ mod validation;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use dnc_tables::Split;
 use dnc_tables::pictures::Limits;
 use dnc_tables::skipped::SkippedRow;
 use dnc_tables::summary::{self, Subject, SummaryRow};
