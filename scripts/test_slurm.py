@@ -52,7 +52,7 @@ class Checks:
         # What a run on this machine alone makes. These take longer, and run beside the first checks.
         self.references = {}
         for name, words in [("training", TRAINING), ("quickstart", [])]:
-            if re.search(arguments.only, name):
+            if any(name in check and re.search(arguments.only, check) for check in checks()):
                 project = self.quickstart(f"{name}-reference")
                 self.references[name] = (project, project.start(*words, slurm=False))
 
@@ -402,18 +402,18 @@ def main():
     arguments = parser.parse_args()
     failed = []
     with Cluster(arguments.folder / "cluster") as cluster:
-        checks = Checks(arguments, cluster)
-        for name in [name for name, value in vars(Checks).items() if callable(value) and is_check(name)]:
+        disturbances = Checks(arguments, cluster)
+        for name in checks():
             if not re.search(arguments.only, name):
                 continue
             begun = time.monotonic()
             try:
                 cluster.wait_for(lambda: cluster.idle() == len(cluster.nodes), "the nodes are not idle", 60)
-                figures = getattr(checks, name)() or {}
-            except SystemExit as error:
-                figures = {"failed": str(error)}
+                figures = getattr(disturbances, name)() or {}
+            except (Exception, SystemExit) as error:
+                figures = {"failed": f"{type(error).__name__}: {error}"}
                 failed.append(name)
-                cluster.end_drivers(but=[driver for _, driver in checks.references.values()])
+                cluster.end_drivers(but=[driver for _, driver in disturbances.references.values()])
                 cluster.call("scancel", "--user=root")
                 cluster.resume()
             print(json.dumps({"name": name, "took": round(time.monotonic() - begun, 1), **figures}), flush=True)
@@ -423,8 +423,9 @@ def main():
 HELPERS = ["__init__", "project", "quickstart", "gated", "jobs", "cancel", "begun", "same", "reference", "open", "state", "detached", "bucket"]
 
 
-def is_check(name):
-    return name not in HELPERS
+def checks():
+    """The names of all checks, in the order in which they run."""
+    return [name for name, value in vars(Checks).items() if callable(value) and name not in HELPERS]
 
 
 if __name__ == "__main__":
