@@ -71,7 +71,10 @@ fn init_writes_manifests_that_run() {
 
     let told = init_and_run(&project, &["photos"]);
     assert!(told.contains("folder: 32 images of 6 classes"), "{told}");
-    assert!(told.contains("cannot be decoded") && told.contains("in another class than the original"), "{told}");
+    assert!(
+        told.contains("cannot be decoded") && told.contains("Duplicates in different classes: 1, such as"),
+        "{told}"
+    );
     assert!(project.read("photos.toml").contains("on_error = \"skip\""));
     let again = call(&project, &["init", "photos", "--yes"]);
     assert_eq!(again.code, Some(2), "nothing is overwritten");

@@ -184,11 +184,11 @@ impl Survey {
             ));
         }
         if self.duplicates > 0 {
-            odd.push(format!("{} of {} sampled images are duplicates", self.duplicates, self.sampled));
+            odd.push(format!("Duplicates: {} of {} sampled images", self.duplicates, self.sampled));
         }
         if let Some((one, other)) = self.contradictions.first() {
             let count = self.contradictions.len();
-            odd.push(format!("{count} duplicates are in different classes: `{one}` and `{other}`"));
+            odd.push(format!("Duplicates in different classes: {count}, such as `{one}` and `{other}`"));
         }
         if self.shared_classes > 0 {
             odd.push(format!(
