@@ -61,7 +61,7 @@ impl<'a> DescribedRows<'a> {
     pub(super) fn description(&self, row: usize) -> Result<Description<'_>, String> {
         let is_number = |class: &&str| class.parse::<f64>().is_ok_and(f64::is_finite);
         let class = text(&self.class, row).filter(|class| !self.has_float_classes || is_number(class));
-        let class = class.ok_or("has no class")?;
+        let class = class.filter(|class| !class.is_empty()).ok_or("has no class")?;
         let split = self.split.as_ref().and_then(|column| text(column, row)).map(split_named).transpose();
         let split = split.map_err(|UnknownSplit(name)| {
             format!("has the split `{name}`; it must be `train`, `validation`, `test`, `query` or `gallery`")

@@ -192,6 +192,8 @@ fn rows_without_a_value_obey_on_error() {
     let classes: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), Some("b"), None]));
     parquet(&shop, vec![("image", bytes.clone()), ("class", Arc::new(Float64Array::from(vec![1.0, 2.0, f64::NAN])))]);
     insta::assert_snapshot!(failure(&shop, params("fail")), @r#"Row 2 of `HERE/set.parquet` has no class; `on_error = "skip"` leaves out such images and lists them"#);
+    parquet(&shop, vec![("image", bytes.clone()), ("class", Arc::new(StringArray::from(vec!["a", "b", ""])))]);
+    insta::assert_snapshot!(failure(&shop, params("fail")), @r#"Row 2 of `HERE/set.parquet` has no class; `on_error = "skip"` leaves out such images and lists them"#);
     parquet(&shop, vec![("image", bytes), ("class", classes)]);
     insta::assert_snapshot!(failure(&shop, params("fail")), @r#"Row 2 of `HERE/set.parquet` has no class; `on_error = "skip"` leaves out such images and lists them"#);
 
