@@ -7,10 +7,10 @@ and leaves no digest that differs.
 """
 import os, shutil
 
+from common import Campaign, difference
+
 # What runs again. Each reads other files: pixels and views, models and clusters, metrics.
 STAGES = ["init", "train", "evaluate", "choose"]
-
-from common import Campaign, difference
 
 campaign = Campaign("corrupt", __doc__, 200)
 whole = campaign.project("whole")

@@ -55,8 +55,8 @@ pub(super) fn check_free(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses to write to a URL, and to replace a file that a command of this program reads, such as the manifest, by one that it writes. An older output, which
-/// has one of these `extensions`, may be replaced.
+/// Refuses to write to a URL, and to replace a file that a command of this program reads, such as the manifest, by one that it
+/// writes. An older output, which has one of these `extensions`, may be replaced.
 pub(super) fn check_replaceable(path: &Path, extensions: &[&str]) -> Result<(), Failure> {
     check_local(path)?;
     let has_extension = |extension: &&str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension));

@@ -102,10 +102,10 @@ impl Subject {
     pub fn merged(&self) -> Merged {
         let Some(plan) = &self.evidence.plan else { return Merged::Plain };
         let node = self.model_node().map(|node| node.node.clone()).unwrap_or_default();
-        let chosen = self.evidence.subject.as_ref().map(|subject| subject.chosen().node.clone());
+        let chosen = self.evidence.chosen_node();
         let of_model = |name: &str| self.evidence.feed(name, MODEL).is_some_and(|(feed, _)| feed == node);
         let evaluations = || plan.nodes.iter().filter(|node| plan.stage(node).kind.name == "evaluate");
-        let of_chosen = |name: &str| self.target.node.is_none() && chosen.as_deref() == Some(name);
+        let of_chosen = |name: &str| self.target.node.is_none() && chosen == Some(name);
         let found = evaluations()
             .find(|node| of_model(&node.name))
             .or_else(|| evaluations().find(|node| of_chosen(&node.name)));

@@ -1,9 +1,9 @@
 //! Reads a TOML file into a checked [`Manifest`], or reports every problem in it with the line underlined.
 //!
 //! **Reading order** `checked` (the result), `raw` (the tables as written, with `value` and `rounds`), `reference` (what `in`
-//! refers to), `params` (a stage's parameters), `wiring` and `cycle` (how stages are connected), `metrics` (which of them measures what another needs), `check` (all checks in
-//! order), `load` (the entry point), then [`overrides`] (`--set` and `--vary`), `resolved` (back to TOML), [`schema`] (the
-//! JSON Schema) and [`describe`] (`dnc-run stages`).
+//! refers to), `params` (a stage's parameters), `wiring` and `cycle` (how stages are connected), `metrics`
+//! (whether a metric that a stage needs is measured), `check` (all checks in order), `load` (the entry point), then [`overrides`]
+//! (`--set` and `--vary`), `resolved` (back to TOML), [`schema`] (the JSON Schema) and [`describe`] (`dnc-run stages`).
 //!
 //! This module knows neither the store nor runs. Apart from the manifest's text it only looks up whether the files that
 //! stages read exist.

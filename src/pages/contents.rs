@@ -330,15 +330,14 @@ impl Findings {
 /// The answers of the chosen round in the first run of each group, and the flips from the first group to each other one. Empty for a
 /// single group, and for runs that read different images, whose ids mean different things.
 fn compared(groups: &[Vec<Evidence>], split: &str) -> Result<(Vec<Vec<Answer>>, Vec<Flips>), PagesError> {
-    let chosen = |run: &Evidence| run.subject.as_ref().map(|subject| subject.chosen().node.clone()).unwrap_or_default();
-    let images = |run: &Evidence| run.json.evaluated_images(&chosen(run));
+    let images = |run: &Evidence| run.json.evaluated_images(run.chosen_node()?);
     let first: Vec<&Evidence> = groups.iter().filter_map(|runs| runs.first()).collect();
     if first.len() < 2 || first.iter().any(|run| images(run).is_none() || images(run) != images(first[0])) {
         return Ok((Vec::new(), Vec::new()));
     }
     let mut answers = Vec::with_capacity(first.len());
     for run in first {
-        let node = chosen(run);
+        let node = run.chosen_node().unwrap_or_default().to_owned();
         let place = NodeSplit { node, split: split.to_owned() };
         answers.push(answers::read(&run.folder.path, |other| *other == place)?.remove(&place).unwrap_or_default());
     }

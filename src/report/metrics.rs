@@ -8,6 +8,7 @@ use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use dnc_cache::{Artifact, Blob, Store};
 use dnc_stages::ArtifactKind;
+pub use dnc_stages::tables::metrics::label as metric_label;
 use parquet::arrow::ArrowWriter;
 
 use super::error::{ReportError, TableFault};
@@ -46,11 +47,6 @@ impl Metric {
     pub fn label(&self) -> String {
         metric_label(&self.metric, self.k)
     }
-}
-
-/// The name of a metric with its k, such as `recall@1`.
-pub fn metric_label(metric: &str, k: Option<i32>) -> String {
-    k.map_or_else(|| metric.to_owned(), |k| format!("{metric}@{k}"))
 }
 
 /// Writes `metrics.parquet`, `queries.parquet` and `summary.parquet` of a run: the tables of all its nodes, with the columns `run` and `node` in

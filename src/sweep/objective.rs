@@ -2,7 +2,7 @@
 
 use dnc_stages::api::{Measure, WantedMetric};
 use dnc_stages::tables::Split;
-use dnc_stages::tables::metrics::more_is_better;
+use dnc_stages::tables::metrics::{MAP_AT_R, more_is_better, with_substitute};
 use serde_json::Value;
 
 use crate::manifest::{Per, StageNode, suggest};
@@ -11,10 +11,6 @@ use crate::report::metrics::{Metric, metric_label};
 
 /// The split that settings are chosen on.
 pub const VALIDATION: &str = "validation";
-
-/// The default metric, and what takes its place where images have cameras.
-const MAP_AT_R: &str = "map_at_r";
-const MAP: &str = "map";
 
 /// `[objective]` in a sweep.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,9 +122,8 @@ impl Objective {
 
     /// Refuses a metric that the stage does not measure, whatever the data are.
     fn check_measured(&self, stage: &StageNode) -> Result<(), String> {
-        let names = [self.metric.as_str()].into_iter().chain((self.metric == MAP_AT_R).then_some(MAP));
         let wanted = WantedMetric {
-            names: names.map(str::to_owned).collect(),
+            names: with_substitute(&self.metric).map(str::to_owned).collect(),
             k: self.k.and_then(|k| u32::try_from(k).ok()),
             split: Split::Validation,
         };
@@ -150,8 +145,7 @@ impl Objective {
     pub fn find<'m>(&self, metrics: &'m [Metric], node: &str) -> Result<&'m Metric, String> {
         let of_node = || metrics.iter().filter(|metric| metric.node == node && metric.split == VALIDATION);
         let named = |name: &str| of_node().find(|metric| metric.metric == name && metric.k == self.k);
-        let across_cameras = (self.metric == MAP_AT_R).then_some(MAP);
-        if let Some(found) = named(&self.metric).or_else(|| named(across_cameras?)) {
+        if let Some(found) = with_substitute(&self.metric).find_map(named) {
             return Ok(found);
         }
         let labels: Vec<String> = of_node().map(Metric::label).collect();

@@ -8,10 +8,9 @@
 //! never on test classes.
 
 use std::collections::BTreeSet;
-use std::iter;
 
 use dnc_tables::Split;
-use dnc_tables::metrics::{self, MetricRow, bounds, more_is_better};
+use dnc_tables::metrics::{self, MAP_AT_R, MetricRow, bounds, label, more_is_better, with_substitute};
 use dnc_tables::model::{self, Model};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,11 +37,6 @@ impl Default for Choose {
         Self { split: Split::Validation, metric: MAP_AT_R.to_owned(), k: None }
     }
 }
-
-/// The metric that models are chosen by.
-const MAP_AT_R: &str = "map_at_r";
-/// What takes its place where images have cameras.
-const MAP: &str = "map";
 
 impl Stage for Choose {
     const NAME: &'static str = "choose";
@@ -80,11 +74,15 @@ impl Stage for Choose {
     fn measures(&self, split: Split) -> Option<Vec<Measure>> {
         let ks = self.k.map_or(Ks::None, |k| Ks::Among(vec![k]));
         let measure = |name: &str| Measure { metric: name.to_owned(), ks: ks.clone() };
-        Some(if split == self.split { self.names().map(measure).collect() } else { Vec::new() })
+        Some(if split == self.split { with_substitute(&self.metric).map(measure).collect() } else { Vec::new() })
     }
 
     fn wanted_metric(&self) -> Option<WantedMetric> {
-        Some(WantedMetric { names: self.names().map(str::to_owned).collect(), k: self.k, split: self.split })
+        Some(WantedMetric {
+            names: with_substitute(&self.metric).map(str::to_owned).collect(),
+            k: self.k,
+            split: self.split,
+        })
     }
 
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
@@ -116,22 +114,16 @@ impl Stage for Choose {
 }
 
 impl Choose {
-    /// The name of the metric, and of the one that takes its place where images have cameras.
-    fn names(&self) -> impl Iterator<Item = &str> {
-        iter::once(self.metric.as_str()).chain((self.metric == MAP_AT_R).then_some(MAP))
-    }
-
     /// The row of the metric that is compared.
     fn compared_row(&self, rows: &[MetricRow]) -> Result<MetricRow, StageError> {
         let of_split = || rows.iter().filter(|row| row.split == self.split);
         let k = self.k.map(|k| k as i32);
         let row = |metric: &str| of_split().find(|row| row.metric == metric && row.k == k);
-        if let Some(row) = self.names().find_map(row) {
+        if let Some(row) = with_substitute(&self.metric).find_map(row) {
             return Ok(row.clone());
         }
-        let with_k = |metric: &str, k: Option<i32>| k.map_or_else(|| metric.to_owned(), |k| format!("{metric}@{k}"));
-        let available: BTreeSet<String> = of_split().map(|row| with_k(&row.metric, row.k)).collect();
-        let (metric, split) = (with_k(&self.metric, k), self.split);
+        let available: BTreeSet<String> = of_split().map(|row| label(&row.metric, row.k)).collect();
+        let (metric, split) = (label(&self.metric, k), self.split);
         Err(StageError::MetricNotFound { metric, split, available: available.into_iter().collect() })
     }
 }
@@ -210,8 +202,7 @@ mod tests {
                 [0, 1].map(|round| tables(&shop, 0, &[row(round, split, values[round as usize])]));
             let inputs = [("model", &new), ("metrics", &metrics), ("best", &best), ("best_metrics", &best_metrics)];
             shop.run(&Choose { split, ..Choose::default() }, &inputs).unwrap();
-            let lines = shop.log.0.lock().unwrap();
-            lines.iter().filter(|line| line.starts_with("Warning: ")).cloned().collect::<Vec<_>>().join("\n")
+            shop.warnings()
         };
         assert_eq!(warnings(Split::Validation, [0.5, 0.5]), "");
         assert_eq!(warnings(Split::Validation, [1.0, 0.5]), "");

@@ -65,6 +65,12 @@ impl Workshop {
         }
     }
 
+    /// The warnings in the logs, a line each.
+    pub(crate) fn warnings(&self) -> String {
+        let lines = self.log.0.lock().expect("no test panics while it logs");
+        lines.iter().filter(|line| line.starts_with("Warning: ")).cloned().collect::<Vec<_>>().join("\n")
+    }
+
     /// The folder, for files that a stage reads from outside the store.
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()

@@ -40,20 +40,19 @@ pub fn metrics(groups: &Groups<'_>) -> Vec<ComparedMetric> {
 }
 
 fn group(runs: &[Evidence]) -> Group {
-    let chosen = |run: &Evidence| run.subject.as_ref().map(|subject| subject.chosen().node.clone()).unwrap_or_default();
     let metrics = |run: &Evidence| {
-        let node = chosen(run);
+        let node = run.chosen_node().unwrap_or_default();
         let rows = run.metrics.iter().filter(|row| row.node == node);
         // Round and number of learners may differ: they say which round was chosen.
         rows.cloned().map(|row| Metric { node: String::new(), ..row }).collect::<Vec<Metric>>()
     };
     let queries = |run: &Evidence| {
-        let node = chosen(run);
+        let node = run.chosen_node().unwrap_or_default();
         let places = run.queries.iter().filter(|(place, _)| place.node == node);
         let unnamed = |place: &NodeSplit| NodeSplit { node: String::new(), split: place.split.clone() };
         places.map(|(place, queries)| (unnamed(place), queries.clone())).collect::<Queries>()
     };
-    let images: BTreeSet<_> = runs.iter().filter_map(|run| run.json.evaluated_images(&chosen(run))).collect();
+    let images: BTreeSet<_> = runs.iter().filter_map(|run| run.json.evaluated_images(run.chosen_node()?)).collect();
     Group {
         name: GroupName::default(),
         runs: runs.iter().map(|run| run.folder.id()).collect(),

@@ -39,6 +39,11 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// The node whose evaluation is reported, that of the chosen round; `None` if nothing was evaluated.
+    pub fn chosen_node(&self) -> Option<&str> {
+        Some(&self.subject.as_ref()?.chosen().node)
+    }
+
     /// Reads a run. `store` replaces the one that the run used.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //! that a misspelt metric does not end a run after its first training.
 
 use dnc_tables::Split;
+use dnc_tables::metrics::label;
 
 /// Metrics of one name that a stage may measure; whether it does depends on the data, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,10 +75,6 @@ impl WantedMetric {
     pub fn is_among(&self, measures: &[Measure]) -> bool {
         measures.iter().any(|measure| self.names.contains(&measure.metric) && measure.has(self.k))
     }
-}
-
-fn label(metric: &str, k: Option<u32>) -> String {
-    k.map_or_else(|| metric.to_owned(), |k| format!("{metric}@{k}"))
 }
 
 #[cfg(test)]

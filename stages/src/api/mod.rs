@@ -2,7 +2,8 @@
 //!
 //! Read [`stage`] first (the trait), then [`ports`] (inputs and outputs), [`context`] (what `run` is given), and the small files
 //! that these refer to: [`params`] (invalid parameters), [`ambient`] (seed, round and so on), [`source`] (files outside the
-//! store), [`resources`], [`device`], [`measures`] (metrics that a stage writes or needs), [`observer`] (progress and logs), [`name`] (names that users give), [`earlier`] (outputs of an earlier run) and [`error`].
+//! store), [`resources`], [`device`], [`measures`] (metrics that a stage writes or needs), [`observer`] (progress and logs), [`name`]
+//! (names that users give), [`earlier`] (outputs of an earlier run) and [`error`].
 //! [`job`] hides the type of a stage from the engine. No file here knows a particular stage: the list of them is in
 //! [`registry`](crate::registry).
 

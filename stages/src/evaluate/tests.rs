@@ -100,8 +100,7 @@ fn a_collapsed_embedding_is_a_warning() {
         let shop = Workshop::new();
         let rows = [(angles[0], 1, T), (angles[1], 1, T), (angles[2], 2, T), (angles[3], 2, T), (90.0, 3, V)];
         shop.run(&stage(json!({})), &[("embeddings", &embedded(&shop, &rows))]).unwrap();
-        let lines = shop.log.0.lock().unwrap();
-        lines.iter().filter(|line| line.starts_with("Warning: ")).cloned().collect::<Vec<_>>().join("\n")
+        shop.warnings()
     };
     assert_eq!(warnings([10.0, 20.0, 10.0, 10.0]), "");
     insta::assert_snapshot!(warnings([10.0; 4]), @"Warning: all 4 vectors of the split `test` are equal, so the metrics are meaningless; the model has collapsed, or the images are equal");
@@ -112,8 +111,7 @@ fn a_single_class_is_a_warning() {
     let warnings = |rows: &[(f32, u32, Split)]| {
         let shop = Workshop::new();
         shop.run(&stage(json!({})), &[("embeddings", &embedded(&shop, rows))]).unwrap();
-        let lines = shop.log.0.lock().unwrap();
-        lines.iter().filter(|line| line.starts_with("Warning: ")).cloned().collect::<Vec<_>>().join("\n")
+        shop.warnings()
     };
     assert_eq!(warnings(&[(10.0, 1, T), (20.0, 1, T), (30.0, 2, T), (5.0, 3, V)]), "");
     insta::assert_snapshot!(warnings(&[(10.0, 1, T), (20.0, 1, T), (30.0, 1, T)]), @"Warning: all 3 images that the split `test` is searched in are of one class, so that every neighbour is right or every one is wrong and the metrics say nothing; images of at least two classes are needed");

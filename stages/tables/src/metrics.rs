@@ -1,6 +1,8 @@
 //! Metrics of a model, sorted: what a run prints and what runs are compared by.
 
 use std::cmp::Ordering;
+use std::fmt::Display;
+use std::iter;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -60,13 +62,29 @@ pub struct MetricRow {
     pub value: f64,
 }
 
+/// The metric that models are chosen by, unless another is named.
+pub const MAP_AT_R: &str = "map_at_r";
+
+/// What takes the place of [`MAP_AT_R`] where images have cameras.
+const MAP: &str = "map";
+
+/// The metric called `metric`, and the one that takes its place where images have cameras, if there is one.
+pub fn with_substitute(metric: &str) -> impl Iterator<Item = &str> {
+    iter::once(metric).chain((metric == MAP_AT_R).then_some(MAP))
+}
+
+/// The name of a metric with its k, such as `recall@1`.
+pub fn label(metric: &str, k: Option<impl Display>) -> String {
+    k.map_or_else(|| metric.to_owned(), |k| format!("{metric}@{k}"))
+}
+
 /// Whether larger values of the metric called `metric` are better.
 pub fn more_is_better(metric: &str) -> bool {
     let less = metric.starts_with("drop_") || metric.ends_with("_half_width");
     !(less || ["alignment", "uniformity", "spectral_decay", "unmatched_queries"].contains(&metric))
 }
 
-/// Writes the table, sorted,.
+/// Writes the table, sorted.
 ///
 /// # Errors
 /// The file cannot be written.

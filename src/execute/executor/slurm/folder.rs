@@ -247,6 +247,7 @@ fn list(tasks: &[TaskEntry]) -> String {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::thread;
+    use std::time::Duration;
 
     use super::*;
 
@@ -267,7 +268,7 @@ mod tests {
         let second = (0..1000).find_map(|_| {
             let folder = JobFolder::take_over(&path).unwrap();
             if folder.is_none() {
-                std::thread::sleep(std::time::Duration::from_millis(10));
+                thread::sleep(Duration::from_millis(10));
             }
             folder
         });

@@ -193,9 +193,7 @@ fn listed(shop: &Workshop, dataset: &str, files: &[&str], lists: &[(&str, &str)]
         let camera = cameras[row].map(|camera| format!(" camera {camera}")).unwrap_or_default();
         format!("{} {}{camera} file {}\n", classes[row], splits[row], (pixels.of(row).pixels[0] + 5) / 20)
     };
-    let warnings =
-        shop.log.0.lock().unwrap().iter().filter(|line| line.starts_with("Warning")).cloned().collect::<Vec<_>>();
-    (0..images.len()).map(row).collect::<String>() + &warnings.join("\n")
+    (0..images.len()).map(row).collect::<String>() + &shop.warnings()
 }
 
 #[test]
