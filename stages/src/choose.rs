@@ -128,7 +128,7 @@ impl Choose {
     }
 }
 
-/// Warns if both models have the least or the greatest value that the metric can have, which cannot tell them apart.
+/// Warns if both models have the least or the greatest value that the metric can have, so that it does not distinguish them.
 fn warn_of_tie(best: &MetricRow, new: &MetricRow, context: &Context<'_>) {
     let is_extreme = bounds(&new.metric).is_some_and(|(least, most)| new.value == least || new.value == most);
     if is_extreme && best.value == new.value {

@@ -181,7 +181,7 @@ pub(crate) fn distances(x: &Tensor, y: &Tensor, products: Tensor) -> Result<Tens
 }
 
 /// Each row divided by its norm. A row whose squared norm overflows becomes NaN: divided by an infinite norm it would be zero, which
-/// nobody could tell from a result.
+/// looks like a valid result.
 pub(crate) fn l2_normalise(x: &Tensor) -> Result<Tensor> {
     let squared = x.sqr()?.sum(1)?.reshape((x.dim(0)?, 1))?;
     // Zero, or NaN where the sum is infinite.

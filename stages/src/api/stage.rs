@@ -64,7 +64,7 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
         None
     }
 
-    /// The metrics of `split` that it may write to its output `metrics`, as far as parameters tell. `None` if they do not.
+    /// The metrics of `split` that it may write to its output `metrics`; `None` if the parameters do not determine them.
     fn measures(&self, _split: Split) -> Option<Vec<Measure>> {
         None
     }
@@ -74,7 +74,7 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
         None
     }
 
-    /// Whether images that it writes may be in `split`, as far as parameters tell.
+    /// Whether the parameters allow images that it writes to be in `split`.
     fn may_assign(&self, _split: Split) -> bool {
         true
     }

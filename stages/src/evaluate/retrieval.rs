@@ -140,7 +140,7 @@ fn search_in_blocks(
     Ok(())
 }
 
-/// The number of queries that are searched at a time in a gallery of so many values.
+/// The number of queries that are searched at a time in a gallery of `values` numbers.
 fn block_size(values: usize) -> usize {
     (PRODUCTS / values.max(1)).clamp(SMALLEST_BLOCK, BLOCK)
 }
