@@ -20,7 +20,7 @@ use object_store::{
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
 use super::api::{ConditionalPut, ObjectListing, Remote, RemoteObject};
 use crate::error::{CacheError, Result};
@@ -42,12 +42,19 @@ const PARTS_IN_MEMORY: usize = 16;
 /// Number of parts of one object that are fetched at the same time.
 const PARTS_AT_ONCE: usize = 4;
 
+/// After so many bytes of a large object, the disk begins to write them, while more arrive. A store syncs what it has fetched before it
+/// refers to it, and would otherwise wait for the disk as long again as for the server.
+const WRITE_BACK: u64 = 64 << 20;
+
 /// Conditional puts are not repeated below this level, since one that is repeated after it has succeeded is refused.
 const CONDITIONAL_ATTEMPTS: usize = 5;
 
 /// Name of the object that shows whether the server honours conditional puts, and its bytes.
 const PROBE: &str = "probe";
 const PROBE_BYTES: &[u8] = b"This object shows whether the server honours conditional puts.\n";
+
+/// A sync of a file on a thread of its own.
+type WriteBack = JoinHandle<io::Result<()>>;
 
 /// A remote in a bucket or on a WebDAV server.
 #[derive(Debug)]
@@ -199,7 +206,7 @@ impl BucketRemote {
     }
 
     /// Downloads an object to a file. Returns false if it does not exist.
-    async fn download(&self, name: &ObjectName, file: &File, path: &Path) -> Result<bool> {
+    async fn download(&self, name: &ObjectName, file: &Arc<File>, path: &Path) -> Result<bool> {
         let location = self.location(name);
         let get = self.store.get(&location).await;
         let Some(whole) = self.found(name, get)? else { return Ok(false) };
@@ -230,10 +237,19 @@ impl BucketRemote {
                 bytes.map(|bytes| (bytes, start)).map_err(|error| self.error("read", name.as_str())(error))
             }
         });
-        parts
-            .buffer_unordered(PARTS_AT_ONCE)
-            .try_for_each(|(bytes, start)| async move { write(&bytes, start) })
-            .await?;
+        let mut parts = parts.buffer_unordered(PARTS_AT_ONCE);
+        let (mut unsynced, mut write_back) = (0, None::<WriteBack>);
+        while let Some((bytes, start)) = parts.try_next().await? {
+            write(&bytes, start)?;
+            unsynced += bytes.len() as u64;
+            if unsynced >= WRITE_BACK && write_back.as_ref().is_none_or(WriteBack::is_finished) {
+                finish(write_back.take(), path).await?;
+                let file = Arc::clone(file);
+                write_back = Some(spawn_blocking(move || file.sync_data()));
+                unsynced = 0;
+            }
+        }
+        finish(write_back, path).await?;
         Ok(true)
     }
 }
@@ -272,7 +288,7 @@ impl Remote for BucketRemote {
     }
 
     fn get_to_file(&self, name: &ObjectName, to: &Path) -> Result<bool> {
-        let file = File::create_new(to).map_err(CacheError::io("create", to))?;
+        let file = Arc::new(File::create_new(to).map_err(CacheError::io("create", to))?);
         let got = self.block_on(self.download(name, &file, to));
         if !matches!(got, Ok(true)) {
             fs::remove_file(to).map_err(CacheError::io("remove", to))?;
@@ -356,6 +372,13 @@ impl Remote for BucketRemote {
             }
         }))
     }
+}
+
+/// Waits until the disk has written what [`WRITE_BACK`] made it write. The system reports a failed write only once, so it must not be lost here.
+async fn finish(write_back: Option<WriteBack>, path: &Path) -> Result<()> {
+    let Some(write_back) = write_back else { return Ok(()) };
+    let done = write_back.await.map_err(io::Error::other).and_then(|done| done);
+    done.map_err(CacheError::io("make durable", path))
 }
 
 /// Whether an error or one of its causes contains `text`.

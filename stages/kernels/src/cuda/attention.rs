@@ -1,7 +1,8 @@
 //! Multi-head attention over queries, keys and values that lie in one tensor, token by token.
 //!
 //! Formula: in each head, `p = softmax(q kᵀ / √d)`, `y = p v`. Backward: `dv = pᵀ dy`, `dp = dy vᵀ`, `ds = softmax'(dp)`, `dq = ds k`,
-//! `dk = dsᵀ q`, with the factor `1 / √d` in `ds`.
+//! `dk = dsᵀ q`, with the factor `1 / √d` in `ds`. The backward pass computes `p` again: to keep that of every block
+//! takes memory that grows with the square of the number of tokens.
 //! Shapes: qkv `[batch, tokens, 3 · width]`, y `[batch, tokens, width]`. The products are of copies head by head, q, k, v and y
 //! `[batch · heads, padded, channels]`, p `[batch · heads, padded, padded]`: `padded` is the number of tokens with zeros added. Columns
 //! of p and ds that stand for padding are zero, and so are rows of q, k, v and dy; hence so are those of dq, dk and dv.
@@ -32,20 +33,17 @@ pub(crate) fn attention(qkv: &Tensor, heads: usize, precision: Precision) -> Res
     }
     let (heads, device) = (sizes.heads, device(qkv)?);
     let parts = heads.apart(qkv, PARTS)?;
-    let [query, key, value] = sizes.parts(pointer(&parts)?);
-    let scores = Output::new(sizes.scores_shape(), sizes.dtype, &device)?;
-    // SAFETY: the matrices lie in the parts and in the scores.
-    unsafe { sizes.scores().enqueue(&device, query, key.transposed(), sizes.score(scores.pointer()?))? };
-    let shares = softmax_forward(&scores.into_tensor(), tokens, sizes.factor())?.into_tensor();
+    let [_, _, value] = sizes.parts(pointer(&parts)?);
+    let shares = sizes.shares(&parts)?;
     let results = Output::new(sizes.results_shape(), sizes.dtype, &device)?;
-    // SAFETY: as above, and the result lies in the results.
+    // SAFETY: the matrices lie in the shares, the parts and the results.
     unsafe {
         sizes.values().enqueue(&device, sizes.score(pointer(&shares)?), value, sizes.result(results.pointer()?))?;
     }
     let output = heads.together(&results.into_tensor(), 1)?;
     let inputs = [watch(qkv)];
     record(&inputs, output.into_storage(), (batch, tokens, width), qkv.device(), |_| {
-        Box::new(AttentionBackward { sizes, parts, shares, node: inputs[0].clone() })
+        Box::new(AttentionBackward { sizes, parts, node: inputs[0].clone() })
     })
 }
 
@@ -53,15 +51,15 @@ struct AttentionBackward {
     sizes: Sizes,
     /// Queries, keys and values, head by head.
     parts: Tensor,
-    shares: Tensor,
     node: Slot,
 }
 
 impl Backward<Tensor> for AttentionBackward {
     fn backward(self: Box<Self>, dy: Tensor) -> Result<()> {
-        let Self { sizes, parts, shares, node: Some(node) } = *self else { return Ok(()) };
+        let Self { sizes, parts, node: Some(node) } = *self else { return Ok(()) };
         let Sizes { heads, dtype, .. } = sizes;
         let device = device(&parts)?;
+        let shares = sizes.shares(&parts)?;
         let dy = heads.apart(&dy.contiguous()?, 1)?;
         let gradient = Output::new(parts.shape(), dtype, &device)?;
         let of_shares = Output::new(sizes.scores_shape(), dtype, &device)?;
@@ -125,6 +123,16 @@ impl Sizes {
     /// `[padded, channels]` for each head.
     fn result(self, base: u64) -> Matrices {
         Matrices::strided(base, self.heads.channels, self.heads.padded() * self.heads.channels)
+    }
+
+    /// `softmax(q kᵀ / √d)` of queries and keys.
+    fn shares(self, parts: &Tensor) -> Result<Tensor> {
+        let device = device(parts)?;
+        let [query, key, _] = self.parts(pointer(parts)?);
+        let scores = Output::new(self.scores_shape(), self.dtype, &device)?;
+        // SAFETY: the matrices lie in the parts and in the scores.
+        unsafe { self.scores().enqueue(&device, query, key.transposed(), self.score(scores.pointer()?))? };
+        Ok(softmax_forward(&scores.into_tensor(), self.heads.tokens, self.factor())?.into_tensor())
     }
 
     /// Products with as many rows and columns as tokens.
