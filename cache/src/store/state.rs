@@ -1,7 +1,7 @@
 //! State of an open store, shared by the [`Store`](super::Store) and its committing thread.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -49,17 +49,18 @@ impl StoreState {
 
     /// The store's lock, shared: while it is held, nobody removes objects that new ones refer to.
     pub(super) fn lock_for_adding(&self) -> Result<File> {
-        self.lock(File::lock_shared)
+        self.lock(File::options().read(true), File::lock_shared)
     }
 
     /// The store's lock, exclusive: needed to remove objects.
     pub(super) fn lock_for_removing(&self) -> Result<File> {
-        self.lock(File::lock)
+        // NFS grants it only on a file that is open for writing.
+        self.lock(File::options().read(true).write(true), File::lock)
     }
 
-    fn lock(&self, lock: impl FnOnce(&File) -> io::Result<()>) -> Result<File> {
+    fn lock(&self, options: &OpenOptions, lock: impl FnOnce(&File) -> io::Result<()>) -> Result<File> {
         let path = self.disk.root().join("lock");
-        let file = File::open(&path).map_err(CacheError::io("open", &path))?;
+        let file = options.open(&path).map_err(CacheError::io("open", &path))?;
         lock(&file).map_err(CacheError::io("lock", &path))?;
         Ok(file)
     }
@@ -136,5 +137,20 @@ impl StoreState {
 
     fn note_quarantined(&self, name: ObjectName) {
         poison::lock(&self.quarantined).push(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::super::handle::Store;
+
+    #[test]
+    fn the_exclusive_lock_is_one_that_nfs_grants() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let mut lock = store.state.lock_for_removing().unwrap();
+        assert_eq!(lock.write(b"").unwrap(), 0, "it must be open for writing");
     }
 }
