@@ -12,6 +12,7 @@ use dnc_stages::api::ArtifactKind;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::reporter::RUN_LOG;
 use super::run_notes::Notes;
 use crate::execute::{NodeResult, Outcome};
 use crate::plan::{Feed, Node, NodeIndex, Plan};
@@ -136,14 +137,17 @@ impl RunFolder {
     /// # Errors
     /// The file system has no locks.
     pub fn hold(&self) -> io::Result<File> {
-        let folder = File::open(&self.path)?;
-        folder.try_lock()?;
-        Ok(folder)
+        // NFS keeps no locks of folders, and grants an exclusive one only on a file that is open for writing.
+        let log = File::options().append(true).create(true).open(self.path.join(RUN_LOG))?;
+        // Waits for whoever looks at this moment whether it is held.
+        log.lock()?;
+        Ok(log)
     }
 
     /// Whether a process on this machine, or on one that shares locks with it, [holds](Self::hold) the run.
     pub fn is_running(&self) -> bool {
-        File::open(&self.path).is_ok_and(|folder| matches!(folder.try_lock_shared(), Err(TryLockError::WouldBlock)))
+        let log = File::open(self.path.join(RUN_LOG));
+        log.is_ok_and(|log| matches!(log.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
     /// How the run ended, given its `run.json`: `done`, `failed`, `interrupted`, `running`, or `unfinished` if it was killed.
@@ -384,6 +388,8 @@ fn numbers_in(path: &Path) -> io::Result<Vec<u32>> {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     #[test]
@@ -413,11 +419,29 @@ mod tests {
         assert_eq!(id("best"), Ok("sop/2".to_owned()));
         assert_eq!(range("best"), Ok(vec!["sop/2".to_owned()]));
         assert!(!last.is_running());
-        let held = last.hold().expect("there are locks");
+        let mut held = last.hold().expect("there are locks");
         assert!(last.is_running());
+        assert_eq!(held.write(b"").expect("NFS locks only what is open for writing"), 0);
         drop(held);
         assert!(!last.is_running());
         assert_eq!(last.before().iter().map(RunFolder::id).collect::<Vec<_>>(), ["sop/1"]);
+    }
+
+    #[test]
+    fn a_run_is_held_although_somebody_looks_whether_it_is() {
+        let runs = tempfile::tempdir().expect("a temporary folder can be created");
+        let run = RunFolder::create(runs.path(), "sop").expect("the folder is writable");
+        drop(run.hold().expect("there are locks"));
+        let looking = File::open(run.path.join(RUN_LOG)).expect("it was created");
+        looking.lock_shared().expect("nobody holds it");
+        let held = thread::scope(|scope| {
+            let holding = scope.spawn(|| run.hold());
+            // Long enough for one that does not wait to fail.
+            (0..1000).take_while(|_| !holding.is_finished()).for_each(|_| thread::yield_now());
+            drop(looking);
+            holding.join().expect("it does not panic")
+        });
+        held.expect("it waited");
     }
 
     /// One file with every field, and one with only the fields that have no default.

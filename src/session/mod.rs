@@ -269,9 +269,11 @@ impl Session {
         let folder = RunFolder::create(&self.project.runs, &plan.manifest.name).map_err(SessionError::cannot(
             format!("Cannot create a run folder in `{}`", self.project.runs.display()),
         ))?;
+        // Shows that the run goes on, also while the executor waits for its cluster. Without locks, it does not show.
+        let _held = folder.hold().ok();
         let mut executor = self.executor(options, &folder, &store, &reporter, stop).inspect_err(|_| {
-            // A run that could not start leaves no empty folder.
-            let _ = fs::remove_dir(&folder.path);
+            // A run that could not start leaves no folder.
+            let _ = fs::remove_dir_all(&folder.path);
         })?;
         reporter.write_logs_to(&folder.path);
         store.add_root(&self.project.runs)?;

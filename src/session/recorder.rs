@@ -1,6 +1,5 @@
 //! Writes the folder of a run: `run.json` from the start and every few seconds, manifest and tables at the end.
 
-use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -43,8 +42,6 @@ pub(super) struct Recorder<'run> {
     /// `run.json` without its nodes.
     header: RunJson,
     begun: Instant,
-    /// Shows that the run goes on. Without locks, it does not show.
-    _held: Option<File>,
     /// When `run.json` was last written, and how many nodes had finished then.
     written: Mutex<(Instant, usize)>,
 }
@@ -81,7 +78,6 @@ impl<'run> Recorder<'run> {
                 nodes: Vec::new(),
             },
             begun,
-            _held: folder.hold().ok(),
             written: Mutex::new((Instant::now(), 0)),
         };
         folder.write(&recorder.header).map_err(recorder.cannot_write())?;
