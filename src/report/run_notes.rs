@@ -1,7 +1,7 @@
 //! `notes.json` in the folder of a run: what people wrote about it. No result depends on it.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
@@ -36,11 +36,23 @@ impl Notes {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("`{}`: {error}", path.display())))
     }
 
-    /// Replaces the notes in the folder of a run.
+    /// Changes the notes in the folder of a run, and returns them. Of several processes that do so at the same time, none undoes what
+    /// another did.
     ///
     /// # Errors
-    /// The file cannot be written.
-    pub fn write(&self, run: &Path) -> io::Result<()> {
+    /// The file cannot be read or written, or `change` fails, after which the notes are what they were.
+    pub fn change<E: From<io::Error>>(run: &Path, change: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<Self, E> {
+        let folder = File::open(run)?;
+        // Where there are no locks, the last of several writers wins.
+        let _ = folder.lock();
+        let mut notes = Self::read(run)?;
+        change(&mut notes)?;
+        notes.write(run)?;
+        Ok(notes)
+    }
+
+    /// Replaces the notes in the folder of a run.
+    pub(super) fn write(&self, run: &Path) -> io::Result<()> {
         let temporary = run.join(format!(".{FILE}"));
         fs::write(&temporary, serde_json::to_string_pretty(self)? + "\n")?;
         fs::rename(temporary, run.join(FILE))
@@ -61,6 +73,25 @@ pub fn check_tag(tag: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn changes_at_the_same_time_do_not_undo_each_other() {
+        let run = tempfile::tempdir().unwrap();
+        let path = run.path();
+        let tags: BTreeSet<String> = (0..20).map(|tag| format!("tag{tag}")).collect();
+        std::thread::scope(|scope| {
+            for tag in &tags {
+                scope.spawn(move || {
+                    let add = |notes: &mut Notes| {
+                        notes.tags.insert(tag.clone());
+                        Ok::<(), io::Error>(())
+                    };
+                    Notes::change(path, add).unwrap();
+                });
+            }
+        });
+        assert_eq!(Notes::read(path).unwrap().tags, tags);
+    }
 
     #[test]
     fn notes_are_kept_and_bad_tags_refused() {

@@ -1,5 +1,7 @@
 //! `dnc-run runs note RUN [TEXT]`: writes or shows the note of a run.
 
+use std::io;
+
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 
@@ -23,13 +25,14 @@ impl NoteArgs {
     /// Writes the note, or prints it.
     pub(super) fn run(self, project: &Project) -> Result<(), Failure> {
         let run = RunFolder::find(&project.runs, &self.run).map_err(Failure::Call)?;
-        let mut notes = Notes::read(&run.path)?;
         match self.text {
             Some(text) => {
-                notes.note = Some(text.trim().to_owned()).filter(|text| !text.is_empty());
-                notes.write(&run.path)?;
+                Notes::change(&run.path, |notes| {
+                    notes.note = Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+                    Ok::<(), io::Error>(())
+                })?;
             }
-            None => match notes.note {
+            None => match Notes::read(&run.path)?.note {
                 Some(note) => print_line!("{note}"),
                 None => eprintln!("{} has no note", run.id()),
             },

@@ -27,21 +27,22 @@ impl TagArgs {
     /// Changes the tags of the run, and prints them.
     pub(super) fn run(self, project: &Project) -> Result<(), Failure> {
         let run = RunFolder::find(&project.runs, &self.run).map_err(Failure::Call)?;
-        let mut notes = Notes::read(&run.path)?;
-        for tag in self.tags {
-            if self.remove {
-                if !notes.tags.remove(&tag) {
-                    return Err(Failure::Call(format!("{} has no tag `{tag}`", run.id())));
+        let notes = Notes::change(&run.path, |notes| {
+            for tag in self.tags {
+                if self.remove {
+                    if !notes.tags.remove(&tag) {
+                        return Err(Failure::Call(format!("{} has no tag `{tag}`", run.id())));
+                    }
+                } else {
+                    check_tag(&tag).map_err(Failure::Call)?;
+                    if RunFolder::all(&project.runs)?.iter().any(|run| run.name == tag) {
+                        return Err(Failure::Call(format!("`{tag}` cannot be a tag, because runs have that name")));
+                    }
+                    notes.tags.insert(tag);
                 }
-            } else {
-                check_tag(&tag).map_err(Failure::Call)?;
-                if RunFolder::all(&project.runs)?.iter().any(|run| run.name == tag) {
-                    return Err(Failure::Call(format!("`{tag}` cannot be a tag, because runs have that name")));
-                }
-                notes.tags.insert(tag);
             }
-        }
-        notes.write(&run.path)?;
+            Ok(())
+        })?;
         print_line!("{}: {}", run.id(), notes.tags.iter().map(String::as_str).collect::<Vec<_>>().join(" "));
         Ok(())
     }
