@@ -7,6 +7,7 @@ use std::thread;
 
 use anyhow::Context as _;
 use clap::Args;
+use dnc_cache::Digest;
 
 use super::detach::{detach, explain};
 use super::execution_args::ExecutionArgs;
@@ -16,8 +17,9 @@ use super::planned_args::{PlannedArgs, PlannedRun};
 use crate::execute::stop;
 use crate::pages::{self, ReportOptions};
 use crate::plan::Plan;
+use crate::report::reporter::Reporter;
 use crate::report::{metrics, result};
-use crate::session::{ExecutorChoice, RunOptions, Session};
+use crate::session::{ExecutorChoice, RunOptions, Session, SessionError};
 
 /// Arguments of a run.
 #[derive(Args)]
@@ -62,6 +64,13 @@ impl RunArgs {
     /// The session that the arguments describe, without the values of `--vary`.
     pub(super) fn session(&self) -> Result<Session, Failure> {
         self.planned.session()
+    }
+
+    /// For each run, a digest of the manifest's text and of the files that it names; `None` while the manifest cannot be read.
+    pub(super) fn inputs(&self, session: &Session, stop: &AtomicBool) -> Result<Option<Vec<Digest>>, Failure> {
+        let listener = Reporter::new(self.execution.sink());
+        let runs = self.planned.runs(session)?;
+        Ok(runs.iter().map(|run| run.session.inputs(&listener, stop)).collect::<Result<_, SessionError>>()?)
     }
 
     /// Runs until the end, or until `stop` is set.

@@ -42,35 +42,35 @@ impl WatchArgs {
         let stop = stop::on_signals().context("Cannot listen to signals")?;
         loop {
             // Taken before the run, so that a change meanwhile starts another one.
-            let inputs = session.inputs()?;
+            let inputs = self.run.inputs(&session, &stop)?;
             match self.run.run_in(&session, &stop) {
                 Err(Failure::Interrupted) => return Err(Failure::Interrupted),
                 Err(failure) => drop(failure.report()),
                 Ok(()) => {}
             }
             eprintln!("Waiting for a change of the manifest or of the files that it names; Ctrl-C ends");
-            wait_for_change(&session, inputs, &stop)?;
+            self.wait_for_change(&session, inputs.as_deref(), &stop)?;
         }
     }
-}
 
-fn wait_for_change(session: &Session, inputs: Option<Digest>, stop: &AtomicBool) -> Result<(), Failure> {
-    let mut pause = LOOK_EVERY;
-    loop {
-        let until = Instant::now() + pause;
-        while Instant::now() < until {
-            if stop.load(Ordering::Relaxed) {
-                return Err(Failure::Interrupted);
+    fn wait_for_change(&self, session: &Session, inputs: Option<&[Digest]>, stop: &AtomicBool) -> Result<(), Failure> {
+        let mut pause = LOOK_EVERY;
+        loop {
+            let until = Instant::now() + pause;
+            while Instant::now() < until {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(Failure::Interrupted);
+                }
+                thread::sleep(NOTICE_EVERY);
             }
-            thread::sleep(NOTICE_EVERY);
+            let begun = Instant::now();
+            // Some editors remove the file before they write it again.
+            if let Some(now) = self.run.inputs(session, stop)?
+                && inputs != Some(now.as_slice())
+            {
+                return Ok(());
+            }
+            pause = LOOK_EVERY.max(PART * begun.elapsed());
         }
-        let begun = Instant::now();
-        // Some editors remove the file before they write it again.
-        if let Some(now) = session.inputs()?
-            && inputs != Some(now)
-        {
-            return Ok(());
-        }
-        pause = LOOK_EVERY.max(PART * begun.elapsed());
     }
 }

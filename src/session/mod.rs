@@ -56,7 +56,7 @@ use crate::execute::executor::slurm::SlurmPlaces;
 use crate::execute::executor::{Executor, Processes, Slurm, Threads};
 use crate::execute::forecast::{Forecast, forecast};
 use crate::execute::remote::RunRemote;
-use crate::execute::sources::{OwnPaths, ingredients};
+use crate::execute::sources::{OwnPaths, SourceError, ingredients};
 use crate::execute::{Event, Host, Listener, NodeResult, Outcomes, Pusher, execute};
 use crate::machine;
 use crate::manifest::{Manifest, Override, ReadOptions};
@@ -67,7 +67,7 @@ use crate::report::kept_keys::{keys_of_last_runs, project_name};
 use crate::report::metrics::{self, Metric};
 use crate::report::reporter::Reporter;
 use crate::report::run_folder::RunFolder;
-use crate::report::sinks::{self, Sink};
+use crate::report::sinks::Sink;
 use crate::sync::lock;
 
 /// A manifest with overrides, in a project, on a device.
@@ -156,11 +156,12 @@ impl Session {
         Ok(Plan::new(Manifest::load(&self.manifest, reading)?))
     }
 
-    /// A digest of the manifest's text and of the files that it names; `None` while the manifest cannot be read.
+    /// A digest of the manifest's text and of the files that it names; `None` while the manifest cannot be read. Of files that
+    /// must be hashed, the `listener` hears.
     ///
     /// # Errors
-    /// The store cannot be read.
-    pub fn inputs(&self) -> Result<Option<Digest>, SessionError> {
+    /// The store cannot be read, or `stop` was set meanwhile.
+    pub fn inputs(&self, listener: &dyn Listener, stop: &AtomicBool) -> Result<Option<Digest>, SessionError> {
         let Ok(text) = fs::read(&self.manifest) else { return Ok(None) };
         let mut hasher = Hasher::new();
         hasher.update(&text);
@@ -168,14 +169,14 @@ impl Session {
         if let Ok(plan) = self.plan() {
             let store = self.store()?;
             let own = self.own_paths(&store)?;
-            let quiet = Reporter::new(sinks::choose(None, true));
             let devices = (self.devices.as_ref(), self.device.resolve());
-            match ingredients(&plan, (&store, &own), devices, &quiet, &AtomicBool::new(false)) {
+            match ingredients(&plan, (&store, &own), devices, listener, stop) {
                 Ok(found) => {
                     for source in found.sources.iter().flatten() {
                         hasher.update_text(&source.digest.to_string());
                     }
                 }
+                Err(SourceError::Interrupted) => return Err(SessionError::Interrupted),
                 Err(error) => {
                     hasher.update_text(&error_chain(&error));
                 }
@@ -403,6 +404,22 @@ mod tests {
 
     use super::*;
     use crate::execute::remote::RemotePlace;
+    use crate::report::sinks;
+
+    #[test]
+    fn a_look_at_the_inputs_ends_when_the_user_asks_to_stop() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = folder.path().join("one.toml");
+        fs::create_dir(folder.path().join(".dnc")).unwrap();
+        fs::write(folder.path().join("words.txt"), "a").unwrap();
+        let stage = "run = \"cp {file.0} {out.x}/x\"\nfiles = [\"words.txt\"]\noutputs = { x = \"files\" }\n";
+        fs::write(&manifest, format!("name = \"one\"\n[stage.a]\nkind = \"command\"\n{stage}")).unwrap();
+        let session = Session::open(&manifest).unwrap();
+        let quiet = Reporter::new(sinks::choose(None, true));
+        let look = |stop| session.inputs(&quiet, &AtomicBool::new(stop));
+        assert!(matches!(look(true), Err(SessionError::Interrupted)));
+        assert!(matches!(look(false), Ok(Some(_))));
+    }
 
     #[test]
     fn a_run_that_pushes_says_what_the_project_needs_unless_its_caller_will() {

@@ -120,6 +120,22 @@ fn watch_runs_again_after_each_change() {
 }
 
 #[test]
+fn watch_sees_changes_of_what_only_one_of_several_runs_reads() {
+    let project = project();
+    project.write("others.txt", "b");
+    let files = r#"stage.first.files=["words.txt"],["others.txt"]"#;
+    let mut command = project.command(&["watch", "words.toml", "--vary", files, "--progress", "plain"]);
+    let mut watching = Watching(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it was built"));
+    let stderr = watching.0.stderr.take().expect("it is piped");
+    let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
+    let mut waits = || lines.by_ref().take_while(|line| !line.starts_with("Waiting for a change")).collect::<Vec<_>>();
+    waits();
+    project.write("others.txt", "c");
+    let told = waits();
+    assert_eq!(told.iter().filter(|line| line.contains("first: done")).count(), 1, "{told:?}");
+}
+
+#[test]
 fn a_shell_is_told_runs_tags_and_nodes() {
     let project = project();
     project.run(&["words.toml"]);
