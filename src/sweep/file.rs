@@ -1,5 +1,6 @@
 //! Reads a sweep from TOML, or reports every problem in it with the line underlined.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +53,8 @@ pub struct SweepFile {
 /// What stands in the file, before keys are checked against each other.
 #[derive(Default)]
 struct Raw {
+    /// The keys that stand there, whatever their values.
+    keys: BTreeSet<String>,
     manifest: Option<String>,
     name: Option<Spanned<String>>,
     method: Option<Spanned<String>>,
@@ -97,6 +100,7 @@ impl SweepFile {
 fn read(tables: DeTable<'_>, texts: &Texts, problems: &mut Vec<Diagnostic>) -> Raw {
     let mut raw = Raw::default();
     for (key, value) in tables {
+        raw.keys.insert(key.get_ref().to_string());
         let span = key.span();
         let text = |value, problems: &mut Vec<Diagnostic>| {
             keep(string(key.get_ref(), value), problems)
@@ -222,7 +226,7 @@ fn tpe(value: Spanned<DeValue<'_>>, problems: &mut Vec<Diagnostic>) -> TpeSettin
 fn check(raw: Raw, path: &Path, problems: &mut Vec<Diagnostic>) -> Option<SweepFile> {
     let missing =
         |key: &str, hint: &str| Diagnostic::general(format!("The sweep has no `{key}`")).hint(hint.to_owned());
-    if raw.manifest.is_none() {
+    if !raw.keys.contains("manifest") {
         problems.push(missing("manifest", "Name the manifest, as in `manifest = \"photos.toml\"`."));
     }
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -235,7 +239,10 @@ fn check(raw: Raw, path: &Path, problems: &mut Vec<Diagnostic>) -> Option<SweepF
             ),
         );
     }
-    let method = method(raw.method, raw.tpe, problems);
+    if !raw.keys.contains("method") {
+        problems.push(missing("method", &format!("Set `method` to {}.", suggest::one_of(Method::NAMES))));
+    }
+    let method = raw.method.and_then(|word| method(&word, raw.tpe, problems));
     let (at, space) = match raw.space {
         Some(space) => space,
         None => {
@@ -263,16 +270,7 @@ fn check(raw: Raw, path: &Path, problems: &mut Vec<Diagnostic>) -> Option<SweepF
     })
 }
 
-fn method(
-    method: Option<Spanned<String>>,
-    tpe: Option<(Span, TpeSettings)>,
-    problems: &mut Vec<Diagnostic>,
-) -> Option<Method> {
-    let Some(word) = method else {
-        let hint = format!("Set `method` to {}.", suggest::one_of(Method::NAMES));
-        problems.push(Diagnostic::general("The sweep has no `method`").hint(hint));
-        return None;
-    };
+fn method(word: &Spanned<String>, tpe: Option<(Span, TpeSettings)>, problems: &mut Vec<Diagnostic>) -> Option<Method> {
     let settings = tpe.as_ref().map(|(_, settings)| *settings).unwrap_or_default();
     let found = match word.get_ref().as_str() {
         "grid" => Method::Grid,
@@ -397,6 +395,7 @@ stage.train.optimiser.lr = { min = 1e-4, max = 1e-2, log = true }
         };
         check("trials", "trails", "Did you mean `trials`?");
         check("trials = 4\n", "", "The sweep has no `trials`");
+        check("method = \"random\"\n", "", "The sweep has no `method`");
         check("\"random\"", "\"tpi\"", "Did you mean `tpe`?");
         check("\"random\"", "\"grid\"", "A grid tries every combination, so it has no `trials`");
         check("\"random\"\ntrials = 4", "\"grid\"", "A grid needs a list of values for each key, or a `step`");
@@ -427,6 +426,19 @@ stage.train.optimiser.lr = { min = 1e-4, max = 1e-2, log = true }
         check("[space]", "[tpe]\nbatch = 2\n[space]", "`[tpe]` has no meaning for method `random`");
         let empty = parse("manifest = \"a.toml\"\nmethod = \"grid\"\n[space]\n").expect_err("nothing varies");
         assert!(empty.contains("`space` is empty"), "{empty}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_not_reported_as_missing_too() {
+        let check = |from: &str, to: &str, expected: &str| {
+            let found = parse(&SWEEP.replacen(from, to, 1)).expect_err(to);
+            assert!(found.contains(expected) && found.matches("error:").count() == 1, "{to}: {found}");
+        };
+        check("\"photos.toml\"", "5", "`manifest` must be a string");
+        check("\"random\"", "5", "`method` must be a string");
+        check("trials = 4", "trials = 0", "`trials` must be a positive integer");
+        check("max = 1e-2", "max = nan", "`max` must be a number");
+        check("min = 1e-4", "minn = 1e-4", "Did you mean `min`?");
     }
 
     #[test]

@@ -91,6 +91,7 @@ fn is_range(table: &DeTable<'_>) -> bool {
 
 fn range(key: &str, span: Span, table: DeTable<'_>, texts: &Texts, problems: &mut Vec<Diagnostic>) -> Option<Range> {
     let (mut values, mut min, mut max, mut step, mut log, mut integer) = (None, None, None, None, None, None);
+    let before = problems.len();
     for (word, value) in table {
         let name = word.get_ref().as_ref();
         let mut number = || {
@@ -115,6 +116,10 @@ fn range(key: &str, span: Span, table: DeTable<'_>, texts: &Texts, problems: &mu
         return keep(levels(key, &values, texts), problems);
     }
     let (Some(min), Some(max)) = (min, max) else {
+        // What is missing may have been given in a wrong way.
+        if problems.len() > before {
+            return None;
+        }
         problems.push(
             Diagnostic::at(span, format!("`{key}` needs `values`, or `min` and `max`"))
                 .hint(format!("Write `{key} = {{ values = [1, 2] }}`, or `{key} = {{ min = 0.1, max = 1.0 }}`.")),
