@@ -51,7 +51,9 @@ fn a_tag_names_a_run_and_keeps_it() {
         assert!(called.stderr.contains(expected), "{}", called.stderr);
     };
     refused(&["runs", "rm", "words/1-2"], "words/1 has the tag `baseline` and is kept");
-    refused(&["runs", "rm", "words"], "name it with its number, as in `words/1`");
+    for text in ["words", "paper"] {
+        refused(&["runs", "rm", text], "is not one run; name it with its number, as in `words/1`");
+    }
     refused(&["runs", "tag", "words/2", "words"], "`words` cannot be a tag");
     refused(&["runs", "tag", "words/2", "x", "--remove"], "words/2 has no tag `x`");
     assert_eq!(

@@ -30,9 +30,10 @@ impl RmArgs {
         for text in &self.removed {
             // `sop` means the last run elsewhere. Here somebody may mean all of them.
             if !text.trim_end_matches('/').contains('/') {
-                RunFolder::find(&project.runs, text).map_err(Failure::Call)?;
+                // A tag is no name of runs.
+                let name = RunFolder::find(&project.runs, text).map_err(Failure::Call)?.name;
                 return Err(Failure::Call(format!(
-                    "`{text}` is not one run; name it with its number, as in `{text}/1`, or a range, as in `{text}/1-9`"
+                    "`{text}` is not one run; name it with its number, as in `{name}/1`, or a range, as in `{name}/1-9`"
                 )));
             }
             for run in RunFolder::find_all(&project.runs, text).map_err(Failure::Call)? {
