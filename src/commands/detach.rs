@@ -22,9 +22,13 @@ pub(super) fn detach(session: &Session, plan: &Plan, is_named: bool) -> Result<S
 pub(super) fn explain(driver: &SubmittedDriver, name: &str) {
     let job = &driver.job;
     eprintln!("Submitted the driver as Slurm job {job}");
-    eprintln!("  dnc-run runs                  lists the run as soon as the job has begun");
-    eprintln!("  dnc-run logs {name} --follow  shows what it does");
-    eprintln!("  scancel {job}                 stops it and its jobs");
+    let calls = [
+        ("dnc-run runs".to_owned(), "lists the run as soon as the job has begun"),
+        (format!("dnc-run logs {name} --follow"), "shows what it does"),
+        (format!("scancel {job}"), "stops it and its jobs"),
+    ];
+    let width = calls.iter().map(|(call, _)| call.len()).max().unwrap_or_default();
+    calls.iter().for_each(|(call, what)| eprintln!("  {call:width$}  {what}"));
     eprintln!("Its output goes to {}", driver.log.display());
 }
 
