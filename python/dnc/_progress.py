@@ -73,6 +73,9 @@ class _Bar:
             bar.set_description(event["run"])
         elif kind == "source_progress":
             self._tell(f"hashing `{event['param']}` of `{event['stage']}`")
+        elif kind == "remote_progress":
+            verb = "sending" if event["sends"] else "fetching"
+            self._tell(f"{verb} {event['done'] / 1e6:,.0f} of {event['total'] / 1e6:,.0f} MB")
         elif kind == "node_started":
             self._tell(event["node"])
         elif kind == "node_progress" and event["total"]:

@@ -27,6 +27,15 @@ pub enum Event {
         /// Bytes to hash in all.
         total: u64,
     },
+    /// Copying files from or to the remote takes a while.
+    RemoteProgress {
+        /// Whether they are sent, rather than fetched.
+        sends: bool,
+        /// Bytes copied so far.
+        done: u64,
+        /// Bytes to copy, as far as known.
+        total: u64,
+    },
     /// The run starts.
     RunStarted {
         /// `<name>/<n>`.

@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
 
 use dnc_cache::{CacheError, Key, Outputs, Remote, RemoteOptions, Store, TransferFailure, TransferReport, open_remote};
 
 use super::event::{Event, Listener};
+use super::sources::is_due;
 use crate::error_chain::error_chain;
 
 /// Where a remote is.
@@ -55,7 +57,8 @@ impl RunRemote {
 
     /// Fetches the bytes of the records of `keys` that are not in the store. Those that cannot be fetched are computed again.
     pub(super) fn fetch(&self, store: &Store, keys: &[Key]) {
-        let report = self.ask(|remote| match store.pull(keys, remote, &|_, _| ()) {
+        let progress = self.progress(false, Instant::now());
+        let report = self.ask(|remote| match store.pull(keys, remote, &progress) {
             Err(CacheError::NoRemote { .. }) => Ok(TransferReport::default()),
             other => other,
         });
@@ -69,7 +72,8 @@ impl RunRemote {
 
     /// Sends the records of `keys` and their bytes, and reports those that cannot be sent.
     pub(super) fn push(&self, store: &Store, keys: &[Key]) {
-        let report = self.ask(|remote| store.push(keys, remote, &|_, _| ())).unwrap_or_default();
+        let progress = self.progress(true, Instant::now());
+        let report = self.ask(|remote| store.push(keys, remote, &progress)).unwrap_or_default();
         for problem in report.problems {
             self.notice(format!(
                 "key {} was not pushed to `{}`: {}",
@@ -95,6 +99,18 @@ impl RunRemote {
         self.listener.event(&Event::Notice { node: None, message });
     }
 
+    /// Reports how much of what is copied `since` then has been copied, once it has taken a while.
+    fn progress(&self, sends: bool, since: Instant) -> impl Fn(u64, u64) + Sync {
+        let (last, is_reported) = (Mutex::new(since), AtomicBool::new(false));
+        move |done, total| {
+            let ends = done >= total && is_reported.load(Ordering::Relaxed);
+            if ends || is_due(&last) {
+                is_reported.store(!ends, Ordering::Relaxed);
+                self.listener.event(&Event::RemoteProgress { sends, done, total });
+            }
+        }
+    }
+
     /// Asks the remote, unless it has failed before. `None` if it fails, which is reported.
     fn ask<T>(&self, ask: impl FnOnce(&dyn Remote) -> Result<T, CacheError>) -> Option<T> {
         if self.has_failed.load(Ordering::Relaxed) {
@@ -111,5 +127,39 @@ impl RunRemote {
                 }
             })
             .ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sync::lock;
+
+    /// Bytes done and in all, of each report.
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<(u64, u64)>>);
+
+    impl Listener for Heard {
+        fn event(&self, event: &Event) {
+            if let Event::RemoteProgress { done, total, .. } = event {
+                lock(&self.0).push((*done, *total));
+            }
+        }
+    }
+
+    #[test]
+    fn what_takes_a_while_is_reported_until_its_end() {
+        let heard = Arc::new(Heard::default());
+        let place = RemotePlace { url: "nowhere".into(), options: RemoteOptions::default() };
+        let remote = RunRemote::new(place, Arc::clone(&heard) as _);
+        let now = Instant::now();
+        let quick = remote.progress(true, now);
+        [1, 2, 3].into_iter().for_each(|done| quick(done, 3));
+        assert!(lock(&heard.0).is_empty());
+        let slow = remote.progress(true, now.checked_sub(Duration::from_secs(2)).expect("the machine runs for longer"));
+        [1, 2, 3].into_iter().for_each(|done| slow(done, 3));
+        assert_eq!(*lock(&heard.0), [(1, 3), (3, 3)]);
     }
 }

@@ -111,7 +111,7 @@ pub fn ingredients(
 }
 
 /// Whether it is time to report again. A thread that finds another one reporting does not.
-fn is_due(last_report: &Mutex<Instant>) -> bool {
+pub(super) fn is_due(last_report: &Mutex<Instant>) -> bool {
     let Ok(mut last_report) = last_report.try_lock() else { return false };
     let is_due = last_report.elapsed() > REPORT_EVERY;
     if is_due {

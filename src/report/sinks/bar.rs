@@ -19,6 +19,8 @@ pub struct Bar {
     screen: MultiProgress,
     whole: ProgressBar,
     nodes: HashMap<String, ProgressBar>,
+    /// What is sent to the remote and fetched from it.
+    transfers: HashMap<bool, ProgressBar>,
 }
 
 impl Bar {
@@ -27,7 +29,7 @@ impl Bar {
         let screen = MultiProgress::new();
         let whole = screen.add(ProgressBar::no_length());
         whole.set_style(style(NODES));
-        Self { screen, whole, nodes: HashMap::new() }
+        Self { screen, whole, nodes: HashMap::new(), transfers: HashMap::new() }
     }
 
     fn line(&self, line: &str) {
@@ -50,6 +52,20 @@ impl Sink for Bar {
                 self.whole.set_position(*done);
                 self.whole.set_message(format!("`{param}` of `{stage}`"));
                 self.whole.set_style(style("{msg} {bar:30} {bytes} of {total_bytes} hashed {eta}"));
+            }
+            Event::RemoteProgress { sends, done, total } => {
+                if done >= total {
+                    self.transfers.remove(sends).iter().for_each(ProgressBar::finish_and_clear);
+                    return;
+                }
+                let bar = self.transfers.entry(*sends).or_insert_with(|| {
+                    let bar = self.screen.insert_before(&self.whole, ProgressBar::no_length());
+                    bar.set_style(style("  {msg} {bar:30} {bytes} of {total_bytes} {eta}"));
+                    bar.set_message(plain::remote_progress(*sends));
+                    bar
+                });
+                bar.set_length(*total);
+                bar.set_position(*done);
             }
             Event::RunStarted { run, nodes } => {
                 self.whole.set_position(0);
@@ -89,6 +105,7 @@ impl Sink for Bar {
             Event::Notice { node, message } => self.line(&plain::notice(node.as_deref(), message)),
             Event::NodeLog { .. } => {}
             Event::RunFinished { outcomes, took } => {
+                self.transfers.drain().for_each(|(_, bar)| bar.finish_and_clear());
                 self.whole.finish_and_clear();
                 eprintln!("{}", plain::summary(*outcomes, *took));
             }

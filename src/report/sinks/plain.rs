@@ -30,6 +30,14 @@ impl Plain {
                 let is_next = self.is_next_tenth(&source, *done, *total);
                 return is_next.then(|| format!("{source}: hashed {} of {}", HumanBytes(*done), HumanBytes(*total)));
             }
+            Event::RemoteProgress { sends, done, total } => {
+                let what = remote_progress(*sends);
+                let is_next = self.is_next_tenth(what, *done, *total);
+                if done >= total {
+                    self.tenths.remove(what);
+                }
+                return is_next.then(|| format!("{what}: {} of {}", HumanBytes(*done), HumanBytes(*total)));
+            }
             Event::NodeFinished { outcome: Outcome::Hit | Outcome::Cancelled, .. } | Event::NodeLog { .. } => {
                 return None;
             }
@@ -78,6 +86,11 @@ pub(super) fn finished_line(
     format!("[{finished}/{nodes}] {node}: {what}")
 }
 
+/// What is copied from or to the remote.
+pub(super) fn remote_progress(sends: bool) -> &'static str {
+    if sends { "sent to the remote" } else { "fetched from the remote" }
+}
+
 /// The line for a notice.
 pub(super) fn notice(node: Option<&str>, message: &str) -> String {
     node.map_or_else(|| format!("note: {message}"), |node| format!("note: {node}: {message}"))
@@ -98,4 +111,22 @@ pub(super) fn summary(outcomes: Outcomes, took: Duration) -> String {
         }
     }
     format!("{} in {:.2} s", parts.join(", "), took.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_transfer_is_shown_per_tenth() {
+        let mut plain = Plain::default();
+        for _ in 0..2 {
+            let lines: Vec<String> = [99, 100, 199, 650, 1000]
+                .into_iter()
+                .filter_map(|done| plain.line(&Event::RemoteProgress { sends: false, done, total: 1000 }))
+                .collect();
+            let expected = ["fetched from the remote: 100 B of 1000 B", "fetched from the remote: 650 B of 1000 B"];
+            assert_eq!(lines, expected);
+        }
+    }
 }
