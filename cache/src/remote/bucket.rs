@@ -73,7 +73,8 @@ pub(super) fn retries(patience: Duration) -> RetryConfig {
     // Each pause is drawn between the first one and `base` times the last one, so that 3 makes them grow.
     let backoff =
         BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(4), base: 3. };
-    RetryConfig { backoff, max_retries: usize::MAX, retry_timeout: patience }
+    // Patience ends first, but messages show the number.
+    RetryConfig { backoff, max_retries: 10_000, retry_timeout: patience }
 }
 
 impl BucketRemote {
