@@ -71,7 +71,7 @@ impl RunRemote {
     }
 
     /// Sends the records of `keys` and their bytes, and reports those that cannot be sent.
-    pub(super) fn push(&self, store: &Store, keys: &[Key]) {
+    pub fn push(&self, store: &Store, keys: &[Key]) {
         let progress = self.progress(true, Instant::now());
         let report = self.ask(|remote| store.push(keys, remote, &progress)).unwrap_or_default();
         for problem in report.problems {
@@ -91,7 +91,12 @@ impl RunRemote {
 
     /// Whether it was asked for anything and has not failed.
     pub fn was_used(&self) -> bool {
-        self.opened.get().is_some() && !self.has_failed.load(Ordering::Relaxed)
+        self.opened.get().is_some() && !self.has_failed()
+    }
+
+    /// Whether it has failed.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
     }
 
     /// Reports that something concerning the remote was not done.
@@ -113,7 +118,7 @@ impl RunRemote {
 
     /// Asks the remote, unless it has failed before. `None` if it fails, which is reported.
     fn ask<T>(&self, ask: impl FnOnce(&dyn Remote) -> Result<T, CacheError>) -> Option<T> {
-        if self.has_failed.load(Ordering::Relaxed) {
+        if self.has_failed() {
             return None;
         }
         let answered = match self.opened.get_or_init(|| open_remote(&self.place.url, &self.place.options)) {

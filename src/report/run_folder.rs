@@ -17,6 +17,9 @@ use super::run_notes::Notes;
 use crate::execute::{NodeResult, Outcome};
 use crate::plan::{Feed, Node, NodeIndex, Plan};
 
+/// The empty file that marks a run whose results are not all in its remote.
+const UNSENT: &str = "unsent";
+
 /// The folder of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunFolder {
@@ -148,6 +151,20 @@ impl RunFolder {
     pub fn is_running(&self) -> bool {
         let log = File::open(self.path.join(RUN_LOG));
         log.is_ok_and(|log| matches!(log.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
+    /// Marks the run as one whose results are not all in its remote, or removes the mark.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn set_unsent(&self, is_unsent: bool) -> io::Result<()> {
+        let mark = self.path.join(UNSENT);
+        if is_unsent { File::create(mark).map(drop) } else { fs::remove_file(mark) }
+    }
+
+    /// Whether the run was to send its results to a remote, and has not sent all of them.
+    pub fn is_unsent(&self) -> bool {
+        self.path.join(UNSENT).exists()
     }
 
     /// How the run ended, given its `run.json`: `done`, `failed`, `interrupted`, `running`, or `unfinished` if it was killed.

@@ -48,6 +48,7 @@ pub use estimate::Estimate;
 pub use history::History;
 use recorder::{Origin, Recorder};
 pub use remote::ProjectRemote;
+use remote::Unsent;
 pub use run_options::{ExecutorChoice, RunOptions};
 
 use crate::error_chain::error_chain;
@@ -292,8 +293,13 @@ impl Session {
 
         let history = History::new(folder.before(), plan, &self.project.root);
         let remote = options.remote.clone().map(|place| Arc::new(RunRemote::new(place, Arc::clone(&reporter) as _)));
-        let pusher = remote.as_ref().filter(|_| options.push);
-        let pusher = Mutex::new(pusher.map(|remote| Pusher::start(Arc::clone(remote), Arc::clone(&store))));
+        let receiver = remote.as_ref().filter(|_| options.push);
+        let unsent = receiver
+            .map(|_| Unsent::start(&folder))
+            .transpose()
+            .map_err(SessionError::cannot(format!("Cannot write the run folder `{}`", folder.path.display())))?;
+        let pusher = receiver.map(|remote| Pusher::start(Arc::clone(remote), Arc::clone(&store)));
+        let pusher = Mutex::new(pusher);
         let run = Run {
             plan,
             store: &store,
@@ -317,6 +323,9 @@ impl Session {
         recorder.finish(&results, &store)?;
         if let Some(pusher) = lock(&pusher).take() {
             pusher.finish(&results);
+        }
+        if let (Some(unsent), Some(remote)) = (unsent, &remote) {
+            unsent.finish(remote, &store, &results);
         }
         // A run that finds everything in the store sends no request at all.
         let used_remote = remote.filter(|remote| remote.was_used());

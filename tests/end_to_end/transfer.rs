@@ -182,6 +182,24 @@ fn a_run_goes_on_without_a_remote_that_fails_and_says_so_once() {
 }
 
 #[test]
+fn what_a_run_could_not_send_the_next_one_sends() {
+    let project = project();
+    let remote = remote_in(&project);
+    // Its parent folder does not exist, as if a share were not mounted.
+    project.run(&["pair.toml", "--push", "--remote", "not-mounted/remote"]);
+    // With other settings, and without sending.
+    project.run(&["pair.toml", "--set", "stage.first.run='echo two > {out.x}/x'"]);
+    project.run(&["pair.toml", "--set", "stage.first.run='echo two > {out.x}/x'", "--push", "--remote", &remote]);
+    assert_eq!(project.nodes("pair", "hit"), ["first", "second"]);
+    assert_eq!(project.files_in("remote/records").len(), 4, "two of the first run, and two that were found");
+
+    // Everything has been sent: no request is sent any more.
+    fs::remove_dir_all(&remote).expect("it is ours");
+    project.run(&["pair.toml", "--push", "--remote", &remote]);
+    assert!(!project.path().join("remote").exists());
+}
+
+#[test]
 fn damaged_records_and_blobs_are_not_read_through() {
     for folder in ["records", "blobs"] {
         let (one, other) = (project(), project());
