@@ -49,7 +49,7 @@ impl RunRemote {
             self.notice(format!(
                 "the record of key {} in `{}` is damaged; its node runs again",
                 key.short(),
-                self.place.url
+                self.url()
             ));
         }
         adopted.outputs
@@ -65,7 +65,7 @@ impl RunRemote {
         for problem in report.unwrap_or_default().problems {
             // Most dropped bytes are nowhere else.
             if !matches!(problem.failure, TransferFailure::NoRecord | TransferFailure::MissingBlob(_)) {
-                self.notice(format!("key {} in `{}`: {}", problem.key.short(), self.place.url, problem.failure));
+                self.notice(format!("key {} in `{}`: {}", problem.key.short(), self.url(), problem.failure));
             }
         }
     }
@@ -75,18 +75,18 @@ impl RunRemote {
         let progress = self.progress(true, Instant::now());
         let report = self.ask(|remote| store.push(keys, remote, &progress)).unwrap_or_default();
         for problem in report.problems {
-            self.notice(format!(
-                "key {} was not pushed to `{}`: {}",
-                problem.key.short(),
-                self.place.url,
-                problem.failure
-            ));
+            self.notice(format!("key {} was not pushed to `{}`: {}", problem.key.short(), self.url(), problem.failure));
         }
     }
 
     /// Says in the remote which keys the project's runs need, so that gc keeps them there.
     pub fn keep(&self, store: &Store, project: &str, keys: &HashSet<Key>) {
         self.ask(|remote| store.set_remote_root(project, keys, remote));
+    }
+
+    /// Its URL, for messages.
+    fn url(&self) -> &str {
+        self.opened.get().and_then(|opened| opened.as_ref().ok()).map_or(self.place.url.as_str(), |remote| remote.url())
     }
 
     /// Whether it was asked for anything and has not failed.

@@ -102,8 +102,11 @@ impl BucketRemote {
     }
 
     fn error(&self, doing: &'static str, object: &str) -> impl FnOnce(Error) -> CacheError {
-        let url = format!("{}/{object}", self.url.trim_end_matches('/')).into();
-        move |source| CacheError::Request { doing, url, hint: hint(&source), source: Box::new(source) }
+        let url: Box<str> = format!("{}/{object}", self.url.trim_end_matches('/')).into();
+        move |source| {
+            let hint = hint(&url, &source);
+            CacheError::Request { doing, url, hint, source: Box::new(source) }
+        }
     }
 
     /// Turns "no such object" into `None`. That the bucket does not exist is an error.
@@ -394,8 +397,9 @@ fn mentions(error: &(dyn std::error::Error + 'static), text: &str) -> bool {
     false
 }
 
-/// What to do about an error, as far as it is known.
-fn hint(error: &Error) -> &'static str {
+/// What to do about an error at this URL, as far as it is known.
+fn hint(url: &str, error: &Error) -> &'static str {
+    const LOGIN: &str = "; check name and password in the remote's URL, as in `https://name:password@host/path`";
     const HINTS: [(&[&str], &str); 6] = [
         (&["NoSuchBucket"], "; the bucket does not exist: create it, or correct the URL"),
         (&["ExpiredToken", "TokenRefreshRequired"], "; the credentials have expired: renew them"),
@@ -408,7 +412,7 @@ fn hint(error: &Error) -> &'static str {
         (&["SlowDown", "503"], "; the server is overloaded: try again later"),
     ];
     if matches!(error, Error::Unauthenticated { .. }) && !mentions(error, "Expired") {
-        return HINTS[3].1;
+        return if url.starts_with("http") { LOGIN } else { HINTS[3].1 };
     }
     HINTS.iter().find(|(texts, _)| texts.iter().any(|text| mentions(error, text))).map_or("", |(_, hint)| hint)
 }

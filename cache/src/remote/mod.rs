@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Reading order: `api` (the trait [`Remote`]), `folder` (a folder as a remote),
-//! `bucket` (S3 and WebDAV, with `s3` and `aws_profile` for URLs and credentials), `open` (the list of all implementations), and
+//! `bucket` (S3 and WebDAV, with `s3`, `aws_profile` and `login` for URLs and credentials), `open` (the list of all implementations), and
 //! `layout` and `pack` (what is in a remote), and `presence` (which of many objects exist). What is copied, and when, is decided in
 //! `store/push.rs` and `store/pull.rs`.
 //!
@@ -25,9 +25,12 @@ mod aws_profile;
 mod bucket;
 mod folder;
 mod layout;
+#[cfg(feature = "remote")]
+mod login;
 mod open;
 mod options;
 mod pack;
+mod percent;
 mod presence;
 #[cfg(feature = "remote")]
 mod s3;

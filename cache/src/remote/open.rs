@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::api::Remote;
 use super::folder::FolderRemote;
 use super::options::RemoteOptions;
+use super::percent::percent_decoded;
 use crate::error::{CacheError, Result};
 
 /// Schemes whose URLs people mistype. A path that begins with one of them and a colon is probably such a URL.
@@ -59,17 +60,6 @@ fn path_of_file_url(url: &str, rest: &str) -> Result<PathBuf> {
     }
     let bytes = percent_decoded(path).ok_or_else(|| invalid("`%` must be followed by two hexadecimal digits"))?;
     Ok(PathBuf::from(OsString::from_vec(bytes)))
-}
-
-fn percent_decoded(text: &str) -> Option<Vec<u8>> {
-    let mut parts = text.split('%');
-    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        let digits = part.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        bytes.extend_from_slice(&part.as_bytes()[2..]);
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use object_store::http::HttpBuilder;
 
 use super::aws_profile::Profile;
 use super::bucket::{BucketRemote, retries};
+use super::login::split_login;
 use super::options::RemoteOptions;
 use crate::error::{CacheError, Result};
 
@@ -69,14 +70,13 @@ pub(super) fn open_s3(url: &str, rest: &str, options: &RemoteOptions) -> Result<
     BucketRemote::new(Arc::new(store), prefix.trim_matches('/'), url)
 }
 
-/// Opens a WebDAV server by an `http` or `https` URL.
+/// Opens a WebDAV server by an `http` or `https` URL, which may hold a name and a password.
 pub(super) fn open_http(url: &str, options: &RemoteOptions) -> Result<BucketRemote> {
-    let client = ClientOptions::new().with_allow_http(url.starts_with("http://"));
+    let (url, headers) = split_login(url)?;
+    let client = ClientOptions::new().with_allow_http(url.starts_with("http://")).with_default_headers(headers);
     let store =
-        HttpBuilder::new().with_url(url).with_client_options(client).with_retry(retries(options.patience)).build();
-    let store = store.map_err(|_| CacheError::InvalidRemote {
-        url: url.to_owned(),
-        problem: "it is not the URL of a WebDAV server",
-    })?;
-    BucketRemote::new(Arc::new(store), "", url)
+        HttpBuilder::new().with_url(&url).with_client_options(client).with_retry(retries(options.patience)).build();
+    let store = store
+        .map_err(|_| CacheError::InvalidRemote { url: url.clone(), problem: "it is not the URL of a WebDAV server" })?;
+    BucketRemote::new(Arc::new(store), "", &url)
 }
