@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use arrow::error::ArrowError;
 use dnc_cache::CacheError;
 use dnc_stages::ArtifactKind;
+use dnc_stages::tables::TableError;
 use parquet::errors::ParquetError;
 
 /// An error of reading or writing the tables of runs, or of comparing runs.
@@ -73,6 +74,9 @@ pub enum TableFault {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] CacheError),
+    /// The table of an artifact could not be read.
+    #[error(transparent)]
+    Artifact(#[from] Box<TableError>),
     /// A column is missing.
     #[error("Column `{0}` is missing")]
     MissingColumn(&'static str),

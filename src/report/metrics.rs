@@ -7,13 +7,14 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use dnc_cache::{Artifact, Blob, Store};
-use dnc_stages::ArtifactKind;
+use dnc_stages::api::{ArtifactKind, Columns, InputArtifact, InputFile};
 pub use dnc_stages::tables::metrics::label as metric_label;
+use dnc_stages::tables::{main_table, table_of};
 use parquet::arrow::ArrowWriter;
 
 use super::error::{ReportError, TableFault};
 use super::run_folder::RunFolder;
-use super::run_table::{read_batches, visit_batches};
+use super::run_table::visit_batches;
 use super::table::text_table;
 use crate::execute::NodeResult;
 use crate::plan::Plan;
@@ -61,12 +62,12 @@ pub fn write(folder: &RunFolder, plan: &Plan, results: &[NodeResult], store: &St
             let failed = |source| ReportError::ReadArtifact { kind, node: node.name.clone(), source };
             for output in plan.stage(node).ports.outputs.iter().filter(|output| output.kind == kind) {
                 let Some(artifact) = result.outputs.get(&output.name) else { continue };
-                let read = match read_artifact(store, artifact) {
+                let read = match read_artifact(store, artifact, kind, &node.name) {
                     // A summary whose bytes are gone is not made again for the sake of the run folder.
                     Err(TableFault::MissingBlob(_)) if kind.has_warnings() => continue,
                     read => read.map_err(failed)?,
                 };
-                for batch in read {
+                for batch in read.into_iter().filter(|batch| batch.num_rows() > 0) {
                     let batch = with_origin(&batch, &folder.id(), &node.name).map_err(failed)?;
                     table.get_or_insert_with(|| (batch.schema(), Vec::new())).1.push(batch);
                 }
@@ -158,15 +159,23 @@ impl NodeRow<'_> {
     }
 }
 
-fn read_artifact(store: &Store, artifact: &Artifact) -> Result<Vec<RecordBatch>, TableFault> {
-    let mut all = Vec::new();
-    for file in artifact.files().iter().filter(|file| file.path.ends_with(".parquet")) {
+/// The rows of an artifact's main table in the columns of its kind. A `command` may have written it as Arrow or Parquet, with other
+/// columns beside them and in another order.
+fn read_artifact(
+    store: &Store,
+    artifact: &Artifact,
+    kind: ArtifactKind,
+    node: &str,
+) -> Result<Vec<RecordBatch>, TableFault> {
+    let mut files = Vec::new();
+    for file in artifact.files().iter().filter(|file| table_of(&file.path) == Some(kind.name())) {
         let Blob::Present(path) = store.blob(&file.digest)? else {
             return Err(TableFault::MissingBlob(file.digest.short()));
         };
-        all.extend(read_batches(&path)?);
+        files.push(InputFile { name: file.path.clone(), path });
     }
-    Ok(all)
+    let artifact = InputArtifact { node: node.to_owned(), kind, files, columns: Columns::All };
+    Ok(main_table(&artifact).map_err(Box::new)?)
 }
 
 /// The batch with the columns `run` and `node` in front.

@@ -12,12 +12,6 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::error::{ReportError, TableFault};
 
-/// Reads all columns of a file.
-pub(super) fn read_batches(path: &Path) -> Result<Vec<RecordBatch>, TableFault> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?.build()?;
-    Ok(reader.collect::<Result<_, _>>()?)
-}
-
 /// Passes these columns of a file to `visit`, batch by batch. A file that does not exist has no batches.
 pub(super) fn visit_batches(
     path: &Path,

@@ -1,7 +1,11 @@
 //! `dnc-run diff`: comparisons over seeds and over queries, in every output format.
 
 use std::fs::File;
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray};
+use arrow::ipc::writer::FileWriter;
+use parquet::arrow::ArrowWriter;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
 
@@ -172,4 +176,50 @@ fn values_and_differences_are_listed_by_seed() {
     };
     check_refused(&["--metric", "recall@1,ami"], "None of the runs has metric `ami`; they have ");
     check_refused(&["--format", "parquet"], "`--by-seed` cannot be written as Parquet");
+}
+
+/// Tables of programs may be Arrow or Parquet, with other columns beside those of the kind, in any order.
+#[test]
+fn metrics_that_programs_write_are_reported_whatever_form_they_have() {
+    let text = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
+    let whole = |number: i32| -> ArrayRef { Arc::new(Int32Array::from(vec![number])) };
+    let value = |value: f64| -> ArrayRef { Arc::new(Float64Array::from(vec![value])) };
+    let table = |columns: Vec<(&str, ArrayRef)>| RecordBatch::try_from_iter(columns).expect("one row each");
+    let first = table(vec![
+        ("value", value(0.25)),
+        ("metric", text("recall")),
+        ("split", text("test")),
+        ("k", whole(1)),
+        ("learners", whole(1)),
+        ("round", whole(0)),
+    ]);
+    let second = table(vec![
+        ("note", text("by hand")),
+        ("round", whole(0)),
+        ("learners", whole(1)),
+        ("split", text("test")),
+        ("metric", text("recall")),
+        ("k", whole(1)),
+        ("value", value(0.75)),
+    ]);
+
+    let project = Project::new();
+    let create = |name: &str| File::create(project.path().join(name)).expect("the folder is writable");
+    let mut writer = FileWriter::try_new(create("first.arrow"), first.schema_ref()).expect("the file can be written");
+    writer.write(&first).and_then(|()| writer.finish()).expect("the file can be written");
+    let mut writer = ArrowWriter::try_new(create("second.parquet"), second.schema(), None).expect("it can be written");
+    writer.write(&second).expect("the file can be written");
+    writer.close().expect("the file can be written");
+    let stage = |name: &str, file: &str, form: &str| {
+        format!(
+            "[stage.{name}]\nkind = \"command\"\nrun = \"cp {{file.0}} {{out.metrics}}/metrics.{form}\"\n\
+             files = [\"{file}\"]\noutputs = {{ metrics = \"metrics\" }}\n"
+        )
+    };
+    let stages = [stage("first", "first.arrow", "arrow"), stage("second", "second.parquet", "parquet")];
+    project.write("measured.toml", format!("name = \"measured\"\n{}", stages.concat()));
+    let told = project.run(&["measured.toml"]).stdout;
+    assert!(told.contains("0.2500") && told.contains("0.7500"), "{told}");
+    let told = project.run(&["diff", "measured:first", "measured:second"]).stdout;
+    assert!(told.contains("+0.5000"), "{told}");
 }

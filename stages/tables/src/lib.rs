@@ -47,4 +47,4 @@ pub use foreign::{add_facets, facets_of_folder};
 pub use kind::ArtifactKind;
 pub use schema::TableSchema;
 pub use split::Split;
-pub use table::table_of;
+pub use table::{main_table, table_of};

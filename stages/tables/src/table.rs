@@ -104,6 +104,17 @@ impl Table {
     }
 }
 
+/// The rows of an artifact's main table, whichever program wrote it: the columns of its schema in their order and types, one batch
+/// per file. There are none of plain files.
+///
+/// # Errors
+/// A file is damaged, or a column is missing or has another type.
+pub fn main_table(artifact: &InputArtifact) -> Result<Vec<RecordBatch>, TableError> {
+    let Some(schema) = artifact.kind.tables().into_iter().find(TableSchema::is_main) else { return Ok(Vec::new()) };
+    let read = |file: &InputFile| Table::read(&file.path, &file.name, Columns::All, schema.clone());
+    files(artifact, schema.name).map(|file| read(file).map(|table| table.batch)).collect()
+}
+
 /// The files of the table called `table`, sorted by name: `table.arrow`, `table-00003.parquet` ….
 pub(crate) fn files<'a>(artifact: &'a InputArtifact, table: &'a str) -> impl Iterator<Item = &'a InputFile> {
     artifact.files.iter().filter(move |file| table_of(&file.name) == Some(table))
