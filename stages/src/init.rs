@@ -29,6 +29,10 @@ use crate::pretrained;
 const CENTRING_IMAGES: usize = 512;
 /// Batch size while their embeddings are computed.
 const BATCH: usize = 64;
+/// Most dimensions of an embedding. A larger number is a slip, and would fill the memory.
+const MOST_DIMENSIONS: usize = 1 << 16;
+/// Largest side of the images that a network takes, for the same reason.
+const LARGEST_CROP: usize = 1 << 12;
 
 /// Creates a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -90,8 +94,8 @@ impl Stage for Init {
     }
 
     fn check(&self) -> Result<(), ParamError> {
-        if self.dimension == 0 {
-            return Err(ParamError::new("dimension", "`dimension` must be at least 1"));
+        if !(1..=MOST_DIMENSIONS).contains(&self.dimension) {
+            return Err(ParamError::new("dimension", format!("`dimension` must be between 1 and {MOST_DIMENSIONS}")));
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(ParamError::new("dropout", "`dropout` must be at least 0 and below 1"));
@@ -112,6 +116,9 @@ impl Stage for Init {
             Model::build(&self.architecture()).map_err(|error| ParamError::new("backbone", error.to_string()))?;
         model.check_crop().map_err(|error| ParamError::new("crop", error.to_string()))?;
         let (crop, resize) = (model.preprocessing.crop, model.preprocessing.resize);
+        if crop > LARGEST_CROP {
+            return Err(ParamError::new("crop", format!("`crop` must be at most {LARGEST_CROP}, but is {crop}")));
+        }
         if crop == 0 || resize < crop {
             return Err(ParamError::new(
                 "crop",
@@ -288,7 +295,13 @@ mod tests {
             assert_eq!(format!("{}: {error}", error.key), expected);
         };
         check(json!({ "backbone": "resnet", "dimension": 8 }), "backbone: Unknown backbone `resnet`");
-        check(json!({ "backbone": "small", "dimension": 0 }), "dimension: `dimension` must be at least 1");
+        let dimension = "dimension: `dimension` must be between 1 and 65536";
+        check(json!({ "backbone": "small", "dimension": 0 }), dimension);
+        check(json!({ "backbone": "small", "dimension": 1_000_000_000_000_u64 }), dimension);
+        check(
+            json!({ "backbone": "small", "dimension": 8, "crop": 100_000, "resize": 100_000 }),
+            "crop: `crop` must be at most 4096, but is 100000",
+        );
         check(
             json!({ "backbone": "small", "dimension": 8, "crop": 96, "resize": 64 }),
             "crop: `crop` must be between 1 and `resize`, but `crop` is 96 and `resize` is 64",

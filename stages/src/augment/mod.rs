@@ -32,6 +32,13 @@ pub use operations::{ColourJitter, Cutout, Preset, RangedOperation, ViewCount};
 use distribution::ViewDistribution;
 use materialise::ViewPixels;
 
+/// Most views per image: far more than any training shows, and few enough for the memory.
+const MOST_VIEWS: u32 = 1 << 16;
+/// Largest standard deviation of a blur in pixels; nothing is left of a view long before.
+const WIDEST_BLUR: f64 = 1000.0;
+/// Strongest colour jitter; colours are black or saturated long before.
+const STRONGEST_JITTER: f64 = 100.0;
+
 /// Images whose views are drawn at a time. Fixed, because it determines the pages of the Parquet file.
 const CHUNK: usize = 4096;
 
@@ -94,23 +101,29 @@ impl Stage for Augment {
     }
 
     fn check(&self) -> Result<(), ParamError> {
-        if self.views.0 == 0 {
-            return Err(ParamError::new("views", "`views` must be at least 1"));
+        if !(1..=MOST_VIEWS).contains(&self.views.0) {
+            return Err(ParamError::new("views", format!("`views` must be between 1 and {MOST_VIEWS}")));
         }
         let distribution = self.distribution();
         check_probabilities(&distribution)?;
         check_ranges(&distribution)?;
+        if !(0.0..=180.0).contains(&distribution.rotation) {
+            let message = "`rotation` must be between 0 and 180 degrees; angles are drawn in both directions";
+            return Err(ParamError::new("rotation", message));
+        }
         match distribution.colour {
             Some(colour) if !(0.0..=0.5).contains(&colour.hue) => {
                 Err(ParamError::new("colour.hue", "`colour.hue` must be between 0 and 0.5 turns"))
             }
             Some(ColourJitter { brightness, contrast, saturation, .. })
-                if [brightness, contrast, saturation].iter().any(|&strength| strength.is_nan() || strength < 0.0) =>
+                if [brightness, contrast, saturation]
+                    .iter()
+                    .any(|strength| !(0.0..=STRONGEST_JITTER).contains(strength)) =>
             {
-                Err(ParamError::new(
-                    "colour",
-                    "`brightness`, `contrast` and `saturation` of `colour` must not be negative",
-                ))
+                let message = format!(
+                    "`brightness`, `contrast` and `saturation` of `colour` must be between 0 and {STRONGEST_JITTER}"
+                );
+                Err(ParamError::new("colour", message))
             }
             _ => Ok(()),
         }
@@ -193,7 +206,7 @@ fn check_ranges(distribution: &ViewDistribution) -> Result<(), ParamError> {
     let ranges = [
         ("scale", Some(distribution.scale), POSITIVE, 1.0, "0 < min <= max <= 1"),
         ("ratio", Some(distribution.ratio), POSITIVE, MAX, "0 < min <= max"),
-        ("blur.range", distribution.blur.map(|blur| blur.range), POSITIVE, MAX, "0 < min <= max"),
+        ("blur.range", distribution.blur.map(|blur| blur.range), POSITIVE, WIDEST_BLUR, "0 < min <= max <= 1000"),
         ("cutout.scale", distribution.cutout.map(|cutout| cutout.scale), 0.0, 1.0, "0 <= min <= max <= 1"),
         ("cutout.ratio", distribution.cutout.map(|cutout| cutout.ratio), POSITIVE, MAX, "0 < min <= max"),
         ("jpeg.range", distribution.jpeg.map(|jpeg| jpeg.range), 1.0, 100.0, "1 <= min <= max <= 100"),

@@ -98,7 +98,18 @@ fn invalid_values_are_refused() {
         let error = StageKind::of::<Augment>().parse(params).err().unwrap();
         assert_eq!(format!("{}: {error}", error.key), expected);
     };
-    check(json!({ "views": 0 }), "views: `views` must be at least 1");
+    check(json!({ "views": 0 }), "views: `views` must be between 1 and 65536");
+    check(json!({ "views": u32::MAX }), "views: `views` must be between 1 and 65536");
+    let rotation = "rotation: `rotation` must be between 0 and 180 degrees; angles are drawn in both directions";
+    check(json!({ "rotation": -15.0 }), rotation);
+    check(json!({ "rotation": 1e300 }), rotation);
+    let colour = "colour: `brightness`, `contrast` and `saturation` of `colour` must be between 0 and 100";
+    check(json!({ "colour": { "contrast": 1e300 } }), colour);
+    check(json!({ "colour": { "saturation": -0.5 } }), colour);
+    check(
+        json!({ "blur": { "share": 1.0, "range": [1.0, 1e39] } }),
+        "blur.range: `blur.range` must be `[min, max]` with 0 < min <= max <= 1000",
+    );
     check(json!({ "flip": 1.5 }), "flip: `flip` must be between 0 and 1");
     check(json!({ "scale": [0.5, 0.1] }), "scale: `scale` must be `[min, max]` with 0 < min <= max <= 1");
     check(

@@ -106,6 +106,11 @@ impl Stage for Decode {
             Some(Resize::Exact([0, _] | [_, 0]) | Resize::Shorter(0)) => {
                 Err(ParamError::new("resize", "The sides given in `resize` must be at least 1 pixel"))
             }
+            Some(Resize::Exact([height, width])) if u64::from(height) * u64::from(width) > self.limits.pixels => {
+                let (pixels, limit) = (u64::from(height) * u64::from(width), self.limits.pixels);
+                let message = format!("`resize` makes images of {pixels} pixels, more than `limits.pixels`, {limit}");
+                Err(ParamError::new("resize", message))
+            }
             _ if self.per_class == Some(0) => Err(ParamError::new("per_class", "`per_class` must be at least 1")),
             _ => Ok(()),
         }

@@ -9,6 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::api::{Ks, Measure, ParamError};
 use crate::precision::Precision;
 
+/// Largest k; the table of metrics holds it as `i32`.
+const LARGEST_K: u32 = i32::MAX as u32;
+/// Largest side of a thumbnail, most galleries and most episodes. Larger numbers are slips, and would fill the memory.
+const LARGEST_THUMBNAIL: u16 = 1 << 12;
+const MOST_GALLERIES: u32 = 1000;
+const MOST_EPISODES: u32 = 1_000_000;
+
 /// Computes retrieval metrics for a model, for embeddings, or for raw pixels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -84,17 +91,20 @@ impl Default for Evaluate {
 impl Evaluate {
     /// Checks values that their types allow but evaluation does not.
     pub(super) fn check_values(&self) -> Result<(), ParamError> {
-        if self.recall.is_empty() || self.recall.contains(&0) {
-            return Err(ParamError::new("recall", "`recall` needs at least one value of k, each at least 1"));
+        if self.recall.is_empty() || self.recall.iter().any(|k| !(1..=LARGEST_K).contains(k)) {
+            let message = format!("`recall` needs at least one value of k, each from 1 to {LARGEST_K}");
+            return Err(ParamError::new("recall", message));
         }
         if self.batch == 0 {
             return Err(ParamError::new("batch", "`batch` must be at least 1"));
         }
-        if self.thumbnail == Some(0) {
-            return Err(ParamError::new("thumbnail", "`thumbnail` must be at least 1"));
+        if self.thumbnail.is_some_and(|side| !(1..=LARGEST_THUMBNAIL).contains(&side)) {
+            let message = format!("`thumbnail` must be between 1 and {LARGEST_THUMBNAIL}");
+            return Err(ParamError::new("thumbnail", message));
         }
-        if self.random_galleries == Some(0) {
-            return Err(ParamError::new("random_galleries", "`random_galleries` must be at least 1"));
+        if self.random_galleries.is_some_and(|count| !(1..=MOST_GALLERIES).contains(&count)) {
+            let message = format!("`random_galleries` must be between 1 and {MOST_GALLERIES}");
+            return Err(ParamError::new("random_galleries", message));
         }
         self.few_shot.as_ref().map_or(Ok(()), Episodes::check_values)
     }
@@ -164,6 +174,10 @@ impl Episodes {
             let message = "`few_shot` needs `ways` and `episodes` of at least 2, `queries` of at least 1, and at least one \
                            number of `shots`, each at least 1";
             return Err(ParamError::new("few_shot", message));
+        }
+        if self.episodes > MOST_EPISODES {
+            let message = format!("`episodes` of `few_shot` must be at most {MOST_EPISODES}");
+            return Err(ParamError::new("few_shot.episodes", message));
         }
         Ok(())
     }

@@ -122,7 +122,8 @@ fn search_in_blocks(
         |source| StageError::compute(format!("search the nearest neighbours in the split `{}`", search.split), source);
     let searched = Gallery::on(&gallery.vectors, gallery.dim, context.device()?).map_err(search_failed)?;
     let relevant = search.relevant();
-    let k = neighbours(&relevant);
+    // A gallery has no more neighbours than images, however large the k of Recall@k is.
+    let k = neighbours(&relevant).min(gallery.ids.len()).max(1);
     let count = queries.ids.len();
     let size = block_size(gallery.vectors.len());
     for start in (0..count).step_by(size) {

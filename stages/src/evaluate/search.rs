@@ -95,12 +95,14 @@ pub(super) fn searches(
         return Ok(vec![Search { split, queries: embedded.select(&rows), gallery: None }]);
     };
     let streams = context.streams()?.named("evaluate").named("gallery");
-    let searches = (0..repetitions).map(|repetition| {
+    let mut searches = Vec::new();
+    for repetition in 0..repetitions {
+        context.check_cancelled()?;
         let gallery = one_of_each_class(embedded, &rows, &streams.at(repetition.into()));
         let queries: Vec<usize> = rows.iter().copied().filter(|row| gallery.binary_search(row).is_err()).collect();
-        Search { split, queries: embedded.select(&queries), gallery: Some(embedded.select(&gallery)) }
-    });
-    Ok(searches.collect())
+        searches.push(Search { split, queries: embedded.select(&queries), gallery: Some(embedded.select(&gallery)) });
+    }
+    Ok(searches)
 }
 
 /// Draws one of `rows` for each class; returns them in ascending order.

@@ -95,6 +95,21 @@ fn each_split_is_searched_by_itself() {
 }
 
 #[test]
+fn numbers_beyond_what_there_is_fill_no_memory() {
+    let shop = Workshop::new();
+    let embeddings = embedded(&shop, &[(0.0, 5, T), (10.0, 5, T), (25.0, 6, T), (60.0, 6, T)]);
+    let stage = stage(json!({ "recall": [1, i32::MAX], "neighbours": u32::MAX }));
+    let outputs = shop.run(&stage, &[("embeddings", &embeddings)]).unwrap();
+    assert_eq!(value(&outputs, "recall", Some(i32::MAX)), Some(1.0));
+    assert_eq!(queries_of(&outputs)[0].neighbours.len(), 3);
+    let refused = |params: serde_json::Value| StageKind::of::<Evaluate>().parse(params).err().unwrap().to_string();
+    insta::assert_snapshot!(refused(json!({ "recall": [u32::MAX] })), @"`recall` needs at least one value of k, each from 1 to 2147483647");
+    insta::assert_snapshot!(refused(json!({ "thumbnail": u16::MAX })), @"`thumbnail` must be between 1 and 4096");
+    insta::assert_snapshot!(refused(json!({ "random_galleries": u32::MAX })), @"`random_galleries` must be between 1 and 1000");
+    insta::assert_snapshot!(refused(json!({ "few_shot": { "episodes": u32::MAX } })), @"`episodes` of `few_shot` must be at most 1000000");
+}
+
+#[test]
 fn a_collapsed_embedding_is_a_warning() {
     let warnings = |angles: [f32; 4]| {
         let shop = Workshop::new();

@@ -13,7 +13,7 @@ use crate::error::Result;
 /// CMC@k of every query.
 ///
 /// # Errors
-/// If fewer than `k` neighbours were searched for.
+/// If fewer than `k` neighbours were searched for although the gallery has more.
 pub fn cmc(ranking: &Ranking<'_>, k: usize) -> Result<PerQuery> {
     recall_at_k(ranking, k)
 }

@@ -89,9 +89,9 @@ impl<'a> Ranking<'a> {
         PerQuery((0..self.neighbours.len()).into_par_iter().map(value).collect())
     }
 
-    /// Checks that at least `wanted` neighbours were searched for; the lists may be shorter if the gallery is.
+    /// Checks that at least `wanted` neighbours were searched for, or all that the gallery has.
     pub(super) fn check_length(&self, metric: &'static str, wanted: usize) -> Result<()> {
-        match wanted <= self.neighbours.k {
+        match wanted.min(self.gallery_labels.len()) <= self.neighbours.k {
             true => Ok(()),
             false => Err(metric_error(
                 metric,

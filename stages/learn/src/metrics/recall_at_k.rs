@@ -12,7 +12,7 @@ use crate::error::Result;
 /// Recall@k of every query.
 ///
 /// # Errors
-/// If fewer than `k` neighbours were searched for.
+/// If fewer than `k` neighbours were searched for although the gallery has more.
 pub fn recall_at_k(ranking: &Ranking<'_>, k: usize) -> Result<PerQuery> {
     ranking.check_length("recall@k", k)?;
     Ok(ranking.per_query(|query| f64::from(query.hits().take(k).any(|hit| hit))))
@@ -34,6 +34,8 @@ mod tests {
     fn needs_k_neighbours() {
         let neighbours = lists(2, &[&[0, 1]]);
         let ranking = Ranking::new(&neighbours, &[1], &[1, 1], &[2]).expect("the lengths fit");
+        assert_eq!(recall_at_k(&ranking, 3).expect("the gallery has no more"), PerQuery(vec![Some(1.0)]));
+        let ranking = Ranking::new(&neighbours, &[1], &[1, 1, 1], &[3]).expect("the lengths fit");
         assert_eq!(
             recall_at_k(&ranking, 3).expect_err("the lists are too short").to_string(),
             "Cannot compute `recall@k`: it needs 3 neighbours of each query, but 2 were searched for"

@@ -124,6 +124,10 @@ mod tests {
         insta::assert_snapshot!(error, @"Cannot draw batches from 2 images of 1 classes: a metric cannot be learned from a single class");
         let error = ClassBalanced { batch: 82, per_class: 4 }.check().unwrap_err();
         insta::assert_snapshot!(error, @"`batch` cannot be 82: it must be a multiple of `per_class`, which is 4, and at least twice as large");
+        for error in [ClassBalanced { batch: 1 << 40, per_class: 4 }.check(), Random { batch: 1 << 40 }.check()] {
+            assert_eq!(error.unwrap_err().to_string(), "`batch` cannot be 1099511627776: it must be at most 65536");
+        }
+        assert!(ClassBalanced { batch: 8, per_class: usize::MAX }.check().is_err());
     }
 
     #[test]

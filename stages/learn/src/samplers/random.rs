@@ -8,7 +8,7 @@ use rand::seq::SliceRandom;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::sampler::{BatchSampler, batches_in};
+use super::sampler::{BatchSampler, batches_in, check_batch_size};
 use crate::error::{LearnError, Result};
 use crate::streams::Streams;
 
@@ -54,7 +54,7 @@ impl BatchSampler for Random {
 
     fn check(&self) -> Result<()> {
         if self.batch >= 2 {
-            return Ok(());
+            return check_batch_size(self.batch);
         }
         let reason = "a batch needs at least two images".to_owned();
         Err(LearnError::Config { parameter: "batch", value: self.batch.to_string(), reason })

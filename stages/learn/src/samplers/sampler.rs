@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use crate::error::{LearnError, Result};
 use crate::streams::Streams;
 
+/// Largest batch. A larger number is a slip, and its images would fill the memory.
+const LARGEST_BATCH: usize = 1 << 16;
+
 /// Draws the batches of an epoch.
 pub trait BatchSampler {
     /// The batches of one epoch over images with these labels: as many as fit into one pass over the images, at least one.
@@ -55,7 +58,8 @@ pub(super) fn check_batch(batch: usize, per_class: usize) -> Result<()> {
     if per_class < 2 {
         return refuse("per_class", per_class, "a class needs two images in a batch to have a positive pair".into());
     }
-    if batch < 2 * per_class || !batch.is_multiple_of(per_class) {
+    check_batch_size(batch)?;
+    if per_class > batch / 2 || !batch.is_multiple_of(per_class) {
         return refuse(
             "batch",
             batch,
@@ -63,4 +67,13 @@ pub(super) fn check_batch(batch: usize, per_class: usize) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Checks that a batch is not larger than any machine can hold.
+pub(super) fn check_batch_size(batch: usize) -> Result<()> {
+    if batch <= LARGEST_BATCH {
+        return Ok(());
+    }
+    let reason = format!("it must be at most {LARGEST_BATCH}");
+    Err(LearnError::Config { parameter: "batch", value: batch.to_string(), reason })
 }

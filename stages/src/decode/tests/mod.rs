@@ -203,6 +203,7 @@ fn invalid_parameters_are_refused() {
     insta::assert_snapshot!(check(json!({ "dataset": { "kind": "folder", "split": true }, "root": "x" })), @"dataset: unknown field `split`, expected `by_split`");
     insta::assert_snapshot!(check(json!({ "dataset": 3, "root": "x" })), @"dataset: invalid type: integer `3`, expected the name of a data set, or a table with its `kind`");
     insta::assert_snapshot!(check(json!({ "dataset": "folder" })), @": missing field `root`");
+    insta::assert_snapshot!(check(json!({ "dataset": "folder", "root": "x", "resize": { "exact": [u16::MAX, u16::MAX] } })), @"resize: `resize` makes images of 4294836225 pixels, more than `limits.pixels`, 32000000");
     insta::assert_snapshot!(check(json!({ "dataset": "folder", "root": "x", "resize": { "shorter": 0 } })), @"resize: The sides given in `resize` must be at least 1 pixel");
     insta::assert_snapshot!(check(json!({ "dataset": "folder", "root": "x", "split": { "train": 1.5 } })), @"split.train: `split.train` must be a whole number of classes, or a fraction between 0 and 1");
 }

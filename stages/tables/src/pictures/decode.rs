@@ -92,7 +92,7 @@ fn other(bytes: &[u8], format: ImageFormat, background: [u8; 3], limits: Limits)
     let damaged = |error: image::ImageError| PictureError::Damaged { format: name, reason: error.to_string() };
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut allowed = image::Limits::default();
-    allowed.max_alloc = Some(limits.pixels * BYTES_PER_PIXEL);
+    allowed.max_alloc = Some(limits.pixels.saturating_mul(BYTES_PER_PIXEL));
     reader.limits(allowed);
     let mut decoder = reader.into_decoder().map_err(damaged)?;
     let (width, height) = decoder.dimensions();
@@ -181,6 +181,13 @@ mod tests {
         check(ImageFormat::Jpeg, 12);
         // A palette of 256 colours.
         check(ImageFormat::Gif, 40);
+    }
+
+    #[test]
+    fn the_largest_limit_is_no_limit() {
+        let png = encoded(&DynamicImage::ImageRgb8(picture(40, 24)), ImageFormat::Png);
+        let limits = Limits { pixels: u64::MAX, bytes: u64::MAX };
+        assert_eq!(decode(&png, WHITE, limits, Vec::new()).unwrap().width, 40);
     }
 
     #[test]
