@@ -99,6 +99,24 @@ pub enum TableError {
         /// The column.
         column: String,
     },
+    /// An image has several rows in a table that has one for each.
+    #[error("The file `{file}` has several rows for image {id}; each image must have one")]
+    RepeatedImage {
+        /// The table's file.
+        file: String,
+        /// The image's id.
+        id: u32,
+    },
+    /// An image has no pixels.
+    #[error("Image {id} in the file `{file}` has the {side} 0; every image must have pixels")]
+    NoPixels {
+        /// The table's file.
+        file: String,
+        /// The image's id.
+        id: u32,
+        /// `height` or `width`.
+        side: &'static str,
+    },
     /// A column has a type whose values cannot be digested.
     #[error("The column `{column}` has type {data_type}, for which no digest is defined")]
     NoDigest {

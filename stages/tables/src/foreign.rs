@@ -1,9 +1,10 @@
 //! Tables that another program wrote: they are checked against the schema of their kind and their facets computed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::Path;
 
+use arrow::array::types::{UInt16Type, UInt32Type};
 use arrow::array::{AsArray, RecordBatch};
 
 use crate::artifact::{FacetDigests, OutputArtifact};
@@ -40,7 +41,7 @@ pub fn add_facets(output: &mut OutputArtifact, kind: ArtifactKind) -> Result<boo
 ///
 /// # Errors
 /// The folder cannot be read, the main table is missing, or a table is damaged, lacks a column or has it with another
-/// type; the message names file, column and types.
+/// type; the message names file, column and types. An image has several rows where it must have one, or no pixels.
 pub fn facets_of_folder(kind: ArtifactKind, folder: &Path) -> Result<FacetDigests, TableError> {
     facets_of_files(kind, folder, &file_names(folder)?)
 }
@@ -103,21 +104,57 @@ fn facets_of_parts(
     }
     if schema.name == PIXELS {
         let mut facet = PixelsFacet::default();
-        read_parts(folder, parts, schema, uncovered, |batch| facet.update(batch.column(0).as_binary::<i32>()))?;
+        read_parts(folder, parts, schema, uncovered, |batch, _| {
+            facet.update(batch.column(0).as_binary::<i32>());
+            Ok(())
+        })?;
         return Ok([(PIXELS.to_owned(), facet.finish())].into());
     }
     let mut facets = Facets::new(&schema.columns)?;
-    read_parts(folder, parts, schema, uncovered, |batch| facets.update(&batch))?;
+    let mut images = HashSet::new();
+    read_parts(folder, parts, schema, uncovered, |batch, file| {
+        check_images(&batch, schema, file, &mut images)?;
+        facets.update(&batch);
+        Ok(())
+    })?;
     Ok(facets.finish().collect())
 }
 
-/// Calls `each` with the rows of `parts`, converted to the columns of `schema`.
+/// Checks what the types of columns do not say: a table with a row for each image has one for each, and images have pixels. `images`
+/// are those of the rows before this batch.
+fn check_images(
+    batch: &RecordBatch,
+    schema: &TableSchema,
+    file: &str,
+    images: &mut HashSet<u32>,
+) -> Result<(), TableError> {
+    let has_row_per_image =
+        matches!(schema.kind, ArtifactKind::Images | ArtifactKind::Embeddings | ArtifactKind::Assignments);
+    if !(has_row_per_image && schema.is_main()) {
+        return Ok(());
+    }
+    let Some(ids) = batch.column_by_name("id").and_then(|column| column.as_primitive_opt::<UInt32Type>()) else {
+        return Ok(());
+    };
+    if let Some(id) = ids.values().iter().copied().find(|&id| !images.insert(id)) {
+        return Err(TableError::RepeatedImage { file: file.to_owned(), id });
+    }
+    for side in ["height", "width"] {
+        let sizes = batch.column_by_name(side).and_then(|column| column.as_primitive_opt::<UInt16Type>());
+        if let Some(row) = sizes.and_then(|sizes| sizes.values().iter().position(|&size| size == 0)) {
+            return Err(TableError::NoPixels { file: file.to_owned(), id: ids.value(row), side });
+        }
+    }
+    Ok(())
+}
+
+/// Calls `each` with the rows of `parts`, converted to the columns of `schema`, and the name of their file.
 fn read_parts(
     folder: &Path,
     parts: &[&str],
     schema: &TableSchema,
     uncovered: &mut Uncovered,
-    mut each: impl FnMut(RecordBatch),
+    mut each: impl FnMut(RecordBatch, &str) -> Result<(), TableError>,
 ) -> Result<(), TableError> {
     for name in parts {
         let path = folder.join(name);
@@ -129,8 +166,7 @@ fn read_parts(
         file.batches(is_ours, &mut |batch| {
             let batch = conform(&batch, schema, name)?;
             check_batch(&batch, name)?;
-            each(batch);
-            Ok::<_, TableError>(())
+            each(batch, name)
         })?;
     }
     Ok(())
@@ -174,11 +210,16 @@ fn file_names(folder: &Path) -> Result<BTreeSet<String>, TableError> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, Float64Array, Int32Array, StringArray, UInt32Array};
+    use std::error::Error as _;
+
+    use arrow::array::types::Float32Type;
+    use arrow::array::{ArrayRef, Float32Array, Float64Array, Int32Array, ListArray, StringArray, UInt32Array};
     use arrow::datatypes::{Field, Schema};
 
     use super::*;
+    use crate::assignments::Assignments;
     use crate::file::{Form, TableWriter, batch};
+    use crate::testing::artifact;
 
     /// Writes a table of these columns to `folder/name`.
     fn table(folder: &Path, name: &str, columns: &[(&str, ArrayRef)]) {
@@ -237,6 +278,56 @@ mod tests {
             check(&|folder| fs::write(folder.join("history.parquet"), "no table").unwrap()),
             @"The file `FOLDER/history.parquet` is neither an Arrow nor a Parquet file"
         );
+    }
+
+    #[test]
+    fn each_image_has_one_row_and_a_vector_like_the_others() {
+        let check = |ids: Vec<u32>, vectors: Vec<Vec<f32>>| {
+            let folder = tempfile::tempdir().unwrap();
+            let rows = ids.len();
+            let splits: ArrayRef = Arc::new(StringArray::from(vec!["test"; rows]));
+            let vectors = vectors.into_iter().map(|vector| Some(vector.into_iter().map(Some)));
+            let vectors: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(vectors));
+            let ids: ArrayRef = Arc::new(UInt32Array::from(ids));
+            let columns = [("id", ids.clone()), ("label", ids), ("split", splits), ("vector", vectors)];
+            table(folder.path(), "embeddings.arrow", &columns);
+            let found = facets_of_folder(ArtifactKind::Embeddings, folder.path());
+            let Err(error) = found else { return String::new() };
+            match error.source() {
+                Some(cause) => format!("{error}: {cause}"),
+                None => error.to_string(),
+            }
+        };
+        assert_eq!(check(vec![7, 3], vec![vec![1.0, 0.0], vec![0.0, 1.0]]), "");
+        insta::assert_snapshot!(
+            check(vec![7, 7], vec![vec![1.0, 0.0], vec![0.0, 1.0]]),
+            @"The file `embeddings.arrow` has several rows for image 7; each image must have one"
+        );
+        insta::assert_snapshot!(
+            check(vec![7, 3], vec![vec![1.0, 0.0], vec![0.0]]),
+            @"Cannot read the column `vector` of `embeddings.arrow`: Invalid argument error: its vectors have different lengths"
+        );
+        insta::assert_snapshot!(
+            check(vec![7], vec![vec![]]),
+            @"Cannot read the column `vector` of `embeddings.arrow`: Invalid argument error: its vectors have no coordinates"
+        );
+    }
+
+    /// A program may write a table in several parts.
+    #[test]
+    fn all_parts_of_a_table_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = |name: &str, id: u32| {
+            let number: ArrayRef = Arc::new(UInt32Array::from(vec![id]));
+            let clusters: ArrayRef = Arc::new(Int32Array::from(vec![id as i32]));
+            let distances: ArrayRef = Arc::new(Float32Array::from(vec![0.5]));
+            table(folder.path(), name, &[("id", number), ("cluster", clusters), ("distance", distances)]);
+        };
+        part("assignments-00000.parquet", 4);
+        part("assignments-00001.arrow", 9);
+        facets_of_folder(ArtifactKind::Assignments, folder.path()).unwrap();
+        let rows = Assignments::open(&artifact(ArtifactKind::Assignments, folder.path())).unwrap();
+        assert_eq!((rows.ids().unwrap(), rows.clusters().unwrap()), (&[4, 9][..], &[4, 9][..]));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use arrow::array::types::{Float32Type, Float64Type, UInt32Type};
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, PrimitiveArray, RecordBatch};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, FieldRef, Schema, SchemaRef};
+use arrow::error::ArrowError;
 
 use crate::artifact::{Columns, InputArtifact, InputFile};
 use crate::error::TableError;
@@ -20,11 +21,17 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Reads the table described by `schema` from `artifact`.
+    /// Reads the table described by `schema` from `artifact`: one file, or several parts whose rows follow one another.
     pub(crate) fn open(artifact: &InputArtifact, schema: TableSchema) -> Result<Self, TableError> {
-        let mut files = files(artifact, schema.name);
-        let file = files.next().ok_or_else(|| missing_table(artifact, schema.name))?;
-        Self::read(&file.path, &file.name, artifact.columns.clone(), schema)
+        let read = |file: &InputFile| Self::read(&file.path, &file.name, artifact.columns.clone(), schema.clone());
+        let mut parts = files(artifact, schema.name).map(read).collect::<Result<Vec<_>, _>>()?;
+        let mut table = parts.pop().ok_or_else(|| missing_table(artifact, schema.name))?;
+        if !parts.is_empty() {
+            let batches: Vec<&RecordBatch> = parts.iter().chain([&table]).map(|part| &part.batch).collect();
+            table.batch = concat_batches(table.batch.schema_ref(), batches.iter().copied())
+                .map_err(|source| TableError::arrow(format!("join the parts of the {}", schema.name), source))?;
+        }
+        Ok(table)
     }
 
     /// Reads the whole table in the file at `path`.
@@ -170,7 +177,7 @@ fn has_nulls(array: &dyn Array) -> bool {
 }
 
 /// The same values in the type `expected`, which has the same logical type. A vector column accepts any dimension.
-fn retype(array: &ArrayRef, expected: &DataType) -> Result<ArrayRef, arrow::error::ArrowError> {
+fn retype(array: &ArrayRef, expected: &DataType) -> Result<ArrayRef, ArrowError> {
     let DataType::FixedSizeList(item, 0) = expected else {
         return if array.data_type() == expected { Ok(array.clone()) } else { cast(array, expected) };
     };
@@ -179,8 +186,16 @@ fn retype(array: &ArrayRef, expected: &DataType) -> Result<ArrayRef, arrow::erro
         DataType::List(_) => array.as_list::<i32>().iter().flatten().next().map_or(0, |row| row.len() as i32),
         _ => array.as_list::<i64>().iter().flatten().next().map_or(0, |row| row.len() as i32),
     };
+    let wrong = |problem: &str| Err(ArrowError::InvalidArgumentError(problem.to_owned()));
+    if dim == 0 && !array.is_empty() {
+        return wrong("its vectors have no coordinates");
+    }
     let array = cast(array, &DataType::FixedSizeList(item.clone(), dim))?;
     let list = array.as_fixed_size_list();
+    // A cast makes a null of a vector of another length; nulls in the file have been refused.
+    if list.null_count() > 0 {
+        return wrong("its vectors have different lengths");
+    }
     Ok(std::sync::Arc::new(FixedSizeListArray::try_new(item.clone(), dim, list.values().clone(), None)?))
 }
 
