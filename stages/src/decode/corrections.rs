@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 
-use super::datasets::csv_records;
+use super::datasets::{check_quotes, csv_records};
 use super::entry::Entry;
 use super::error::DecodeError;
 
@@ -33,7 +33,9 @@ pub struct Correction {
 pub fn read(file: &Path) -> Result<Vec<Correction>, DecodeError> {
     let bytes = fs::read(file).map_err(|source| DecodeError::file("read", file, source))?;
     let text = str::from_utf8(&bytes).map_err(|_| DecodeError::format(file, "is not UTF-8; save it as UTF-8"))?;
-    let mut records = csv_records(text.trim_start_matches('\u{feff}').as_bytes(), b',');
+    let text = text.trim_start_matches('\u{feff}');
+    check_quotes(file, text, b',')?;
+    let mut records = csv_records(text.as_bytes(), b',');
     let headings = records.next().unwrap_or_default();
     let find = |name: &str| headings.iter().position(|heading| heading.trim().eq_ignore_ascii_case(name));
     let needed = |name: &str| {
@@ -147,6 +149,7 @@ mod tests {
         insta::assert_snapshot!(refused("source,klass\n"), @"`HERE/labels.csv` has no column `class`; corrections have `source` and `class`");
         insta::assert_snapshot!(refused("source,class\na\n"), @"Row 1 of `HERE/labels.csv` has 1 values, but there are 2 headings");
         insta::assert_snapshot!(refused("source,class\na,b\na,c\n"), @"Row 2 of `HERE/labels.csv` corrects `a` again, which row 1 corrects; keep one of them");
+        insta::assert_snapshot!(refused("source,class\na,b\nb,\"c\nd,e\n"), @r#"Line 3 of `HERE/labels.csv` has a value that begins with a quote and never ends; close the quote, or write `""` for one that belongs to the value"#);
         fs::write(&file, "Class, SOURCE\nb,a\n").unwrap();
         assert_eq!(read(&file).unwrap()[0].class, "b");
     }

@@ -119,6 +119,7 @@ fn encoded(field: &Field) -> Option<&DataType> {
             .find(|field| field.name() == "bytes")
             .map(|field| field.data_type())
             .filter(|data| is_bytes(data)),
+        DataType::Dictionary(_, values) => Some(&**values).filter(|values| is_bytes(values)),
         data_type => is_bytes(data_type).then_some(data_type),
     }
 }

@@ -48,7 +48,10 @@ pub(super) fn text_table(file: &Path, names: &ColumnNames) -> Result<TextTable, 
         let headings = records.next().ok_or_else(|| malformed("is empty".to_owned()))?;
         let headings: Vec<String> = headings.into_iter().map(|heading| heading.trim().to_owned()).collect();
         match names.as_found(file, &headings) {
-            Ok(names) => return read_rows(file, headings, names, records),
+            Ok(names) => {
+                check_quotes(file, text, delimiter)?;
+                return read_rows(file, headings, names, records);
+            }
             // The error to report is that of the delimiter that finds most headings.
             Err(error) if best.as_ref().is_none_or(|(count, _)| headings.len() > *count) => {
                 best = Some((headings.len(), error));
@@ -83,6 +86,45 @@ fn read_rows(
     let batch = RecordBatch::try_from_iter_with_nullable(arrays);
     let batch = batch.map_err(|source| TableError::arrow(format!("read `{}`", file.display()), source))?;
     Ok(TextTable { batch, names, malformed })
+}
+
+/// Refuses a text that ends within quotes: what follows the quote is one long value, so that its rows would be lost.
+///
+/// # Errors
+/// Names the line with the quote.
+pub(in crate::decode) fn check_quotes(file: &Path, text: &str, delimiter: u8) -> Result<(), DecodeError> {
+    /// Where a byte is read.
+    #[derive(Clone, Copy)]
+    enum At {
+        Start,
+        Plain,
+        Quoted,
+        /// Behind a quote in a quoted value, which ends it unless another quote follows.
+        Closed,
+    }
+    let (mut at, mut line, mut opened) = (At::Start, 1, 1);
+    for byte in text.bytes() {
+        at = match (at, byte) {
+            (At::Quoted, b'"') => At::Closed,
+            (At::Quoted, _) | (At::Closed, b'"') => At::Quoted,
+            (At::Start, b'"') => {
+                opened = line;
+                At::Quoted
+            }
+            (_, b'\n' | b'\r') => At::Start,
+            (_, byte) if byte == delimiter => At::Start,
+            _ => At::Plain,
+        };
+        line += usize::from(byte == b'\n');
+    }
+    match at {
+        At::Quoted => {
+            let problem = "has a value that begins with a quote and never ends; close the quote, or write `\"\"` for one that belongs to \
+                           the value";
+            Err(DecodeError::Row { unit: "Line", number: opened, file: file.to_owned(), problem: problem.to_owned() })
+        }
+        At::Start | At::Plain | At::Closed => Ok(()),
+    }
 }
 
 /// The records of a text: lists of values.

@@ -3,7 +3,9 @@
 use std::fs;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, Float64Array, ListBuilder, RecordBatch, StringArray, UInt8Builder};
+use arrow::array::{
+    ArrayRef, BinaryArray, DictionaryArray, Float64Array, Int32Array, ListBuilder, RecordBatch, StringArray, UInt8Builder,
+};
 use dnc_tables::Split;
 use serde_json::json;
 
@@ -45,6 +47,7 @@ fn lists_of_files() {
     insta::assert_snapshot!(error("image,kind\nx,y\n"), @r#"`HERE/root/list.csv` has no column `class` with the classes, but `image`, `kind`; name the column that has them in `dataset`, as in `class = "…"`"#);
     insta::assert_snapshot!(error("image,class\nx,\n"), @r#"Row 0 of `HERE/root/list.csv` has no class; `on_error = "skip"` leaves out such images and lists them"#);
     insta::assert_snapshot!(error("image,class\nx,y\nx,y,z\n"), @r#"Row 1 of `HERE/root/list.csv` has 3 values, but there are 2 headings; `on_error = "skip"` leaves out such images and lists them"#);
+    insta::assert_snapshot!(error("image,class\nx,\"a \"\"b\"\"\"\nx,\"y\nz,y\n"), @r#"Line 3 of `HERE/root/list.csv` has a value that begins with a quote and never ends; close the quote, or write `""` for one that belongs to the value"#);
     insta::assert_snapshot!(error(""), @"`HERE/root/list.csv` is empty");
     insta::assert_snapshot!(error("image,class\n"), @"`HERE/root/list.csv` has headings but no rows, each of which names an image");
     insta::assert_snapshot!(error("image,class,split\nx,y,exam\n"), @r#"Row 0 of `HERE/root/list.csv` has the split `exam`; it must be `train`, `validation`, `test`, `query` or `gallery`; `on_error = "skip"` leaves out such images and lists them"#);
@@ -145,6 +148,16 @@ fn images_in_parquet_are_binary_or_lists_of_bytes() {
     insta::assert_snapshot!(failure(&shop, params.clone()), @"`HERE/set.parquet` has the columns of a table of images but no rows");
     put(shop.path(), "set.parquet", b"image,class\n");
     insta::assert_snapshot!(failure(&shop, params), @"`HERE/set.parquet` is not a Parquet file");
+}
+
+#[test]
+fn images_in_parquet_may_be_a_dictionary() {
+    let shop = Workshop::new();
+    let values: ArrayRef = Arc::new(BinaryArray::from_iter_values([picture(7, 6, 6), picture(8, 6, 6)]));
+    let bytes: ArrayRef = Arc::new(DictionaryArray::new(Int32Array::from(vec![1, 0]), values));
+    parquet(&shop, vec![("image", bytes), ("class", Arc::new(StringArray::from(vec!["a", "b"])))]);
+    let images = images(&shop, json!({ "dataset": "parquet", "root": "set.parquet", "split": { "train": 1 } }));
+    assert_eq!([0, 1].map(|row| images.pixels().unwrap().of(row).pixels[0]), [8, 7]);
 }
 
 #[test]
