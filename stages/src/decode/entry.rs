@@ -56,7 +56,10 @@ impl ClassNames {
 }
 
 /// The split that a folder or list calls `name`, in any case, or by one of the other names that people give it.
-pub(super) fn split_named(name: &str) -> Result<Split, UnknownSplit> {
+///
+/// # Errors
+/// It is no name of a split.
+pub fn split_named(name: &str) -> Result<Split, UnknownSplit> {
     match name.trim().to_lowercase().as_str() {
         "training" => Ok(Split::Train),
         "val" | "valid" | "dev" => Ok(Split::Validation),

@@ -8,7 +8,7 @@ use dnc_tables::summary::{Subject, SummaryRow};
 
 use super::entry::{Entry, ExpectedCount};
 use super::image_table::WrittenImage;
-use super::listing::PassedOver;
+use super::listing::{PassedOver, describe};
 
 /// Files that a row names besides the first.
 const MOST_NAMED: usize = 10;
@@ -326,22 +326,4 @@ pub(super) fn unmatched<'a>(images: &[WrittenImage<'a>], split: Split) -> Vec<Wr
         all - ignored
     };
     of(split).filter(|image| matches(image.entry) == 0).copied().collect()
-}
-
-/// What was passed over, by reason, with the first of each; `None` if it is only what lies in most folders.
-pub(super) fn describe(passed_over: &[PassedOver]) -> Option<String> {
-    let mut reasons: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
-    for PassedOver { source, reason, .. } in passed_over.iter().filter(|stray| !stray.is_usual) {
-        reasons.entry(reason).or_insert((0, source)).0 += 1;
-    }
-    if reasons.is_empty() {
-        return None;
-    }
-    let parts = reasons.iter().map(|(reason, (count, source))| match count {
-        1 => format!("`{source}` {reason}"),
-        _ => format!("{count} such as `{source}`: each {reason}"),
-    });
-    let count: usize = reasons.values().map(|(count, _)| count).sum();
-    let noun = if count == 1 { "1 file or folder was" } else { &format!("{count} files or folders were") };
-    Some(format!("{noun} passed over: {}", parts.collect::<Vec<_>>().join("; ")))
 }

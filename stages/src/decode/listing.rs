@@ -1,12 +1,14 @@
 //! What a data set contains: a list of its images, the reader of their bytes, and what lies beside them.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use dnc_tables::Split;
 
 use super::data_folder::DataFolder;
 use super::encoded::ImageReader;
 use super::entry::{ClassNames, Entry, ExpectedCount};
+use super::error::DecodeError;
 use super::image_files::ImageFiles;
 
 /// What a data set contains.
@@ -52,6 +54,29 @@ pub struct Broken {
     pub source: String,
     /// Why it cannot be read, a predicate: `has no class`.
     pub reason: String,
+}
+
+impl Listing {
+    /// Checks that there is an image that may be readable. `root` is the folder or file of the data set.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn check_not_empty(&self, root: &Path) -> Result<(), DecodeError> {
+        if !self.entries.is_empty() {
+            return Ok(());
+        }
+        let (root, count) = (root.to_owned(), self.strays.broken.len());
+        Err(match self.strays.broken.first() {
+            Some(Broken { source, reason, .. }) => {
+                DecodeError::NothingDecoded { root, count, first: format!("`{source}` {reason}") }
+            }
+            None => {
+                let passed_over =
+                    describe(&self.strays.passed_over).map_or_else(String::new, |text| format!(": {text}"));
+                DecodeError::NoImages { root, passed_over }
+            }
+        })
+    }
 }
 
 impl Strays {
@@ -121,4 +146,22 @@ impl<'a> FileListing<'a> {
         let reader = Box::new(ImageFiles::new(folder.path().to_owned(), paths));
         Listing { entries, classes: classes.into_names(), reader, expected: expected.to_vec(), strays }
     }
+}
+
+/// What was passed over, by reason, with the first of each; `None` if it is only what lies in most folders.
+pub fn describe(passed_over: &[PassedOver]) -> Option<String> {
+    let mut reasons: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
+    for PassedOver { source, reason, .. } in passed_over.iter().filter(|stray| !stray.is_usual) {
+        reasons.entry(reason).or_insert((0, source)).0 += 1;
+    }
+    if reasons.is_empty() {
+        return None;
+    }
+    let parts = reasons.iter().map(|(reason, (count, source))| match count {
+        1 => format!("`{source}` {reason}"),
+        _ => format!("{count} such as `{source}`: each {reason}"),
+    });
+    let count: usize = reasons.values().map(|(count, _)| count).sum();
+    let noun = if count == 1 { "1 file or folder was" } else { &format!("{count} files or folders were") };
+    Some(format!("{noun} passed over: {}", parts.collect::<Vec<_>>().join("; ")))
 }

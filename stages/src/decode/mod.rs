@@ -46,7 +46,7 @@ use decoder::Decoder;
 use earlier_images::EarlierImages;
 use entry::Entry;
 use error::DecodeError;
-use findings::{compare_with_published, describe, findings};
+use findings::{compare_with_published, findings};
 use image_table::ImageTable;
 use listing::{Broken, Listing};
 pub use parameters::{OnError, Resize};
@@ -136,14 +136,14 @@ impl Stage for Decode {
 
     fn run(&self, context: &mut Context<'_>) -> Result<(), StageError> {
         let root = DataFolder::new(context.source("root")?, context.own());
-        let Listing { mut entries, mut classes, mut reader, expected, strays } = self.dataset.list(&root)?;
-        if let (OnError::Fail, Some(Broken { what, reason, .. })) = (self.on_error, strays.broken.first().cloned()) {
+        let listing = self.dataset.list(&root)?;
+        if self.on_error == OnError::Fail
+            && let Some(Broken { what, reason, .. }) = listing.strays.broken.first().cloned()
+        {
             return Err(DecodeError::Image { what, reason }.into());
         }
-        if entries.is_empty() && strays.broken.is_empty() {
-            let passed_over = describe(&strays.passed_over).map_or_else(String::new, |passed| format!(": {passed}"));
-            return Err(DecodeError::NoImages { root: root.path().to_owned(), passed_over }.into());
-        }
+        listing.check_not_empty(root.path())?;
+        let Listing { mut entries, mut classes, mut reader, expected, strays } = listing;
         let published = compare_with_published(&entries, &expected);
         if self.corrections.is_some() {
             let file = context.source("corrections")?;

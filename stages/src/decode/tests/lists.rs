@@ -59,6 +59,11 @@ fn lists_of_files() {
         failure(&shop, json!({ "dataset": { "kind": "list", "file": "../list.csv" }, "root": "root" })),
         @"The list `../list.csv` is outside the folder `HERE/root`"
     );
+    // With no image left, that is the error, and not what follows from it.
+    put(shop.path(), "root/list.csv", b"image,class\n../x,y\n../z,y\n");
+    let dataset = json!({ "kind": "list", "file": "list.csv" });
+    let params = json!({ "dataset": dataset, "root": "root", "split": { "train": 0.5 }, "on_error": "skip" });
+    insta::assert_snapshot!(failure(&shop, params), @"None of the 2 images in `HERE/root` could be read; `../x` is outside the folder `HERE/root`");
 }
 
 /// However a program writes the list, it is the same data set.
