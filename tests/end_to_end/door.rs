@@ -108,6 +108,47 @@ fn init_writes_manifests_that_run() {
     assert!(refused.stderr.contains("at least four are needed"), "{}", refused.stderr);
 }
 
+/// Folders as torchvision's `ImageFolder` has them, a list that a spreadsheet wrote, and images that cannot be read.
+#[test]
+fn init_takes_what_people_have() {
+    let project = Project::new();
+    let mut list = String::from("Image;Class\r\nabsent.png;\r\n");
+    for class in 0..4 {
+        for number in 0..4 {
+            let split = if number < 2 { "train" } else { "val" };
+            let path = format!("splits/{split}/{class}/{number}.png");
+            project.write(&path, picture(class, number));
+            list += &format!("{path};{class}\r\n");
+        }
+    }
+    project.write("splits/annotations/all.json", "{}");
+    project.write("splits/train/0/5.heic", "a photo");
+    project.write("list.csv", list);
+
+    let told = init_and_run(&project, &["splits"]);
+    assert!(told.contains("Split validation: 8 images of 4 classes"), "{told}");
+    assert!(told.contains("`train/0/5.heic` is an image of a form that is not read; convert it"), "{told}");
+    let text = project.read("splits.toml");
+    assert!(text.contains(r#"dataset = { kind = "folder", by_split = true }"#), "{text}");
+
+    let told = init_and_run(&project, &["list.csv"]);
+    assert!(told.contains("note: 1 image cannot be read and will be skipped: `absent.png` has no class"), "{told}");
+    assert!(project.read("list.toml").contains("on_error = \"skip\""));
+
+    let refused = |data: &str, expected: &str| {
+        let called = call(&project, &["init", "--yes", data]);
+        assert_eq!(called.code, Some(2), "{data}");
+        assert!(called.stderr.contains(expected), "{data}: {}", called.stderr);
+    };
+    project.write("phone/cat/1.heic", "a photo");
+    refused("phone", "`cat/1.heic` is an image of a form that is not read; convert it to JPEG or PNG");
+    project.write("outside/list.csv", "image,class\n../splits/train/0/0.png,0\n");
+    refused("outside", "None of the 1 images in `outside` could be read; `../splits/train/0/0.png` is outside");
+    // A manifest of this name would be read as the settings of the project.
+    project.write("dnc/cat/1.png", picture(0, 0));
+    refused("dnc", "`dnc.toml` is for the settings of a project; name another file with `--output`");
+}
+
 #[test]
 fn the_quickstart_comes_from_the_program() {
     let project = Project::new();

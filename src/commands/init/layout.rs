@@ -5,13 +5,12 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
 use dnc_stages::decode::datasets::DatasetConfig;
+use dnc_stages::decode::entry::split_named;
 use image::ImageFormat;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value, json};
 
-/// Names that are splits if a folder has no others.
-const SPLITS: [&str; 5] = ["train", "validation", "test", "query", "gallery"];
-/// Names of columns with the image, and with the class.
+/// Names of columns with the image, and with the class, in any case.
 const IMAGE: [&str; 8] = ["image", "path", "file", "filename", "file_name", "image_path", "filepath", "img"];
 const CLASS: [&str; 8] = ["class", "label", "labels", "class_name", "category", "class_id", "product_id", "id"];
 /// Published data sets: the kind and a file or folder by which its root is recognised.
@@ -26,6 +25,8 @@ const PUBLISHED: [(&str, &str); 9] = [
     ("idx", "train-images-idx3-ubyte"),
     ("idx", "train-images-idx3-ubyte.gz"),
 ];
+/// What may separate the headings of a list.
+const DELIMITERS: [char; 4] = [',', ';', '\t', '|'];
 /// How many folders with nothing but one folder in them are descended into.
 const DESCENTS: usize = 3;
 
@@ -85,7 +86,8 @@ fn of_folder(root: &Path) -> Result<Option<Layout>, String> {
     }
     let names = names(root);
     let folders: Vec<&str> = names.iter().map(String::as_str).filter(|name| root.join(name).is_dir()).collect();
-    if folders.len() > 1 && folders.iter().all(|name| SPLITS.contains(name)) {
+    // A single one may be a class: trains, for instance. Other folders beside the splits often hold annotations.
+    if folders.iter().filter(|name| split_named(name).is_ok()).count() > 1 {
         return Ok(Some(layout(json!({ "kind": "folder", "by_split": true }))));
     }
     let with = |extensions: &[&str]| {
@@ -104,16 +106,16 @@ fn of_folder(root: &Path) -> Result<Option<Layout>, String> {
 }
 
 fn of_file(path: &Path) -> Result<Layout, String> {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    if ImageFormat::from_extension(extension).is_some() {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
+    if ImageFormat::from_extension(&extension).is_some() {
         return Err(format!("`{}` is an image; name a folder of images, as in `FOLDER/CLASS/IMAGE`", path.display()));
     }
-    let columns = match extension {
-        "csv" => headings(path, ',')?,
-        "tsv" => headings(path, '\t')?,
+    let columns = match extension.as_str() {
+        "csv" | "tsv" => headings(path)?,
         "parquet" => {
             let columns = parquet_columns(path)?;
-            if columns.iter().any(|(name, is_text)| IMAGE.contains(&name.as_str()) && !is_text) {
+            let is_image = |name: &str| IMAGE.iter().any(|known| name.eq_ignore_ascii_case(known));
+            if columns.iter().any(|(name, is_text)| is_image(name) && !is_text) {
                 let named = named_columns(path, columns, false)?;
                 let dataset = with_kind("parquet", named);
                 return Ok(Layout { name: name_of(path), dataset, root: path.to_owned() });
@@ -138,13 +140,17 @@ fn with_kind(kind: &str, mut named: Map<String, Value>) -> Value {
     named.into()
 }
 
-/// The parameters that name columns which are not called `image` and `class`. A column is given with whether it is text.
+/// The parameters that name columns which are not called `image` and `class`, in any case. A column is given with whether it is text.
 fn named_columns(path: &Path, columns: Vec<(String, bool)>, is_list: bool) -> Result<Map<String, Value>, String> {
     let mut named = Map::new();
     for (parameter, known, is_image) in [("image", IMAGE, true), ("class", CLASS, false)] {
-        let fits =
-            |name: &str| columns.iter().any(|(column, is_text)| column == name && (!is_image || *is_text == is_list));
-        let Some(column) = known.into_iter().find(|name| fits(name)) else {
+        let called = |name: &str| {
+            let fits = |(column, is_text): &&(String, bool)| {
+                column.eq_ignore_ascii_case(name) && (!is_image || *is_text == is_list)
+            };
+            columns.iter().find(fits).map(|(column, _)| column)
+        };
+        let Some(column) = known.into_iter().find_map(called) else {
             let found: Vec<String> = columns.iter().map(|(name, _)| format!("`{name}`")).collect();
             return Err(format!(
                 "`{}` has no column of the {parameter} called {}; it has {}",
@@ -153,18 +159,22 @@ fn named_columns(path: &Path, columns: Vec<(String, bool)>, is_list: bool) -> Re
                 found.join(", ")
             ));
         };
-        if column != parameter {
-            named.insert(parameter.to_owned(), column.into());
+        if !column.eq_ignore_ascii_case(parameter) {
+            named.insert(parameter.to_owned(), column.as_str().into());
         }
     }
     Ok(named)
 }
 
-fn headings(path: &Path, delimiter: char) -> Result<Vec<(String, bool)>, String> {
+/// The headings of a list, which are separated by the delimiter that occurs most often.
+fn headings(path: &Path) -> Result<Vec<(String, bool)>, String> {
     let failed = |error| format!("Cannot read `{}`: {error}", path.display());
     let mut line = String::new();
     BufReader::new(File::open(path).map_err(failed)?).read_line(&mut line).map_err(failed)?;
-    let names = line.trim_start_matches('\u{feff}').split(delimiter);
+    let line = line.trim_start_matches('\u{feff}');
+    // Of equals, the last one is found.
+    let delimiter = DELIMITERS.into_iter().rev().max_by_key(|&delimiter| line.matches(delimiter).count());
+    let names = line.split(delimiter.unwrap_or(','));
     Ok(names.map(|name| (name.trim().trim_matches('"').to_owned(), true)).collect())
 }
 
@@ -235,12 +245,21 @@ mod tests {
     fn layouts_are_recognised() {
         let classes = [("my photos/a/1.png", ""), ("my photos/b/1.png", ""), ("runs/x/1/run.json", "")];
         assert_eq!(found(&classes, ""), (json!("folder"), "my photos".into(), "my-photos".into()));
-        let by_split = [("d/train/a/1.png", ""), ("d/test/b/1.png", "")];
-        assert_eq!(found(&by_split, "d").0, json!({ "kind": "folder", "by_split": true }));
+        for other in ["test", "val", "Test"] {
+            let (image, notes) = (format!("d/{other}/b/1.png"), "d/annotations/x.json");
+            let by_split = [("d/train/a/1.png", ""), (image.as_str(), ""), (notes, "")];
+            assert_eq!(found(&by_split, "d").0, json!({ "kind": "folder", "by_split": true }), "{other}");
+        }
+        let vehicles = [("d/bus/1.png", ""), ("d/train/1.png", "")];
+        assert_eq!(found(&vehicles, "d").0, json!("folder"));
         let list = [("d/all.csv", "path,label,split\n"), ("d/x/1.png", "")];
         let expected = json!({ "kind": "list", "file": "all.csv", "image": "path", "class": "label" });
         assert_eq!(found(&list, "d"), (expected.clone(), "d".into(), "all".into()));
         assert_eq!(found(&list, "d/all.csv").0, expected);
+        let exported = json!({ "kind": "list", "file": "All.CSV" });
+        assert_eq!(found(&[("All.CSV", "\u{feff}\"Image\";Class;Split\r\n")], "All.CSV").0, exported);
+        let renamed = json!({ "kind": "list", "file": "all.tsv", "image": "Filename", "class": "Label" });
+        assert_eq!(found(&[("all.tsv", "Filename\tLabel\n")], "all.tsv").0, renamed);
         assert_eq!(found(&[("d/Ebay_train.txt", "")], "").0, json!("sop"));
         assert_eq!(found(&[("d/bounding_box_train/1.jpg", "")], "d").0, json!("market"));
     }

@@ -21,6 +21,8 @@ use dnc_stages::pretrained::Caches;
 
 use super::failure::Failure;
 use crate::manifest::{Manifest, ReadOptions, schema};
+use crate::project::{Folders, Project};
+use crate::project_file;
 use layout::Layout;
 use questions::Questions;
 use settings::Settings;
@@ -67,15 +69,20 @@ impl InitArgs {
     /// Writes a manifest for images, and its schema.
     fn write(&self) -> Result<PathBuf, Failure> {
         let layout = Layout::of(&self.data).map_err(Failure::Call)?;
-        let survey = Survey::of(&layout).map_err(Failure::Call)?;
+        let path = self.output.clone().unwrap_or_else(|| format!("{}.toml", layout.name).into());
+        let refused = match path.file_name() {
+            Some(name) if name == project_file::NAME => Some("is for the settings of a project"),
+            _ if path.exists() => Some("exists and is not overwritten"),
+            _ => None,
+        };
+        if let Some(reason) = refused {
+            let message = format!("`{}` {reason}; name another file with `--output`", path.display());
+            return Err(Failure::Call(message));
+        }
+        let own = [Project::current(&Folders::default())?.runs];
+        let survey = Survey::of(&layout, &own).map_err(Failure::Call)?;
         for line in survey.described().into_iter().chain(survey.oddities()) {
             eprintln!("{line}");
-        }
-        let path = self.output.clone().unwrap_or_else(|| format!("{}.toml", layout.name).into());
-        if path.exists() {
-            let message =
-                format!("`{}` exists and is not overwritten; name another file with `--output`", path.display());
-            return Err(Failure::Call(message));
         }
         let task = self.template.unwrap_or_else(|| survey.task());
         let questions = match self.yes || !io::stdin().is_terminal() {

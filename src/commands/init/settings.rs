@@ -98,7 +98,7 @@ impl Settings {
             flip: if flip { 0.5 } else { 0.0 },
             learners,
             split: (!survey.has_splits()).then_some("{ train = 0.5 }"),
-            skip_unreadable: !survey.unreadable.is_empty(),
+            skip_unreadable: survey.has_unreadable(),
             epochs,
             batch: classes_per_batch * per_class,
             per_class,

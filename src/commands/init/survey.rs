@@ -1,10 +1,12 @@
 //! What a data set contains: counts of images, classes and splits, sizes of a sample of its images, and what is odd about them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
 
 use dnc_stages::decode::data_folder::DataFolder;
 use dnc_stages::decode::encoded::EncodedImage;
 use dnc_stages::decode::entry::ExpectedCount;
+use dnc_stages::decode::listing::describe;
 use dnc_stages::tables::Split;
 use dnc_stages::tables::pictures::Limits;
 use rayon::prelude::*;
@@ -31,7 +33,11 @@ pub(super) struct Survey {
     /// Median length of the shorter side in pixels.
     pub(super) side: usize,
     /// Images of the sample that cannot be decoded, with the reason.
-    pub(super) unreadable: Vec<(String, String)>,
+    unreadable: Vec<(String, String)>,
+    /// Images that cannot be read, whatever their bytes: the number, and the first one with the reason.
+    broken: Option<(usize, String)>,
+    /// Files and folders that are no images, in a sentence.
+    passed_over: Option<String>,
     kind: String,
     sampled: usize,
     sides: (usize, usize),
@@ -47,17 +53,15 @@ pub(super) struct Survey {
 type Looked = Result<(usize, [u8; 32]), String>;
 
 impl Survey {
-    /// Looks at a data set.
+    /// Looks at a data set, to which the `own` files and folders of the program do not belong.
     ///
     /// # Errors
-    /// It cannot be read, or has too few classes to learn a metric.
-    pub(super) fn of(layout: &Layout) -> Result<Self, String> {
-        let config = layout.config()?;
-        let mut listing = config.list(&DataFolder::new(&layout.root, &[])).map_err(|error| error_chain(&error))?;
+    /// It cannot be read, or has no images.
+    pub(super) fn of(layout: &Layout, own: &[PathBuf]) -> Result<Self, String> {
+        let listing = layout.config()?.list(&DataFolder::new(&layout.root, own));
+        let mut listing = listing.map_err(|error| error_chain(&error))?;
+        listing.check_not_empty(&layout.root).map_err(|error| error_chain(&error))?;
         let (entries, classes) = (&listing.entries, listing.classes.len());
-        if entries.is_empty() {
-            return Err(format!("There are no images in `{}`", layout.root.display()));
-        }
         let mut class_sizes = vec![0; classes];
         let mut by_split: BTreeMap<Split, (usize, BTreeSet<usize>)> = BTreeMap::new();
         for entry in entries {
@@ -112,6 +116,12 @@ impl Survey {
             cameras: entries.iter().any(|entry| entry.camera.is_some()),
             side: sides[sides.len() / 2],
             unreadable,
+            broken: listing
+                .strays
+                .broken
+                .first()
+                .map(|first| (listing.strays.broken.len(), format!("`{}` {}", first.source, first.reason))),
+            passed_over: describe(&listing.strays.passed_over),
             kind: layout.kind().to_owned(),
             sampled: count,
             sides: (sides[0], sides[sides.len() - 1]),
@@ -136,6 +146,11 @@ impl Survey {
     /// Whether the data set says what each image is for.
     pub(super) fn has_splits(&self) -> bool {
         self.without_split == 0
+    }
+
+    /// Whether there are images that cannot be read, and will be skipped.
+    pub(super) fn has_unreadable(&self) -> bool {
+        self.broken.is_some() || !self.unreadable.is_empty()
     }
 
     /// The task that the data look like.
@@ -176,6 +191,11 @@ impl Survey {
         if most >= 20 * self.median_class().max(1) {
             odd.push(format!("The largest class has {most} images, a typical one {}", self.median_class()));
         }
+        if let Some((count, first)) = &self.broken {
+            let images = if *count == 1 { "image" } else { "images" };
+            odd.push(format!("{count} {images} cannot be read and will be skipped: {first}"));
+        }
+        odd.extend(self.passed_over.clone());
         if let Some((name, reason)) = self.unreadable.first() {
             let count = self.unreadable.len();
             odd.push(format!(

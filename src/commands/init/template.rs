@@ -70,7 +70,7 @@ fn decode(text: &mut String, layout: &Layout, settings: &Settings, root: &str) {
         ),
     );
     if settings.skip_unreadable {
-        *text += "on_error = \"skip\"                        # some images cannot be decoded\n";
+        *text += "on_error = \"skip\"                        # some images cannot be read\n";
     }
     *text += "\n";
 }
