@@ -33,7 +33,7 @@ class Images(list["tuple[Image, bytes]"]):
         name, data, height, width = _parts(image, name)
         data = data if isinstance(data, bytes) else bytes(data)
         pointer = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p)
-        self.append((Image(name.encode(), pointer, len(data), height, width), data))
+        self.append((Image(name.encode(errors="replace"), pointer, len(data), height, width), data))
 
     def array(self) -> Any:
         """The structures one after the other."""

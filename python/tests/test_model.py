@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -78,6 +79,14 @@ class Embeddings(unittest.TestCase):
         """
         printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         self.assertAlmostEqual(float(printed), float(self.stored[0][0]), places=6)
+
+    def test_a_file_name_need_not_be_utf_8(self):
+        with tempfile.TemporaryDirectory() as place:
+            path = os.path.join(os.fsencode(place), b"caf\xe9.webp")
+            with open(path, "wb") as file:
+                file.write(self.files[0])
+            vectors = self.model.embed(os.fsdecode(path))
+        numpy.testing.assert_allclose(vectors[0], self.stored[0], rtol=0, atol=1e-6)
 
     def test_what_is_no_image_is_named(self):
         for image, message in [
