@@ -41,7 +41,7 @@ pub enum SourceError {
 
 /// What the program itself reads and writes in a project, which is never data, even if it lies among the data.
 pub struct OwnPaths {
-    /// The manifest, and files that standard output and standard error go to.
+    /// The manifest and its schema, and files that standard output and standard error go to.
     pub files: Vec<PathBuf>,
     /// The store, and the folders of runs of all projects that share it.
     pub folders: Vec<PathBuf>,

@@ -11,6 +11,9 @@ use serde_json::{Map, Value, json};
 
 use super::checked::{Per, Retain};
 
+/// Name of the file with the schema, beside manifests whose first line names it.
+pub const FILE: &str = "manifest.schema.json";
+
 /// The JSON Schema of manifests.
 pub fn schema() -> Value {
     schema_of(STAGES)

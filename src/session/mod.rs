@@ -60,7 +60,7 @@ use crate::execute::remote::RunRemote;
 use crate::execute::sources::{OwnPaths, SourceError, ingredients};
 use crate::execute::{Event, Host, Listener, NodeResult, Outcomes, Pusher, execute};
 use crate::machine;
-use crate::manifest::{Manifest, Override, ReadOptions};
+use crate::manifest::{Manifest, Override, ReadOptions, schema};
 use crate::plan::Plan;
 use crate::project::{Folders, Project};
 use crate::project_file::ProjectFile;
@@ -351,7 +351,7 @@ impl Session {
         }
     }
 
-    /// What this program writes, and its manifest: none of it is data.
+    /// What this program writes, and the manifest with its schema: none of it is data.
     fn own_paths(&self, store: &Store) -> Result<OwnPaths, SessionError> {
         let mut folders = vec![self.project.store.clone(), self.project.runs.clone()];
         folders.extend(store.roots()?);
@@ -359,6 +359,7 @@ impl Session {
         let streams = [1, 2].into_iter().filter_map(|stream| fs::read_link(format!("/proc/self/fd/{stream}")).ok());
         let mut files: Vec<PathBuf> = streams.filter(|path| path.is_file()).collect();
         files.push(located(self.manifest.clone()));
+        files.push(located(self.manifest.with_file_name(schema::FILE)));
         Ok(OwnPaths { files, folders: folders.into_iter().map(located).collect() })
     }
 

@@ -135,6 +135,17 @@ fn init_takes_what_people_have() {
     assert!(told.contains("note: 1 image cannot be read and will be skipped: `absent.png` has no class"), "{told}");
     assert!(project.read("list.toml").contains("on_error = \"skip\""));
 
+    // In the folder of the images itself, what the program writes is no data.
+    let inside = Project::new();
+    for class in 0..4 {
+        for number in 0..2 {
+            inside.write(&format!("{class}/{number}.png"), picture(class, number));
+        }
+    }
+    init_and_run(&inside, &["--output", "m.toml"]);
+    let again = call(&inside, &["m.toml", "--until", "decode"]);
+    assert!(!again.stderr.contains("passed over"), "{}", again.stderr);
+
     let refused = |data: &str, expected: &str| {
         let called = call(&project, &["init", "--yes", data]);
         assert_eq!(called.code, Some(2), "{data}");

@@ -64,7 +64,7 @@ impl DoctorArgs {
             print(&findings)?;
         }
         match problems {
-            0 => eprintln!("Nothing hinders a run"),
+            0 => eprintln!("No problems found"),
             1 => eprintln!("1 problem"),
             _ => eprintln!("{problems} problems"),
         }

@@ -90,17 +90,12 @@ fn of_folder(root: &Path) -> Result<Option<Layout>, String> {
     if folders.iter().filter(|name| split_named(name).is_ok()).count() > 1 {
         return Ok(Some(layout(json!({ "kind": "folder", "by_split": true }))));
     }
-    let with = |extensions: &[&str]| {
-        let is_wanted = |name: &&String| extensions.iter().any(|extension| name.ends_with(extension));
-        names.iter().find(is_wanted).map(|name| root.join(name))
-    };
-    if let Some(file) = with(&[".csv", ".tsv"])
-        && let Ok(list) = of_file(&file)
-    {
+    let is_list = |name: &&String| name.ends_with(".csv") || name.ends_with(".tsv");
+    if let Some(list) = names.iter().filter(is_list).find_map(|name| of_file(&root.join(name)).ok()) {
         return Ok(Some(list));
     }
-    match with(&[".parquet"]) {
-        Some(file) if folders.is_empty() => Ok(Some(Layout { root: root.to_owned(), ..of_file(&file)? })),
+    match names.iter().find(|name| name.ends_with(".parquet")) {
+        Some(file) if folders.is_empty() => Ok(Some(layout(of_file(&root.join(file))?.dataset))),
         _ => Ok(None),
     }
 }
@@ -111,6 +106,9 @@ fn of_file(path: &Path) -> Result<Layout, String> {
         return Err(format!("`{}` is an image; name a folder of images, as in `FOLDER/CLASS/IMAGE`", path.display()));
     }
     let columns = match extension.as_str() {
+        "zip" | "tar" | "tgz" | "gz" | "7z" | "rar" => {
+            return Err(format!("`{}` is an archive; unpack it, and name the folder", path.display()));
+        }
         "csv" | "tsv" => headings(path)?,
         "parquet" => {
             let columns = parquet_columns(path)?;
@@ -153,7 +151,7 @@ fn named_columns(path: &Path, columns: Vec<(String, bool)>, is_list: bool) -> Re
         let Some(column) = known.into_iter().find_map(called) else {
             let found: Vec<String> = columns.iter().map(|(name, _)| format!("`{name}`")).collect();
             return Err(format!(
-                "`{}` has no column of the {parameter} called {}; it has {}",
+                "`{}` has no column of the {parameter} called {}, but {}; rename the one that has it",
                 path.display(),
                 known.map(|name| format!("`{name}`")).join(", "),
                 found.join(", ")
@@ -172,6 +170,9 @@ fn headings(path: &Path) -> Result<Vec<(String, bool)>, String> {
     let mut line = String::new();
     BufReader::new(File::open(path).map_err(failed)?).read_line(&mut line).map_err(failed)?;
     let line = line.trim_start_matches('\u{feff}');
+    if line.trim().is_empty() {
+        return Err(format!("`{}` does not begin with a line of headings", path.display()));
+    }
     // Of equals, the last one is found.
     let delimiter = DELIMITERS.into_iter().rev().max_by_key(|&delimiter| line.matches(delimiter).count());
     let names = line.split(delimiter.unwrap_or(','));
@@ -260,15 +261,20 @@ mod tests {
         assert_eq!(found(&[("All.CSV", "\u{feff}\"Image\";Class;Split\r\n")], "All.CSV").0, exported);
         let renamed = json!({ "kind": "list", "file": "all.tsv", "image": "Filename", "class": "Label" });
         assert_eq!(found(&[("all.tsv", "Filename\tLabel\n")], "all.tsv").0, renamed);
+        let second = [("d/a.csv", "author,licence\n"), ("d/b.csv", "image,class\n"), ("d/1.png", "")];
+        assert_eq!(found(&second, "d").0, json!({ "kind": "list", "file": "b.csv" }));
         assert_eq!(found(&[("d/Ebay_train.txt", "")], "").0, json!("sop"));
         assert_eq!(found(&[("d/bounding_box_train/1.jpg", "")], "d").0, json!("market"));
     }
 
     #[test]
-    fn a_list_without_classes_and_a_missing_folder_are_refused() {
-        let folder = project(&[("all.csv", "path,colour\n")]);
-        let message = Layout::of(&folder.path().join("all.csv")).err().expect("there is no class");
-        assert!(message.contains("no column of the class") && message.contains("`colour`"), "{message}");
-        assert!(Layout::of(&folder.path().join("absent")).is_err());
+    fn what_is_no_data_set_is_refused() {
+        let folder = project(&[("all.csv", "path,colour\n"), ("none.csv", ""), ("photos.zip", "PK")]);
+        let message = |name: &str| Layout::of(&folder.path().join(name)).err().expect("it is no data set");
+        let without_class = message("all.csv");
+        assert!(without_class.contains("no column of the class") && without_class.contains("`colour`; rename"));
+        assert!(message("none.csv").ends_with("does not begin with a line of headings"));
+        assert!(message("photos.zip").ends_with("is an archive; unpack it, and name the folder"));
+        assert!(message("absent").starts_with("Cannot find"));
     }
 }

@@ -29,9 +29,6 @@ use settings::Settings;
 use survey::Survey;
 use task::Task;
 
-/// File that the first line of a manifest names, for editors.
-const SCHEMA: &str = "manifest.schema.json";
-
 /// Arguments of `dnc-run init`.
 #[derive(Args)]
 pub struct InitArgs {
@@ -91,14 +88,14 @@ impl InitArgs {
         };
         let settings = Settings::choose(&survey, task, &Caches::of_this_user(), &questions).map_err(Failure::Call)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let text = template::manifest(&layout, &settings, &relative(&layout.root, folder)?, SCHEMA);
+        let text = template::manifest(&layout, &settings, &relative(&layout.root, folder)?, schema::FILE);
 
         // What is wrong with the text is reported before anything is written.
         let name = path.display().to_string();
         Manifest::parse(&name, text.clone(), folder.to_owned(), ReadOptions::default())
             .map_err(|problems| Failure::Manifest(Box::new(problems)))?;
         create(&path, text.as_bytes())?;
-        let schema_path = folder.join(SCHEMA);
+        let schema_path = folder.join(schema::FILE);
         if !schema_path.exists() {
             create(&schema_path, schema_text()?.as_bytes())?;
         }
@@ -106,7 +103,7 @@ impl InitArgs {
     }
 }
 
-/// What `manifest.schema.json` contains.
+/// What the file with the schema contains.
 fn schema_text() -> serde_json::Result<String> {
     Ok(format!("{}\n", serde_json::to_string_pretty(&schema::schema())?))
 }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::{SCHEMA, create, schema_text};
+use super::{create, schema_text};
 use crate::commands::failure::Failure;
+use crate::manifest::schema;
 
 /// The file that is run.
 const MANIFEST: &str = "quickstart.toml";
@@ -21,9 +22,9 @@ const FILES: [(&str, &[u8]); 3] = [
 /// Writes the files into a folder, which need not exist, and returns the path of the manifest. Files that are there already and are the same
 /// are left.
 pub(super) fn write(folder: &Path) -> Result<PathBuf, Failure> {
-    let schema = schema_text()?;
+    let text = schema_text()?;
     let mut missing = Vec::new();
-    for (name, bytes) in FILES.into_iter().chain([(SCHEMA, schema.as_bytes())]) {
+    for (name, bytes) in FILES.into_iter().chain([(schema::FILE, text.as_bytes())]) {
         let path = folder.join(name);
         if !path.exists() {
             missing.push((path, bytes));

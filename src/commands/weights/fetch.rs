@@ -64,7 +64,8 @@ fn find(name: &str, backbone: Option<&str>) -> Result<&'static Published, String
     if let Some(first) = PUBLISHED.iter().filter(fits).find(|entry| entry.backbone == name) {
         return Ok(first);
     }
-    let known = PUBLISHED.iter().filter(fits).flat_map(|entry| entry.short_names.iter().chain([&entry.name]));
+    let known =
+        PUBLISHED.iter().filter(fits).flat_map(|entry| entry.short_names.iter().chain([&entry.name, &entry.backbone]));
     let hint = suggest::did_you_mean(name, known.copied());
     let of = backbone.map_or_else(String::new, |backbone| format!(" of `{backbone}`"));
     Err(format!(
@@ -87,6 +88,8 @@ mod tests {
         assert_eq!(find("dino", None), Err(several.to_owned()));
         let unknown = "There are no published weights `dinov2_vits41`. Did you mean `dinov2_vits14`?";
         assert_eq!(find("dinov2_vits41", None), Err(unknown.to_owned()));
+        let misspelt = "There are no published weights `resnet5`. Did you mean `resnet50`?";
+        assert_eq!(find("resnet5", None), Err(misspelt.to_owned()));
         assert!(find("imagenet", Some("small")).is_err_and(|message| message.contains("of `small`")));
     }
 }

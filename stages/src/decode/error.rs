@@ -59,7 +59,8 @@ pub enum DecodeError {
     },
     /// The images lie in the root itself instead of in class folders.
     #[error(
-        "`{}` contains {images} images, but no class folders; expected `{}/CLASS/IMAGE`",
+        "Images in `{}`: {images}, but there are no class folders; expected `{}/CLASS/IMAGE`, or a list that names the class of each \
+         image (`dataset = {{ kind = \"list\", file = \"…\" }}`)",
         root.display(),
         root.display()
     )]

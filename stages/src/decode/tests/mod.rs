@@ -147,7 +147,9 @@ fn an_empty_data_set_is_an_error() {
     fs::remove_dir(shop.path().join("root/empty")).unwrap();
     fs::remove_file(shop.path().join("root/notes.txt")).unwrap();
     insta::assert_snapshot!(failure(&shop, params.clone()), @"There are no images in `HERE/root`; `dnc-run stages decode` describes the layout that each data set expects");
-    fs::remove_dir(shop.path().join("root")).unwrap();
+    put(shop.path(), "root/1.png", &picture(1, 4, 4));
+    insta::assert_snapshot!(failure(&shop, params.clone()), @r#"Images in `HERE/root`: 1, but there are no class folders; expected `HERE/root/CLASS/IMAGE`, or a list that names the class of each image (`dataset = { kind = "list", file = "…" }`)"#);
+    fs::remove_dir_all(shop.path().join("root")).unwrap();
     insta::assert_snapshot!(failure(&shop, params), @"Cannot read the folder `HERE/root`");
 }
 
