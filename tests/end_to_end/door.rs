@@ -92,6 +92,8 @@ fn init_writes_manifests_that_run() {
         sop.contains("per_class = 2") && !sop.contains("[rounds]"),
         "three training classes are not divided: {sop}"
     );
+    // The queries of a class are fewer than its images.
+    init_and_run(&project, &["by-split", "--template", "few-shot", "--output", "queries.toml"]);
     init_and_run(&project, &["by-split"]);
     assert!(!project.read("by-split.toml").contains("split = {"));
 

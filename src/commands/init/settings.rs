@@ -160,22 +160,40 @@ fn counts(survey: &Survey) -> Result<(usize, usize, usize), String> {
     Ok((images / 2, classes / 2, classes - classes / 2))
 }
 
-/// Ways, shots and queries: those of the literature, or fewer if classes are small.
+/// Ways, shots and queries: those of the literature, or fewer if classes are few or small.
 fn episodes(survey: &Survey, test_classes: usize) -> Result<(usize, &'static [u32], usize), String> {
-    let smallest = survey.class_sizes.iter().copied().find(|&size| size >= 2).unwrap_or(0);
-    if test_classes < 2 || smallest < 2 {
+    let splits: Vec<(usize, usize)> = match survey.has_splits() {
+        true => survey.queries.iter().map(|sizes| drawable(sizes, sizes.len())).collect(),
+        false => vec![drawable(&survey.class_sizes, test_classes)],
+    };
+    let ways = splits.iter().map(|(classes, _)| *classes).min().unwrap_or(0).min(5);
+    let smallest = splits.iter().map(|(_, smallest)| *smallest).min().unwrap_or(0);
+    if ways < 2 {
         return Err("Few-shot classification needs at least two test classes with two or more images".to_owned());
     }
-    let ways = test_classes.min(5);
     Ok(match smallest {
         10.. => (ways, &[1, 5], (smallest - 5).min(15)),
         _ => (ways, &[1], smallest - 1),
     })
 }
 
+/// The classes that episodes can be drawn from if `tested` of the classes of these sizes are for testing, all with a single image among
+/// them, and the size of the smallest.
+fn drawable(sizes: &[usize], tested: usize) -> (usize, usize) {
+    let (singles, others): (Vec<usize>, Vec<usize>) = sizes.iter().partition(|&&size| size < 2);
+    (tested.saturating_sub(singles.len()), others.into_iter().min().unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn episodes_are_drawn_from_classes_with_two_images() {
+        assert_eq!(drawable(&[2, 5, 3], 3), (3, 2));
+        assert_eq!(drawable(&[1, 1, 4, 5, 6, 7], 3), (1, 4));
+        assert_eq!(drawable(&[1, 1, 1], 1), (0, 0));
+    }
 
     #[test]
     fn no_more_neighbours_are_asked_for_than_there_are() {

@@ -28,6 +28,8 @@ pub(super) struct Survey {
     pub(super) class_sizes: Vec<usize>,
     /// Images and classes of each split; empty if the data set has none.
     pub(super) splits: BTreeMap<Split, (usize, usize)>,
+    /// Of each split whose images are queries, the number of images of each class.
+    pub(super) queries: Vec<Vec<usize>>,
     /// Whether the images have cameras.
     pub(super) cameras: bool,
     /// Median length of the shorter side in pixels.
@@ -64,12 +66,16 @@ impl Survey {
         let (entries, classes) = (&listing.entries, listing.classes.len());
         let mut class_sizes = vec![0; classes];
         let mut by_split: BTreeMap<Split, (usize, BTreeSet<usize>)> = BTreeMap::new();
+        let mut queries: BTreeMap<Split, BTreeMap<usize, usize>> = BTreeMap::new();
         for entry in entries {
             class_sizes[entry.class] += 1;
             if let Some(split) = entry.split {
                 let (images, classes) = by_split.entry(split).or_default();
                 *images += 1;
                 classes.insert(entry.class);
+                if !matches!(split, Split::Train | Split::Gallery) {
+                    *queries.entry(split).or_default().entry(entry.class).or_default() += 1;
+                }
             }
         }
         let empty = BTreeSet::new();
@@ -113,6 +119,7 @@ impl Survey {
             images: entries.len(),
             class_sizes,
             splits: by_split.into_iter().map(|(split, (images, classes))| (split, (images, classes.len()))).collect(),
+            queries: queries.into_values().map(|classes| classes.into_values().collect()).collect(),
             cameras: entries.iter().any(|entry| entry.camera.is_some()),
             side: sides[sides.len() / 2],
             unreadable,
