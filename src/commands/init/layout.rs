@@ -211,7 +211,8 @@ fn only_folder(folder: &Path) -> Option<PathBuf> {
 /// A name for a manifest, from the name of a file or folder.
 fn name_of(path: &Path) -> String {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let stem = real.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let stem = if real.is_dir() { real.file_name() } else { real.file_stem() };
+    let stem = stem.and_then(|stem| stem.to_str()).unwrap_or_default();
     let is_allowed = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
     let name: String = stem.chars().map(|letter| if is_allowed(letter) { letter } else { '-' }).collect();
     match name.trim_matches('-') {
@@ -246,6 +247,8 @@ mod tests {
     fn layouts_are_recognised() {
         let classes = [("my photos/a/1.png", ""), ("my photos/b/1.png", ""), ("runs/x/1/run.json", "")];
         assert_eq!(found(&classes, ""), (json!("folder"), "my photos".into(), "my-photos".into()));
+        let version = [("shoes-1.5/a/1.png", ""), ("shoes-1.5/b/1.png", "")];
+        assert_eq!(found(&version, "shoes-1.5").2, "shoes-1-5");
         for other in ["test", "val", "Test"] {
             let (image, notes) = (format!("d/{other}/b/1.png"), "d/annotations/x.json");
             let by_split = [("d/train/a/1.png", ""), (image.as_str(), ""), (notes, "")];

@@ -49,6 +49,8 @@ pub struct InitArgs {
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, default_missing_value = ".")]
     #[arg(conflicts_with_all = ["data", "template", "output"])]
     quickstart: Option<PathBuf>,
+    #[command(flatten)]
+    folders: Folders,
 }
 
 impl InitArgs {
@@ -76,7 +78,7 @@ impl InitArgs {
             let message = format!("`{}` {reason}; name another file with `--output`", path.display());
             return Err(Failure::Call(message));
         }
-        let own = [Project::current(&Folders::default())?.runs];
+        let own = [Project::current(&self.folders)?.runs];
         let survey = Survey::of(&layout, &own).map_err(Failure::Call)?;
         for line in survey.described().into_iter().chain(survey.oddities()) {
             eprintln!("{line}");
