@@ -9,6 +9,7 @@ use std::str::FromStr as _;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
+use dnc_stages::decode::data_folder::is_junk;
 use dnc_stages::tables::Split;
 use dnc_stages::tables::index::RecallRow;
 use dnc_stages::tables::pictures::Raster;
@@ -126,6 +127,16 @@ impl SearchArgs {
         };
         let evidence = Evidence::read(folder, self.folders.store.as_deref())?;
         let searcher = Searcher::open(&evidence, &within, &progress)?;
+        if let Within::Files { root, files } = &within
+            && searcher.len() < files.len()
+        {
+            let left_out = files.len() - searcher.len();
+            eprintln!(
+                "warning: {left_out} of {} pictures in `{}` cannot be decoded and are left out",
+                files.len(),
+                root.display()
+            );
+        }
         if let Some(RecallRow { k, recall, .. }) = searcher.recall() {
             eprintln!(
                 "Approximate search: Recall@{k} of the nearest images is {recall:.3}, as measured when the index was built"
@@ -238,11 +249,20 @@ impl SearchArgs {
                 io::stdin().lock().read_to_end(&mut bytes).context("Cannot read standard input")?;
                 queries.push(self.decoded(searcher, "standard input", &bytes)?);
             } else {
+                let is_folder = Path::new(text).is_dir();
                 for path in pictures_below(Path::new(text))? {
                     let bytes = fs::read(&path).with_context(|| format!("Cannot read `{}`", path.display()))?;
-                    queries.push(self.decoded(searcher, &path.display().to_string(), &bytes)?);
+                    match self.decoded(searcher, &path.display().to_string(), &bytes) {
+                        Ok(query) => queries.push(query),
+                        // A folder may hold anything.
+                        Err(Failure::Call(message)) if is_folder => eprintln!("warning: {message}; it is left out"),
+                        Err(failure) => return Err(failure),
+                    }
                 }
             }
+        }
+        if queries.is_empty() {
+            return Err(Failure::Call("There is no picture to search for".to_owned()));
         }
         Ok(queries)
     }
@@ -327,6 +347,9 @@ fn pictures_below(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).with_context(|| format!("Cannot list `{}`", folder.display()))? {
             let entry = entry.with_context(|| format!("Cannot list `{}`", folder.display()))?;
+            if is_junk(&entry.file_name().to_string_lossy()) {
+                continue;
+            }
             let path = entry.path();
             let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_lowercase);
             // A link to a folder may lead back here.

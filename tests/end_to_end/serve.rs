@@ -213,6 +213,17 @@ fn a_folder_is_embedded_once() {
     assert_eq!(with_broken.len(), 60);
     assert!(with_broken.iter().zip(&first).all(|(a, b)| a["source"] == b["source"] && a["distance"] == b["distance"]));
     assert!(chunks() > before);
+    project.write("images/plain/._0.png", "left by another system");
+    let called = project.run(&["search", "shapes", "images/plain", "--in", "images", "-k", "1", "--format", "paths"]);
+    assert_eq!(called.stdout.lines().count(), 6);
+    let warnings: Vec<&str> = called.stderr.lines().filter(|line| line.starts_with("warning")).collect();
+    assert_eq!(
+        warnings,
+        [
+            "warning: 1 of 61 pictures in `images` cannot be decoded and are left out",
+            "warning: `images/plain/broken.png` is not a JPEG, PNG, WebP, GIF, BMP or TIFF image; it is left out"
+        ]
+    );
 }
 
 #[test]

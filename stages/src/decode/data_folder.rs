@@ -110,7 +110,7 @@ impl DataFolder {
                 return Some(FolderEntry { name, kind: EntryKind::Unreadable("has a name that is not UTF-8") });
             }
         };
-        if name.starts_with('.') || JUNK.contains(&name.as_str()) {
+        if is_junk(&name) {
             let is_own = fs::metadata(entry.path()).is_ok_and(|found| self.is_own(identity(&found)));
             return (!is_own && !NEVER_DATA.contains(&name.as_str()))
                 .then_some(FolderEntry { name, kind: EntryKind::Junk });
@@ -167,6 +167,11 @@ impl DataFolder {
         let is_data = !names.iter().any(|name| NEVER_DATA.contains(name)) && !self.own.iter().any(is_own);
         is_data.then_some(relative)
     }
+}
+
+/// Whether files and folders of this name are left by operating systems and archive programs.
+pub fn is_junk(name: &str) -> bool {
+    name.starts_with('.') || JUNK.contains(&name)
 }
 
 fn identity(metadata: &Metadata) -> Identity {
