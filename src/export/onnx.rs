@@ -45,13 +45,14 @@ pub(super) fn write(subject: &Subject, folder: &Path) -> Result<Written, ExportE
 
 fn readme(card: &Card, interface: Interface, samples: &str) -> String {
     let Card { backbone, dimension, crop, .. } = card;
-    let (interface, code) = match interface {
+    let (interface, names, code) = match interface {
         Interface::Pixels => (
             format!(
                 "- Input `images`: u8 `[batch, {crop}, {crop}, 3]`, RGB, as Pillow and NumPy hold pixels. Subtracting the mean and dividing by \
                  the standard deviation are part of the graph; do neither yourself.\n\
                  - Output `embeddings`: f32 `[batch, {dimension}]`, L2-normalised."
             ),
+            "load",
             "load(\"photo.jpg\")[None]",
         ),
         Interface::Raw => (
@@ -59,13 +60,14 @@ fn readme(card: &Card, interface: Interface, samples: &str) -> String {
                 "- Input `images`: f32 `[batch, 3, {crop}, {crop}]`, as `preprocess.normalise` makes them from pixels.\n\
                  - Output `embeddings`: f32 `[batch, {dimension}]`, not L2-normalised, which they must be before they are compared."
             ),
+            "load, normalise",
             "normalise(load(\"photo.jpg\")[None])",
         ),
     };
     format!(
         "# Model exported by `dnc-run`: {backbone}, embedding dimension {dimension}\n\n`model.onnx` (opset {OPSET}):\n\n{interface}\n\n\
          The batch may have any size. `preprocess.py` scales and crops pictures as the run does, `model.json` holds the numbers.\n\n\
-         ```python\nimport onnxruntime\nfrom preprocess import load, normalise\n\n\
+         ```python\nimport onnxruntime\nfrom preprocess import {names}\n\n\
          session = onnxruntime.InferenceSession(\"model.onnx\")\n\
          (embeddings,) = session.run([\"embeddings\"], {{\"images\": {code}}})\n```\n\n{samples} `python check.py` compares.\n"
     )

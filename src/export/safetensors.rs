@@ -33,7 +33,8 @@ pub(super) fn write(subject: &Subject, folder: &Path) -> Result<Written, ExportE
     let path = folder.join("README.md");
     let readme = std::fs::read_to_string(&path).map_err(|source| ExportError::Write { path: path.clone(), source })?;
     let readme = format!(
-        "{readme}\n`preprocess.py` is the preprocessing as code, resampling filter included. {} `python check.py` compares.{masks}\n",
+        "{readme}\n`preprocess.py` makes `images` of a file: `torch.from_numpy(normalise(load(\"photo.jpg\")[None]))`. {} `python check.py` \
+         compares.{masks}\n",
         samples.sentence()
     );
     files::write(&path, readme)?;

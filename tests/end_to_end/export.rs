@@ -115,7 +115,8 @@ fn an_onnx_export_has_what_is_needed_to_use_and_to_check_it() {
     for file in ["model.json", "README.md", "check.py", "preprocess.py"] {
         assert!(!project.read(&format!("onnx/{file}")).is_empty());
     }
-    assert!(project.read("onnx/README.md").contains("u8 `[batch, 32, 32, 3]`"));
+    let readme = project.read("onnx/README.md");
+    assert!(readme.contains("u8 `[batch, 32, 32, 3]`") && readme.contains("from preprocess import load\n"), "{readme}");
     assert!(project.read("onnx/preprocess.py").contains("DECODED_SIZE = 60\n"));
     let pixels = fs::read(project.path().join("onnx/test/inputs.npy")).expect("it was written");
     assert_eq!(pixels.len(), 128 + 8 * 32 * 32 * 3);

@@ -86,7 +86,8 @@ fn threads_jobs_stores_and_executors_do_not_change_a_byte() {
 
     let told = project.run(&["export", "quickstart", "model", "--runs", "runs"]).stderr;
     assert!(told.contains("the model of `choose@1`") && told.contains("plain"), "{told}");
-    assert!(project.read("model/README.md").contains("learners.safetensors"));
+    let readme = project.read("model/README.md");
+    assert!(readme.contains("learners.safetensors") && readme.contains("makes `images` of a file"), "{readme}");
     project.run(&["import-weights", "model/model.safetensors", "plain.safetensors", "--backbone", "plain"]);
     let misfit =
         project.call(&["import-weights", "model/model.safetensors", "x.safetensors", "--backbone", "resnet18"]);
