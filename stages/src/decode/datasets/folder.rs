@@ -25,8 +25,8 @@ const OTHER_FORMS: [&str; 14] =
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Folder {
-    /// Whether the folders in the root are splits (`train`, `validation`, `test`, `query`, `gallery`) that contain the class
-    /// folders.
+    /// Whether the folders in the root are splits (`train`, `validation` or `val`, `test`, `query`, `gallery`) that contain the
+    /// class folders.
     pub by_split: bool,
 }
 
