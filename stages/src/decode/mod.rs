@@ -143,6 +143,11 @@ impl Stage for Decode {
             return Err(DecodeError::Image { what, reason }.into());
         }
         listing.check_not_empty(root.path())?;
+        if let DatasetConfig::Folder(folder) = &self.dataset
+            && let Some(warning) = folder.missed_splits(&listing.classes)
+        {
+            context.warn(warning);
+        }
         let Listing { mut entries, mut classes, mut reader, expected, strays } = listing;
         let published = compare_with_published(&entries, &expected);
         if self.corrections.is_some() {

@@ -3,6 +3,8 @@
 //! A class is a folder that contains image files; its name is the path from the root, so that nested folders, as in Omniglot,
 //! are classes `alphabet/character`. Files of other types and folders without images are passed over.
 
+use std::collections::BTreeSet;
+
 use dnc_tables::Split;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,21 @@ pub struct Folder {
     /// Whether the folders in the root are splits (`train`, `validation` or `val`, `test`, `query`, `gallery`) that contain the
     /// class folders.
     pub by_split: bool,
+}
+
+impl Folder {
+    /// A warning if these classes lie in several folders that are called like splits but are not read as such.
+    pub(in crate::decode) fn missed_splits(&self, classes: &[String]) -> Option<String> {
+        let above = classes.iter().filter_map(|class| Some(class.split_once('/')?.0));
+        let splits: BTreeSet<&str> = above.filter(|name| split_named(name).is_ok()).collect();
+        (!self.by_split && splits.len() > 1).then(|| {
+            let names = splits.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ");
+            format!(
+                "{names} are taken for folders of classes, so that a class in several of them is several classes; `dataset = {{ kind = \
+                 \"folder\", by_split = true }}` takes them for splits"
+            )
+        })
+    }
 }
 
 impl Dataset for Folder {

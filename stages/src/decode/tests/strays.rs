@@ -71,6 +71,10 @@ fn a_data_set_by_split_has_strays_as_well() {
         splits.iter().map(|split| split.name()).collect::<Vec<_>>().join(" "),
         "train test validation validation validation validation"
     );
+    let without = json!({ "dataset": "folder", "root": "root", "split": { "train": 0.5 } });
+    assert_eq!(images(&shop, without).classes().unwrap()[0], "Train/x");
+    let warnings = shop.warnings();
+    assert!(warnings.contains("Warning: `Train` and `test` and `val` are taken for folders of classes"), "{warnings}");
     put(shop.path(), "root/elsewhere/z/1.png", &picture(9, 4, 4));
     assert!(failure(&shop, params).contains("Unknown split `elsewhere`"));
 }
