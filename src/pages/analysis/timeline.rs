@@ -1,14 +1,13 @@
 //! When nodes ran, what hits saved, and the critical path: the chain of nodes, each reading the one before, that took longest.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use dnc_cache::Key;
-use serde::Deserialize;
 
 use crate::execute::Outcome;
 use crate::pages::budget::Budget;
 use crate::pages::evidence::Evidence;
+use crate::report::run_folder::NodeJson;
 
 /// Number of earlier runs in which the seconds of a hit are looked for.
 const EARLIER: usize = 10;
@@ -45,53 +44,24 @@ pub struct Timeline {
     pub saved: f64,
 }
 
-/// What `run.json` says of a node's use of the machine. Runs of older versions have none of it.
-#[derive(Debug, Default, Deserialize)]
-struct NodeUse {
-    node: String,
-    began: Option<f64>,
-    threads: Option<u64>,
-    gpu: Option<u64>,
-    peak_memory: Option<u64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct RunUse {
-    nodes: Vec<NodeUse>,
-}
-
-impl NodeUse {
-    fn note(&self) -> String {
-        let threads =
-            self.threads.filter(|&threads| threads < 100_000).map(|threads| format!(", up to {threads} threads"));
-        let gpu = self.gpu.map(|gpu| format!(", GPU {gpu}"));
-        let memory = self.peak_memory.map(|bytes| format!(", peak memory of its process {}", Budget(bytes as usize)));
-        [threads, gpu, memory].into_iter().flatten().collect()
-    }
-}
-
 impl Timeline {
     /// The timeline of a run; `None` if it does not say when its nodes began.
     pub fn new(evidence: &Evidence) -> Option<Self> {
-        let text = fs::read(evidence.folder.path.join("run.json")).ok()?;
-        let used: RunUse = serde_json::from_slice(&text).ok()?;
-        let used: BTreeMap<&str, &NodeUse> = used.nodes.iter().map(|node| (node.node.as_str(), node)).collect();
-        if used.values().all(|node| node.began.is_none()) {
+        let nodes = &evidence.json.nodes;
+        if nodes.iter().all(|node| node.began.is_none()) {
             return None;
         }
-        let nodes = &evidence.json.nodes;
         let position: BTreeMap<&str, usize> =
             nodes.iter().enumerate().map(|(at, node)| (node.node.as_str(), at)).collect();
         let mut upstream = vec![Vec::new(); nodes.len()];
         let mut stages = vec![0; nodes.len()];
-        for node in evidence.plan.iter().flat_map(|plan| &plan.nodes) {
-            let Some(&at) = position.get(node.name.as_str()) else { continue };
-            stages[at] = node.stage;
-            let names = node
-                .upstream()
-                .into_iter()
-                .filter_map(|index| evidence.plan.as_ref().map(|plan| &plan.nodes[index].name));
-            upstream[at] = names.filter_map(|name| position.get(name.as_str()).copied()).collect();
+        if let Some(plan) = &evidence.plan {
+            for node in &plan.nodes {
+                let Some(&at) = position.get(node.name.as_str()) else { continue };
+                stages[at] = node.stage;
+                let names = node.upstream().into_iter().map(|index| plan.nodes[index].name.as_str());
+                upstream[at] = names.filter_map(|name| position.get(name).copied()).collect();
+            }
         }
         let ran = |at: usize| matches!(nodes[at].outcome, Outcome::Ran | Outcome::Failed);
         let weights: Vec<f64> = (0..nodes.len()).map(|at| if ran(at) { nodes[at].seconds } else { 0.0 }).collect();
@@ -99,15 +69,15 @@ impl Timeline {
         let mut spans: Vec<Span> = (0..nodes.len())
             .filter(|&at| ran(at))
             .filter_map(|at| {
-                let used = used.get(nodes[at].node.as_str())?;
+                let node = &nodes[at];
                 Some(Span {
-                    node: nodes[at].node.clone(),
+                    node: node.node.clone(),
                     stage: stages[at],
-                    begin: used.began?,
-                    seconds: nodes[at].seconds,
+                    begin: node.began?,
+                    seconds: node.seconds,
                     is_critical: is_critical[at],
                     lane: 0,
-                    note: used.note(),
+                    note: note(node),
                 })
             })
             .collect();
@@ -117,6 +87,14 @@ impl Timeline {
         let lanes = lanes.into_iter().max().map_or(0, |last| last + 1);
         Some(Self { spans, lanes, critical, saved: saved(evidence) })
     }
+}
+
+/// What a node used, as far as it is known: `, up to 8 threads, GPU 0`.
+fn note(node: &NodeJson) -> String {
+    let threads = node.threads.map(|threads| format!(", up to {threads} threads"));
+    let gpu = node.gpu.map(|gpu| format!(", GPU {gpu}"));
+    let memory = node.peak_memory.map(|bytes| format!(", peak memory of its process {}", Budget(bytes as usize)));
+    [threads, gpu, memory].into_iter().flatten().collect()
 }
 
 /// Seconds that the records of the hits took when earlier runs of the same name computed them.
