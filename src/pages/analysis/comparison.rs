@@ -1,7 +1,7 @@
 //! Comparison of runs: the chosen round of each group of runs against that of the first group, parameters that differ, and queries
 //! whose nearest image changed from right to wrong or back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::pages::evidence::Evidence;
 use crate::report::answers::Answer;
@@ -120,13 +120,20 @@ pub struct Flips {
     pub p: f64,
 }
 
+/// For each answer of `after`, that of `before` to the same query, if there is one. With random galleries an image is a query
+/// several times, in the same order in both.
+pub fn matched<'a>(before: &'a [Answer], after: &[Answer]) -> Vec<Option<&'a Answer>> {
+    let mut left: BTreeMap<u32, VecDeque<&Answer>> = BTreeMap::new();
+    before.iter().for_each(|answer| left.entry(answer.id).or_default().push_back(answer));
+    after.iter().map(|answer| left.get_mut(&answer.id)?.pop_front()).collect()
+}
+
 /// The flips from `before` to `after`.
 pub fn flips(before: &[Answer], after: &[Answer]) -> Flips {
-    let known: BTreeMap<u32, &Answer> = before.iter().map(|answer| (answer.id, answer)).collect();
     let mut flips = Flips::default();
     let mut changes: BTreeMap<usize, f64> = BTreeMap::new();
-    for (position, answer) in after.iter().enumerate() {
-        let Some(earlier) = known.get(&answer.id) else { continue };
+    for (position, (answer, earlier)) in after.iter().zip(matched(before, after)).enumerate() {
+        let Some(earlier) = earlier else { continue };
         changes.insert(position, answer.average_precision - earlier.average_precision);
         match (earlier.is_right(), answer.is_right()) {
             (true, true) => flips.same[0] += 1,
@@ -213,5 +220,10 @@ mod tests {
         ];
         let found = flips(&before, &after);
         assert_eq!((found.same, found.gained, found.lost), ([1, 1], vec![2, 1], vec![3]));
+        // One image that is a query in three galleries.
+        let before = [answer(0, true, 1.0), answer(0, true, 1.0), answer(0, false, 0.0)];
+        let after = [answer(0, true, 1.0), answer(0, false, 0.0), answer(0, false, 0.0), answer(0, true, 1.0)];
+        let found = flips(&before, &after);
+        assert_eq!((found.same, found.gained, found.lost), ([1, 1], vec![], vec![1]));
     }
 }

@@ -1,7 +1,6 @@
 //! Which queries the gallery shows: a few lists of queries, each in its own order.
 
-use std::collections::BTreeMap;
-
+use super::comparison::{Flips, flips};
 use crate::report::answers::Answer;
 
 /// A list of queries.
@@ -72,22 +71,22 @@ pub fn lists(answers: &[Answer], earlier: Option<(&str, &[Answer])>, most: usize
         ),
     ];
     if let Some((name, earlier)) = earlier {
-        let before: BTreeMap<u32, &Answer> = earlier.iter().map(|answer| (answer.id, answer)).collect();
-        let change = |answer: &Answer| {
-            before.get(&answer.id).map_or(0.0, |before| answer.average_precision - before.average_precision)
+        let Flips { gained, lost, .. } = flips(earlier, answers);
+        let shown = |queries: Vec<usize>| {
+            let with_neighbours = queries.into_iter().filter(|&query| !answers[query].neighbours.is_empty());
+            with_neighbours.take(most).collect::<Vec<usize>>()
         };
-        let was_right = |answer: &Answer| before.get(&answer.id).map(|before| before.is_right());
         lists.push(list(
             "gained",
             &format!("Gained against {name}"),
             "The nearest image is right here and was wrong there; largest gain in average precision first.",
-            pick(&|answer| answer.is_right() && was_right(answer) == Some(false), &|answer| [-change(answer), 0.0]),
+            shown(gained),
         ));
         lists.push(list(
             "lost",
             &format!("Lost against {name}"),
             "The nearest image is wrong here and was right there; largest loss in average precision first.",
-            pick(&|answer| !answer.is_right() && was_right(answer) == Some(true), &|answer| [change(answer), 0.0]),
+            shown(lost),
         ));
     }
     lists.retain(|list| !list.queries.is_empty());

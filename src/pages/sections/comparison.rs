@@ -1,12 +1,10 @@
 //! The comparison of runs, which comes first in a report of several.
 
-use std::collections::BTreeMap;
-
 use dnc_learn::statistics::Verdict;
 use maud::{Markup, html};
 
 use super::parts::{legend, metric_name, neighbour, with_interval};
-use crate::pages::analysis::comparison::{Flips, Parameter};
+use crate::pages::analysis::comparison::{Flips, Parameter, matched};
 use crate::pages::charts::intervals::{self, Row};
 use crate::pages::charts::lines::Unit;
 use crate::pages::evidence::Catalogue;
@@ -131,12 +129,12 @@ fn parameters(data: &ComparisonData<'_>) -> Markup {
 }
 
 fn flips(data: &ComparisonData<'_>, pictures: &Pictures<'_>, group: usize, flips: &Flips) -> Markup {
-    let known: BTreeMap<u32, &Answer> = data.answers[0].iter().map(|answer| (answer.id, answer)).collect();
+    let before = matched(&data.answers[0], &data.answers[group]);
     let pair = |position: &usize| {
         let after = &data.answers[group][*position];
         html! {
             div.answers {
-                @if let Some(before) = known.get(&after.id) { (row(data, pictures, before, &data.names[0])) }
+                @if let Some(before) = before[*position] { (row(data, pictures, before, &data.names[0])) }
                 (row(data, pictures, after, &data.names[group]))
             }
         }
