@@ -138,13 +138,8 @@ impl Findings {
         ids.dedup();
         let embedded = Embedded::read(run, subject, &ids)?;
         let masks = subspaces::masks(run, subject)?;
-        let is_cmc = subject.headline[0].0 == "cmc";
-        let camera = |id: u32| catalogue.find(id).and_then(|entry| entry.camera);
-        let ignored = |query: u32, row: u32| {
-            is_cmc && catalogue.label(query) == catalogue.label(row) && camera(query) == camera(row)
-        };
         let subspaces = match (&embedded, &masks) {
-            (Some(embedded), Some(masks)) => Subspaces::new(run, subject, embedded, masks.clone(), &ignored)?,
+            (Some(embedded), Some(masks)) => Subspaces::new(run, subject, embedded, masks.clone(), &catalogue)?,
             _ => None,
         };
         let (found_by_one, examples) = found_by_one(&answers, &catalogue, subspaces.as_ref());

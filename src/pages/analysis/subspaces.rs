@@ -16,12 +16,16 @@ use serde_json::json;
 
 use crate::pages::derived::Derivation;
 use crate::pages::error::PagesError;
-use crate::pages::evidence::{Embedded, Evidence, Subject};
+use crate::pages::evidence::{Catalogue, EMBEDDINGS, Embedded, Evidence, Subject};
 
 /// Neighbours per query.
 const K: usize = 10;
 /// Number of queries that are searched; more are sampled evenly.
 const MOST_QUERIES: usize = 5_000;
+/// Facets of the artifacts that the search depends on.
+const OF_MODEL: &[&str] = &[PARAMETERS];
+const OF_EMBEDDINGS: &[&str] = &["id", "label", "split", "vector"];
+const OF_IMAGES: &[&str] = &["id", "camera"];
 
 /// The masks of the learners, `[learners][dim]`.
 pub type Masks = Vec<Vec<f32>>;
@@ -62,7 +66,8 @@ pub fn masks(evidence: &Evidence, subject: &Subject) -> Result<Option<Masks>, Pa
 }
 
 impl Subspaces {
-    /// Searches the queries of the reported split in each subspace, or finds the result of an earlier report.
+    /// Searches the queries of the reported split in each subspace, or finds the result of an earlier report. Where cameras are used,
+    /// images of the query's class and camera are ignored.
     ///
     /// # Errors
     /// The store cannot be read or written.
@@ -71,24 +76,31 @@ impl Subspaces {
         subject: &Subject,
         embedded: &Embedded,
         masks: Masks,
-        ignored: &(dyn Fn(u32, u32) -> bool + Sync),
+        catalogue: &Catalogue,
     ) -> Result<Option<Self>, PagesError> {
-        let model = evidence.feed(&subject.chosen().node, "model");
-        let model = model.map(|(node, output)| evidence.artifact(&node, &output)).transpose()?.flatten();
-        let vectors = evidence.artifact(&embedded.node, crate::pages::evidence::EMBEDDINGS)?;
+        let artifact = |place: Option<(String, String)>| {
+            place.map(|(node, output)| evidence.artifact(&node, &output)).transpose().map(Option::flatten)
+        };
+        let model = artifact(evidence.feed(&subject.chosen().node, "model"))?;
+        let vectors = evidence.artifact(&embedded.node, EMBEDDINGS)?;
         let Some(((store, model), vectors)) = evidence.store().zip(model).zip(vectors) else { return Ok(None) };
         let (queries, gallery) = embedded.sides(&subject.split);
         let step = queries.len().div_ceil(MOST_QUERIES).max(1);
         let mut queries: Vec<usize> = queries.into_iter().step_by(step).collect();
         queries.sort_by_key(|&row| embedded.ids[row]);
+        let cameras = subject.headline[0].0 == "cmc";
+        let images = if cameras && catalogue.is_complete { artifact(evidence.images())? } else { None };
+        let mut inputs = vec![("model", &model, OF_MODEL), ("embeddings", &vectors, OF_EMBEDDINGS)];
+        inputs.extend(images.as_ref().map(|images| ("images", images, OF_IMAGES)));
         let derivation = Derivation {
             name: "subspace_neighbours",
-            version: 1,
-            params: json!({ "k": K, "queries": MOST_QUERIES, "split": subject.split, "cameras": subject.headline[0].0 == "cmc" }),
-            inputs: &[("model", &model, &[PARAMETERS]), ("embeddings", &vectors, &["id", "label", "split", "vector"])],
+            version: 2,
+            params: json!({ "k": K, "queries": MOST_QUERIES, "split": subject.split, "cameras": cameras }),
+            inputs: &inputs,
             has_arithmetic: true,
         };
-        let files = derivation.files(store, |folder| search(embedded, &masks, &queries, &gallery, ignored, folder))?;
+        let ignored = |query: u32, row: u32| cameras && catalogue.have_same_camera(query, row);
+        let files = derivation.files(store, |folder| search(embedded, &masks, &queries, &gallery, &ignored, folder))?;
         let ids = queries.iter().map(|&row| embedded.ids[row]).collect();
         let path = &files.first().ok_or_else(|| PagesError::deriving("the subspaces")("the record is empty"))?.path;
         Self::read(path, masks, ids).map(Some)

@@ -90,6 +90,13 @@ impl Catalogue {
         self.find(id).map(|entry| entry.label)
     }
 
+    /// Whether two images are of one class and seen by one camera: where cameras are used, such neighbours do not count. An image
+    /// without a camera counts as seen by a camera of its own.
+    pub fn have_same_camera(&self, one: u32, other: u32) -> bool {
+        let (Some(one), Some(other)) = (self.find(one), self.find(other)) else { return false };
+        one.label == other.label && one.camera.is_some() && one.camera == other.camera
+    }
+
     /// The name of a class.
     pub fn class(&self, label: u32) -> String {
         self.classes.get(&label).cloned().unwrap_or_else(|| format!("class {label}"))
@@ -103,5 +110,20 @@ impl Catalogue {
     /// The origin of an image: a file, or as the data set names it.
     pub fn source(&self, id: u32) -> &str {
         self.sources.get(&id).map_or("", String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_without_a_camera_has_a_camera_of_its_own() {
+        let entry = |(id, label, camera)| Entry { id, label, camera, is_train: false };
+        let entries = [(0, 1, Some(3)), (1, 1, Some(3)), (2, 1, Some(4)), (3, 2, Some(3)), (4, 1, None), (5, 1, None)];
+        let catalogue = Catalogue { entries: entries.map(entry).to_vec(), ..Catalogue::default() };
+        let same: Vec<u32> = (0..7).filter(|&other| catalogue.have_same_camera(0, other)).collect();
+        assert_eq!(same, [0, 1]);
+        assert!(!catalogue.have_same_camera(4, 5));
     }
 }

@@ -13,12 +13,10 @@ pub(in crate::pages) const NO_EMBEDDINGS: &str = "The embeddings of the evaluate
 
 /// Whether a neighbour is right, wrong, or does not count.
 pub(in crate::pages) fn frame_of(answer: &Answer, neighbour: u32, catalogue: &Catalogue) -> &'static str {
-    let (here, there) = (catalogue.find(answer.id), catalogue.find(neighbour));
-    let camera = |entry: Option<&crate::pages::evidence::Entry>| entry.and_then(|entry| entry.camera);
-    match there.map(|there| there.label) {
+    match catalogue.label(neighbour) {
         None => "junk",
         Some(label) if label != answer.label => "wrong",
-        Some(_) if camera(here).is_some() && camera(here) == camera(there) => "junk",
+        Some(_) if catalogue.have_same_camera(answer.id, neighbour) => "junk",
         Some(_) => "right",
     }
 }
