@@ -31,7 +31,9 @@ pub fn names(groups: &Groups<'_>) -> Vec<String> {
 
 /// The metrics of the chosen rounds, every group compared with the first.
 pub fn metrics(groups: &Groups<'_>) -> Vec<ComparedMetric> {
-    let groups: Vec<Group> = groups.iter().map(|runs| group(runs)).collect();
+    // Round and number of learners may differ: they say which round was chosen.
+    let chosen = |runs| group(runs, |run| run.chosen_node().unwrap_or_default(), |_| true);
+    let groups: Vec<Group> = groups.iter().copied().map(chosen).collect();
     let mut metrics = compare_groups(&groups, Resampling { draws: DRAWS, seed: 0 });
     metrics.retain(|metric| {
         metric.metric != "subspace_recall" && metric.groups.iter().all(|group| !group.values.is_empty())
@@ -39,20 +41,23 @@ pub fn metrics(groups: &Groups<'_>) -> Vec<ComparedMetric> {
     metrics
 }
 
-fn group(runs: &[Evidence]) -> Group {
-    let metrics = |run: &Evidence| {
-        let node = run.chosen_node().unwrap_or_default();
-        let rows = run.metrics.iter().filter(|row| row.node == node);
-        // Round and number of learners may differ: they say which round was chosen.
+/// One node of each run, with those of its metrics that are `wanted`. Its name is left empty, so that it can be compared with a node of
+/// another name.
+pub(super) fn group<'r>(
+    runs: &'r [Evidence],
+    node: impl Fn(&'r Evidence) -> &'r str,
+    wanted: impl Fn(&Metric) -> bool,
+) -> Group {
+    let metrics = |run: &'r Evidence| {
+        let rows = run.metrics.iter().filter(|row| row.node == node(run) && wanted(row));
         rows.cloned().map(|row| Metric { node: String::new(), ..row }).collect::<Vec<Metric>>()
     };
-    let queries = |run: &Evidence| {
-        let node = run.chosen_node().unwrap_or_default();
-        let places = run.queries.iter().filter(|(place, _)| place.node == node);
+    let queries = |run: &'r Evidence| {
+        let places = run.queries.iter().filter(|(place, _)| place.node == node(run));
         let unnamed = |place: &NodeSplit| NodeSplit { node: String::new(), split: place.split.clone() };
         places.map(|(place, queries)| (unnamed(place), queries.clone())).collect::<Queries>()
     };
-    let images: BTreeSet<_> = runs.iter().filter_map(|run| run.json.evaluated_images(run.chosen_node()?)).collect();
+    let images: BTreeSet<_> = runs.iter().filter_map(|run| run.json.evaluated_images(node(run))).collect();
     Group {
         name: GroupName::default(),
         runs: runs.iter().map(|run| run.folder.id()).collect(),
