@@ -3,13 +3,14 @@
 
 use dnc_cache::Artifact;
 use dnc_learn::subspaces::Merged;
-use dnc_stages::api::{ArtifactKind, Columns, InputArtifact};
+use dnc_stages::api::InputArtifact;
 use dnc_stages::decode::PictureFile;
 use dnc_stages::embedder::Embedder;
 use dnc_stages::tables::pictures::{Limits, PictureError, Raster, is_drawing};
 use serde_json::Value;
 
 use super::error::SearchError;
+use crate::pages::analysis::subspaces::open_model;
 use crate::pages::evidence::Evidence;
 
 /// A model with the preparation of its pictures.
@@ -42,8 +43,7 @@ impl RunModel {
         })?;
         let gone = || refuse("its model's tensors are no longer in the store; run the manifest again");
         let stored = evidence.artifact(&node, &output)?.ok_or_else(gone)?;
-        let artifact = evidence.open(&node, &output, ArtifactKind::Model, Columns::All, |_| true)?;
-        let artifact = artifact.ok_or_else(gone)?;
+        let artifact = open_model(evidence, &node, &output)?.ok_or_else(gone)?;
         let merged = params_of(&evaluation).get("merged").cloned();
         let merged: Merged = merged.and_then(|merged| serde_json::from_value(merged).ok()).unwrap_or(Merged::Plain);
         let (images, _) = evidence.images().ok_or_else(|| refuse("it has no images"))?;

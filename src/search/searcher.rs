@@ -1,12 +1,10 @@
 //! The images of a run, ready to be searched.
 
 use dnc_kernels::neighbours::{Gallery, Neighbours, scan, squared_distance};
-use dnc_learn::subspaces::MASKS;
-use dnc_stages::api::{ArtifactKind, Columns, InputArtifact};
+use dnc_stages::api::{ArtifactKind, Columns};
 use dnc_stages::tables::Split;
 use dnc_stages::tables::images::Images;
 use dnc_stages::tables::index::RecallRow;
-use dnc_stages::tables::model::Model;
 use dnc_stages::tables::pictures::{PictureError, Raster};
 
 use super::error::SearchError;
@@ -17,6 +15,7 @@ use super::run_model::RunModel;
 use super::subspaces::{Mask, Space, WeightedQuery};
 use crate::pages::PagesError;
 use crate::pages::analysis::calibration::Calibration;
+use crate::pages::analysis::subspaces::masks_of;
 use crate::pages::evidence::{Catalogue, Embedded, Evidence};
 use crate::report::answers;
 
@@ -30,7 +29,7 @@ pub struct Searcher {
     run: String,
     model: RunModel,
     calibration: Calibration,
-    /// A mask per learner; none if the model has a single learner.
+    /// A mask per learner; none if the model has none, whose single learner has the whole embedding.
     masks: Vec<Mask>,
     hits: Vec<Hit>,
     /// Whether these are images of the run, whose ids they have.
@@ -52,7 +51,7 @@ impl Searcher {
         let subject = evidence.subject.as_ref().ok_or_else(|| refuse("it evaluated nothing"))?;
         let model = RunModel::open(evidence)?;
         let chosen = model.evaluation().to_owned();
-        let masks = masks(model.artifact(), model.dim())?;
+        let masks = masks_of(model.artifact())?.unwrap_or_default().into_iter().map(Mask::new).collect();
 
         let (images_node, images_output) = evidence.images().ok_or_else(|| refuse("it has no images"))?;
         let images = evidence.open(&images_node, &images_output, ArtifactKind::Images, Columns::All, |_| true)?;
@@ -314,12 +313,4 @@ fn searched_split(split: &str) -> Option<Split> {
 fn hit(catalogue: &Catalogue, id: u32) -> Hit {
     let (class, source) = (catalogue.class_of(id), catalogue.source(id).to_owned());
     Hit { id, class, distance: 0.0, share_right: None, source }
-}
-
-/// The masks of a model's learners; none if it has a single learner, which has the whole embedding.
-fn masks(model: &InputArtifact, dim: usize) -> Result<Vec<Mask>, SearchError> {
-    let model = Model::open(model)?;
-    let Some(masks) = model.parameters.iter().find(|tensor| tensor.name == MASKS) else { return Ok(Vec::new()) };
-    let values: Vec<f32> = masks.bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-    Ok(values.chunks_exact(dim).map(|mask| Mask::new(mask.iter().copied())).collect())
 }

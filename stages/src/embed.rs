@@ -5,9 +5,9 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 use dnc_learn::backbones::Preprocessing;
 use dnc_learn::error::LearnError;
-use dnc_learn::model::{Architecture, Model};
+use dnc_learn::model::Model;
 use dnc_learn::parameters::{Group, Parameters};
-use dnc_learn::subspaces::{MASKS, Merged};
+use dnc_learn::subspaces::Merged;
 use dnc_learn::weights::NamedTensor;
 use dnc_tables::embeddings::{self, EmbeddingRows};
 use dnc_tables::images::Images;
@@ -165,19 +165,14 @@ impl Network {
     /// Loads the model on the input `model` and folds its batch-norms into the convolutions.
     pub(crate) fn open(model: &InputArtifact, device: &Device, stage: &Embed) -> Result<Self, StageError> {
         let stored = model::Model::open(model)?;
-        let architecture: Architecture = serde_json::from_value(stored.architecture)
-            .map_err(|source| StageError::compute("read the model's architecture", source))?;
+        let model = stored.network()?;
         let precision = stage.precision.on(device)?;
         let failed = |source| StageError::compute("load the model", source);
-        let model = Model::build(&architecture).map_err(failed)?;
-        let (network, others): (Vec<NamedTensor>, Vec<_>) = stored
-            .parameters
-            .into_iter()
-            .partition(|tensor| matches!(Group::of(&tensor.name), Group::Backbone | Group::Embedding));
-        let parameters = Parameters::restore(&model.specs_for(&network), &network, device).map_err(failed)?;
+        let masks = stored.masks().map(|masks| masks.to_tensor(device)).transpose().map_err(failed)?;
+        let of_network = |tensor: &NamedTensor| matches!(Group::of(&tensor.name), Group::Backbone | Group::Embedding);
+        let tensors: Vec<NamedTensor> = stored.parameters.into_iter().filter(of_network).collect();
+        let parameters = Parameters::restore(&model.specs_for(&tensors), &tensors, device).map_err(failed)?;
         let parameters = model.fold(&parameters).map_err(failed)?.with_precision(precision);
-        let masks = others.iter().find(|tensor| tensor.name == MASKS).map(|masks| masks.to_tensor(device));
-        let masks = masks.transpose().map_err(failed)?;
         if masks.is_none() && stage.merged != Merged::Plain && stage.vector == Vector::Embedding {
             return Err(StageError::NoMasks);
         }

@@ -3,7 +3,7 @@
 use candle_core::Device;
 use dnc_learn::onnx;
 use dnc_learn::parameters::{Group, Parameters};
-use dnc_learn::subspaces::{MASKS, Merged};
+use dnc_learn::subspaces::Merged;
 use dnc_learn::weights::NamedTensor;
 use dnc_tables::model;
 
@@ -23,14 +23,10 @@ pub fn export(
 ) -> Result<Vec<u8>, StageError> {
     let failed = |source| StageError::compute("export the model as ONNX", source);
     let network = model.network()?;
-    let (tensors, others): (Vec<NamedTensor>, Vec<_>) = model
-        .parameters
-        .iter()
-        .cloned()
-        .partition(|tensor| matches!(Group::of(&tensor.name), Group::Backbone | Group::Embedding));
+    let of_network = |tensor: &&NamedTensor| matches!(Group::of(&tensor.name), Group::Backbone | Group::Embedding);
+    let tensors: Vec<NamedTensor> = model.parameters.iter().filter(of_network).cloned().collect();
     let parameters = Parameters::restore(&network.specs_for(&tensors), &tensors, &Device::Cpu).map_err(failed)?;
-    let masks = others.iter().find(|tensor| tensor.name == MASKS).map(|masks| masks.to_tensor(&Device::Cpu));
-    let masks = masks.transpose().map_err(failed)?;
+    let masks = model.masks().map(|masks| masks.to_tensor(&Device::Cpu)).transpose().map_err(failed)?;
     if masks.is_none() && merged != Merged::Plain {
         return Err(StageError::NoMasks);
     }

@@ -55,9 +55,7 @@ pub struct Card {
 /// The model's architecture is unknown, as one of another version of the program may be, or a file cannot be written.
 pub fn export(model: &model::Model, folder: &Path) -> Result<Card, StageError> {
     let failed = |source| StageError::compute("export the model", source);
-    let architecture: Architecture = serde_json::from_value(model.architecture.clone())
-        .map_err(|source| StageError::compute("read the model's architecture", source))?;
-    let network = Model::build(&architecture).map_err(failed)?;
+    let (architecture, network) = network_of(model)?;
     let python = network.backbone.in_python();
     fs::create_dir_all(folder).map_err(|source| StageError::file("create", folder, source))?;
 
@@ -108,10 +106,15 @@ pub fn export(model: &model::Model, folder: &Path) -> Result<Card, StageError> {
 /// # Errors
 /// As [`export`].
 pub fn card_of(model: &model::Model) -> Result<Card, StageError> {
+    let (architecture, network) = network_of(model)?;
+    Ok(card(&architecture, &network, model.step))
+}
+
+fn network_of(model: &model::Model) -> Result<(Architecture, Model), StageError> {
     let architecture: Architecture = serde_json::from_value(model.architecture.clone())
         .map_err(|source| StageError::compute("read the model's architecture", source))?;
     let network = Model::build(&architecture).map_err(|source| StageError::compute("export the model", source))?;
-    Ok(card(&architecture, &network, model.step))
+    Ok((architecture, network))
 }
 
 fn card(architecture: &Architecture, network: &Model, step: u64) -> Card {

@@ -8,9 +8,8 @@ use std::fs;
 use std::path::Path;
 
 use dnc_kernels::neighbours::{Gallery, Neighbours};
-use dnc_learn::subspaces::MASKS;
 use dnc_stages::ArtifactKind;
-use dnc_stages::api::Columns;
+use dnc_stages::api::{Columns, InputArtifact};
 use dnc_stages::tables::model::{Model, PARAMETERS};
 use serde_json::json;
 
@@ -49,20 +48,32 @@ pub struct Subspaces {
 /// The store cannot be read, or the model is damaged.
 pub fn masks(evidence: &Evidence, subject: &Subject) -> Result<Option<Masks>, PagesError> {
     let Some((node, output)) = evidence.feed(&subject.chosen().node, "model") else { return Ok(None) };
+    let Some(artifact) = open_model(evidence, &node, &output)? else { return Ok(None) };
+    Ok(masks_of(&artifact)?.filter(|masks| masks.len() > 1))
+}
+
+/// A model without the optimiser's moments, which are twice as large; `None` if it is no longer in the store.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn open_model(evidence: &Evidence, node: &str, output: &str) -> Result<Option<InputArtifact>, PagesError> {
     let columns = Columns::Named(vec![PARAMETERS.to_owned()]);
-    let Some(artifact) = evidence.open(&node, &output, ArtifactKind::Model, columns, |_| true)? else {
-        return Ok(None);
-    };
-    let Some(tensor) = Model::open(&artifact)?.parameters.into_iter().find(|tensor| tensor.name == MASKS) else {
-        return Ok(None);
-    };
+    evidence.open(node, output, ArtifactKind::Model, columns, |file| !file.starts_with("moments"))
+}
+
+/// The masks of a model; `None` if it has none.
+///
+/// # Errors
+/// The model is damaged.
+pub fn masks_of(model: &InputArtifact) -> Result<Option<Masks>, PagesError> {
+    let model = Model::open(model)?;
+    let Some(tensor) = model.masks() else { return Ok(None) };
     let weights: Vec<f32> = tensor.bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect();
     let [learners, dim] = tensor.shape[..] else { return Ok(None) };
     if dim == 0 || weights.len() != learners * dim {
         return Err(PagesError::deriving("the masks")("they are not a matrix of 32-bit floats"));
     }
-    let masks: Masks = weights.chunks(dim).map(<[f32]>::to_vec).collect();
-    Ok((masks.len() > 1).then_some(masks))
+    Ok(Some(weights.chunks(dim).map(<[f32]>::to_vec).collect()))
 }
 
 impl Subspaces {

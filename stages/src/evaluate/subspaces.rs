@@ -1,7 +1,7 @@
 //! Recall@1 in each learner's subspace: how good a subspace is by itself, and how much they differ.
 
 use candle_core::{Device, Tensor};
-use dnc_learn::subspaces::{MASKS, project};
+use dnc_learn::subspaces::project;
 use dnc_tables::{Split, model};
 
 use super::embedded::EmbeddedImages;
@@ -23,9 +23,8 @@ pub(super) fn add_metrics(
     let Some(stored) = context.input_if_any("model") else {
         return Err(StageError::InputNotConnected { port: "model", purpose: "evaluate `subspaces`".to_owned() });
     };
-    let Some(masks) = model::Model::open(stored)?.parameters.into_iter().find(|tensor| tensor.name == MASKS) else {
-        return Ok(());
-    };
+    let stored = model::Model::open(stored)?;
+    let Some(masks) = stored.masks() else { return Ok(()) };
     let failed = |source| StageError::compute("project the embeddings to the learners' subspaces", source);
     let unmerged = source.unmerged(context, embedded)?;
     let masks = masks.to_tensor(&Device::Cpu).map_err(failed)?; // [learners, dim]

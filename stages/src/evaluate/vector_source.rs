@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use dnc_learn::subspaces::{MASKS, Merged};
+use dnc_learn::subspaces::Merged;
 use dnc_tables::embeddings::Embeddings;
 use dnc_tables::images::Images;
 use dnc_tables::pictures::Square;
@@ -61,8 +61,7 @@ impl<'s> VectorSource<'s> {
         }
         let Some(model) = context.input_if_any("model") else { return Ok(0) };
         let model = model::Model::open(model)?;
-        let masks = model.parameters.iter().find(|tensor| tensor.name == MASKS);
-        Ok(masks.and_then(|masks| masks.shape.first()).map_or(1, |&learners| learners as u32))
+        Ok(model.masks().and_then(|masks| masks.shape.first()).map_or(1, |&learners| learners as u32))
     }
 
     /// Whether the vectors are those of a model, rather than read from a table or raw pixels.

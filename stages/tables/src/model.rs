@@ -11,6 +11,7 @@ use arrow::array::{ArrayRef, AsArray, LargeBinaryArray, ListArray, StringArray, 
 use arrow::datatypes::DataType;
 use candle_core::DType;
 use dnc_learn::model as learn;
+use dnc_learn::subspaces::MASKS;
 use dnc_learn::weights::NamedTensor;
 use serde_json::Value;
 
@@ -114,6 +115,11 @@ impl Model {
     /// As [`open`](Self::open).
     pub fn read_files(folder: &Path) -> Result<Self, TableError> {
         Self::read(&Columns::All, |name| Ok(folder.join(name)))
+    }
+
+    /// The masks of the learners, `[learners, dim]`; `None` if it has none, as before its first training.
+    pub fn masks(&self) -> Option<&NamedTensor> {
+        self.parameters.iter().find(|tensor| tensor.name == MASKS)
     }
 
     /// The network with this architecture.
