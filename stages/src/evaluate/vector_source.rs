@@ -88,16 +88,17 @@ impl<'s> VectorSource<'s> {
     }
 
     /// The same images with the embedding of the linear layer, whatever `merged` is.
-    pub(super) fn unmerged(
+    pub(super) fn unmerged<'e>(
         &self,
         context: &Context<'_>,
-        embedded: &EmbeddedImages,
-    ) -> Result<EmbeddedImages, StageError> {
+        embedded: &'e EmbeddedImages,
+    ) -> Result<Cow<'e, EmbeddedImages>, StageError> {
         if self.stage.merged == Merged::Plain {
-            return Ok(embedded.clone());
+            return Ok(Cow::Borrowed(embedded));
         }
         let images = self.images("evaluate `subspaces`")?;
-        Ok(embedded.with_vectors(self.vectors(context, images, &embedded.ids, Merged::Plain, None)?))
+        let vectors = self.vectors(context, images, &embedded.ids, Merged::Plain, None)?;
+        Ok(Cow::Owned(embedded.with_vectors(vectors)))
     }
 
     /// The images, which are needed for `purpose`.
