@@ -9,6 +9,9 @@
 use super::interval::{Interval, central_probability, mean_interval, quantile_975};
 use super::paired::Difference;
 
+/// Numbers that differ by no more than this, relative to the largest value, are the same: the rest is rounding.
+const SAME: f64 = 1e-12;
+
 /// The mean of `b − a` over seeds, where `a[i]` and `b[i]` have the same seed; `None` for fewer than two seeds, or if all
 /// differences are the same and not zero: so few values say nothing about the spread.
 ///
@@ -18,8 +21,9 @@ pub fn paired_t(a: &[f64], b: &[f64]) -> Option<Difference> {
     assert_eq!(a.len(), b.len(), "a pair has two values");
     let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| b - a).collect();
     let Interval { mean, half_width } = mean_interval(&differences)?;
-    if half_width == 0.0 {
-        return (mean == 0.0).then_some(Difference { mean, interval: (mean, mean), p: 1.0 });
+    let rounding = SAME * a.iter().chain(b).fold(0.0, |largest: f64, value| largest.max(value.abs()));
+    if half_width <= rounding {
+        return (mean.abs() <= rounding).then_some(Difference { mean: 0.0, interval: (0.0, 0.0), p: 1.0 });
     }
     let freedom = differences.len() - 1;
     let p = 1.0 - central_probability(mean.abs() / half_width * quantile_975(freedom), freedom);
@@ -49,5 +53,9 @@ mod tests {
         check(&[0.5, 0.25], &[0.5, 0.25], (0.0, 0.0, 0.0, 1.0));
         assert_eq!(paired_t(&[0.5, 0.25], &[0.75, 0.5]), None);
         assert_eq!(paired_t(&[1.0], &[2.0]), None);
+        // Equal but for rounding: 0.42 − 0.40 is not the same float as 0.44 − 0.42.
+        assert_eq!(paired_t(&[0.40, 0.42], &[0.42, 0.44]), None);
+        let same = Difference { mean: 0.0, interval: (0.0, 0.0), p: 1.0 };
+        assert_eq!(paired_t(&[0.1 + 0.2, 0.5], &[0.3, 0.5]), Some(same));
     }
 }
