@@ -9,6 +9,7 @@ use super::run_folder::{NodeJson, RunFolder, RunJson};
 use crate::execute::Outcome;
 use crate::execute::attempt::verified_files;
 use crate::manifest::suggest;
+use crate::shell::quoted;
 
 /// A run with the store that holds its artifacts.
 pub struct StoredRun {
@@ -144,8 +145,8 @@ impl StoredRun {
 
     fn dropped(&self, node: &NodeJson, output: &str) -> StoredError {
         let store = self.root.display().to_string();
-        let manifest = self.folder.path.join("manifest.toml");
-        let again = format!("dnc-run {} --store {store} --until {}", manifest.display(), node.node);
+        let manifest = self.folder.path.join("manifest.toml").display().to_string();
+        let again = format!("dnc-run {} --store {} --until {}", quoted(&manifest), quoted(&store), quoted(&node.node));
         StoredError::Dropped { node: node.node.clone(), output: output.to_owned(), store, again }
     }
 }
@@ -172,4 +173,39 @@ pub const MODEL: &str = "model";
 
 fn is_done(node: &NodeJson) -> bool {
     matches!(node.outcome, Outcome::Hit | Outcome::Ran)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_command_that_computes_an_output_again_can_be_copied() {
+        let json = json!({
+            "run": "a/1",
+            "manifest": "a.toml",
+            "store": "my store",
+            "started": 0,
+            "seconds": 1.0,
+            "version": "0",
+            "device": "cpu",
+            "arithmetic": "cpu",
+            "threads": 1,
+            "jobs": 1,
+            "overrides": [],
+            "nodes": [{ "node": "train@2[3]", "stage": "train", "outcome": "ran" }],
+        });
+        let json: RunJson = serde_json::from_value(json).unwrap();
+        let folder = RunFolder { path: "runs/a/1".into(), name: "a".to_owned(), number: 1 };
+        let store = tempfile::tempdir().unwrap();
+        let store = Store::open_or_empty(store.path()).unwrap();
+        let run = StoredRun { folder, json, store, root: "my store".into() };
+        assert_eq!(
+            run.dropped(&run.json.nodes[0], "model").to_string(),
+            "The output `model` of `train@2[3]` is no longer in the store `my store`; `dnc-run runs/a/1/manifest.toml --store \
+             'my store' --until 'train@2[3]'` computes it again"
+        );
+    }
 }
