@@ -1,5 +1,6 @@
 //! The course of a sweep: proposes trials, runs them, and lets the best go on.
 
+use std::collections::HashSet;
 use std::sync::Mutex;
 
 use rayon::prelude::*;
@@ -95,12 +96,12 @@ impl<'a> Sweep<'a> {
         let score = |trial: &Trial| trial.score(0, &self.file.objective);
         let told: Vec<Told> =
             trials.iter().map(|trial| Told { point: trial.point.clone(), score: score(trial) }).collect();
-        let mut tried: Vec<Vec<String>> = trials.iter().map(|trial| trial.texts.clone()).collect();
+        let mut tried: HashSet<Vec<String>> = trials.iter().map(|trial| trial.texts.clone()).collect();
         while trials.len() < self.file.trials && sampler.needs(trials.len()) <= told.len() {
             let number = trials.len();
             let point = propose(&self.file.space, sampler, number, &tried, &told[..sampler.needs(number)]);
             let texts = self.file.space.texts(&point);
-            tried.push(texts.clone());
+            tried.insert(texts.clone());
             trials.push(Trial { number: number + 1, point, texts, rungs: Vec::new() });
         }
     }

@@ -11,6 +11,8 @@ mod sampler;
 mod sobol;
 mod tpe;
 
+use std::collections::HashSet;
+
 use dnc_learn::streams::Streams;
 
 use super::space::{Point, Space};
@@ -68,7 +70,13 @@ const ATTEMPTS: u32 = 200;
 /// is so narrow that it has fewer values of a few digits than there are trials.
 ///
 /// A space without continuous ranges has a setting that was not tried.
-pub fn propose(space: &Space, sampler: &dyn Sampler, number: usize, tried: &[Vec<String>], told: &[Told]) -> Point {
+pub fn propose(
+    space: &Space,
+    sampler: &dyn Sampler,
+    number: usize,
+    tried: &HashSet<Vec<String>>,
+    told: &[Told],
+) -> Point {
     let is_new = |point: &Point| !tried.contains(&space.texts(point));
     let draw = |attempt: u32| space.snap(&sampler.propose(number, attempt, told));
     if let Some(new) = (0..ATTEMPTS).map(draw).find(is_new) {

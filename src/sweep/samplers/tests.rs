@@ -28,10 +28,10 @@ fn sweep(
 ) -> Vec<Told> {
     let sampler = method.sampler(space, seed);
     let mut told: Vec<Told> = Vec::new();
-    let mut tried = Vec::new();
+    let mut tried = HashSet::new();
     for number in 0..trials {
         let point = propose(space, sampler.as_ref(), number, &tried, &told[..sampler.needs(number)]);
-        tried.push(space.texts(&point));
+        tried.insert(space.texts(&point));
         told.push(Told { score: objective(&point), point });
     }
     told
