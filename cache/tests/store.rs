@@ -628,6 +628,16 @@ mod gc {
     }
 
     #[test]
+    fn dropped_blobs_take_no_space() {
+        let (_folder, store) = aged_store(&[("a", b"1", 3), ("b", b"333", 2), ("c", b"55555", 1)]);
+        assert_eq!(store.drop_blobs(&[Digest::of(b"55555")]).unwrap(), 5);
+        let report = store.gc(&GcPolicy { max_size: Some(4), ..GcPolicy::default() }).unwrap();
+        assert_eq!((report.records.len(), report.kept_records, report.kept_bytes), (0, 3, 4));
+        let report = store.gc(&GcPolicy { max_size: Some(3), ..GcPolicy::default() }).unwrap();
+        assert_eq!((report.records, report.kept_bytes), (vec![Key::of("a")], 3));
+    }
+
+    #[test]
     fn blobs_without_a_record_are_removed() {
         let (_folder, store) = new_store();
         ingest(&store, "killed before its commit", &[("x", b"1"), ("y", b"2")]).unwrap();

@@ -79,9 +79,10 @@ impl Store {
         let mut sweep = Sweep { store: &self.state, policy, report: GcReport::default(), first_error: None };
         let sessions = session::sessions(&self.root().join("tmp"))?;
         let protected = sweep.protected_since(&sessions);
-        let (removed, kept) = partition(entries, policy, &protected);
+        let blobs = self.state.disk.list("blobs")?;
+        let (removed, kept) = partition(entries, policy, &protected, &blobs);
         sweep.remove_records(&removed)?;
-        sweep.remove_blobs(&kept, protected.blobs)?;
+        sweep.remove_blobs(blobs, &kept, protected.blobs)?;
         // After the blobs: removing a hard link to a blob from a dead process's folder updates the blob's change time.
         sweep.remove_temporary(&sessions);
         sweep.remove_scratch(&kept)?;
@@ -125,11 +126,12 @@ fn partition(
     mut entries: Vec<RecordEntry>,
     policy: &GcPolicy,
     protected: &ProtectedSince,
+    blobs: &[Object],
 ) -> (Vec<RecordEntry>, Vec<RecordEntry>) {
     entries.sort_by_key(|entry| (entry.used, entry.record.key));
     let oldest = policy.older_than.map(clock::ago);
     let remove_all = oldest.is_none() && policy.max_size.is_none();
-    let mut size = TotalSize::of(&entries);
+    let mut size = TotalSize::of(&entries, blobs);
     entries.into_iter().partition(|entry| {
         if policy.keep.contains(&entry.record.key) || entry.used >= protected.records {
             return false;
@@ -144,16 +146,18 @@ fn partition(
     })
 }
 
-/// Total size of the blobs that a set of records names, counting each blob once.
+/// Total size of the blobs that a set of records names, counting each blob once. One that was dropped takes no space.
 struct TotalSize {
     bytes: u64,
     references: HashMap<Digest, u32>,
 }
 
 impl TotalSize {
-    fn of(entries: &[RecordEntry]) -> Self {
+    fn of(entries: &[RecordEntry], blobs: &[Object]) -> Self {
+        let present: HashSet<Digest> = blobs.iter().filter_map(|blob| blob.name.digest()).collect();
         let mut size = Self { bytes: 0, references: HashMap::new() };
-        for file in entries.iter().flat_map(|entry| entry.record.files()) {
+        let files = entries.iter().flat_map(|entry| entry.record.files());
+        for file in files.filter(|file| present.contains(&file.digest)) {
             let references = size.references.entry(file.digest).or_default();
             *references += 1;
             size.bytes += if *references == 1 { file.size } else { 0 };
@@ -163,7 +167,7 @@ impl TotalSize {
 
     fn subtract(&mut self, entry: &RecordEntry) {
         for file in entry.record.files() {
-            let references = self.references.get_mut(&file.digest).expect("the record was counted");
+            let Some(references) = self.references.get_mut(&file.digest) else { continue };
             *references -= 1;
             self.bytes -= if *references == 0 { file.size } else { 0 };
         }
@@ -209,11 +213,11 @@ impl Sweep<'_> {
         if self.policy.dry_run { Ok(()) } else { self.store.remove_records(|key| removed.contains(key)) }
     }
 
-    fn remove_blobs(&mut self, kept: &[RecordEntry], since: SystemTime) -> Result<()> {
+    fn remove_blobs(&mut self, blobs: Vec<Object>, kept: &[RecordEntry], since: SystemTime) -> Result<()> {
         self.report.kept_records = kept.len() as u64;
         let named: HashSet<Digest> =
             kept.iter().flat_map(|entry| entry.record.files()).map(|file| file.digest).collect();
-        for Object { name, size } in self.store.disk.list("blobs")? {
+        for Object { name, size } in blobs {
             let is_named = name.digest().is_some_and(|digest| named.contains(&digest));
             if is_named || self.changed_since(&self.store.disk.path(&name), since)? {
                 self.report.kept_bytes += size;
