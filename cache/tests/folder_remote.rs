@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc;
@@ -55,6 +56,24 @@ fn a_pipe_in_the_place_of_an_object_hangs_nobody() {
     // Whoever pushes the object replaces the pipe.
     remote.put(&pipe, b"new").unwrap();
     assert_eq!(remote.get(&pipe).unwrap().as_deref(), Some(b"new".as_slice()));
+}
+
+#[test]
+fn a_link_to_an_object_is_listed_with_the_size_of_the_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("remote");
+    let object = name("blobs/a/object");
+    remote(&root).put(&object, b"bytes").unwrap();
+    let (path, moved) = (root.join(object.as_str()), folder.path().join("on another disk"));
+    fs::rename(&path, &moved).unwrap();
+    symlink(&moved, &path).unwrap();
+    symlink("nowhere", root.join("blobs/a/broken")).unwrap();
+    symlink("..", root.join("blobs/a/folder")).unwrap();
+
+    let remote = remote(&root);
+    assert_eq!(remote.get(&object).unwrap().as_deref(), Some(b"bytes".as_slice()));
+    let listed = remote.list("blobs").collect::<Result<Vec<_>, _>>().unwrap();
+    assert_eq!(listed.iter().map(|listed| (&listed.name, listed.size)).collect::<Vec<_>>(), [(&object, 5)]);
 }
 
 #[test]

@@ -230,7 +230,9 @@ impl FolderListing<'_> {
             if kind.is_dir() {
                 self.folders.extend((name != TEMPORARY).then_some(name));
             } else if (kind.is_file() || kind.is_symlink())
-                && let Some(metadata) = found(entry.metadata()).map_err(CacheError::io("list", entry.path()))?
+                // For a link to an object, that of the object.
+                && let Some(metadata) = found(fs::metadata(entry.path())).map_err(CacheError::io("list", entry.path()))?
+                && metadata.is_file()
             {
                 let modified = metadata.modified().map_err(CacheError::io("list", entry.path()))?;
                 let size = metadata.len();
