@@ -35,7 +35,7 @@ impl Corrector {
         let mut all = read(folder)?;
         all.retain(|known| known.source != image.source);
         // A label that is right is no correction.
-        if let Some(class) = class.filter(|class| *class != image.class) {
+        if let Some(class) = class.filter(|class| *class != image.class && class.trim() != image.class) {
             let (source, was) = (image.source.clone(), image.class.clone());
             all.push(Correction { source, class: class.trim().to_owned(), was, id: image.id });
         }
@@ -63,4 +63,23 @@ fn read(folder: &RunFolder) -> Result<Vec<Correction>, Refusal> {
 fn answer(folder: &RunFolder, all: Vec<Correction>) -> Labels {
     let label = |Correction { source, class, was, id }: Correction| Label { id, source, was, class };
     Labels { run: folder.id(), labels: all.into_iter().map(label).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_that_is_right_takes_a_correction_back_whatever_is_around_it() {
+        let runs = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(runs.path(), "run").unwrap();
+        let image =
+            Hit { id: 3, class: "cat".to_owned(), distance: 0., share_right: None, source: "cats/3.png".to_owned() };
+        let corrector = Corrector::default();
+        let corrected = |class| corrector.correct(&folder, &image, Some(class)).unwrap().labels;
+        assert_eq!(corrected(" dog ").iter().map(|label| label.class.as_str()).collect::<Vec<_>>(), ["dog"]);
+        assert!(corrected(" cat ").is_empty());
+        assert_eq!(corrected(" ").iter().map(|label| label.class.as_str()).collect::<Vec<_>>(), [""]);
+        assert!(corrected("cat").is_empty());
+    }
 }
