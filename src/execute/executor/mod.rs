@@ -6,7 +6,8 @@
 //! | [`Processes`] | in a process of its own, `dnc-run task FILE` | [`processes`] |
 //! | [`Slurm`] | in a job of a Slurm cluster, which runs `dnc-run task FILE` | [`slurm`] |
 //!
-//! To add one: write its file with an `impl Executor`, and add a line to `--executor` in `commands/run.rs`.
+//! To add one: write its file with an `impl Executor`, and add a line to [`ExecutorChoice`](crate::session::ExecutorChoice) and one
+//! to where the session makes executors.
 
 mod processes;
 pub mod slurm;
