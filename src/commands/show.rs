@@ -157,9 +157,8 @@ fn artifacts(
         else {
             return Ok(None);
         };
-        let record = store.record(&fingerprint.key())?;
-        let stored = record.as_ref().and_then(|record| record.outputs.get(&output.name));
-        stored.map(|stored| open(store, name, kind, stored)).transpose()
+        let outputs = store.outputs(&fingerprint.key())?.unwrap_or_default();
+        outputs.get(&output.name).map(|stored| open(store, name, kind, stored)).transpose()
     };
     if let Some(views) = output_of(index, ArtifactKind::Views)? {
         let wires = &plan.nodes[index].inputs;

@@ -63,13 +63,13 @@ pub fn forecast(
             (true, None) => match Task::new(plan, node, ingredients, |upstream| &outputs[upstream]) {
                 Err(message) => Forecast::Unusable { message },
                 Ok(task) => {
-                    let record = store.record(&task.key)?;
+                    let recorded = store.outputs(&task.key)?;
                     let fingerprint = Box::new(task.fingerprint.clone());
-                    match record {
+                    match recorded {
                         _ if options.forced[index] => Forecast::Stale { fingerprint, reason: Reason::Forced },
                         None => Forecast::Stale { fingerprint, reason: Reason::of(&task, previous(&node.name)) },
-                        Some(record) => {
-                            outputs[index] = record.outputs;
+                        Some(recorded) => {
+                            outputs[index] = recorded;
                             Forecast::Hit { fingerprint }
                         }
                     }

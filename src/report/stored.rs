@@ -121,8 +121,8 @@ impl StoredRun {
             let known = suggest::all_of(node.outputs.keys().map(String::as_str));
             return Err(StoredError::UnknownOutput { run, node: name, output: output.to_owned(), known });
         }
-        let record = node.key.map(|key| self.store.record(&key)).transpose()?.flatten();
-        record.and_then(|mut record| record.outputs.remove(output)).ok_or_else(|| self.dropped(node, output))
+        let outputs = node.key.map(|key| self.store.outputs(&key)).transpose()?.flatten();
+        outputs.and_then(|mut outputs| outputs.remove(output)).ok_or_else(|| self.dropped(node, output))
     }
 
     /// The verified files of an output.

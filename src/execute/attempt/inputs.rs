@@ -72,9 +72,9 @@ impl EarlierOutputs {
         let is_usable = |previous: &&Fingerprint| previous.only_sources_differ(&work.task.fingerprint);
         let is_wanted = job.resources().earlier && !work.forced && !work.verify;
         let Some(previous) = work.previous.as_ref().filter(|_| is_wanted).filter(is_usable) else { return Ok(earlier) };
-        let Some(mut record) = store.record(&previous.key())? else { return Ok(earlier) };
+        let Some(mut outputs) = store.outputs(&previous.key())? else { return Ok(earlier) };
         for Output { name, kind, .. } in job.ports().outputs {
-            if let Some(artifact) = record.outputs.remove(&name)
+            if let Some(artifact) = outputs.remove(&name)
                 && store.present(&artifact)?
             {
                 earlier.0.insert(name, (kind, artifact));
