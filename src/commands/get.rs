@@ -56,7 +56,7 @@ enum Format {
 
 impl Format {
     fn of(path: &Path) -> Option<Self> {
-        match path.extension()?.to_str()? {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "parquet" => Some(Format::Parquet),
             "csv" => Some(Format::Csv),
             "arrow" => Some(Format::Arrow),
@@ -230,4 +230,22 @@ fn create(path: &Path, write: impl FnOnce(File) -> anyhow::Result<()>) -> anyhow
     }
     let file = File::create_new(path).with_context(failed)?;
     write(file).with_context(failed).inspect_err(|_| drop(fs::remove_file(path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_extension_of_a_file_names_its_format_in_any_case() {
+        for (path, format) in [
+            ("a.csv", Some(Format::Csv)),
+            ("a/B.CSV", Some(Format::Csv)),
+            ("a.Parquet", Some(Format::Parquet)),
+            ("a.b/csv", None),
+            ("a.png", None),
+        ] {
+            assert_eq!(Format::of(Path::new(path)), format, "{path}");
+        }
+    }
 }
