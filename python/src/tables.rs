@@ -189,8 +189,8 @@ fn an_output(run: &Opened, node: &str, output: &str) -> Result<Table, Problem> {
     Table::read(files.iter().filter(|file| table_of(&file.name) == Some(wanted)).map(|file| file.path.as_path()))
 }
 
-/// The node of this name; for the name of a stage with a node a round the evaluated node of the chosen round, else the last one with such an
-/// output.
+/// The node of this name; for the name of a stage with a node a round the evaluated node of the chosen round, else the last one
+/// with such an output.
 fn node_named(evidence: &Evidence, name: &str, output: &str) -> String {
     if evidence.node(name).is_some() {
         return name.to_owned();

@@ -222,7 +222,8 @@ enum MediaType {
     Image,
 }
 
-/// What a body is, by its header. Programs that send files often state no type or a wrong one, so only what is certainly no image is refused.
+/// What a body is, by its header. Programs that send files often state no type or a wrong one, so only what is certainly no image
+/// is refused.
 fn media_type(headers: &HeaderMap) -> Result<MediaType, Problem> {
     let stated = headers.get(header::CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
     let stated = stated.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

@@ -1,11 +1,10 @@
 //! Running a plan: looks up what the [`schedule`](crate::schedule) says is ready, and hands stale nodes to an [`Executor`].
 //!
-//! Reading order: [`outcome`] and [`result`] (how a node ended), [`task`] (a node whose inputs are known), [`reason`] (why a
-//! node runs), [`work`] (a task as it is handed to an executor), [`driver`] (the loop), [`executor`] (where nodes run: on
-//! threads of this process, each in a process of its own, or as jobs of a Slurm cluster), [`attempt`] (one attempt at a task: claim, run, commit),
-//! [`budget`] (who gets which threads, memory and GPU), [`retention`] (which bytes are dropped),
-//! [`remote`] and [`pusher`] (what other machines have computed), [`forecast`] (what a run
-//! would do), [`usage`] (what a node used), [`event`] (what a
+//! Reading order: [`outcome`] and [`result`] (how a node ended), [`task`] (a node whose inputs are known), [`reason`] (why a node
+//! runs), [`work`] (a task as it is handed to an executor), [`driver`] (the loop), [`executor`] (where nodes run: on threads of
+//! this process, each in a process of its own, or as jobs of a Slurm cluster), [`attempt`] (one attempt at a task: claim, run,
+//! commit), [`budget`] (who gets which threads, memory and GPU), [`retention`] (which bytes are dropped), [`remote`] and [`pusher`]
+//! (what other machines have computed), [`forecast`] (what a run would do), [`usage`] (what a node used), [`event`] (what a
 //! listener hears).
 
 pub mod attempt;

@@ -164,7 +164,8 @@ impl<'a, 't> Wiring<'a, 't> {
         Some(alternatives)
     }
 
-    /// Looks up stage, output, round and learner. `Err(None)` if the ports of the referenced stage are unknown, because of problems already reported.
+    /// Looks up stage, output, round and learner. `Err(None)` if the ports of the referenced stage are unknown, because of problems
+    /// already reported.
     fn resolve(
         &self,
         site: &ReferenceSite<'_, '_>,

@@ -50,8 +50,8 @@ impl Metric {
     }
 }
 
-/// Writes `metrics.parquet`, `queries.parquet` and `summary.parquet` of a run: the tables of all its nodes, with the columns `run` and `node` in
-/// front. A file is written only if a node has such a table.
+/// Writes `metrics.parquet`, `queries.parquet` and `summary.parquet` of a run: the tables of all its nodes, with the columns `run`
+/// and `node` in front. A file is written only if a node has such a table.
 ///
 /// # Errors
 /// A table cannot be read from the store or written to the folder.

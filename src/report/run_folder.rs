@@ -1,5 +1,5 @@
-//! The folder of a run, `runs/<name>/<n>/`: the resolved manifest, `run.json` with the outcome of each node, logs of the run and its nodes, and the
-//! metric and query tables of all nodes. Artifacts are in the store only.
+//! The folder of a run, `runs/<name>/<n>/`: the resolved manifest, `run.json` with the outcome of each node, logs of the run and
+//! its nodes, and the metric and query tables of all nodes. Artifacts are in the store only.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};

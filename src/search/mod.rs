@@ -4,8 +4,9 @@
 //! normalisation of its `evaluate` stage. An image of the run therefore finds itself at distance 0. Neighbours are exact, unless an
 //! index is asked for.
 //!
-//! **Reading order** [`hit`] (what is searched and what is found), [`RunModel`] (embeds pictures), [`Searcher`], `subspaces` (distances with a weight per learner),
-//! `files` (pictures outside of the run, whose embeddings are kept in the store), `indexed` (approximate search), [`Crop`].
+//! **Reading order** [`hit`] (what is searched and what is found), [`RunModel`] (embeds pictures), [`Searcher`], `subspaces`
+//! (distances with a weight per learner), `files` (pictures outside of the run, whose embeddings are kept in the store), `indexed`
+//! (approximate search), [`Crop`].
 
 mod crop;
 mod error;

@@ -1,8 +1,8 @@
 //! Bucket remote: an S3 bucket or a WebDAV server, through the crate `object_store`.
 //!
-//! Methods may be called from any thread and block it; the requests run on a small runtime of the remote's own. Failed requests
-//! are repeated, as long as the remote's options say. Large objects travel in parts, several at a time, so that no request lasts long and one that
-//! breaks off repeats only its part.
+//! Methods may be called from any thread and block it; the requests run on a small runtime of the remote's own. Failed requests are
+//! repeated, as long as the remote's options say. Large objects travel in parts, several at a time, so that no request lasts long
+//! and one that breaks off repeats only its part.
 
 use std::fs::{self, File};
 use std::io::{self, Read};

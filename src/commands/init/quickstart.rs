@@ -19,8 +19,8 @@ const FILES: [(&str, &[u8]); 3] = [
     ("data/README.md", include_bytes!("../../../pipelines/data/README.md")),
 ];
 
-/// Writes the files into a folder, which need not exist, and returns the path of the manifest. Files that are there already and are the same
-/// are left.
+/// Writes the files into a folder, which need not exist, and returns the path of the manifest. Files that are there already and are
+/// the same are left.
 pub(super) fn write(folder: &Path) -> Result<PathBuf, Failure> {
     let text = schema_text()?;
     let mut missing = Vec::new();

@@ -1,7 +1,7 @@
 //! TensorFlow's file of records: each message with its length and checksums.
 //!
-//! **Formula** A record is `length (u64), masked crc(length), bytes, masked crc(bytes)`, little-endian; the checksum is CRC-32C (Castagnoli),
-//! and `masked c = rotate_right(c, 15) + 0xa282ead8`.
+//! **Formula** A record is `length (u64), masked crc(length), bytes, masked crc(bytes)`, little-endian; the checksum is CRC-32C
+//! (Castagnoli), and `masked c = rotate_right(c, 15) + 0xa282ead8`.
 //!
 //! **Source** `tensorflow/core/lib/io/record_writer.h`.
 

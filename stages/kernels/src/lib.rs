@@ -1,9 +1,9 @@
 //! Differentiable tensor operations with fast CPU kernels, exact nearest neighbours and k-means.
 //!
-//! Activations are NHWC `f32` tensors, weights have torchvision's OIHW layout. Every operation has gradients on every
-//! device: `f32` on the CPU runs the kernels in `cpu`, `f32` and `bf16` on an NVIDIA GPU those in `cuda`, everything else runs
-//! `candle_ops`, the same operations composed of candle's own. `dispatch` makes that choice. Inputs may be strided; operations copy them to contiguous memory first.
-//! Results are bit-identical for any number of rayon threads on one instruction set.
+//! Activations are NHWC `f32` tensors, weights have torchvision's OIHW layout. Every operation has gradients on every device: `f32`
+//! on the CPU runs the kernels in `cpu`, `f32` and `bf16` on an NVIDIA GPU those in `cuda`, everything else runs `candle_ops`, the
+//! same operations composed of candle's own. `dispatch` makes that choice. Inputs may be strided; operations copy them to
+//! contiguous memory first. Results are bit-identical for any number of rayon threads on one instruction set.
 //!
 //! The crate knows neither models, losses nor tables, and builds no thread pool: it uses rayon's current one.
 //!

@@ -287,7 +287,8 @@ impl Command {
         (is_interpreter(program) && is_script(script)).then(|| Source::file(format!("run.{index}"), script))
     }
 
-    /// The scripts that interpreters get by their absolute paths in a shell line, as far as splitting it into words without a shell finds them.
+    /// The scripts that interpreters get by their absolute paths in a shell line, as far as splitting it into words without a shell
+    /// finds them.
     fn shell_scripts(&self) -> Vec<Source> {
         let CommandLine::Shell(line) = &self.run else { return Vec::new() };
         let is_between = |c: char| c.is_whitespace() || "\"'`();|&<>".contains(c);

@@ -1,10 +1,10 @@
 //! `decode`: reads a data set from disk and decodes its images into a table.
 //!
-//! Read this file first, then [`datasets`] (which images a data set has), [`split_rule`] (what each is for), [`corrections`] (of labels), [`encoded`] (where
-//! their bytes come from), `decoder` (from bytes to pixels, many at once), `image_table` (writing), `findings` (the data summary)
-//! and [`earlier_images`] (what an earlier run decoded). Images are decoded in chunks on all threads while the previous chunk is written, so that memory is
-//! bounded and the table is the same for any number of threads. Parts of the table that did not change since an earlier run
-//! are kept, neither decoded nor copied.
+//! Read this file first, then [`datasets`] (which images a data set has), [`split_rule`] (what each is for), [`corrections`] (of
+//! labels), [`encoded`] (where their bytes come from), `decoder` (from bytes to pixels, many at once), `image_table` (writing),
+//! `findings` (the data summary) and [`earlier_images`] (what an earlier run decoded). Images are decoded in chunks on all threads
+//! while the previous chunk is written, so that memory is bounded and the table is the same for any number of threads. Parts of the
+//! table that did not change since an earlier run are kept, neither decoded nor copied.
 
 pub mod corrections;
 pub mod data_folder;

@@ -5,10 +5,11 @@
 //! chosen by the libraries' heuristics among the deterministic ones, never by timing: two runs on the same card and libraries give
 //! the same bits.
 //!
-//! Reading order: `libraries` (NVIDIA's libraries, loaded at run time); `per_device`, `memory` and `launch` (state, pointers and kernels); `products`,
-//! `matrices` and `lt` (cuBLASLt) and `dnn` (cuDNN); `weights`, `channels`, `padding` and `patches` (passes over weights and activations); then the operations:
-//! `convolution` with `passes`, `depthwise` and `finish`, `affine`, `pool`, `tokens`, `sequence`, `attention` with `heads`, `pixels`, `adam`, `neighbours`, `kmeans`.
-//! The kernels are in `kernels`, compiled to PTX by `build.rs`.
+//! Reading order: `libraries` (NVIDIA's libraries, loaded at run time); `per_device`, `memory` and `launch` (state, pointers and
+//! kernels); `products`, `matrices` and `lt` (cuBLASLt) and `dnn` (cuDNN); `weights`, `channels`, `padding` and `patches` (passes
+//! over weights and activations); then the operations: `convolution` with `passes`, `depthwise` and `finish`, `affine`, `pool`,
+//! `tokens`, `sequence`, `attention` with `heads`, `pixels`, `adam`, `neighbours`, `kmeans`. The kernels are in `kernels`, compiled
+//! to PTX by `build.rs`.
 
 pub(crate) mod adam;
 pub(crate) mod affine;

@@ -180,8 +180,8 @@ impl GpuRows {
         let rows = pointer(&self.rows.rounded)? + (first * width * size_of::<f32>()) as u64;
         let queries = Matrices::one(pointer(&queries.rounded)?, width);
         let result = Matrices::one(products.pointer()?, stride);
-        // SAFETY: the factors have `asked` and at least `first + n` rows of `width`, and the result at least `asked` rows of `stride`, which
-        // is at least n.
+        // SAFETY: the factors have `asked` and at least `first + n` rows of `width`, and the result at least `asked` rows of
+        // `stride`, which is at least n.
         unsafe { product.enqueue(gpu, queries, Matrices::one(rows, width).transposed(), result) }
     }
 

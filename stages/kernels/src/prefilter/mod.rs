@@ -1,9 +1,9 @@
 //! Candidate search: cheap approximate scores for all pairs of a block of queries and a tile of rows, with proven error bounds, so
 //! that only the few pairs that may matter get their exact distance.
 //!
-//! For nearly every pair, nearest neighbours and k-means only need to know whether it is nearer than a limit. A prefilter answers for all pairs
-//! at once with a low-precision product and a bound on its error; the pairs that it cannot rule out are rescored exactly
-//! ([`crate::distance`]). The result is therefore exact and has the same bits whichever prefilter was used.
+//! For nearly every pair, nearest neighbours and k-means only need to know whether it is nearer than a limit. A prefilter answers
+//! for all pairs at once with a low-precision product and a bound on its error; the pairs that it cannot rule out are rescored
+//! exactly ([`crate::distance`]). The result is therefore exact and has the same bits whichever prefilter was used.
 //!
 //! **Formula** A prefilter approximates a query a by a′ and a row b by b′ and knows e = ‖a − a′‖ and E ≥ ‖b − b′‖ over a tile. The
 //! score v = ‖b‖² − 2a′·b′ gives two lower bounds on D = ‖a − b‖², of which the sharper counts:
