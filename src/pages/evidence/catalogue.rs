@@ -1,6 +1,6 @@
 //! What is known of each image: class, split, camera, origin.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dnc_stages::ArtifactKind;
 use dnc_stages::api::Columns;
@@ -97,6 +97,13 @@ impl Catalogue {
         one.label == other.label && one.camera.is_some() && one.camera == other.camera
     }
 
+    /// Number of these classes that have training images; `None` if the table of images is gone.
+    pub fn trained(&self, labels: &BTreeSet<u32>) -> Option<usize> {
+        let trained = self.entries.iter().filter(|entry| entry.is_train).map(|entry| entry.label);
+        let trained: BTreeSet<u32> = trained.collect();
+        self.is_complete.then(|| labels.intersection(&trained).count())
+    }
+
     /// The name of a class.
     pub fn class(&self, label: u32) -> String {
         self.classes.get(&label).cloned().unwrap_or_else(|| format!("class {label}"))
@@ -125,5 +132,15 @@ mod tests {
         let same: Vec<u32> = (0..7).filter(|&other| catalogue.have_same_camera(0, other)).collect();
         assert_eq!(same, [0, 1]);
         assert!(!catalogue.have_same_camera(4, 5));
+    }
+
+    #[test]
+    fn classes_with_training_images_are_counted() {
+        let entry = |(id, label, is_train)| Entry { id, label, camera: None, is_train };
+        let entries = [(0, 1, true), (1, 1, false), (2, 2, true), (3, 3, false)].map(entry).to_vec();
+        let catalogue = Catalogue { entries, is_complete: true, ..Catalogue::default() };
+        assert_eq!(catalogue.trained(&BTreeSet::from([1, 3])), Some(1));
+        assert_eq!(catalogue.trained(&BTreeSet::from([3])), Some(0));
+        assert_eq!(Catalogue::of_answers(&[]).trained(&BTreeSet::from([3])), None);
     }
 }

@@ -17,6 +17,7 @@ use crate::pages::page::Section;
 use crate::pages::pictures::Pictures;
 use crate::report::answers::Answer;
 use crate::report::difference::comparison::{Basis, Comparison};
+use crate::shell::quoted;
 
 /// What the section is made from.
 pub(in crate::pages) struct Summary<'a> {
@@ -125,8 +126,7 @@ fn fair_comparison(data: &Summary<'_>) -> Markup {
     if longer_training(&data.runs[0], data.subject).is_none() || chosen.learners <= 1 {
         return html! {};
     }
-    let manifest =
-        data.runs[0].json.manifest.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let manifest = data.runs[0].json.manifest.file_name().unwrap_or_default().to_string_lossy();
     let ones = vec!["1"; chosen.round as usize + 1].join(",");
     let run = data.runs[0].folder.id();
     html! {
@@ -134,7 +134,7 @@ fn fair_comparison(data: &Summary<'_>) -> Markup {
             "Later rounds have more learners and more training. For the gain of divide and conquer alone, train a single metric equally long, over the same seeds, and compare:"
         }
         pre {
-            "dnc-run " (manifest) " --set name=single --set 'rounds.learners=[" (ones) "]'\n"
+            "dnc-run " (quoted(&manifest)) " --set name=single --set 'rounds.learners=[" (ones) "]'\n"
             "dnc-run report single " (run)
         }
     }
@@ -159,9 +159,15 @@ fn sentences(data: &Summary<'_>) -> Vec<Markup> {
             .collect();
         values.iter().sum::<f64>() / values.len().max(1) as f64
     };
-    let classes = data.answers.iter().map(|answer| answer.label).collect::<BTreeSet<u32>>().len();
+    let classes: BTreeSet<u32> = data.answers.iter().map(|answer| answer.label).collect();
     let mut sentences = vec![html! {
-        "Of " (count(data.answers.len())) " " (data.subject.split) " queries from " (count(classes)) " classes that training never saw, "
+        "Of " (count(data.answers.len())) " " (data.subject.split) " queries from " (count(classes.len())) " classes"
+        @match data.catalogue.trained(&classes) {
+            None => "",
+            Some(0) => " that training never saw",
+            Some(trained) => { ", " (count(trained)) " of which have training images" }
+        }
+        ", "
         (percent(value(main))) " % have an image of their class nearest (" (metric_name(main.0, main.1)) "); "
         (metric_name(second.0, second.1)) " is " (percent(value(second))) " %."
     }];
