@@ -135,7 +135,9 @@ pub fn read(path: &Path) -> Result<Vec<MetricRow>, TableError> {
 
 /// The order of rows: round, learners, split, metric, k.
 fn order(left: &MetricRow, right: &MetricRow) -> Ordering {
-    let key = |row: &MetricRow| (row.round, row.learners, row.split, row.metric.clone(), row.k);
+    fn key(row: &MetricRow) -> (i32, i32, Split, &str, Option<i32>) {
+        (row.round, row.learners, row.split, &row.metric, row.k)
+    }
     key(left).cmp(&key(right))
 }
 

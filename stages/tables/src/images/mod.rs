@@ -2,7 +2,6 @@
 //! writing nor reading holds them all in memory; all other columns are in one file.
 //!
 //! Another program may also write all columns, pixels included, into the same files.
-
 //!
 //! Read [`schema`] first, then [`ImagesWriter`] and [`Images`].
 
