@@ -7,6 +7,7 @@
 use rayon::prelude::*;
 
 use super::disjoint::SharedMut;
+use super::sums::sum_parts;
 use crate::activation::{Activation, RELU6_CEILING};
 use crate::simd::{Level, Simd, Task};
 
@@ -80,11 +81,8 @@ pub(super) fn activation_gradient(level: Level, arguments: ActivationGradient, g
             }
         });
     });
-    let (total, others) = sums.split_at_mut(length);
-    for other in others.chunks_exact(length.max(1)) {
-        total.iter_mut().zip(other).for_each(|(sum, add)| *sum += add);
-    }
-    let mut totals = total.chunks_exact(channels).map(<[f32]>::to_vec);
+    sum_parts(&mut sums, length);
+    let mut totals = sums.chunks_exact(channels).map(<[f32]>::to_vec);
     RowSums {
         gradient: arguments.sum.then(|| totals.next().expect("`requested` counted this sum")),
         product: arguments.factors.map(|_| totals.next().expect("`requested` counted this sum")),

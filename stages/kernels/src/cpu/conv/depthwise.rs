@@ -10,14 +10,12 @@ use rayon::prelude::*;
 
 use crate::cpu::disjoint::SharedMut;
 use crate::cpu::epilogue::{Epilogue, SharedEpilogue};
+use crate::cpu::sums::{MOST_PARTS, sum_parts};
 use crate::cpu::window::{Axis, Gather, RegularStep, reads};
 use crate::simd::{Level, Simd, Task, fence};
 
 /// Neighbouring output pixels that are summed together.
 const SPAN: usize = 4;
-
-/// Parts of the batch, each with its own sum of the weight's gradient.
-const PARTS: usize = 8;
 
 /// `[tap, channel]` from torchvision's `[channel, 1, height, width]`, each channel times its scale; `rotated` rotates the window
 /// by 180°.
@@ -84,7 +82,7 @@ pub(in crate::cpu) fn weight_gradient(level: Level, gather: Gather, dy: &[f32]) 
     let (vertical, horizontal) = (gather.vertical, gather.horizontal);
     let taps = vertical.taps() * horizontal.taps();
     let length = taps * gather.channels;
-    let parts = PARTS.min(gather.batch);
+    let parts = MOST_PARTS.min(gather.batch);
     let mut sums = vec![0.0; parts * length];
     let zeros = vec![0.0; gather.channels];
     sums.par_chunks_mut(length).enumerate().for_each(|(part, sums)| {
@@ -114,11 +112,7 @@ pub(in crate::cpu) fn weight_gradient(level: Level, gather: Gather, dy: &[f32]) 
             }
         }
     });
-    let (total, others) = sums.split_at_mut(length);
-    for other in others.chunks_exact(length) {
-        total.iter_mut().zip(other).for_each(|(sum, add)| *sum += add);
-    }
-    sums.truncate(length);
+    sum_parts(&mut sums, length);
     sums
 }
 

@@ -14,24 +14,18 @@ use crate::cpu::disjoint::{SharedMut, written_by};
 use crate::cpu::microkernel::{OuterProductTile, ROWS};
 use crate::cpu::packing::panels;
 use crate::cpu::scratch::{self, ROW_GAP};
-use crate::cpu::sums::sum_parts;
+use crate::cpu::sums::{MOST_PARTS, part_count, sum_parts};
 use crate::cpu::window::Gather;
 use crate::simd::Level;
 
 /// Output pixels per chunk, whose values stay in the cache.
 const CHUNK: usize = 192;
 
-/// Upper bound on the number of values in all partial sums together.
-const PARTIAL_VALUES: usize = 1 << 21;
-
 /// Input channels processed at a time, whose values of a chunk stay in the cache; a multiple of [`ROWS`].
 const DEPTH: usize = 32 * ROWS;
 
 /// Rows at least this many values apart are copied to adjacent memory first: at powers of two they evict each other from the cache.
 const COPIED_FROM_STRIDE: usize = 256;
-
-/// Largest number of parts of the pixels.
-const PARTS: usize = 8;
 
 /// The sums, `[groups, taps, channels / groups, out / groups]`; `gather` is the forward one.
 pub(super) fn weight_gradient(level: Level, gather: Gather, groups: usize, dy: &[f32]) -> Vec<f32> {
@@ -40,14 +34,14 @@ pub(super) fn weight_gradient(level: Level, gather: Gather, groups: usize, dy: &
     let (depth, columns) = (gather.depth, gather.columns / groups);
     let length = groups * taps * depth * columns;
     let lines = gather.batch * vertical.positions; // rows of output pixels over all images
-    let parts = (PARTIAL_VALUES / length).clamp(1, PARTS).min(lines);
+    let parts = part_count(length, lines);
     let panels = panels(level, columns);
     // With few parts of the pixels, dividing the weight keeps the threads busy: by its matrices, or by the columns of a single
     // matrix, in which case each part reads the whole input and there are no more parts than that.
     let matrices = groups * taps;
     let (slices, divides_columns) = match matrices {
-        1 => ((PARTS / parts).min(panels.len()), true),
-        _ => ((2 * PARTS).div_ceil(parts).min(matrices), false),
+        1 => ((MOST_PARTS / parts).min(panels.len()), true),
+        _ => ((2 * MOST_PARTS).div_ceil(parts).min(matrices), false),
     };
     let lines_per_chunk = (CHUNK / horizontal.positions).max(1);
     let sum_part = |index: usize, sums: SharedMut| {

@@ -13,14 +13,8 @@ use crate::cpu::disjoint::{SharedMut, written_by};
 use crate::cpu::microkernel::{OuterProductTile, ROWS};
 use crate::cpu::packing::panels;
 use crate::cpu::scratch::{self, ROW_GAP};
-use crate::cpu::sums::sum_parts;
+use crate::cpu::sums::{part_count, sum_parts};
 use crate::simd::Level;
-
-/// Upper bound on the number of values in all partial sums together.
-const PARTIAL_VALUES: usize = 1 << 21;
-
-/// Largest number of parts of the tiles.
-const PARTS: usize = 8;
 
 /// Tiles per block; the blocks of a part run one after the other.
 const BLOCK: usize = 64;
@@ -31,7 +25,7 @@ pub(in crate::cpu) fn weight_gradient(level: Level, images: TiledImages, dy: &[f
     let matrix = channels * columns;
     let length = PRODUCTS * matrix;
     let tiles = images.tiles();
-    let parts = (PARTIAL_VALUES / length).clamp(1, PARTS).min(tiles);
+    let parts = part_count(length, tiles);
     let zeros = vec![0.0; channels.max(columns)];
     let (v_row, d_row) = (channels + ROW_GAP, columns + ROW_GAP);
     let sum_part = |part: usize, sums: SharedMut| {
