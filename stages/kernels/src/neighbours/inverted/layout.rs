@@ -29,7 +29,11 @@ pub struct Layout {
 impl Layout {
     /// `rows`, `[n, dim]`, in the order of the lists.
     pub fn ordered(&self, rows: &[f32], dim: usize) -> Vec<f32> {
-        self.rows.iter().flat_map(|&row| &rows[row as usize * dim..][..dim]).copied().collect()
+        let mut ordered = Vec::with_capacity(self.rows.len() * dim);
+        for &row in &self.rows {
+            ordered.extend_from_slice(&rows[row as usize * dim..][..dim]);
+        }
+        ordered
     }
 }
 
