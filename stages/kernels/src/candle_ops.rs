@@ -45,7 +45,7 @@ pub(crate) fn convolution(operands: &ConvOperands, activation: Activation, geome
     let ConvOperands { x, weight, scale, shift, residual } = operands;
     let dtype = x.dtype();
     let y = match scale {
-        // Under other activations, the scale becomes part of the weight before that is rounded.
+        // Where the activations have another type, the weight is rounded to it after it was multiplied by the scale.
         Some(scale) if weight.dtype() != dtype => {
             let scaled = weight.broadcast_mul(&scale.reshape((scale.elem_count(), 1, 1, 1))?)?;
             conv2d(x, &scaled.to_dtype(dtype)?, geometry)?

@@ -1,8 +1,8 @@
 //! Chooses the implementation of every operation: the only file that knows which implementations exist.
 //!
-//! Shapes were checked and inputs made contiguous by [`crate::operations`]. A further implementation (CUDA kernels, for
-//! instance) needs a variant of [`Implementation`], its condition in [`Implementation::of`] and an arm in each function
-//! here; besides its folder and the `mod` line, nothing else changes.
+//! Shapes were checked and inputs made contiguous by [`crate::operations`]. A further implementation needs a variant of
+//! [`Implementation`], its condition in [`Implementation::of`] and an arm in each function here; besides its folder and the `mod`
+//! line, nothing else changes.
 //!
 //! On a GPU, `DNC_CUDA_KERNELS=candle` in the environment chooses candle's operations instead of the kernels, to tell a fault of one
 //! from a fault of the other. The choice is part of the arithmetic ([`crate::gpu_arithmetic`]), and with it of every key.

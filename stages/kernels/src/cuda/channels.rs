@@ -141,7 +141,7 @@ impl MaskRows<'_> {
 }
 
 /// Rows that one block sums: fixed by the sizes alone, small enough to occupy a GPU, and few chunks to add up afterwards.
-pub(super) fn rows_per_chunk(rows: usize, tiles: usize) -> usize {
+fn rows_per_chunk(rows: usize, tiles: usize) -> usize {
     /// Blocks that keep a large GPU busy.
     const BLOCKS: usize = 512;
     /// The maximum of blocks along the second axis of a grid.

@@ -18,7 +18,7 @@ pub(crate) mod channels;
 pub(crate) mod convolution;
 mod depthwise;
 mod dnn;
-pub(crate) mod finish;
+mod finish;
 mod fused_attention;
 mod heads;
 pub(crate) mod kmeans;

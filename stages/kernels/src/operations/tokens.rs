@@ -67,8 +67,9 @@ pub fn attention(qkv: &Tensor, heads: usize, precision: Precision) -> Result<Ten
 pub fn embed_tokens(patches: &Tensor, class: &Tensor, positions: &Tensor) -> Result<Tensor> {
     let (_, count, width) = patches.dims3()?;
     if class.dims() != [1, 1, width] || positions.dims() != [1, count + 1, width] {
-        let text = format!("patches are {patches:?}, `class` {class:?}, `positions` {positions:?}");
-        return Err(shape_error("embed_tokens", text));
+        let (patches, class, positions) = (patches.dims(), class.dims(), positions.dims());
+        let problem = format!("patches are {patches:?}, `class` {class:?}, `positions` {positions:?}");
+        return Err(shape_error("embed_tokens", problem));
     }
     Ok(dispatch::embed_tokens(&patches.contiguous()?, &class.contiguous()?, &positions.contiguous()?)?)
 }

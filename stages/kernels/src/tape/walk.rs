@@ -1,8 +1,9 @@
 //! The tape of a GPU: the operations of a graph in the order in which they were recorded, and their walk in reverse.
 //!
 //! Candle's backward pass costs several allocations and launches for every edge of its graph, which on a GPU take longer than the
-//! kernels of a small layer. Therefore candle sees each result of a recorded operation as a function of nothing but an element-less
-//! constant: its backward pass ends there, at `Leave`, and [`walk`] goes on through the recorded operations by descending number.
+//! kernels of a small layer. Therefore candle sees each result of a recorded operation as a function of nothing but the anchor, a
+//! variable of one element: its backward pass ends there, at `Leave`, and [`walk`] goes on through the recorded operations by
+//! descending number.
 //!
 //! ```text
 //!   loss ──(candle)──► Leave(y) ··► y = operation(x, w) ··► x = operation(…)      (··► recorded here)
@@ -172,7 +173,7 @@ pub(crate) fn record<'a>(
     Ok(y)
 }
 
-/// The one-element variable that candle takes all results of a device for functions of: candle tracks only what depends on a variable.
+/// The variable of one element that all results on a device are functions of to candle, which tracks only what depends on a variable.
 fn anchor(device: &Device) -> Result<Tensor> {
     static ANCHORS: LazyLock<Mutex<HashMap<DeviceLocation, Tensor>>> = LazyLock::new(Mutex::default);
     let mut anchors = lock(&ANCHORS);
