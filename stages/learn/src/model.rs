@@ -126,8 +126,7 @@ impl Model {
     }
 
     /// Features of preprocessed `images`, `[batch, height, width, 3]`: `[batch, F]`, in `f32` whatever the precision of the
-    /// `parameters`. During training, `training` is the random stream of
-    /// the step, from which the skipped blocks are drawn.
+    /// `parameters`. During training, `training` is the random stream of the step, from which the skipped blocks are drawn.
     ///
     /// # Errors
     /// If `parameters` are not those of this model, or the images are too small.

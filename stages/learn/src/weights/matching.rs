@@ -15,8 +15,8 @@ const WRAPPERS: [&str; 9] =
 const HEADS: [&str; 10] =
     ["fc", "_fc", "head", "heads", "classifier", "last_linear", "linear", "logits", "projector", "projection_head"];
 
-/// Parts of a training checkpoint beside the network, by the first part of the name. open-metric-learning saves its loss there. DINO saves its student beside the
-/// teacher, which is the published network.
+/// Parts of a training checkpoint beside the network, by the first part of the name. open-metric-learning saves its loss there.
+/// DINO saves its student beside the teacher, which is the published network.
 const CHECKPOINT_PARTS: [&str; 12] = [
     "criterion",
     "speaker_loss",
