@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use dnc_cache::{Artifact, Digest, Record, Store};
-use dnc_stages::api::InputFile;
+use dnc_stages::ArtifactKind;
+use dnc_stages::api::{Columns, InputFile};
+use dnc_stages::tables::images::Images;
 use serde_json::Value;
 
 use super::error::PagesError;
+use super::evidence::Evidence;
 use crate::execute::attempt::verified_files;
 use crate::fingerprint::Fingerprint;
 
@@ -89,6 +92,52 @@ impl Derivation<'_> {
         store.flush()?;
         let lost = || PagesError::deriving(self.name)("its files vanished from the store while they were written");
         verified_files(store, &artifact)?.map_err(|_| lost())
+    }
+}
+
+/// What a derived record is computed from, where that is the images that a run evaluated.
+#[derive(Clone, Debug)]
+pub struct OfImages<'a> {
+    /// As [`Derivation::name`].
+    pub name: &'static str,
+    /// As [`Derivation::version`].
+    pub version: u32,
+    /// As [`Derivation::params`].
+    pub params: Value,
+    /// The columns that are read.
+    pub columns: &'a [&'static str],
+    /// As [`Derivation::has_arithmetic`].
+    pub has_arithmetic: bool,
+}
+
+impl OfImages<'_> {
+    /// The files of the record, as [`Derivation::files`]; `None` if the store has neither them nor the pixels any more.
+    ///
+    /// # Errors
+    /// `make` fails, the store cannot be read or written, or the table of images is damaged.
+    pub fn files(
+        self,
+        evidence: &Evidence,
+        make: impl FnOnce(&Images, &Path) -> Result<(), PagesError>,
+    ) -> Result<Option<Vec<InputFile>>, PagesError> {
+        let Self { name, version, params, columns, has_arithmetic } = self;
+        let Some((node, output)) = evidence.images() else { return Ok(None) };
+        let Some((store, artifact)) = evidence.store().zip(evidence.artifact(&node, &output)?) else { return Ok(None) };
+        let inputs = [("images", &artifact, columns)];
+        let derivation = Derivation { name, version, params, inputs: &inputs, has_arithmetic };
+        let mut lost = false;
+        let files = derivation.files(store, |folder| {
+            let named = Columns::Named(columns.iter().map(|&column| column.to_owned()).collect());
+            let Some(images) = evidence.open(&node, &output, ArtifactKind::Images, named, |_| true)? else {
+                lost = true;
+                return Err(PagesError::deriving(name)("the pixels are no longer in the store"));
+            };
+            make(&Images::open(&images)?, folder)
+        });
+        match files {
+            Err(_) if lost => Ok(None),
+            files => files.map(Some),
+        }
     }
 }
 

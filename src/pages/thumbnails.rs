@@ -10,15 +10,13 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::FileWriter;
 use dnc_cache::Digest;
-use dnc_stages::ArtifactKind;
-use dnc_stages::api::Columns;
 use dnc_stages::tables::images::Images;
 use dnc_stages::tables::pictures::{Picture, resize};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::derived::Derivation;
+use super::derived::OfImages;
 use super::error::PagesError;
 use super::evidence::Evidence;
 
@@ -43,36 +41,20 @@ impl Thumbnails {
     /// # Errors
     /// The store cannot be read or written, or a table is damaged.
     pub fn of(evidence: &Evidence, images: usize, shown: &[u32]) -> Result<Option<Self>, PagesError> {
-        let Some((node, output)) = evidence.images() else { return Ok(None) };
-        let Some((store, artifact)) = evidence.store().zip(evidence.artifact(&node, &output)?) else { return Ok(None) };
         let shown = (images > ALL).then_some(shown);
         let digest = shown.map(|ids| {
             let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
             Digest::of(&bytes).to_string()
         });
-        let derivation = Derivation {
+        let derivation = OfImages {
             name: "thumbnails",
             version: 1,
             params: json!({ "side": SIDE, "quality": QUALITY, "ids": digest }),
-            inputs: &[("images", &artifact, &["id", "pixels", "height", "width"])],
+            columns: &["id", "height", "width", "pixels"],
             has_arithmetic: false,
         };
-        let mut lost = false;
-        let made = derivation.files(store, |folder| {
-            let columns = Columns::Named(["id", "height", "width", "pixels"].map(str::to_owned).to_vec());
-            match evidence.open(&node, &output, ArtifactKind::Images, columns, |_| true)? {
-                Some(artifact) => make(&Images::open(&artifact)?, shown, folder),
-                None => {
-                    lost = true;
-                    Err(PagesError::deriving("thumbnails")("the pixels are no longer in the store"))
-                }
-            }
-        });
-        let files = match made {
-            Ok(files) => files,
-            Err(_) if lost => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        let files = derivation.files(evidence, |images, folder| make(images, shown, folder))?;
+        let Some(files) = files else { return Ok(None) };
         let path = &files.first().ok_or_else(|| PagesError::deriving("thumbnails")("the record is empty"))?.path;
         Self::read(path).map(Some)
     }

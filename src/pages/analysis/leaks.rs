@@ -7,15 +7,13 @@ use std::fs;
 use std::path::Path;
 
 use dnc_kernels::neighbours::Gallery;
-use dnc_stages::ArtifactKind;
-use dnc_stages::api::Columns;
 use dnc_stages::tables::Split;
 use dnc_stages::tables::images::Images;
 use dnc_stages::tables::pictures::resize;
 use rayon::prelude::*;
 use serde_json::json;
 
-use crate::pages::derived::Derivation;
+use crate::pages::derived::OfImages;
 use crate::pages::error::PagesError;
 use crate::pages::evidence::Evidence;
 
@@ -42,31 +40,15 @@ pub struct Leak {
 /// # Errors
 /// The store cannot be read or written, or a table is damaged.
 pub fn leaks(evidence: &Evidence) -> Result<Option<Vec<Leak>>, PagesError> {
-    let Some((node, output)) = evidence.images() else { return Ok(None) };
-    let Some((store, artifact)) = evidence.store().zip(evidence.artifact(&node, &output)?) else { return Ok(None) };
-    let names = ["id", "split", "height", "width", "pixels"];
-    let derivation = Derivation {
+    let derivation = OfImages {
         name: "leaks",
         version: 1,
         params: json!({ "side": SIDE, "alike": ALIKE }),
-        inputs: &[("images", &artifact, &names)],
+        columns: &["id", "split", "height", "width", "pixels"],
         has_arithmetic: true,
     };
-    let mut lost = false;
-    let files = derivation.files(store, |folder| {
-        let columns = Columns::Named(names.map(str::to_owned).to_vec());
-        match evidence.open(&node, &output, ArtifactKind::Images, columns, |_| true)? {
-            Some(artifact) => write(folder, &find(&Images::open(&artifact)?)?),
-            None => {
-                lost = true;
-                Err(PagesError::deriving("near-duplicates")("the pixels are no longer in the store"))
-            }
-        }
-    });
-    let files = match files {
-        Err(_) if lost => return Ok(None),
-        other => other?,
-    };
+    let files = derivation.files(evidence, |images, folder| write(folder, &find(images)?))?;
+    let Some(files) = files else { return Ok(None) };
     let path = &files.first().ok_or_else(|| PagesError::deriving("near-duplicates")("the record is empty"))?.path;
     read(path).map(Some)
 }

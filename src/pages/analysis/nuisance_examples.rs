@@ -4,15 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use dnc_learn::streams::Streams;
-use dnc_stages::ArtifactKind;
-use dnc_stages::api::Columns;
-use dnc_stages::tables::images::Images;
 use dnc_stages::tables::pictures::Square;
 use dnc_stages::tables::pictures::nuisance::{Changes, Nuisance};
 use dnc_stages::tables::pictures::resize;
 use serde_json::{Value, json};
 
-use crate::pages::derived::Derivation;
+use crate::pages::derived::OfImages;
 use crate::pages::error::PagesError;
 use crate::pages::evidence::Evidence;
 use crate::pages::thumbnails::encode;
@@ -29,28 +26,17 @@ pub type Examples = BTreeMap<(String, u32), Vec<u8>>;
 /// # Errors
 /// The store cannot be read or written, or a table is damaged.
 pub fn examples(evidence: &Evidence, wanted: &BTreeSet<(String, u32)>) -> Result<Examples, PagesError> {
-    let Some((node, output)) = evidence.images() else { return Ok(Examples::new()) };
-    let artifact = evidence.artifact(&node, &output)?;
-    let Some((store, artifact)) = evidence.store().zip(artifact) else { return Ok(Examples::new()) };
     if wanted.is_empty() {
         return Ok(Examples::new());
     }
-    let names = ["id", "height", "width", "pixels"];
-    let derivation = Derivation {
+    let derivation = OfImages {
         name: "nuisance_examples",
         version: 2,
         params: json!({ "side": SIDE, "wanted": wanted, "seed": evidence.seed }),
-        inputs: &[("images", &artifact, &names)],
+        columns: &["id", "height", "width", "pixels"],
         has_arithmetic: true,
     };
-    let mut lost = false;
-    let files = derivation.files(store, |folder| {
-        let columns = Columns::Named(names.map(str::to_owned).to_vec());
-        let Some(artifact) = evidence.open(&node, &output, ArtifactKind::Images, columns, |_| true)? else {
-            lost = true;
-            return Err(PagesError::deriving("nuisances")("the pixels are no longer in the store"));
-        };
-        let images = Images::open(&artifact)?;
+    let files = derivation.files(evidence, |images, folder| {
         let pixels = images.pixels()?;
         // As in `evaluate`, so that each image is changed in the same way.
         let streams = Streams::new(evidence.seed as u64).named("evaluate");
@@ -67,13 +53,9 @@ pub fn examples(evidence: &Evidence, wanted: &BTreeSet<(String, u32)>) -> Result
             fs::write(&path, jpeg).map_err(|source| PagesError::Write { path, source })?;
         }
         Ok(())
-    });
-    let files = match files {
-        Err(_) if lost => return Ok(Examples::new()),
-        other => other?,
-    };
+    })?;
     let mut examples = Examples::new();
-    for file in files {
+    for file in files.unwrap_or_default() {
         let named = file.name.split_once('.').and_then(|(name, id)| Some((name.to_owned(), id.parse().ok()?)));
         let Some(named) = named else { continue };
         let jpeg = fs::read(&file.path).map_err(|source| PagesError::Read { path: file.path, source })?;
