@@ -24,9 +24,6 @@ use crate::pixels::{PIXELS, PixelParts};
 use crate::schema::{TableSchema, column, optional};
 use crate::table::Table;
 
-/// The columns of crop and flip, for readers that only need the geometry.
-pub const GEOMETRY: [&str; 7] = ["id", "view", "top", "left", "height", "width", "flip"];
-
 /// The schema of the table.
 pub fn schema() -> TableSchema {
     use DataType::{Boolean, Float32, UInt8, UInt16, UInt32};
@@ -198,8 +195,8 @@ pub struct Views {
 }
 
 impl Views {
-    /// Opens the views of an artifact. At least the columns of [`GEOMETRY`] must be declared; operations whose columns are not
-    /// declared are skipped.
+    /// Opens the views of an artifact. At least `id`, `view` and the columns of the crop and the flip must be declared; operations
+    /// whose columns are not declared are skipped.
     ///
     /// # Errors
     /// The file is damaged, a declared column is missing, or the images do not all have the same views.
