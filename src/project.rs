@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-use crate::report::run_folder::{RunFolder, RunJson};
+use crate::report::run_folder::{RunFolder, RunJson, STORE};
 
 /// Entries that mark the root of a project.
 const MARKERS: [&str; 3] = [".dnc", ".git", "dnc.toml"];
@@ -44,7 +44,7 @@ impl Project {
         }
         let root = project_root(path)?;
         Ok(Self {
-            store: folders.store.clone().unwrap_or_else(|| root.join(".dnc").join("store")),
+            store: folders.store.clone().unwrap_or_else(|| root.join(STORE)),
             runs: folders.runs.clone().unwrap_or_else(|| root.join("runs")),
             root,
         })

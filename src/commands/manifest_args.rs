@@ -44,11 +44,12 @@ impl ManifestArgs {
         let last = project.last_run().ok_or_else(|| {
             Failure::Call(format!("There is no run in `{}` yet; name a manifest", project.runs.display()))
         })?;
-        let mut set = last.overrides;
+        let mut set = last.overrides.clone();
         set.extend(self.set.iter().cloned());
         let options: String = set.iter().map(|one| format!(" --set {one}")).collect();
-        eprintln!("Manifest of the last run, {}: {}{options}", last.run, last.manifest.display());
-        Ok(Session::new(last.manifest, project, self.device).with(overrides(&set)?))
+        let manifest = last.manifest_in(&project.root);
+        eprintln!("Manifest of the last run, {}: {}{options}", last.run, manifest.display());
+        Ok(Session::new(manifest, project, self.device).with(overrides(&set)?))
     }
 }
 

@@ -19,6 +19,8 @@ use crate::plan::{Feed, Node, NodeIndex, Plan};
 
 /// The empty file that marks a run whose results are not all in its remote.
 const UNSENT: &str = "unsent";
+/// Where the store is in the root of a project, unless it is given.
+pub const STORE: &str = ".dnc/store";
 
 /// The folder of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,6 +181,17 @@ impl RunFolder {
         }
     }
 
+    /// The store that the run used, given its `run.json`. If it is gone, because the project was moved, that of the project in which
+    /// the folder lies now.
+    pub fn store(&self, json: &RunJson) -> PathBuf {
+        if json.store.exists() {
+            return json.store.clone();
+        }
+        let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        let moved = path.ancestors().map(|folder| folder.join(STORE)).find(|store| store.is_dir());
+        moved.unwrap_or_else(|| json.store.clone())
+    }
+
     /// `<name>/<n>`.
     pub fn id(&self) -> String {
         format!("{}/{}", self.name, self.number)
@@ -258,6 +271,13 @@ impl RunJson {
     /// Number of nodes that ended so.
     pub fn count(&self, outcome: Outcome) -> usize {
         self.nodes.iter().filter(|node| node.outcome == outcome).count()
+    }
+
+    /// The manifest. If it is gone, because the project was moved, the file at its place in the project at `root`.
+    pub fn manifest_in(&self, root: &Path) -> PathBuf {
+        let old_root = self.store.ancestors().find(|folder| folder.join(STORE) == self.store);
+        let moved = old_root.and_then(|old| Some(root.join(self.manifest.strip_prefix(old).ok()?)));
+        moved.filter(|moved| !self.manifest.exists() && moved.exists()).unwrap_or_else(|| self.manifest.clone())
     }
 
     /// Digest of the table of images that a node evaluated; `None` if it is not known.

@@ -82,7 +82,7 @@ impl StoredRun {
     /// `run.json` or the store cannot be read.
     pub fn open(folder: RunFolder, store: Option<&Path>) -> anyhow::Result<Self> {
         let json = folder.read()?;
-        let root = store.unwrap_or(&json.store).to_owned();
+        let root = store.map_or_else(|| folder.store(&json), Path::to_owned);
         let store = Store::open_or_empty(&root)?;
         Ok(Self { folder, json, store, root })
     }

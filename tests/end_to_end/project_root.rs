@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::project::Project;
+use crate::project::{Called, Project};
 
 const MANIFEST: &str =
     "name = \"p\"\n[stage.a]\nkind = \"command\"\nrun = \"echo a > {out.a}/a\"\noutputs = { a = \"files\" }\n";
@@ -26,4 +26,23 @@ fn a_command_that_was_taken_for_a_manifest_is_named() {
         assert_eq!(called.code, Some(2));
         assert!(called.stderr.contains("write `dnc-run plan` with its options after it"), "{}", called.stderr);
     }
+}
+
+#[test]
+fn a_project_that_was_moved_still_has_its_results() {
+    let project = Project::new();
+    project.write("old/p.toml", MANIFEST);
+    fs::create_dir(project.path().join("old/.dnc")).expect("the folder is new");
+    let call = |folder: &str, arguments: &[&str]| {
+        let mut command = project.command(arguments);
+        Called::of(command.current_dir(project.path().join(folder)).output().expect("the binary was built"))
+    };
+    let first = call("old", &["p.toml"]);
+    assert_eq!(first.code, Some(0), "{}", first.stderr);
+    fs::rename(project.path().join("old"), project.path().join("new")).expect("nothing is in the way");
+    let got = call("new", &["get", "p", "a.a", "out"]);
+    assert_eq!(got.code, Some(0), "{}", got.stderr);
+    assert_eq!(project.read("new/out/a"), "a\n");
+    let again = call("new", &["--dry-run"]);
+    assert!(again.stdout.contains("hit"), "{}{}", again.stdout, again.stderr);
 }

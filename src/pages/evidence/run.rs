@@ -59,9 +59,9 @@ impl Evidence {
         let metrics = metrics::read(&folder.path)?;
         let queries = queries::read(&folder.path)?;
         let subject = Subject::find(&json, plan.as_ref(), &metrics);
-        let root = store.unwrap_or(&json.store);
+        let root = store.map_or_else(|| folder.store(&json), Path::to_owned);
         // Opening creates a store, which a report must not do.
-        let store = if root.join("format").exists() { Some(Store::open(root)?) } else { None };
+        let store = if root.join("format").exists() { Some(Store::open(&root)?) } else { None };
         Ok(Self { folder, json, manifest, plan, seed: seed.unwrap_or_default(), metrics, queries, subject, store })
     }
 
