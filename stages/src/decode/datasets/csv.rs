@@ -21,6 +21,8 @@ pub(super) struct TextTable {
     pub(super) batch: RecordBatch,
     /// The names of the columns in the spelling of the file.
     pub(super) names: ColumnNames,
+    /// The line of the file that each row ends on, counted from 1.
+    pub(super) lines: Vec<usize>,
     /// What is wrong with rows whose values are not as many as the headings, by number; all of their values are nulls.
     pub(super) malformed: BTreeMap<usize, String>,
 }
@@ -45,7 +47,7 @@ pub(super) fn text_table(file: &Path, names: &ColumnNames) -> Result<TextTable, 
     let mut best: Option<(usize, DecodeError)> = None;
     for delimiter in delimiters {
         let mut records = Records::new(text.as_bytes(), delimiter);
-        let headings = records.next().ok_or_else(|| malformed("is empty".to_owned()))?;
+        let (_, headings) = records.next().ok_or_else(|| malformed("is empty".to_owned()))?;
         let headings: Vec<String> = headings.into_iter().map(|heading| heading.trim().to_owned()).collect();
         match names.as_found(file, &headings) {
             Ok(names) => {
@@ -69,8 +71,9 @@ fn read_rows(
     records: Records<'_>,
 ) -> Result<TextTable, DecodeError> {
     let mut columns: Vec<Vec<Option<String>>> = vec![Vec::new(); headings.len()];
-    let mut malformed = BTreeMap::new();
-    for (row, record) in records.enumerate() {
+    let (mut lines, mut malformed) = (Vec::new(), BTreeMap::new());
+    for (row, (line, record)) in records.enumerate() {
+        lines.push(line);
         let is_complete = record.len() == headings.len();
         if !is_complete {
             malformed.insert(row, format!("has {} values, but there are {} headings", record.len(), headings.len()));
@@ -85,7 +88,7 @@ fn read_rows(
     let arrays = named.map(|(name, values)| (name, Arc::new(StringArray::from(values)) as ArrayRef, true));
     let batch = RecordBatch::try_from_iter_with_nullable(arrays);
     let batch = batch.map_err(|source| TableError::arrow(format!("read `{}`", file.display()), source))?;
-    Ok(TextTable { batch, names, malformed })
+    Ok(TextTable { batch, names, lines, malformed })
 }
 
 /// Refuses a text that ends within quotes: what follows the quote is one long value, so that its rows would be lost.
@@ -129,13 +132,17 @@ pub(in crate::decode) fn check_quotes(file: &Path, text: &str, delimiter: u8) ->
 
 /// The records of a text: lists of values.
 pub(in crate::decode) fn records(text: &[u8], delimiter: u8) -> impl Iterator<Item = Vec<String>> {
-    Records::new(text, delimiter)
+    Records::new(text, delimiter).map(|(_, record)| record)
 }
 
-/// The records of a text, as they are read.
+/// The records of a text, as they are read, each with the line that it ends on.
 struct Records<'a> {
     reader: csv_core::Reader,
+    text: &'a [u8],
     left: &'a [u8],
+    /// The line that the last record ended on, and the position of its end in the text.
+    line: usize,
+    end: usize,
     values: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -144,12 +151,13 @@ impl<'a> Records<'a> {
     fn new(text: &'a [u8], delimiter: u8) -> Self {
         let reader = csv_core::ReaderBuilder::new().delimiter(delimiter).build();
         // No record is longer than the text, or has more than one value more than the text has bytes.
-        Self { reader, left: text, values: vec![0; text.len()], ends: vec![0; text.len() + 1] }
+        let (values, ends) = (vec![0; text.len()], vec![0; text.len() + 1]);
+        Self { reader, text, left: text, line: 1, end: 0, values, ends }
     }
 }
 
 impl Iterator for Records<'_> {
-    type Item = Vec<String>;
+    type Item = (usize, Vec<String>);
 
     fn next(&mut self) -> Option<Self::Item> {
         let (mut written, mut count) = (0, 0);
@@ -168,11 +176,16 @@ impl Iterator for Records<'_> {
                 }
             }
         }
+        // What was read may include the end of the line, and blank lines before the record.
+        let read = &self.text[self.end..self.text.len() - self.left.len()];
+        let length = read.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
+        self.line += read[..length].iter().filter(|&&byte| byte == b'\n').count();
+        self.end += length;
         let starts = iter::once(0).chain(self.ends.iter().copied());
         let values = starts.zip(&self.ends[..count]).map(|(start, &end)| {
             // Removing quotes and delimiters, which are ASCII, leaves UTF-8.
             String::from_utf8_lossy(&self.values[start..end]).into_owned()
         });
-        Some(values.collect())
+        Some((self.line, values.collect()))
     }
 }

@@ -1,10 +1,9 @@
 //! A list of image files with their classes: CSV, TSV, Parquet or Arrow.
 //!
-//! The list and the files are below the root; each row names its file, relative to the root or absolute. Rows are counted from 0,
-//! without the line of headings of a CSV or TSV file. Headings are found in any case, and values may be separated by commas,
+//! The list and the files are below the root; each row names its file, relative to the root or absolute. Messages name the line of a text,
+//! counted from 1, or the row of a table, counted from 0. Headings are found in any case, and values may be separated by commas,
 //! semicolons, tabs or vertical bars. Outer blanks belong to a name.
 
-use std::collections::BTreeMap;
 use std::path::{Component, PathBuf};
 
 use arrow::array::RecordBatch;
@@ -13,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::columns::ColumnNames;
-use super::csv::text_table;
+use super::csv::{TextTable, text_table};
 use super::dataset::Dataset;
 use super::described_rows::DescribedRows;
 use crate::decode::data_folder::DataFolder;
@@ -56,18 +55,24 @@ impl Dataset for List {
         };
         let mut images = FileListing::new(root);
         let mut before = 0;
-        let mut add = |batch: &RecordBatch, names: &ColumnNames, malformed: &BTreeMap<usize, String>| {
+        let mut add = |batch: &RecordBatch, names: &ColumnNames, text: Option<&TextTable>| {
             let rows = DescribedRows::new(batch, names, &file, before)?;
             for row in 0..batch.num_rows() {
                 let path = rows.source(row);
-                let found = match (malformed.get(&row), path) {
+                let found = match (text.and_then(|text| text.malformed.get(&row)), path) {
                     (Some(problem), _) => Err(problem.clone()),
                     (None, None) => Err("names no file".to_owned()),
                     (None, Some(path)) => rows.description(row).map(|found| (path, found)),
                 };
                 match found {
                     Ok((path, found)) => images.add(path, found.class, found.split, found.camera),
-                    Err(problem) => images.strays.add_broken(rows.name(row), path.unwrap_or_default(), problem),
+                    Err(problem) => {
+                        let name = match text {
+                            Some(text) => format!("Line {} of `{}`", text.lines[row], file.display()),
+                            None => rows.name(row),
+                        };
+                        images.strays.add_broken(name, path.unwrap_or_default(), problem);
+                    }
                 }
             }
             before += batch.num_rows();
@@ -77,13 +82,11 @@ impl Dataset for List {
             Some(schema) => {
                 let found: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
                 let names = names.as_found(&file, &found)?;
-                for_each_batch(&file, |column| names.contains(column), &mut |batch| {
-                    add(&batch, &names, &BTreeMap::new())
-                })?;
+                for_each_batch(&file, |column| names.contains(column), &mut |batch| add(&batch, &names, None))?;
             }
             None => {
                 let table = text_table(&file, &names)?;
-                add(&table.batch, &table.names, &table.malformed)?;
+                add(&table.batch, &table.names, Some(&table))?;
             }
         }
         if before == 0 {

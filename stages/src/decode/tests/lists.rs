@@ -45,13 +45,14 @@ fn lists_of_files() {
     };
     insta::assert_snapshot!(error("file,class\nx,y\n"), @r#"`HERE/root/list.csv` has no column `image` with the image files, but `file`, `class`; name the column that has them in `dataset`, as in `image = "…"`"#);
     insta::assert_snapshot!(error("image,kind\nx,y\n"), @r#"`HERE/root/list.csv` has no column `class` with the classes, but `image`, `kind`; name the column that has them in `dataset`, as in `class = "…"`"#);
-    insta::assert_snapshot!(error("image,class\nx,\n"), @r#"Row 0 of `HERE/root/list.csv` has no class; `on_error = "skip"` leaves out such images and lists them"#);
-    insta::assert_snapshot!(error("image,class\nx,y\nx,y,z\n"), @r#"Row 1 of `HERE/root/list.csv` has 3 values, but there are 2 headings; `on_error = "skip"` leaves out such images and lists them"#);
+    insta::assert_snapshot!(error("image,class\nx,\n"), @r#"Line 2 of `HERE/root/list.csv` has no class; `on_error = "skip"` leaves out such images and lists them"#);
+    insta::assert_snapshot!(error("image,class\nx,y\nx,y,z\n"), @r#"Line 3 of `HERE/root/list.csv` has 3 values, but there are 2 headings; `on_error = "skip"` leaves out such images and lists them"#);
+    insta::assert_snapshot!(error("image,class\r\n\r\n\"two\r\nlines\",y\r\nx,\r\n"), @r#"Line 5 of `HERE/root/list.csv` has no class; `on_error = "skip"` leaves out such images and lists them"#);
     insta::assert_snapshot!(error("image,class\nx,\"a \"\"b\"\"\"\nx,\"y\nz,y\n"), @r#"Line 3 of `HERE/root/list.csv` has a value that begins with a quote and never ends; close the quote, or write `""` for one that belongs to the value"#);
     insta::assert_snapshot!(error(""), @"`HERE/root/list.csv` is empty");
     insta::assert_snapshot!(error("image,class\n"), @"`HERE/root/list.csv` has headings but no rows, each of which names an image");
-    insta::assert_snapshot!(error("image,class,split\nx,y,exam\n"), @r#"Row 0 of `HERE/root/list.csv` has the split `exam`; it must be `train`, `validation`, `test`, `query` or `gallery`; `on_error = "skip"` leaves out such images and lists them"#);
-    insta::assert_snapshot!(error("image,class,camera\nx,y,left\n"), @r#"Row 0 of `HERE/root/list.csv` has the camera `left`; it must be a whole number from 0 to 65535; `on_error = "skip"` leaves out such images and lists them"#);
+    insta::assert_snapshot!(error("image,class,split\nx,y,exam\n"), @r#"Line 2 of `HERE/root/list.csv` has the split `exam`; it must be `train`, `validation`, `test`, `query` or `gallery`; `on_error = "skip"` leaves out such images and lists them"#);
+    insta::assert_snapshot!(error("image,class,camera\nx,y,left\n"), @r#"Line 2 of `HERE/root/list.csv` has the camera `left`; it must be a whole number from 0 to 65535; `on_error = "skip"` leaves out such images and lists them"#);
     insta::assert_snapshot!(error("image,class,split\n../x,y,test\n"), @r#"The image `../x` is outside the folder `HERE/root`; `on_error = "skip"` leaves out such images and lists them"#);
     insta::assert_snapshot!(error("image,class,split\npictures/One.png,y,test\n"), @r#"The image `HERE/root/pictures/One.png` does not exist: `HERE/root/pictures` has no `One.png`, but `one.png`; `on_error = "skip"` leaves out such images and lists them"#);
     insta::assert_snapshot!(error("image,class,split\nfotos/one.png,y,test\n"), @r#"The image `HERE/root/fotos/one.png` does not exist: `HERE/root` has no `fotos`; `on_error = "skip"` leaves out such images and lists them"#);
