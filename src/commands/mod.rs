@@ -23,6 +23,7 @@ pub mod init;
 pub mod logs;
 pub mod man;
 pub mod manifest_args;
+mod named_runs;
 mod names;
 pub mod plan;
 pub mod planned_args;

@@ -1,8 +1,9 @@
 //! Standard output, and files that a command writes.
 
+use std::cell::Cell;
 use std::fmt;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -21,6 +22,17 @@ macro_rules! print_line {
 /// Writes to standard output.
 pub(super) fn write(text: fmt::Arguments<'_>) -> anyhow::Result<()> {
     io::stdout().write_fmt(text).context("Cannot write to standard output")
+}
+
+/// Shows on a terminal how many images are embedded, unless all of them are at once.
+pub(super) fn embedding_progress() -> impl Fn(usize, usize) {
+    let has_told = Cell::new(false);
+    move |done: usize, all: usize| {
+        if io::stderr().is_terminal() && (all > done || has_told.get()) {
+            eprint!("\rEmbedding images: {done} of {all}{}", if done == all { "\n" } else { "" });
+            has_told.set(true);
+        }
+    }
 }
 
 /// Refuses a URL as the place to write to, which would be taken for a folder of that name.

@@ -7,11 +7,11 @@ use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 
 use super::failure::Failure;
+use super::named_runs::named_or_last;
 use super::names;
 use super::output::{check_replaceable, write_json};
 use crate::pages::{self, Budget, ReportOptions};
 use crate::project::{Folders, Project};
-use crate::report::run_folder::RunFolder;
 
 /// Arguments of `dnc-run report`.
 #[derive(Args)]
@@ -48,16 +48,7 @@ impl ReportArgs {
     /// Writes the report and prints its path.
     pub(super) fn run(self) -> Result<(), Failure> {
         let project = Project::current(&self.folders)?;
-        let mut runs: Vec<RunFolder> = Vec::new();
-        for text in &self.reported {
-            runs.extend(RunFolder::find_all(&project.runs, text).map_err(Failure::Call)?);
-        }
-        if runs.is_empty() {
-            let last = project.last_run().ok_or_else(|| {
-                Failure::Call(format!("There is no run in `{}` yet; run a manifest first", project.runs.display()))
-            })?;
-            runs.push(RunFolder::find(&project.runs, &last.run).map_err(Failure::Call)?);
-        }
+        let runs = named_or_last(&project, &self.reported)?;
         self.output.iter().try_for_each(|path| check_replaceable(path, &["html", "htm"]))?;
         let options = ReportOptions {
             output: self.output,

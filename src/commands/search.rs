@@ -1,8 +1,7 @@
 //! `dnc-run search RUN IMAGE…`: finds the nearest images of a run.
 
-use std::cell::Cell as Flag;
 use std::fs;
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
@@ -18,12 +17,13 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::names;
-use super::output::{check_replaceable, write_json};
+use super::output::{check_replaceable, embedding_progress, write_json};
 use crate::pages::evidence::Evidence;
 use crate::project::{Folders, Project};
 use crate::report::run_folder::RunFolder;
 use crate::report::sheet::{self, Cell};
 use crate::report::table::text_table;
+use crate::report::text_rows::csv_cell;
 use crate::search::{Crop, Hit, Searcher, Space, Within};
 
 /// Side of a picture on the contact sheet.
@@ -118,15 +118,8 @@ impl SearchArgs {
         let project = Project::current(&self.folders)?;
         let folder = RunFolder::find(&project.runs, &self.run).map_err(Failure::Call)?;
         let within = self.within()?;
-        let has_told = Flag::new(false);
-        let progress = |done: usize, all: usize| {
-            if io::stderr().is_terminal() && (all > done || has_told.get()) {
-                eprint!("\rEmbedding images: {done} of {all}{}", if done == all { "\n" } else { "" });
-                has_told.set(true);
-            }
-        };
         let evidence = Evidence::read(folder, self.folders.store.as_deref())?;
-        let searcher = Searcher::open(&evidence, &within, &progress)?;
+        let searcher = Searcher::open(&evidence, &within, &embedding_progress())?;
         if let Within::Files { root, files } = &within
             && searcher.len() < files.len()
         {
@@ -164,7 +157,7 @@ impl SearchArgs {
                 for (query, hits) in queries.iter().zip(found) {
                     for (rank, hit) in hits.iter().enumerate() {
                         let share = hit.share_right.map_or_else(String::new, |share| format!("{share:.4}"));
-                        let [image, class, source] = [&query.name, &hit.class, &hit.source].map(|text| quoted(text));
+                        let [image, class, source] = [&query.name, &hit.class, &hit.source].map(|text| csv_cell(text));
                         print_line!("{image},{},{},{class},{:.6},{share},{source}", rank + 1, hit.id, hit.distance);
                     }
                 }
@@ -328,11 +321,6 @@ fn json(query: &Query, hits: &[Hit], recall: Option<RecallRow>) -> FoundJson {
         index_recall: recall.map(|row| row.recall),
         neighbours: hits.iter().enumerate().map(neighbour).collect(),
     }
-}
-
-/// A cell of a CSV file.
-fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 
 /// The pictures at `path`, a file or a folder, sorted by path.

@@ -1,7 +1,5 @@
 //! `dnc-run serve RUN…`: image search, reports and runs in a browser, and over HTTP for programs.
 
-use std::cell::Cell as Flag;
-use std::io::{self, IsTerminal as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -11,10 +9,11 @@ use clap_complete::engine::ArgValueCompleter;
 use dnc_serve::{Limits, ServeError, ServeOptions};
 
 use super::failure::Failure;
+use super::named_runs::named_or_last;
 use super::names;
+use super::output::embedding_progress;
 use crate::machine::host_name;
 use crate::project::{Folders, Project};
-use crate::report::run_folder::RunFolder;
 use crate::serve::Served;
 
 /// Arguments of `dnc-run serve`.
@@ -55,25 +54,9 @@ impl ServeArgs {
         // Before models are loaded, which may take long.
         options.address().map_err(refused)?;
         let project = Project::current(&self.folders)?;
-        let mut runs: Vec<RunFolder> = Vec::new();
-        for text in &self.served {
-            runs.extend(RunFolder::find_all(&project.runs, text).map_err(Failure::Call)?);
-        }
-        if runs.is_empty() {
-            let last = project.last_run().ok_or_else(|| {
-                Failure::Call(format!("There is no run in `{}` yet; run a manifest first", project.runs.display()))
-            })?;
-            runs.push(RunFolder::find(&project.runs, &last.run).map_err(Failure::Call)?);
-        }
+        let runs = named_or_last(&project, &self.served)?;
         let served = Served::new(&project.runs, runs, self.folders.store.as_deref(), self.read_only);
-        let has_told = Flag::new(false);
-        let progress = |done: usize, all: usize| {
-            if io::stderr().is_terminal() && (all > done || has_told.get()) {
-                eprint!("\rEmbedding images: {done} of {all}{}", if done == all { "\n" } else { "" });
-                has_told.set(true);
-            }
-        };
-        for (run, images) in served.load(&progress) {
+        for (run, images) in served.load(&embedding_progress()) {
             match images {
                 Ok(images) => eprintln!("{run}: {images} images can be searched"),
                 Err(problem) => eprintln!("note: {problem}"),

@@ -46,7 +46,8 @@ pub fn csv(batch: &RecordBatch, output: &mut impl Write) -> Result<(), TextError
     Ok(())
 }
 
-fn csv_cell(text: &str) -> String {
+/// A cell of a CSV file, in quotes if it needs them.
+pub fn csv_cell(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 

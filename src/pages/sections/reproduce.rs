@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use crate::pages::evidence::Evidence;
 use crate::pages::page::Section;
+use crate::report::text_rows::csv_cell;
 use crate::shell::quoted;
 
 /// How to cite the program, as its repository says.
@@ -54,12 +55,7 @@ fn digests(run: &Evidence) -> Markup {
 
 /// A table as CSV.
 pub(in crate::pages) fn csv(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let line = |cells: Vec<String>| {
-        let cell = |cell: &String| {
-            if cell.contains([',', '"', '\n']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.clone() }
-        };
-        cells.iter().map(cell).collect::<Vec<_>>().join(",") + "\n"
-    };
+    let line = |cells: Vec<String>| cells.iter().map(|cell| csv_cell(cell)).collect::<Vec<_>>().join(",") + "\n";
     let headings = line(headings.iter().map(|&heading| heading.to_owned()).collect());
     std::iter::once(headings).chain(rows.into_iter().map(line)).collect()
 }
@@ -71,5 +67,6 @@ mod tests {
     #[test]
     fn cells_with_commas_are_quoted() {
         assert_eq!(csv(&["a", "b"], [vec!["1,5".to_owned(), "x\"y".to_owned()]]), "a,b\n\"1,5\",\"x\"\"y\"\n");
+        assert_eq!(csv(&["a"], [vec!["x\ry".to_owned()]]), "a\n\"x\ry\"\n");
     }
 }
