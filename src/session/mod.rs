@@ -268,6 +268,7 @@ impl Session {
         let own = self.own_paths(&store)?;
         let devices = (self.devices.as_ref(), options.options.device);
         let ingredients = ingredients(plan, (&store, &own), devices, reporter.as_ref(), stop)?;
+        options.check_gpus(&ingredients.device_arithmetic, &self.devices)?;
         let folder = RunFolder::create(&self.project.runs, &plan.manifest.name).map_err(SessionError::cannot(
             format!("Cannot create a run folder in `{}`", self.project.runs.display()),
         ))?;

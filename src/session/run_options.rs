@@ -1,6 +1,6 @@
 //! How a session runs a plan.
 
-use dnc_stages::api::DeviceChoice;
+use dnc_stages::api::{DeviceChoice, Devices};
 
 use super::error::SessionError;
 use crate::execute::budget::Limits;
@@ -83,5 +83,42 @@ impl RunOptions {
         let origins = Selection::new(selection).nodes(plan).map_err(SessionError::Call)?;
         self.options.forced = plan.below(&origins);
         Ok(self)
+    }
+
+    /// Refuses GPUs that compute other bits than the one whose `arithmetic` is in the keys.
+    ///
+    /// # Errors
+    /// There is such a GPU, or one cannot be opened.
+    pub(super) fn check_gpus(&self, arithmetic: &str, devices: &Devices) -> Result<(), SessionError> {
+        // The jobs of a cluster check what they were given.
+        if self.executor == ExecutorChoice::Slurm {
+            return Ok(());
+        }
+        self.limits.gpus.iter().try_for_each(|&gpu| {
+            let found = devices.arithmetic(DeviceChoice::Cuda(gpu)).map_err(SessionError::Device)?;
+            check_arithmetic(gpu, &found, arithmetic)
+        })
+    }
+}
+
+fn check_arithmetic(gpu: usize, found: &str, expected: &str) -> Result<(), SessionError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(SessionError::Call(format!(
+        "`--gpus` names `cuda:{gpu}`, which computes with `{found}`, but the run is planned for `{expected}`, and their results differ in \
+         the last digits; name GPUs of one model, and one of them with `--device`"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gpus_of_another_model_are_refused() {
+        assert!(check_arithmetic(1, "cuda/a", "cuda/a").is_ok());
+        let error = check_arithmetic(1, "cuda/b", "cuda/a").expect_err("results would not be those of the key");
+        assert!(error.to_string().contains("`cuda:1`, which computes with `cuda/b`"), "{error}");
     }
 }
