@@ -131,7 +131,10 @@ impl Slurm {
         for path in [&mut places.store, &mut places.folder].into_iter().chain(&mut places.earlier) {
             *path = std::path::absolute(&*path).map_err(cannot(path))?;
         }
-        let listed = take_over::first_look()?;
+        let listed = take_over::first_look(|error| {
+            let message = format!("{error}; the run waits a minute or more for Slurm");
+            host.listener.event(&Event::Notice { node: None, message });
+        })?;
         let mut folders = vec![JobFolder::create(&places.folder).map_err(cannot(&places.folder))?];
         let orphans = take_over::take_over(&places.earlier, &listed, &mut folders)?;
         let now = Instant::now();

@@ -17,13 +17,26 @@ use super::queue::{self, JobId, Listed, State};
 const TRIES: u32 = 12;
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// The queue at the start, which also shows that Slurm can be used.
-pub(super) fn first_look() -> Result<HashMap<JobId, Listed>, CallError> {
-    let mut tries = 1;
+/// The queue at the start, which also shows that Slurm can be used. If it must be waited for, `report` hears why.
+pub(super) fn first_look(report: impl FnOnce(CallError)) -> Result<HashMap<JobId, Listed>, CallError> {
+    patiently(queue::list, PAUSE, report)
+}
+
+fn patiently<T>(
+    mut ask: impl FnMut() -> Result<T, CallError>,
+    pause: Duration,
+    report: impl FnOnce(CallError),
+) -> Result<T, CallError> {
+    let (mut tries, mut report) = (1, Some(report));
     loop {
-        match queue::list() {
-            Err(CallError::Unavailable { .. }) if tries < TRIES => thread::sleep(PAUSE),
-            listed => return listed,
+        match ask() {
+            Err(error @ CallError::Unavailable { .. }) if tries < TRIES => {
+                if let Some(report) = report.take() {
+                    report(error);
+                }
+                thread::sleep(pause);
+            }
+            answer => return answer,
         }
         tries += 1;
     }
@@ -74,6 +87,23 @@ mod tests {
     use std::{fs, slice};
 
     use super::*;
+
+    #[test]
+    fn slurm_is_waited_for_and_that_is_reported_once() {
+        let unavailable = || CallError::Unavailable { program: "squeue".into(), message: "no answer".into() };
+        let run = |successes_after: u32| {
+            let (mut asked, mut reports) = (0, 0);
+            let ask = || {
+                asked += 1;
+                if asked > successes_after { Ok(()) } else { Err(unavailable()) }
+            };
+            let answer = patiently(ask, Duration::ZERO, |_| reports += 1);
+            (answer, asked, reports)
+        };
+        assert_eq!(run(0), (Ok(()), 1, 0));
+        assert_eq!(run(3), (Ok(()), 4, 1));
+        assert_eq!(run(100), (Err(unavailable()), TRIES, 1));
+    }
 
     #[test]
     fn an_earlier_folder_that_cannot_be_used_is_named() {
