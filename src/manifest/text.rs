@@ -36,7 +36,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostic {
         let manifest = manifests.iter().find(|name| name.ends_with(".toml"));
         return Diagnostic::general(format!("`{shown}` is a folder, not a manifest")).hint(match manifest {
             Some(name) => format!("Did you mean `{}`?", path.join(name).display()),
-            None => "Name a TOML file.".to_owned(),
+            None => format!("`dnc-run init {shown}` writes a manifest for a folder of images."),
         });
     }
     let problem = Diagnostic::general(format!("Cannot read the manifest `{shown}`: {error}"));

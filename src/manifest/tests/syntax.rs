@@ -228,7 +228,7 @@ fn unreadable_files() {
     assert_snapshot!(refused_file("empty"), @r"
         error: `DIR/empty` is a folder, not a manifest
          |
-         = hint: Name a TOML file.
+         = hint: `dnc-run init DIR/empty` writes a manifest for a folder of images.
         ");
     assert_snapshot!(refused_file("sop.toml/x"), @"error: Cannot read the manifest `DIR/sop.toml/x`: Not a directory (os error 20)");
     assert_snapshot!(refused_file("latin-1.toml"), @r#"
