@@ -42,7 +42,10 @@ impl ManifestArgs {
         }
         let project = Project::current(&self.folders)?;
         let last = project.last_run().ok_or_else(|| {
-            Failure::Call(format!("There is no run in `{}` yet; name a manifest", project.runs.display()))
+            Failure::Call(format!(
+                "There is no run in `{}` yet; name a manifest, such as `dnc-run init` writes for a folder of images",
+                project.runs.display()
+            ))
         })?;
         let mut set = last.overrides.clone();
         set.extend(self.set.iter().cloned());

@@ -153,6 +153,8 @@ fn init_takes_what_people_have() {
         assert_eq!(called.code, Some(2), "{data}");
         assert!(called.stderr.contains(expected), "{data}: {}", called.stderr);
     };
+    let first = call(&Project::new(), &[]);
+    assert!(first.code == Some(2) && first.stderr.contains("`dnc-run init` writes"), "{}", first.stderr);
     project.write("phone/cat/1.heic", "a photo");
     refused("phone", "`cat/1.heic` is an image of a form that is not read; convert it to JPEG or PNG");
     project.write("outside/list.csv", "image,class\n../splits/train/0/0.png,0\n");
