@@ -132,6 +132,7 @@ fn init_takes_what_people_have() {
     assert!(told.contains("`train/0/5.heic` is an image of a form that is not read; convert it"), "{told}");
     let text = project.read("splits.toml");
     assert!(text.contains(r#"dataset = { kind = "folder", by_split = true }"#), "{text}");
+    assert!(text.contains("per_class = 2"), "a class has two images for training: {text}");
 
     let told = init_and_run(&project, &["list.csv"]);
     assert!(told.contains("note: 1 image cannot be read and will be skipped: `absent.png` has no class"), "{told}");

@@ -85,7 +85,7 @@ impl Settings {
                 (crop, crop * 9 / 8)
             }
         };
-        let per_class = if task == Task::Sop || survey.median_class() < 4 { 2 } else { 4 };
+        let per_class = if task == Task::Sop || survey.median_trained() < 4 { 2 } else { 4 };
         let batch = if train_images < SMALL { 32 } else { 80 };
         let classes_per_batch = (batch / per_class).min(train_classes).max(2);
         Ok(Self {
@@ -163,7 +163,11 @@ fn counts(survey: &Survey) -> Result<(usize, usize, usize), String> {
 /// Ways, shots and queries: those of the literature, or fewer if classes are few or small.
 fn episodes(survey: &Survey, test_classes: usize) -> Result<(usize, &'static [u32], usize), String> {
     let splits: Vec<(usize, usize)> = match survey.has_splits() {
-        true => survey.queries.iter().map(|sizes| drawable(sizes, sizes.len())).collect(),
+        true => {
+            let queries =
+                survey.split_sizes.iter().filter(|(split, _)| !matches!(split, Split::Train | Split::Gallery));
+            queries.map(|(_, sizes)| drawable(sizes, sizes.len())).collect()
+        }
         false => vec![drawable(&survey.class_sizes, test_classes)],
     };
     let ways = splits.iter().map(|(classes, _)| *classes).min().unwrap_or(0).min(5);

@@ -28,8 +28,8 @@ pub(super) struct Survey {
     pub(super) class_sizes: Vec<usize>,
     /// Images and classes of each split; empty if the data set has none.
     pub(super) splits: BTreeMap<Split, (usize, usize)>,
-    /// Of each split whose images are queries, the number of images of each class.
-    pub(super) queries: Vec<Vec<usize>>,
+    /// Of each split, the number of images of each class, sorted.
+    pub(super) split_sizes: BTreeMap<Split, Vec<usize>>,
     /// Whether the images have cameras.
     pub(super) cameras: bool,
     /// Median length of the shorter side in pixels.
@@ -66,16 +66,14 @@ impl Survey {
         let (entries, classes) = (&listing.entries, listing.classes.len());
         let mut class_sizes = vec![0; classes];
         let mut by_split: BTreeMap<Split, (usize, BTreeSet<usize>)> = BTreeMap::new();
-        let mut queries: BTreeMap<Split, BTreeMap<usize, usize>> = BTreeMap::new();
+        let mut split_sizes: BTreeMap<Split, BTreeMap<usize, usize>> = BTreeMap::new();
         for entry in entries {
             class_sizes[entry.class] += 1;
             if let Some(split) = entry.split {
                 let (images, classes) = by_split.entry(split).or_default();
                 *images += 1;
                 classes.insert(entry.class);
-                if !matches!(split, Split::Train | Split::Gallery) {
-                    *queries.entry(split).or_default().entry(entry.class).or_default() += 1;
-                }
+                *split_sizes.entry(split).or_default().entry(entry.class).or_default() += 1;
             }
         }
         let empty = BTreeSet::new();
@@ -119,7 +117,7 @@ impl Survey {
             images: entries.len(),
             class_sizes,
             splits: by_split.into_iter().map(|(split, (images, classes))| (split, (images, classes.len()))).collect(),
-            queries: queries.into_values().map(|classes| classes.into_values().collect()).collect(),
+            split_sizes: split_sizes.into_iter().map(|(split, classes)| (split, sorted(classes))).collect(),
             cameras: entries.iter().any(|entry| entry.camera.is_some()),
             side: sides[sides.len() / 2],
             unreadable,
@@ -148,6 +146,13 @@ impl Survey {
     /// Number of images of a typical class.
     pub(super) fn median_class(&self) -> usize {
         self.class_sizes[self.class_sizes.len() / 2]
+    }
+
+    /// Number of images that a typical class has for training.
+    pub(super) fn median_trained(&self) -> usize {
+        let trained = self.split_sizes.get(&Split::Train).filter(|_| self.has_splits());
+        let sizes = trained.unwrap_or(&self.class_sizes);
+        sizes[sizes.len() / 2]
     }
 
     /// Whether the data set says what each image is for.
@@ -240,6 +245,13 @@ impl Survey {
         }
         odd.into_iter().map(|line| format!("note: {line}")).collect()
     }
+}
+
+/// The numbers of images of classes.
+fn sorted(classes: BTreeMap<usize, usize>) -> Vec<usize> {
+    let mut sizes: Vec<usize> = classes.into_values().collect();
+    sizes.sort_unstable();
+    sizes
 }
 
 fn look(image: EncodedImage<'_>) -> Looked {
