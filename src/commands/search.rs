@@ -218,6 +218,11 @@ impl SearchArgs {
         if let Ok(split) = Split::from_str(text) {
             return Ok(Within::Split(split));
         }
+        if !Path::new(text).exists() {
+            return Err(Failure::Call(format!(
+                "`--in {text}` must be a split (train, validation, test, query or gallery), `all`, or a folder that exists"
+            )));
+        }
         let files = pictures_below(Path::new(text))?;
         let class = |path: &PathBuf| {
             path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()

@@ -77,6 +77,7 @@ fn threads_jobs_stores_and_executors_do_not_change_a_byte() {
     for (arguments, expected) in [
         (&["id:999999"][..], "no image with the id 999999"),
         (&["nowhere.png"], "There is no file or folder `nowhere.png`"),
+        (&["found.png", "--in", "tests"], "`--in tests` must be a split"),
         (&["found.png", "--learner", "9"], "no such learner"),
         (&["found.png", "--crop", "0,0,9999,1"], "is not within `found.png`"),
     ] {
