@@ -24,9 +24,10 @@ impl Manifest {
         self.write_toml(None)
     }
 
-    /// Like [`Manifest::to_toml`], but with absolute paths, so that it can be read from any folder.
+    /// Like [`Manifest::to_toml`], but with absolute paths, so that it can be read from any folder. A path that leads up from the
+    /// folder of a run is the same in every run.
     pub fn to_toml_for_any_folder(&self) -> String {
-        self.write_toml(Some(&|path| path))
+        self.write_toml(Some(&|path| without_ups(&path)))
     }
 
     /// Like [`Manifest::to_toml`], but to be read from `folder`. Paths within `root` are relative, so that the project can be moved
@@ -155,6 +156,17 @@ pub(super) fn push_value(toml: &mut String, value: &Value) {
             });
             *toml += " }";
         }
+    }
+}
+
+/// `path` without `..`, as far as it exists: a link before `..` leads elsewhere than its name says.
+fn without_ups(path: &Path) -> PathBuf {
+    let components: Vec<Component<'_>> = path.components().collect();
+    let end = components.iter().rposition(|component| *component == Component::ParentDir).map_or(0, |last| last + 1);
+    let (ups, rest) = components.split_at(end);
+    match fs::canonicalize(ups.iter().collect::<PathBuf>()) {
+        Ok(folder) if end > 0 => rest.iter().fold(folder, |path, component| path.join(component)),
+        _ => path.to_owned(),
     }
 }
 

@@ -176,6 +176,7 @@ fn several_runs_are_compared() {
     let page = project.read("runs/shapes/2/comparison.html");
     assert!(page.find("<section id=\"comparison\">") < page.find("<section id=\"summary\">"));
     assert!(page.contains("stage.train.epochs") && page.contains("McNemar"), "parameters and flips are shown");
+    assert!(!page.contains("<code>stage.decode.root</code>"), "both read the same folder");
     assert!(page.contains("mean and 95 % interval over 2 seeds"));
 }
 
