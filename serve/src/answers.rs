@@ -55,6 +55,8 @@ pub struct Round {
 pub struct Searchable {
     /// Number of images that are searched.
     pub images: usize,
+    /// Digest of their ids, classes and origins. Only in runs with the same one does an id mean the same image.
+    pub images_digest: String,
     /// Dimension of the embeddings.
     pub dimension: usize,
     /// Number of learners of the model.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
+use dnc_cache::Digest;
 use dnc_serve::Refusal;
 use dnc_serve::answers::{Embedding, Found, Neighbour, Searchable, Vote};
 use dnc_serve::backend::{ImageRequest, Picture, SearchRequest, Size};
@@ -71,6 +72,8 @@ impl Searched {
             Err(problem) => Searchable { problem: Some(problem.to_string()), ..Searchable::default() },
             Ok(searcher) => {
                 let images = searcher.images();
+                let rows: String =
+                    images.iter().map(|image| format!("{}\t{}\t{}\n", image.id, image.class, image.source)).collect();
                 let mut classes: Vec<String> = images.iter().map(|image| image.class.clone()).collect();
                 classes.sort_unstable();
                 classes.dedup();
@@ -78,6 +81,7 @@ impl Searched {
                 let step = images.len().div_ceil(EXAMPLES).max(1);
                 Searchable {
                     images: images.len(),
+                    images_digest: Digest::of(rows.as_bytes()).to_string(),
                     dimension: searcher.dim(),
                     learners: searcher.learners(),
                     classes,

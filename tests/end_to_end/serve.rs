@@ -468,3 +468,26 @@ fn a_browser_searches_without_errors() {
     assert!(project.read("runs/shapes/1/labels.csv").contains(",six,"));
     assert_eq!(driver.complaints(), Vec::<String>::new());
 }
+
+#[test]
+fn only_runs_over_the_same_images_are_put_side_by_side() {
+    let (project, _) = reported();
+    project.run(&["shapes.toml", "--quiet", "--set", "stage.init.crop=24", "--set", "stage.init.resize=24"]);
+    project.run(&["shapes.toml", "--quiet", "--set", "stage.decode.per_class=4"]);
+    let server = Server::start(&project, &["shapes/1-3"]);
+    let runs = server.get("/api/runs").json();
+    let digest = |name: &str| {
+        let run = runs["runs"].as_array().into_iter().flatten().find(|run| run["run"] == name);
+        run.map(|run| run["search"]["images_digest"].clone()).expect("it is listed")
+    };
+    assert_eq!(digest("shapes/1"), digest("shapes/2"), "another model of the same images");
+    assert_ne!(digest("shapes/1"), digest("shapes/3"), "an id means another image");
+    let Some(browser) = browser() else { return };
+    let driver = Driver::start(&project, &browser, &format!("http://localhost:{}/", server.port));
+    let offered = "[...document.querySelectorAll('#beside option')].map((option) => option.value).join(' ')";
+    let begun = Instant::now();
+    while driver.evaluate(offered).is_empty() && begun.elapsed() < Duration::from_secs(60) {
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(driver.evaluate(offered), " shapes/1 shapes/2");
+}

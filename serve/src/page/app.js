@@ -52,6 +52,8 @@ let readOnly = true;
 const corrected = new Map();
 const served = () => names.map((name) => runs.find((run) => run.run === name)).filter((run) => run?.search && !run.search.problem);
 const searchOf = (name) => runs.find((run) => run.run === name)?.search;
+/** Whether an id means the same image in both runs. */
+const haveSameImages = (a, b) => searchOf(a)?.images_digest === searchOf(b)?.images_digest;
 
 function address() {
   const query = new URLSearchParams();
@@ -86,7 +88,8 @@ function recall() {
   if (state.view !== "search" || !text) return;
   const weights = query.getAll("w");
   const models = query.getAll("run").map((run, at) => ({ run, weights: weights[at] ? weights[at].split(",").map(Number) : null }));
-  state.models = models.filter((model) => served().some((run) => run.run === model.run)).slice(0, 2);
+  state.models = models.filter((model) => served().some((run) => run.run === model.run))
+    .filter((model, at, [first]) => haveSameImages(model.run, first.run)).slice(0, 2);
   state.id = query.has("id") ? Number(query.get("id")) : null;
   if (state.id !== null) state.file = null;
   const crop = numbers("crop");
@@ -99,10 +102,11 @@ function recall() {
 
 /** Embeddings of the image that is searched for, by model and part, so that sliders do not compute them again. */
 const vectors = new Map();
+/** Sizes of the images that were searched for, by model: one may decode the same image to another size than the other. */
+const sizes = new Map();
 
-/** Crop in pixels of an image of this size. */
-function pixels([width, height]) {
-  const [left, top, right, bottom] = state.crop;
+/** A crop in pixels of an image of this size. */
+function pixels([left, top, right, bottom], [width, height]) {
   const [x, y] = [Math.floor(left * width), Math.floor(top * height)];
   const across = Math.max(1, Math.min(width - x, Math.round((right - left) * width)));
   return [Math.min(x, width - 1), Math.min(y, height - 1), across, Math.max(1, Math.min(height - y, Math.round((bottom - top) * height)))].join(",");
@@ -110,24 +114,25 @@ function pixels([width, height]) {
 
 /** The embedding that a model gives the image, or null if it is a whole image of the run. */
 async function vectorOf(run) {
-  if (state.file === null && state.crop === null) return null;
-  const subject = state.file === null ? state.id : state.file.name;
-  const key = JSON.stringify([run, subject, state.crop]);
+  // The state may change while the server answers.
+  const { id, file, crop } = state;
+  if (file === null && crop === null) return null;
+  const subject = file === null ? id : file.name;
+  const key = JSON.stringify([run, subject, crop]);
   if (vectors.has(key)) return vectors.get(key);
+  const size = JSON.stringify([run, subject]);
   let answer;
-  if (state.file !== null) {
+  if (file !== null) {
     // The size after decoding is known from a first answer; until then the whole image is embedded.
-    const sizes = state.file.sizes;
-    if (!sizes.has(run) || state.crop === null) {
-      answer = await ask("api/embed", { run }, { method: "POST", body: state.file.blob });
-      sizes.set(run, answer.size);
+    if (!sizes.has(size) || crop === null) {
+      answer = await ask("api/embed", { run }, { method: "POST", body: file.blob });
+      sizes.set(size, answer.size);
       vectors.set(JSON.stringify([run, subject, null]), answer.vector);
     }
-    if (state.crop !== null) answer = await ask("api/embed", { run, crop: pixels(sizes.get(run)) }, { method: "POST", body: state.file.blob });
+    if (crop !== null) answer = await ask("api/embed", { run, crop: pixels(crop, sizes.get(size)) }, { method: "POST", body: file.blob });
   } else {
-    const shown = one("#shown");
-    await shown.decode().catch(() => {});
-    answer = await ask("api/search", { run, positive: state.id, crop: pixels([shown.naturalWidth, shown.naturalHeight]), k: 1, vector: true });
+    if (!sizes.has(size)) sizes.set(size, (await ask("api/search", { run, positive: id, k: 1 })).size);
+    answer = await ask("api/search", { run, positive: id, crop: pixels(crop, sizes.get(size)), k: 1, vector: true });
   }
   if (vectors.size > 200) vectors.clear();
   vectors.set(key, answer.vector);
@@ -247,7 +252,8 @@ function showModels() {
   const models = served().map((run) => run.run);
   one("#run").replaceChildren(...models.map((name) => option(name)));
   one("#run").value = state.models[0]?.run ?? "";
-  one("#beside").replaceChildren(option("", "no other"), ...models.map((name) => option(name)));
+  const others = models.filter((name) => haveSameImages(name, state.models[0].run));
+  one("#beside").replaceChildren(option("", "no other"), ...others.map((name) => option(name)));
   one("#beside").value = state.models[1]?.run ?? "";
   one("#k").value = state.k;
 }
@@ -280,7 +286,7 @@ function searchFor(id) {
 function searchForFile(blob) {
   if (!blob) return;
   if (state.file) URL.revokeObjectURL(state.file.url);
-  state.file = { blob, url: URL.createObjectURL(blob), name: `${blob.name ?? "pasted"} ${performance.now()}`, sizes: new Map() };
+  state.file = { blob, url: URL.createObjectURL(blob), name: `${blob.name ?? "pasted"} ${performance.now()}` };
   [state.id, state.crop] = [null, null];
   if (state.view !== "search") { state.view = "search"; showView(); }
   showQuery();
@@ -494,7 +500,11 @@ function show() {
 }
 function useModels(chosen) {
   const weights = (name) => state.models.find((model) => model.run === name)?.weights ?? null;
-  state.models = chosen.filter(Boolean).map((run) => ({ run, weights: weights(run) }));
+  // Images of the run before are not images of a run over others.
+  if (!haveSameImages(chosen[0], state.models[0].run)) {
+    Object.assign(state, { id: null, crop: state.file && state.crop, positive: [], negative: [] });
+  }
+  state.models = chosen.filter((run) => run && haveSameImages(run, chosen[0])).map((run) => ({ run, weights: weights(run) }));
   showSearch();
 }
 
