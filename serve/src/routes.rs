@@ -62,6 +62,9 @@ pub(crate) fn router(backend: Arc<dyn Backend>, guard: Guard, limits: &Limits) -
         .route("/api/image/{id}", get(image))
         .route("/api/labels", get(labels).post(correct))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is nothing under this address") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "This address has other methods; `/openapi.json` lists them")
+        })
         .layer(from_fn_with_state(Arc::clone(&app), guarded))
         .with_state(app)
 }

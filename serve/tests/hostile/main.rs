@@ -45,7 +45,9 @@ fn wrong_requests_are_refused() {
     let many = vec!["1"; 1001].join(",");
     assert_eq!(get(&format!("/api/search?positive={many}")), 400);
     assert_eq!(get("/api/state?run=../../etc"), 404);
-    assert_eq!(status(&send(address, &request("DELETE", "/api/runs", "", b""))), 405);
+    let refused = send(address, &request("DELETE", "/api/runs", "", b""));
+    assert_eq!(status(&refused), 405);
+    assert!(refused.contains("{\"error\":\"This address has other methods"), "every refusal says why: {refused}");
     let post = |headers: &str, body: &[u8]| status(&send(address, &request("POST", "/api/search", headers, body)));
     assert_eq!(post("Content-Type: multipart/form-data; boundary=x\r\n", b"--x"), 415);
     assert_eq!(post("Content-Type: text/html\r\n", b"<html>"), 415);
