@@ -21,6 +21,8 @@
   const neighbours = new Uint32Array(decode(data.neighbours));
   const clusters = new Uint8Array(decode(data.clusters));
   const k = neighbours.length / n;
+  // Pictures below the map.
+  const SHOWN = 200;
 
   const canvas = root.querySelector("canvas"), over = root.querySelector("canvas.over");
   const pictures = root.querySelector(".over-pictures"), picked = document.querySelector("#picked"), said = root.querySelector("[name=said]");
@@ -265,7 +267,7 @@
   };
   const choose = (found) => {
     chosen = new Set(found);
-    list(found, found.length ? `${found.length} images in the lasso` : "");
+    list(found, found.length ? `${found.length} images in the lasso${found.length > SHOWN ? `, the first ${SHOWN} of them here` : ""}` : "");
     paint();
   };
   let listed = [];
@@ -274,7 +276,7 @@
     picked.textContent = "";
     document.querySelector("#picked-title").textContent = text;
     root.querySelector("[name=csv]").classList.toggle("hidden", !found.length);
-    for (const i of found.slice(0, 200)) {
+    for (const i of found.slice(0, SHOWN)) {
       const figure = document.createElement("figure");
       const query = selected >= 0 && found[0] === selected;
       figure.className = query && i !== selected ? (classes[i] === classes[selected] ? "right" : "wrong") : "query";
