@@ -35,6 +35,7 @@ pub(in crate::pages) fn section(training: &Training) -> Section {
         @if !training.lost.is_empty() {
             (missing(&format!("The history of {} is no longer in the store; run the manifest again to restore it.", training.lost.join(", "))))
         }
+        @if training.terms.is_empty() && training.lost.is_empty() { (missing("No training of this run has finished.")) }
         div.small {
             @for ((_, name, definition), curves) in shown {
                 div { (chart(name, curves, &training.starts)) p.caption { (name) @if !definition.is_empty() { ": " (definition) } "." } }
