@@ -45,10 +45,12 @@ pub enum PagesError {
         /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The report does not fit in its budget even without pictures.
-    #[error("Text and charts of the report take {needed}, which is more than `--budget {budget}`; raise the budget")]
+    /// The report does not fit in its budget even without gallery and map.
+    #[error(
+        "Without gallery and map the report takes {needed}, which is more than `--budget {budget}`; raise the budget"
+    )]
     OverBudget {
-        /// Bytes without pictures.
+        /// Bytes without gallery and map.
         needed: Budget,
         /// The budget.
         budget: Budget,

@@ -36,7 +36,7 @@ pub struct Report {
 /// Writes the report of `runs`.
 ///
 /// # Errors
-/// A run or the store cannot be read, the file cannot be written, or the budget is too small for text and charts.
+/// A run or the store cannot be read, the file cannot be written, or the budget is too small even without gallery and map.
 pub fn write(runs: &[RunFolder], options: &ReportOptions) -> Result<Report, PagesError> {
     let groups = grouped(runs, options)?;
     let Some(first) = groups.last().and_then(|runs| runs.first()) else {
