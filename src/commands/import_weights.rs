@@ -44,13 +44,16 @@ impl ImportWeightsArgs {
             for tensor in &fit.mismatched {
                 print_line!("wrong shape  {}: {:?} instead of {:?}", tensor.name, tensor.found, tensor.wanted);
             }
+            for name in &fit.whole_numbers {
+                print_line!("wrong type   {name}: whole numbers, as in a quantised network");
+            }
         }
         match misfits {
             Some((fit, backbone)) if !fit.is_complete() => Err(Failure::Call(format!(
-                "`{}` does not match the backbone `{backbone}`: {} tensors are missing and {} have the wrong shape; nothing was written",
+                "`{}` does not match the backbone `{backbone}`: {} tensors are missing and {} have the wrong shape or type; nothing was written",
                 self.file.display(),
                 fit.missing.len(),
-                fit.mismatched.len()
+                fit.mismatched.len() + fit.whole_numbers.len()
             ))),
             _ => {
                 let (written, tensors) = (imported.written, imported.tensors);

@@ -16,6 +16,8 @@ pub struct Fit {
     pub left_out: Vec<String>,
     /// Expected and given, but with another shape.
     pub mismatched: Vec<ShapeMismatch>,
+    /// Expected and given, but as whole numbers, which a quantised network stores in the place of its weights.
+    pub whole_numbers: Vec<String>,
 }
 
 /// A tensor that was given in another shape than expected.
@@ -35,9 +37,9 @@ impl Fit {
         self.is_complete() && self.unexpected.is_empty()
     }
 
-    /// Whether every expected tensor was given in its shape.
+    /// Whether every expected tensor was given in its shape, in floating-point numbers.
     pub fn is_complete(&self) -> bool {
-        self.missing.is_empty() && self.mismatched.is_empty()
+        self.missing.is_empty() && self.mismatched.is_empty() && self.whole_numbers.is_empty()
     }
 }
 
@@ -47,9 +49,10 @@ impl fmt::Display for Fit {
         let mismatched =
             mismatched.map(|m| format!("`{}` is {:?} instead of {:?}", m.name, m.found, m.wanted)).collect();
         let quoted = |names: &[String]| names.iter().map(|name| format!("`{name}`")).collect();
-        let lists: [(&str, Vec<String>); 4] = [
+        let lists: [(&str, Vec<String>); 5] = [
             ("missing", quoted(&self.missing)),
             ("of another shape", mismatched),
+            ("of whole numbers, as in a quantised network,", quoted(&self.whole_numbers)),
             ("unexpected", quoted(&self.unexpected)),
             ("left out", quoted(&self.left_out)),
         ];

@@ -91,7 +91,9 @@ pub(crate) fn unwrapped<'a, 't>(
     for tensor in students {
         given.entry(unwrap(&tensor.name)).or_insert(tensor);
     }
-    let (pairs, mut fit) = pair(expected, given);
+    let (mut pairs, mut fit) = pair(expected, given);
+    let quantised = pairs.extract_if(.., |(_, tensor)| !tensor.dtype.is_float());
+    fit.whole_numbers = quantised.map(|(name, _)| name.to_owned()).collect();
     fit.left_out = fit.unexpected.extract_if(.., |name| may_be_left_out(name)).collect();
     fit.unexpected.extend(ambiguous);
     (pairs, fit)
@@ -178,6 +180,17 @@ mod tests {
         let other = |name: &str| NamedTensor { bytes: vec![1; 8], ..tensor(name, &[2]) };
         assert_eq!(check(other("module.a")).unexpected, ["module.a"]);
         assert!(check(other("student.a")).is_exact());
+    }
+
+    #[test]
+    fn whole_numbers_are_no_weights() {
+        let expected: [(&str, &[usize]); 2] = [("a", &[2]), ("b", &[2])];
+        let quantised = NamedTensor { dtype: DType::U8, bytes: vec![3; 2], ..tensor("a", &[2]) };
+        let given = [quantised, tensor("b", &[2])];
+        let (pairs, fit) = unwrapped(expected.into_iter(), &given);
+        assert_eq!(pairs.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["b"]);
+        assert!(!fit.is_complete());
+        insta::assert_snapshot!(fit, @"1 of whole numbers, as in a quantised network, (`a`)");
     }
 
     #[test]

@@ -98,7 +98,7 @@ fn parse(bytes: &[u8]) -> ParseResult<Vec<NamedTensor>> {
     } else if bytes.starts_with(torch_legacy::MAGIC) {
         torch_legacy::read(bytes)
     } else if bytes.get(8) == Some(&b'{') {
-        safetensors::read(bytes).map_err(|problem| format!("it is truncated or damaged: {problem}"))
+        safetensors::read(bytes)
     } else {
         Err(format!("it is {}, neither safetensors nor a `state_dict` saved by PyTorch", described(bytes)))
     }

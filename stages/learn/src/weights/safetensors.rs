@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use candle_core::DType;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 
 use super::named_tensor::NamedTensor;
 use super::parse_result::ParseResult;
@@ -17,8 +17,9 @@ const EMBEDDING: &str = "embedding";
 
 /// The tensors in the file `bytes`, ordered by name. The embedding that [`write`] renamed has its own name again.
 pub(super) fn read(bytes: &[u8]) -> ParseResult<Vec<NamedTensor>> {
-    let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
+    let damaged = |error: SafeTensorError| format!("it is truncated or damaged: {error}");
+    let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let layer = header.metadata().as_ref().and_then(|metadata| metadata.get(EMBEDDING_LAYER));
     let mut tensors = Vec::with_capacity(file.len());
     for (name, view) in file.iter() {
@@ -83,4 +84,17 @@ fn to_dtype(dtype: DType) -> Option<Dtype> {
         DType::U8 => Dtype::U8,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_type_is_no_damage() {
+        let header = br#"{"a":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}"#;
+        let bytes = [&(header.len() as u64).to_le_bytes()[..], header, &[0]].concat();
+        insta::assert_snapshot!(read(&bytes).unwrap_err(), @"`a` has the unsupported type F8_E4M3");
+        assert!(read(&bytes[..bytes.len() - 1]).unwrap_err().starts_with("it is truncated or damaged: "));
+    }
 }
