@@ -139,6 +139,7 @@ impl<'a> Described<'a> {
     fn new(evidence: &'a Evidence) -> Self {
         let Evidence { folder, json, manifest, seed, metrics, subject, .. } = evidence;
         let stage_of = |name: &str| evidence.node(name).map(|node| node.stage.as_str());
+        let ended = json.nodes.iter().map(|node| (node.stage.as_str(), node.outcome));
         Self {
             id: folder.id(),
             name: &folder.name,
@@ -151,7 +152,7 @@ impl<'a> Described<'a> {
                 let (node, round, learners) = (&chosen.node, chosen.round, chosen.learners);
                 json!({ "node": node, "round": round, "learners": learners, "split": subject.split })
             }),
-            result: result::sentence(stage_of, metrics),
+            result: result::sentence(stage_of, ended, metrics),
             record: serde_json::to_value(json).unwrap_or_default(),
         }
     }

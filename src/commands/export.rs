@@ -88,7 +88,8 @@ impl ExportArgs {
         let Written { what, details, .. } = written;
         eprintln!("Wrote {what} in `{}` to `{}`: {details}", folder.id(), self.folder.display());
         let stage_of = |name: &str| subject.node(name).ok().map(|node| node.stage.as_str());
-        if let Some(sentence) = result::sentence(stage_of, &metrics::read(&folder.path)?) {
+        let ended = subject.evidence.json.nodes.iter().map(|node| (node.stage.as_str(), node.outcome));
+        if let Some(sentence) = result::sentence(stage_of, ended, &metrics::read(&folder.path)?) {
             eprintln!("{sentence}");
         }
         Ok(())

@@ -123,7 +123,11 @@ impl RunArgs {
         }
         let stage_of =
             |name: &str| plan.nodes.iter().find(|node| node.name == name).map(|node| plan.stage(node).kind.name);
-        if let Some(sentence) = result::sentence(stage_of, &rows) {
+        let results = plan.nodes.iter().zip(&run.results);
+        let ended = results.map(|(node, result)| (plan.stage(node).kind.name, result.outcome));
+        if !run.interrupted
+            && let Some(sentence) = result::sentence(stage_of, ended, &rows)
+        {
             print_line!("{sentence}");
         }
         if (self.report || plan.manifest.report) && !run.interrupted {

@@ -13,12 +13,20 @@ const TOLD: [(&str, Option<i32>); 5] =
 /// Splits that a result is about, the most telling first.
 const SPLITS: [&str; 3] = ["test", "query", "validation"];
 
-/// The result of a run whose rounds were chosen from, or `None`. `stage_of` gives the kind of the stage of a node; `metrics`
-/// are in the order of the plan.
+/// The result of a run whose rounds were chosen from, or `None`, also if a choice could not be made: that of earlier rounds is not the
+/// run's. `stage_of` gives the kind of the stage of a node, and `ended` that of each node with how it ended; `metrics` are in the order
+/// of the plan.
 ///
 /// For example: ``Round 2 (K = 4) was chosen by map_at_r 0.3127 on validation classes: test recall@1 0.3962, map_at_r
 /// 0.2247, r_precision 0.3010.``
-pub fn sentence<'a>(stage_of: impl Fn(&str) -> Option<&'a str>, metrics: &[Metric]) -> Option<String> {
+pub fn sentence<'a>(
+    stage_of: impl Fn(&str) -> Option<&'a str>,
+    mut ended: impl Iterator<Item = (&'a str, Outcome)>,
+    metrics: &[Metric],
+) -> Option<String> {
+    if ended.any(|(stage, outcome)| stage == "choose" && matches!(outcome, Outcome::Failed | Outcome::Skipped)) {
+        return None;
+    }
     let (chosen, node) = chosen(&stage_of, metrics)?;
     let (split, values) = told(metrics, node)?;
     Some(format!(
@@ -100,10 +108,12 @@ mod tests {
             metric("choose@1", 0, "validation", "map_at_r", None, 0.5),
         ];
         insta::assert_snapshot!(
-            sentence(stage_of, &metrics).expect("a round was chosen"),
+            sentence(stage_of, [("choose", Outcome::Ran)].into_iter(), &metrics).expect("a round was chosen"),
             @"Round 0 (K = 1) was chosen by map_at_r 0.5000 on validation classes: test recall@1 0.2500, map_at_r 0.1250."
         );
-        assert_eq!(sentence(stage_of, &metrics[..5]), None, "nothing was chosen");
+        assert_eq!(sentence(stage_of, [].into_iter(), &metrics[..5]), None, "nothing was chosen");
+        let ended = [("choose", Outcome::Ran), ("choose", Outcome::Skipped)].into_iter();
+        assert_eq!(sentence(stage_of, ended, &metrics[..6]), None, "the second round failed");
 
         let run = |nodes: &[(&str, &str)]| -> RunJson {
             let node = |&(name, outcome): &(&str, &str)| {
