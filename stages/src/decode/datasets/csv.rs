@@ -122,8 +122,8 @@ pub(in crate::decode) fn check_quotes(file: &Path, text: &str, delimiter: u8) ->
     }
     match at {
         At::Quoted => {
-            let problem = "has a value that begins with a quote and never ends; close the quote, or write `\"\"` for one that belongs to \
-                           the value";
+            let problem = "has a value that begins with a quote and never ends; close the quote, or write `\"\"` for one \
+                           that belongs to the value";
             Err(DecodeError::Row { unit: "Line", number: opened, file: file.to_owned(), problem: problem.to_owned() })
         }
         At::Start | At::Plain | At::Closed => Ok(()),

@@ -4,7 +4,8 @@ use std::fs;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, DictionaryArray, Float64Array, Int32Array, ListBuilder, RecordBatch, StringArray, UInt8Builder,
+    ArrayRef, BinaryArray, DictionaryArray, Float64Array, Int32Array, ListBuilder, RecordBatch, StringArray,
+    UInt8Builder,
 };
 use dnc_tables::Split;
 use serde_json::json;
