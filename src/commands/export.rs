@@ -1,6 +1,6 @@
 //! `dnc-run export RUN DIR`: writes the model or the embeddings of a run for other tools.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::names;
 use super::output::{check_folder, write_json};
 use crate::export::{ExportError, Format, Subject, Target, Written};
+use crate::manifest::StageNode;
 use crate::project::{Folders, Project};
 use crate::report::run_folder::RunFolder;
 use crate::report::stored::{StoredError, model_node};
@@ -71,6 +72,14 @@ impl ExportArgs {
         let folder = RunFolder::find(&project.runs, &self.run).map_err(Failure::Call)?;
         let target = Target { node: self.node.clone(), raw: self.raw };
         let subject = Subject::open(folder, self.folders.store.as_deref(), target)?;
+        if let Some(data) = data_around(&subject, &self.folder) {
+            return Err(Failure::Call(format!(
+                "`{}` lies in `{}`, where the run's images are, so that the next run would take what is exported for data; name a folder \
+                 elsewhere",
+                self.folder.display(),
+                data.display()
+            )));
+        }
         let written = self.format.write(&subject, &self.folder).map_err(|error| match error {
             ExportError::Lacking(message) => Failure::Call(self.with_advice(&project, message)),
             error @ ExportError::Stored(StoredError::UnknownNode { .. }) => Failure::Call(error.to_string()),
@@ -108,4 +117,17 @@ impl ExportArgs {
             None => format!("{message}; name a node that finished with --node, or run the manifest again"),
         }
     }
+}
+
+/// The folder that contains `folder` and whose folders of pictures are the run's classes, if there is one.
+fn data_around(subject: &Subject, folder: &Path) -> Option<PathBuf> {
+    let absolute = std::path::absolute(folder).ok()?;
+    // Of the folder itself, which need not exist, what exists decides.
+    let existing = absolute.ancestors().find_map(|above| above.canonicalize().ok())?;
+    let manifest = &subject.evidence.plan.as_ref()?.manifest;
+    let of_folders = |stage: &&StageNode| stage.params.pointer("/dataset/kind").is_some_and(|kind| kind == "folder");
+    let stages = manifest.stages.iter().filter(of_folders);
+    let sources = stages.flat_map(|stage| stage.job.sources()).filter(|source| source.is_data);
+    let mut roots = sources.filter_map(|source| source.find(&manifest.folder)?.canonicalize().ok());
+    roots.find(|root| root.is_dir() && existing.starts_with(root))
 }

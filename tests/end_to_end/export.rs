@@ -92,6 +92,11 @@ fn an_export_leaves_nothing_of_an_earlier_one_in_its_folder() {
     project.write("out/learners.safetensors", "of another run");
     assert_eq!(export("out", &["--format", "onnx"]), ["model.onnx"]);
     assert_eq!(export("out", &[]), ["model.py", "model.safetensors"]);
+    // Its test images would be a class of the next run.
+    let among_data = project.call(&["export", "shapes", "images/out", "--node", "small"]);
+    assert_eq!(among_data.code, Some(2));
+    assert!(among_data.stderr.contains("where the run's images are"), "{}", among_data.stderr);
+    assert!(!project.path().join("images/out").exists());
     // A folder that holds no export keeps what it has.
     project.write("own/learners.safetensors", "mine");
     project.write("own/README.md", "# My weights");
