@@ -231,6 +231,11 @@ fn split_values(argument: &str, values: Range<usize>) -> Result<Vec<Range<usize>
             let problem = Diagnostic::at(range, "Empty value");
             return Err(invalid("--vary", argument, problem.hint("Write one value between two commas.".to_owned())));
         }
+        let value = argument[range.clone()].trim();
+        if ranges.iter().any(|earlier: &Range<usize>| argument[earlier.clone()].trim() == value) {
+            let problem = Diagnostic::at(range, format!("The value `{value}` is listed twice"));
+            return Err(invalid("--vary", argument, problem.hint("Remove one: each value makes one run.".to_owned())));
+        }
         ranges.push(range);
         start = end + 1;
     }

@@ -212,6 +212,15 @@ fn values_of_vary_are_parsed_like_those_of_set() {
          |
          = hint: Write one value between two commas.
         ");
+    assert_snapshot!(vary(&["seed=1, 2,1"]).expect_err("a value is there twice"), @r"
+        error: The value `1` is listed twice
+        --> --vary:1:11
+         |
+         | seed=1, 2,1
+         |           ^
+         |
+         = hint: Remove one: each value makes one run.
+        ");
     let wrong = vary(&["seed=1,two"]).expect("the argument is well-formed");
     let options = super::options(&wrong[1].overrides);
     let refused = super::Manifest::parse("m.toml", PIPELINE.to_owned(), "".into(), options).err();
