@@ -112,6 +112,7 @@ impl Train {
                 state.write(context.scratch()?)?;
             }
         }
+        trainer.check(self.epochs - 1)?;
         model::write(context.output("model")?, &state.model)?;
         Ok(history::write(context.output("history")?, &state.history)?)
     }

@@ -107,6 +107,23 @@ fn history_of(outputs: &Outputs) -> Vec<HistoryRow> {
 }
 
 #[test]
+fn a_model_that_the_last_step_broke_is_not_done() {
+    let workshop = workshop(1, None);
+    let inputs = inputs(&workshop);
+    let ports = [("images", &inputs.images), ("model", &inputs.model)];
+    let sampler = json!({ "kind": "class_balanced", "batch": 36, "per_class": 6 });
+    let run = |lr: f64| {
+        let stage = stage(json!({ "epochs": 1, "sampler": sampler, "optimiser": { "lr": lr } }));
+        workshop.run(&stage, &ports).err()
+    };
+    assert!(run(1e-3).is_none());
+    let error = run(1e10).expect("the only step breaks the model");
+    assert_eq!(error.to_string(), "Cannot train the model in epoch 0, which its last step broke");
+    let cause = std::error::Error::source(&error).expect("it says what is wrong").to_string();
+    assert_eq!(cause, "The embeddings are not all finite; try a lower learning rate");
+}
+
+#[test]
 fn the_loss_falls_and_the_history_records_it() {
     let workshop = workshop(2, None);
     let inputs = inputs(&workshop);

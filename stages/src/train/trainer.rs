@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use candle_core::Device;
+use dnc_learn::error::LearnError;
 use dnc_learn::optimise::{Optimiser, Settings};
 use dnc_learn::parameters::{Frozen, Parameters};
 use dnc_learn::streams::Streams;
@@ -13,6 +14,9 @@ use super::parameters::Train;
 use super::training_set::TrainingSet;
 use crate::api::{Context, StageError};
 use crate::loader::{ImageVariant, Loader, Request};
+
+/// Images whose embeddings are checked after the last step.
+const CHECKED_IMAGES: usize = 8;
 
 /// What a trainer works on.
 #[derive(Clone, Copy)]
@@ -108,6 +112,26 @@ impl<'a> Trainer<'a> {
         let images: usize = batches.iter().map(|batch| batch.images.len()).sum();
         context.measured("images per second", images as f64 / start.elapsed().as_secs_f64());
         Ok(steps)
+    }
+
+    /// Checks that the model still computes embeddings. Each step checks those that the step before it left; nothing checked those of
+    /// the last step, which was in `epoch`.
+    pub(super) fn check(&self, epoch: u32) -> Result<(), StageError> {
+        let Setup { method, images, loader, .. } = self.setup;
+        let failed =
+            |source| StageError::compute(format!("train the model in epoch {epoch}, which its last step broke"), source);
+        let ids = images.ids.iter().copied().take(CHECKED_IMAGES).collect();
+        let pixels = loader.tensor(&Request { ids, variant: ImageVariant::Evaluation }, &self.device)?;
+        let parameters = self.parameters.clone().without_gradients();
+        let features = method.model.features(&parameters, &pixels, None).map_err(failed)?;
+        let embeddings = method.model.embed(&parameters, &features, None).map_err(failed)?; // [images, dim]
+        let normalised = dnc_kernels::l2_normalise(&embeddings).map_err(|source| failed(source.into()))?;
+        let values = normalised.flatten_all().and_then(|values| values.to_vec1::<f32>());
+        let values = values.map_err(|source| failed(source.into()))?;
+        match values.iter().all(|value| value.is_finite()) {
+            true => Ok(()),
+            false => Err(failed(LearnError::NotFinite { what: "embeddings" })),
+        }
     }
 
     /// Copies tensors and optimiser moments into `model`.
