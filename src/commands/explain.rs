@@ -49,13 +49,7 @@ struct ExplainedJson {
 impl ExplainArgs {
     /// Prints the fingerprints of the selected nodes.
     pub(super) fn run(mut self) -> Result<(), Failure> {
-        // A single argument is the node; the manifest is that of the last run.
-        if self.node.is_none() {
-            self.node = self.manifest.manifest.take().map(|node| node.display().to_string());
-        }
-        let Some(node) = &self.node else {
-            return Err(Failure::Call("`explain` needs a node, as in `dnc-run explain MANIFEST NODE`".into()));
-        };
+        let node = self.manifest.node(self.node.take(), "explain")?;
         let session = self.manifest.session()?;
         let plan = session.plan()?;
         let selected = Selection::new(node).nodes(&plan).map_err(Failure::Call)?;

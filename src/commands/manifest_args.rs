@@ -30,6 +30,25 @@ pub struct ManifestArgs {
 }
 
 impl ManifestArgs {
+    /// The node that `command` was given behind the manifest. A single argument is the node; the manifest is that of the last run.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn node(&mut self, node: Option<String>, command: &str) -> Result<String, Failure> {
+        if let Some(node) = node {
+            return Ok(node);
+        }
+        match self.manifest.take() {
+            // Nodes have no dot in their names.
+            Some(node) if node.extension().is_none() => Ok(node.display().to_string()),
+            manifest => {
+                let manifest = manifest.map_or_else(|| "MANIFEST".to_owned(), |manifest| manifest.display().to_string());
+                let message = format!("`{command}` needs a node, as in `dnc-run {command} {manifest} NODE`");
+                Err(Failure::Call(message))
+            }
+        }
+    }
+
     /// The session for the manifest that was named, or for that of the last run with its overrides, which is then announced.
     ///
     /// # Errors

@@ -66,13 +66,7 @@ struct ShowJson {
 impl ShowArgs {
     /// Writes the sheet and prints its path.
     pub(super) fn run(mut self) -> Result<(), Failure> {
-        // A single argument is the node; the manifest is that of the last run.
-        if self.node.is_none() {
-            self.node = self.manifest.manifest.take().map(|node| node.display().to_string());
-        }
-        let Some(node) = self.node.take() else {
-            return Err(Failure::Call("`show` needs a node, as in `dnc-run show MANIFEST NODE`".into()));
-        };
+        let node = self.manifest.node(self.node.take(), "show")?;
         let path = self.output.clone().unwrap_or_else(|| format!("{node}.png").into());
         check_replaceable(&path, &["png"])?;
         let session = self.manifest.session()?;

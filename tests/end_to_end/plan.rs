@@ -147,6 +147,17 @@ fn what_does_not_exist_is_called_so() {
 }
 
 #[test]
+fn a_manifest_alone_is_not_taken_for_a_node() {
+    let project = waits();
+    for command in ["explain", "show"] {
+        let called = project.call(&[command, "waits.toml"]);
+        assert_eq!(called.code, Some(2));
+        let expected = format!("`{command}` needs a node, as in `dnc-run {command} waits.toml NODE`");
+        assert!(called.stderr.contains(&expected), "{}", called.stderr);
+    }
+}
+
+#[test]
 fn a_command_that_only_reads_makes_no_store() {
     let project = waits();
     let remote = project.path().join("remote").display().to_string();
