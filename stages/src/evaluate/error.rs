@@ -13,6 +13,12 @@ pub enum EvaluateError {
          left out)"
     )]
     NothingToEvaluate,
+    /// Every image is in the random galleries.
+    #[error(
+        "`random_galleries` leaves no queries: a gallery has one image of each class, and no class has a second one. Leave it out to \
+         search each image among all others"
+    )]
+    NoQueries,
     /// There are query images but no gallery images.
     #[error("There are images in the split `query` but none in the split `gallery` to search")]
     NoGallery,

@@ -113,7 +113,9 @@ impl Stage for Evaluate {
             self.add_requested_metrics(context, &source, &embedded, split, recall_at_1, &mut results)?;
         }
         if results.metrics.is_empty() {
-            return Err(EvaluateError::NothingToEvaluate.into());
+            let has_images = embedded.splits.iter().any(|&split| split != Split::Gallery && self.includes(split));
+            let error = if has_images { EvaluateError::NoQueries } else { EvaluateError::NothingToEvaluate };
+            return Err(error.into());
         }
         metrics::write(context.output("metrics")?, results.metrics)?;
         queries::write(context.output("queries")?, &results.queries)?;

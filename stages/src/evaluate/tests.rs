@@ -266,6 +266,10 @@ fn missing_inputs_are_errors() {
     let nothing = "There are no images to evaluate: every image is in a split that `splits` leaves out (without `splits`, \
                    `train` is left out)";
     check(json!({}), &[("embeddings", &training)], nothing);
+    let single = embedded(&shop, &[(0.0, 0, T), (90.0, 1, T)]);
+    let no_queries = "`random_galleries` leaves no queries: a gallery has one image of each class, and no class has a second \
+                      one. Leave it out to search each image among all others";
+    check(json!({ "random_galleries": 2 }), &[("embeddings", &single)], no_queries);
     let queries = embedded(&shop, &[(0.0, 0, Q)]);
     let no_gallery = "There are images in the split `query` but none in the split `gallery` to search";
     check(json!({}), &[("embeddings", &queries)], no_gallery);
