@@ -64,8 +64,8 @@ fn read_without_invalid(
             return None;
         }
         let (path, problem) = describe(kind, stage, &error, refusal);
-        // Nor is the default in its place, which may not go with the other parameters.
-        if removed.contains(&path) {
+        // Nor is the default in its place, which may not go with the other parameters, or the table that has lost it.
+        if !path.is_empty() && removed.iter().any(|removed| removed.starts_with(&path)) {
             return None;
         }
         problems.push(problem);

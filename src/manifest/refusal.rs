@@ -44,7 +44,12 @@ impl<'m> Refusal<'m> {
             message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "))
             && let Some((found, expected)) = rest.rsplit_once(", expected ")
         {
-            return Refusal::WrongType { found: FoundValue(found), expected: in_plain_words(expected) };
+            let expected = largest(found, expected).unwrap_or_else(|| in_plain_words(expected));
+            return Refusal::WrongType { found: FoundValue(found), expected };
+        } else if let Some(rest) = message.strip_prefix("invalid length ")
+            && let Some((_, expected)) = rest.split_once(", expected ")
+        {
+            return Refusal::WrongType { found: FoundValue("sequence"), expected: in_plain_words(expected) };
         }
         Refusal::Other
     }
@@ -70,6 +75,18 @@ impl FoundValue<'_> {
 /// The texts in backticks.
 fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
+}
+
+/// The range of an integer type, if what was found is an integer beyond its end.
+fn largest(found: &str, expected: &str) -> Option<String> {
+    let most = match expected {
+        "u8" => u64::from(u8::MAX),
+        "u16" => u64::from(u16::MAX),
+        "u32" => u64::from(u32::MAX),
+        _ => return None,
+    };
+    let is_beyond = found.strip_prefix("integer `").is_some_and(|digits| !digits.starts_with('-'));
+    is_beyond.then(|| format!("an integer from 0 to {most}"))
 }
 
 /// serde's name of a type, in a manifest writer's terms.
@@ -109,6 +126,27 @@ mod tests {
                 Refusal::WrongType {
                     found: FoundValue("string \"x, expected y\""),
                     expected: "a non-negative integer".to_owned(),
+                },
+            ),
+            (
+                "invalid value: integer `300`, expected u8",
+                Refusal::WrongType {
+                    found: FoundValue("integer `300`"),
+                    expected: "an integer from 0 to 255".to_owned(),
+                },
+            ),
+            (
+                "invalid value: integer `-3`, expected u8",
+                Refusal::WrongType {
+                    found: FoundValue("integer `-3`"),
+                    expected: "a non-negative integer".to_owned(),
+                },
+            ),
+            (
+                "invalid length 2, expected an array of length 3",
+                Refusal::WrongType {
+                    found: FoundValue("sequence"),
+                    expected: "an array of length 3".to_owned(),
                 },
             ),
             ("the sky is falling", Refusal::Other),

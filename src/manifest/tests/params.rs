@@ -273,6 +273,18 @@ fn all_problems_of_a_stage_are_reported_together() {
 }
 
 #[test]
+fn a_table_that_lost_its_refused_value_is_no_other_problem() {
+    let text = "name = \"m\"\n[stage.decode]\ndataset = \"folder\"\nroot = \"x\"\nresize = { shorter = 40.5 }\n\
+                background = [1, 2, 300]\n";
+    let options = ReadOptions { check_sources: false, ..ReadOptions::default() };
+    let refused = Manifest::parse("m.toml", text.to_owned(), PathBuf::new(), options).err();
+    let refused = refused.expect("two values are wrong").to_string();
+    assert_eq!(refused.matches("error: ").count(), 2, "{refused}");
+    assert!(refused.contains("error: `resize.shorter` must be a non-negative integer"), "{refused}");
+    assert!(refused.contains("error: `background.2` must be an integer from 0 to 255"), "{refused}");
+}
+
+#[test]
 fn invalid_resources() {
     assert_snapshot!(changed("dimension = 64", "resources = { thread = 2 }"), @r"
         error: Unknown key `thread` in `resources`

@@ -23,6 +23,8 @@ const POINTER: &[u8] = b"version https://git-lfs";
 
 /// Bytes that a decoder may allocate per allowed pixel: 16-bit RGBA.
 const BYTES_PER_PIXEL: u64 = 8;
+/// Bytes that it may allocate in any case, so that it can read the size of the image, which is then checked.
+const LEAST_BYTES: u64 = 1 << 20;
 
 /// Decodes the image in `bytes`; transparent pixels are blended over `background`. The memory of `spare` is reused where
 /// possible, since allocating an image takes a tenth of the time of decoding it.
@@ -92,7 +94,7 @@ fn other(bytes: &[u8], format: ImageFormat, background: [u8; 3], limits: Limits)
     let damaged = |error: image::ImageError| PictureError::Damaged { format: name, reason: error.to_string() };
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut allowed = image::Limits::default();
-    allowed.max_alloc = Some(limits.pixels.saturating_mul(BYTES_PER_PIXEL));
+    allowed.max_alloc = Some(limits.pixels.saturating_mul(BYTES_PER_PIXEL).max(LEAST_BYTES));
     reader.limits(allowed);
     let mut decoder = reader.into_decoder().map_err(damaged)?;
     let (width, height) = decoder.dimensions();
@@ -235,6 +237,7 @@ mod tests {
         let small = Limits { pixels: 900, ..Limits::default() };
         insta::assert_snapshot!(refused(&png, small), @"has 960 pixels, more than the limit of 900");
         insta::assert_snapshot!(refused(&jpeg, small), @"has 960 pixels, more than the limit of 900");
+        insta::assert_snapshot!(refused(&png, Limits { pixels: 1, ..small }), @"has 960 pixels, more than the limit of 1");
         let small = Limits { bytes: 100, ..Limits::default() };
         insta::assert_snapshot!(refused(&png[..101], small), @"has 101 bytes, more than the limit of 100");
     }
