@@ -111,7 +111,7 @@ mod tests {
             sentence(stage_of, [("choose", Outcome::Ran)].into_iter(), &metrics).expect("a round was chosen"),
             @"Round 0 (K = 1) was chosen by map_at_r 0.5000 on validation classes: test recall@1 0.2500, map_at_r 0.1250."
         );
-        assert_eq!(sentence(stage_of, [].into_iter(), &metrics[..5]), None, "nothing was chosen");
+        assert_eq!(sentence(stage_of, std::iter::empty(), &metrics[..5]), None, "nothing was chosen");
         let ended = [("choose", Outcome::Ran), ("choose", Outcome::Skipped)].into_iter();
         assert_eq!(sentence(stage_of, ended, &metrics[..6]), None, "the second round failed");
 

@@ -118,7 +118,7 @@ fn a_model_that_the_last_step_broke_is_not_done() {
     };
     assert!(run(1e-3).is_none());
     let error = run(1e10).expect("the only step breaks the model");
-    assert_eq!(error.to_string(), "Cannot train the model in epoch 0, which its last step broke");
+    assert_eq!(error.to_string(), "Cannot train the model in epoch 0, last step");
     let cause = std::error::Error::source(&error).expect("it says what is wrong").to_string();
     assert_eq!(cause, "The embeddings are not all finite; try a lower learning rate");
 }

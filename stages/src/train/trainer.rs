@@ -118,8 +118,7 @@ impl<'a> Trainer<'a> {
     /// the last step, which was in `epoch`.
     pub(super) fn check(&self, epoch: u32) -> Result<(), StageError> {
         let Setup { method, images, loader, .. } = self.setup;
-        let failed =
-            |source| StageError::compute(format!("train the model in epoch {epoch}, which its last step broke"), source);
+        let failed = |source| StageError::compute(format!("train the model in epoch {epoch}, last step"), source);
         let ids = images.ids.iter().copied().take(CHECKED_IMAGES).collect();
         let pixels = loader.tensor(&Request { ids, variant: ImageVariant::Evaluation }, &self.device)?;
         let parameters = self.parameters.clone().without_gradients();
