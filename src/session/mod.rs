@@ -263,6 +263,7 @@ impl Session {
         stop: &Arc<AtomicBool>,
     ) -> Result<FinishedRun, SessionError> {
         let begun = Instant::now();
+        let (manifest, store_path) = (recorded(&self.manifest)?, recorded(&self.project.store)?);
         let store = Arc::new(self.store()?);
         let reporter = Arc::new(Reporter::new(sink));
         let own = self.own_paths(&store)?;
@@ -280,15 +281,7 @@ impl Session {
         })?;
         reporter.write_logs_to(&folder.path);
         store.add_root(&self.project.runs)?;
-        let absolute = |path: &Path| {
-            std::path::absolute(path).map_err(SessionError::cannot(format!("Cannot locate `{}`", path.display())))
-        };
-        let origin = Origin {
-            root: &self.project.root,
-            manifest: absolute(&self.manifest)?,
-            store: absolute(&self.project.store)?,
-            overrides: &self.overrides,
-        };
+        let origin = Origin { root: &self.project.root, manifest, store: store_path, overrides: &self.overrides };
         let recorder = Recorder::start(&folder, plan, options, &ingredients, origin, begun)?;
         reporter.event(&Event::RunStarted { run: folder.id(), nodes: recorder.nodes() });
 
@@ -402,6 +395,17 @@ impl Session {
             }
         })
     }
+}
+
+/// The absolute path as `run.json` records it.
+fn recorded(path: &Path) -> Result<PathBuf, SessionError> {
+    let path = std::path::absolute(path)
+        .map_err(SessionError::cannot(format!("Cannot locate `{}`", path.display())))?;
+    if path.to_str().is_none() {
+        let message = format!("`{}` is not valid UTF-8, so that `run.json` cannot record it; rename it", path.display());
+        return Err(SessionError::Call(message));
+    }
+    Ok(path)
 }
 
 /// The same path for processes with another current folder.

@@ -1,6 +1,8 @@
 //! Where store and runs lie when nothing marks a project's root.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 
 use crate::project::{Called, Project};
 
@@ -45,4 +47,15 @@ fn a_project_that_was_moved_still_has_its_results() {
     assert_eq!(project.read("new/out/a"), "a\n");
     let again = call("new", &["--dry-run"]);
     assert!(again.stdout.contains("hit"), "{}{}", again.stdout, again.stderr);
+}
+
+#[test]
+fn a_name_that_no_run_can_record_is_refused_before_there_is_one() {
+    let project = Project::new();
+    let name = OsStr::from_bytes(b"\xff.toml");
+    fs::write(project.path().join(name), MANIFEST).expect("the file system takes any bytes");
+    let called = Called::of(project.command(&[]).arg(name).output().expect("the binary was built"));
+    assert_eq!(called.code, Some(2), "{}", called.stderr);
+    assert!(called.stderr.contains("is not valid UTF-8, so that `run.json` cannot record it"), "{}", called.stderr);
+    assert!(!project.path().join("runs").exists());
 }
