@@ -25,13 +25,12 @@ impl Table {
     pub(crate) fn open(artifact: &InputArtifact, schema: TableSchema) -> Result<Self, TableError> {
         let read = |file: &InputFile| Self::read(&file.path, &file.name, artifact.columns.clone(), schema.clone());
         let mut parts = files(artifact, schema.name).map(read).collect::<Result<Vec<_>, _>>()?;
-        let mut table = parts.pop().ok_or_else(|| missing_table(artifact, schema.name))?;
-        if !parts.is_empty() {
-            let batches: Vec<&RecordBatch> = parts.iter().chain([&table]).map(|part| &part.batch).collect();
-            table.batch = concat_batches(table.batch.schema_ref(), batches.iter().copied())
+        if parts.len() > 1 {
+            let batch = concat_batches(parts[0].batch.schema_ref(), parts.iter().map(|part| &part.batch))
                 .map_err(|source| TableError::arrow(format!("join the parts of the {}", schema.name), source))?;
+            return Ok(Self { schema, declared: artifact.columns.clone(), batch });
         }
-        Ok(table)
+        parts.pop().ok_or_else(|| missing_table(artifact, schema.name))
     }
 
     /// Reads the whole table in the file at `path`.
