@@ -243,7 +243,8 @@ fn read_tensors(path: &Path, schema: TableSchema) -> Result<Vec<NamedTensor>, Ta
         let shape = shapes.value(row);
         let shape: Vec<usize> = shape.as_primitive::<UInt32Type>().values().iter().map(|&n| n as usize).collect();
         let bytes = values.value(row).to_vec();
-        let expected = shape.iter().product::<usize>() * dtype.size_in_bytes();
+        // Another program may have written any shape.
+        let expected = shape.iter().fold(dtype.size_in_bytes(), |bytes, &length| bytes.saturating_mul(length));
         if bytes.len() != expected {
             let item = format!("The tensor `{}` of `{file}`", names.value(row));
             return Err(TableError::Length { item, found: bytes.len(), expected });
@@ -310,5 +311,8 @@ mod tests {
             Model::read_files(folder.path()).unwrap_err(),
             @"The tensor `x` of `model.arrow` has 8 bytes instead of 36"
         );
+        let huge = NamedTensor { shape: vec![u32::MAX as usize; 3], ..tensor("x", &[2], 0.0) };
+        write_files(folder.path(), &Model { parameters: vec![huge], ..model() }).unwrap();
+        assert!(matches!(Model::read_files(folder.path()), Err(TableError::Length { found: 8, .. })));
     }
 }
