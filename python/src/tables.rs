@@ -49,18 +49,17 @@ impl Table {
     }
 
     fn read<'a>(files: impl IntoIterator<Item = &'a Path>) -> Result<Self, Problem> {
-        let (mut schema, mut batches) = (None, Vec::new());
+        let files: Vec<&Path> = files.into_iter().collect();
+        let schema = schema_of(files.iter().copied())?;
+        let schema = schema.ok_or_else(|| Problem("There is no such table".to_owned()))?;
+        let mut batches = Vec::new();
         for path in files {
-            if schema.is_none() {
-                schema = schema_of(path)?.map(Arc::new);
-            }
             for_each_batch(path, |_| true, &mut |batch| -> Result<(), Problem> {
                 batches.push(batch);
                 Ok(())
             })?;
         }
-        let schema = schema.ok_or_else(|| Problem("There is no such table".to_owned()))?;
-        Ok(Self { schema, batches })
+        Ok(Self { schema: Arc::new(schema), batches })
     }
 
     fn rows(&self) -> usize {

@@ -192,7 +192,8 @@ fn write_one(files: &[InputFile], path: &Path, format: Format) -> Result<(), Fai
 
 /// Writes a table, which may be in several files, as one file.
 fn write_table(parts: &[&InputFile], path: &Path, format: Format) -> anyhow::Result<()> {
-    let schema = schema_of(&parts[0].path)?.ok_or_else(|| anyhow!("`{}` is not a table", parts[0].name))?;
+    let schema = schema_of(parts.iter().map(|part| part.path.as_path()))?;
+    let schema = schema.ok_or_else(|| anyhow!("`{}` is not a table", parts[0].name))?;
     let each = |write: &mut dyn FnMut(RecordBatch) -> anyhow::Result<()>| {
         parts.iter().try_for_each(|part| for_each_batch(&part.path, |_| true, write))
     };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use arrow::ipc::convert::try_fb_to_schema;
 use arrow::ipc::reader::{FileDecoder, read_footer_length};
 use arrow::ipc::writer::FileWriter;
@@ -311,12 +311,27 @@ pub(crate) fn batch(schema: &SchemaRef, columns: Vec<arrow::array::ArrayRef>) ->
     })
 }
 
-/// The schema of a table without its rows; `None` if the file is not a table.
+/// The schema of a table without its rows, which are in these files one after the other; `None` if the first one is not a table.
 ///
 /// # Errors
-/// The file cannot be read or its schema is damaged.
-pub fn schema_of(path: &Path) -> Result<Option<Schema>, TableError> {
-    Ok(TableFile::open(path)?.map(|file| file.schema.as_ref().clone()))
+/// A file cannot be read, its schema is damaged, or it does not have the columns of the first one in the same order.
+pub fn schema_of<'a>(parts: impl IntoIterator<Item = &'a Path>) -> Result<Option<Schema>, TableError> {
+    let schema_in = |path: &Path| Ok::<_, TableError>(TableFile::open(path)?.map(|file| file.schema));
+    let mut parts = parts.into_iter();
+    let Some(schema) = parts.next().map(schema_in).transpose()?.flatten() else { return Ok(None) };
+    for path in parts {
+        if !schema_in(path)?.is_some_and(|part| have_same_columns(&schema, &part)) {
+            let problem = "they differ in the names, the types or the order of their columns";
+            return Err(TableError::arrow("read the parts of the table as one", problem));
+        }
+    }
+    Ok(Some(schema.as_ref().clone()))
+}
+
+fn have_same_columns(one: &Schema, other: &Schema) -> bool {
+    let is_same =
+        |(one, other): (&FieldRef, &FieldRef)| one.name() == other.name() && one.data_type() == other.data_type();
+    one.fields().len() == other.fields().len() && one.fields().iter().zip(other.fields().iter()).all(is_same)
 }
 
 #[cfg(test)]
@@ -348,6 +363,25 @@ mod tests {
             Ok::<_, TableError>(())
         })?;
         Ok(columns)
+    }
+
+    #[test]
+    fn the_parts_of_a_table_have_the_same_columns() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = |name: &str, columns: [&str; 2]| {
+            let path = folder.path().join(name);
+            let texts: ArrayRef = Arc::new(StringArray::from(vec!["text"]));
+            let batch = RecordBatch::try_from_iter(columns.map(|column| (column, texts.clone()))).unwrap();
+            let mut writer = FileWriter::try_new(File::create(&path).unwrap(), batch.schema_ref()).unwrap();
+            writer.write(&batch).unwrap();
+            writer.finish().unwrap();
+            path
+        };
+        let (first, same, swapped) = (part("1", ["a", "b"]), part("2", ["a", "b"]), part("3", ["b", "a"]));
+        let schema = schema_of([first.as_path(), same.as_path()]).unwrap().unwrap();
+        assert_eq!(schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        let error = schema_of([first.as_path(), swapped.as_path()]).unwrap_err();
+        assert_eq!(error.to_string(), "Cannot read the parts of the table as one");
     }
 
     #[test]
