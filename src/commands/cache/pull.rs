@@ -1,10 +1,8 @@
 //! `dnc-run cache pull`: copies records from a remote.
 
-use std::collections::BTreeMap;
-
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
-use dnc_cache::{Key, Store};
+use dnc_cache::Store;
 
 use super::transfer::{BYTES, RemoteArgs, keys_of_runs, print_damaged, print_report, with_progress_bar};
 use crate::commands::failure::Failure;
@@ -27,13 +25,9 @@ impl PullArgs {
     /// Pulls the records and prints a summary.
     pub(super) fn run(self, store: &Store, project: &Project) -> Result<(), Failure> {
         let remote = self.remote.open(project)?;
-        let names = keys_of_runs(project, &self.run_names)?;
-        let keys: Vec<Key> = match &names {
-            Some(names) => names.keys().copied().collect(),
-            None => store.remote_keys(&*remote)?,
-        };
+        let (keys, names) = keys_of_runs(project, &self.run_names, || store.remote_keys(&*remote))?;
         let report = with_progress_bar(BYTES, |progress| store.pull(&keys, &*remote, progress))?;
         print_damaged(&report, &*remote);
-        print_report("pulled", &report, &*remote, &names.unwrap_or_else(BTreeMap::new))
+        print_report("pulled", &report, &*remote, &names)
     }
 }

@@ -1,13 +1,13 @@
 //! `dnc-run cache push`: copies records to a remote.
 
-use std::collections::BTreeMap;
-
 use anyhow::Context as _;
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
-use dnc_cache::{Key, Store};
+use dnc_cache::Store;
 
-use super::transfer::{BYTES, RemoteArgs, keys_of_runs, print_no_conditional_puts, print_report, with_progress_bar};
+use super::transfer::{
+    BYTES, RemoteArgs, keys_of_runs, keys_of_store, print_no_conditional_puts, print_report, with_progress_bar,
+};
 use crate::commands::failure::Failure;
 use crate::commands::names;
 use crate::project::Project;
@@ -30,17 +30,13 @@ impl PushArgs {
     /// Pushes the records and prints a summary.
     pub(super) fn run(self, store: &Store, project: &Project) -> Result<(), Failure> {
         let remote = self.remote.open(project)?;
-        let names = keys_of_runs(project, &self.run_names)?;
-        let keys: Vec<Key> = match &names {
-            Some(names) => names.keys().copied().collect(),
-            None => store.ls()?.records.into_iter().map(|entry| entry.record.key).collect(),
-        };
+        let (keys, names) = keys_of_runs(project, &self.run_names, || keys_of_store(store))?;
         let report = with_progress_bar(BYTES, |progress| store.push(&keys, &*remote, progress))?;
         let runs = RunFolder::all(&project.runs).context("Cannot read the folder of runs")?;
         store.set_remote_root(&project_name(&project.runs), &keys_of_last_runs(runs, usize::MAX)?, &*remote)?;
         if !remote.has_conditional_puts()? {
             print_no_conditional_puts();
         }
-        print_report("pushed", &report, &*remote, &names.unwrap_or_else(BTreeMap::new))
+        print_report("pushed", &report, &*remote, &names)
     }
 }

@@ -1,13 +1,11 @@
 //! `dnc-run cache status`: compares the store with a remote.
 
-use std::collections::BTreeMap;
-
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use dnc_cache::{Key, Store};
 use serde::Serialize;
 
-use super::transfer::{RemoteArgs, keys_of_runs, print_no_conditional_puts};
+use super::transfer::{RemoteArgs, keys_of_runs, keys_of_store, print_no_conditional_puts};
 use crate::commands::failure::Failure;
 use crate::commands::names;
 use crate::commands::output::write_json;
@@ -54,11 +52,7 @@ impl StatusArgs {
     /// Prints what each of the two lacks.
     pub(super) fn run(self, store: &Store, project: &Project) -> Result<(), Failure> {
         let remote = self.remote.open(project)?;
-        let names = keys_of_runs(project, &self.run_names)?;
-        let keys: Vec<Key> = match &names {
-            Some(names) => names.keys().copied().collect(),
-            None => store.ls()?.records.into_iter().map(|entry| entry.record.key).collect(),
-        };
+        let (keys, names) = keys_of_runs(project, &self.run_names, || keys_of_store(store))?;
         let found = store.compare(&keys, &*remote)?;
         let conditional_puts = remote.has_conditional_puts()?;
         if self.json {
@@ -73,7 +67,6 @@ impl StatusArgs {
                 bytes: found.bytes,
             })?);
         }
-        let names = names.unwrap_or_else(BTreeMap::new);
         for (keys, what) in [
             (&found.only_local, "only in the store; `cache push` sends it"),
             (&found.only_remote, "only in the remote; `cache pull` fetches it"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use dnc_cache::{CacheError, Key, Remote, TransferReport, open_remote};
+use dnc_cache::{CacheError, Key, Remote, Store, TransferReport, open_remote};
 use indicatif::ProgressBar;
 
 use crate::commands::failure::Failure;
@@ -55,21 +55,30 @@ impl RemoteArgs {
     }
 }
 
-/// The keys of all nodes that succeeded in these runs, each with the name of one such node. `None` if no run is named, or
-/// `all`.
-pub(super) fn keys_of_runs(project: &Project, runs: &[String]) -> Result<Option<BTreeMap<Key, String>>, Failure> {
+/// The keys of all nodes that succeeded in these runs, and for each the name of one such node. If no run is named, or `all`, the keys
+/// of `everything`, without names.
+pub(super) fn keys_of_runs(
+    project: &Project,
+    runs: &[String],
+    everything: impl FnOnce() -> Result<Vec<Key>, CacheError>,
+) -> Result<(Vec<Key>, BTreeMap<Key, String>), Failure> {
+    let mut names = BTreeMap::new();
     if runs.is_empty() || runs.iter().any(|run| run == ALL) {
-        return Ok(None);
+        return Ok((everything()?, names));
     }
-    let mut keys = BTreeMap::new();
     for text in runs {
         for run in RunFolder::find_all(&project.runs, text).map_err(Failure::Call)? {
             let nodes = run.read()?.nodes.into_iter();
             let succeeded = nodes.filter(|node| matches!(node.outcome, Outcome::Hit | Outcome::Ran));
-            keys.extend(succeeded.filter_map(|node| Some((node.key?, node.node))));
+            names.extend(succeeded.filter_map(|node| Some((node.key?, node.node))));
         }
     }
-    Ok(Some(keys))
+    Ok((names.keys().copied().collect(), names))
+}
+
+/// The keys of all records in the store.
+pub(super) fn keys_of_store(store: &Store) -> Result<Vec<Key>, CacheError> {
+    Ok(store.ls()?.records.into_iter().map(|entry| entry.record.key).collect())
 }
 
 /// Template of a bar that counts bytes.
