@@ -66,7 +66,10 @@ pub struct FrozenNorm<'a> {
 
 impl FrozenNorm<'_> {
     /// The same normalisation as scale and shift, by candle's operations.
-    pub(crate) fn scale_and_shift(&self) -> Result<(Tensor, Tensor)> {
+    ///
+    /// # Errors
+    /// If candle fails, as for tensors of different lengths.
+    pub fn scale_and_shift(&self) -> crate::error::Result<(Tensor, Tensor)> {
         let deviation = (self.variance + self.epsilon)?.sqrt()?;
         let scale = (self.weight / deviation)?;
         let offset = match self.conv_bias {

@@ -107,17 +107,9 @@ impl ConvNorm {
         let geometry = self.geometry(x, parameters.precision())?;
         let result = match self.normalisation {
             Norm::Frozen { epsilon } if !parameters.contains(&self.folded("shift")) => {
-                let channelwise = |name: &str| parameters.tensor(&format!("{}.{name}", self.norm));
-                let conv_bias = self.conv_bias(parameters)?;
-                let norm = FrozenNorm {
-                    weight: &channelwise("weight")?,
-                    bias: &channelwise("bias")?,
-                    mean: &channelwise("running_mean")?,
-                    variance: &channelwise("running_var")?,
-                    conv_bias: conv_bias.as_ref(),
-                    epsilon,
-                };
-                conv2d_norm(x, &weight, &norm, residual, self.activation, &geometry)
+                self.with_norm(parameters, epsilon, |norm| {
+                    conv2d_norm(x, &weight, norm, residual, self.activation, &geometry)
+                })?
             }
             _ => {
                 let (scale, shift) = self.scale_and_shift(parameters)?;
@@ -169,24 +161,41 @@ impl ConvNorm {
         if parameters.contains(&self.folded("shift")) {
             return Ok((parameters.tensor(&self.folded("scale"))?, parameters.tensor(&self.folded("shift"))?));
         }
-        let channelwise = |name: &str| parameters.tensor(&format!("{}.{name}", self.norm));
-        let (gamma, beta) = (channelwise("weight")?, channelwise("bias")?);
-        let (scale, mean) = match self.normalisation {
-            Norm::Plain { .. } => (gamma, None),
-            Norm::Frozen { epsilon } => {
-                let deviation = (channelwise("running_var")? + epsilon)?.sqrt()?;
-                ((gamma / deviation)?, Some(channelwise("running_mean")?))
+        if let Norm::Frozen { epsilon } = self.normalisation {
+            return Ok(self.with_norm(parameters, epsilon, |norm| norm.scale_and_shift())??);
+        }
+        let (scale, shift) = (self.channelwise(parameters, "weight")?, self.channelwise(parameters, "bias")?);
+        match self.conv_bias(parameters)? {
+            Some(bias) => {
+                let shift = (shift + (bias * &scale)?)?;
+                Ok((scale, shift))
             }
-        };
-        let bias = self.conv_bias(parameters)?;
-        let offset = match (bias, mean) {
-            (Some(bias), Some(mean)) => (bias - mean)?,
-            (Some(bias), None) => bias,
-            (None, Some(mean)) => mean.neg()?,
-            (None, None) => return Ok((scale, beta)),
-        };
-        let shift = (beta + (offset * &scale)?)?;
-        Ok((scale, shift))
+            None => Ok((scale, shift)),
+        }
+    }
+
+    /// Calls `work` with the tensors of a frozen batch-norm.
+    fn with_norm<T>(
+        &self,
+        parameters: &Parameters,
+        epsilon: f64,
+        work: impl FnOnce(&FrozenNorm<'_>) -> T,
+    ) -> Result<T> {
+        let channelwise = |name: &str| self.channelwise(parameters, name);
+        let conv_bias = self.conv_bias(parameters)?;
+        Ok(work(&FrozenNorm {
+            weight: &channelwise("weight")?,
+            bias: &channelwise("bias")?,
+            mean: &channelwise("running_mean")?,
+            variance: &channelwise("running_var")?,
+            conv_bias: conv_bias.as_ref(),
+            epsilon,
+        }))
+    }
+
+    /// A tensor of the normalisation, `[outputs]`.
+    fn channelwise(&self, parameters: &Parameters, name: &str) -> Result<Tensor> {
+        parameters.tensor(&format!("{}.{name}", self.norm))
     }
 
     fn geometry(&self, x: &Tensor, precision: Precision) -> Result<Conv2d> {
