@@ -25,8 +25,24 @@ pub(super) struct Corrector {
 }
 
 impl Corrector {
-    /// Corrects the label of `image`; without a class, takes the correction back.
-    pub(super) fn correct(&self, folder: &RunFolder, image: &Hit, class: Option<&str>) -> Result<Labels, Refusal> {
+    /// Corrects the label of one of the searched `images`; without a class, takes the correction back. Its source must name no other
+    /// image, since corrections are read by source.
+    pub(super) fn correct(
+        &self,
+        folder: &RunFolder,
+        image: &Hit,
+        images: &[Hit],
+        class: Option<&str>,
+    ) -> Result<Labels, Refusal> {
+        let same = images.iter().filter(|other| other.source == image.source).count();
+        if same > 1 {
+            let message = format!(
+                "{same} images have `{}` as their source, by which corrections name an image; give each image a source of its own \
+                 to correct its label",
+                image.source
+            );
+            return Err(Refusal::Invalid(message));
+        }
         if class.is_some_and(|class| class.len() > LONGEST || class.chars().any(char::is_control)) {
             let message = format!("A class has at most {LONGEST} bytes and no control characters");
             return Err(Refusal::Invalid(message));
@@ -67,6 +83,8 @@ fn answer(folder: &RunFolder, all: Vec<Correction>) -> Labels {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use super::*;
 
     #[test]
@@ -76,10 +94,29 @@ mod tests {
         let image =
             Hit { id: 3, class: "cat".to_owned(), distance: 0., share_right: None, source: "cats/3.png".to_owned() };
         let corrector = Corrector::default();
-        let corrected = |class| corrector.correct(&folder, &image, Some(class)).unwrap().labels;
+        let corrected = |class| corrector.correct(&folder, &image, slice::from_ref(&image), Some(class)).unwrap().labels;
         assert_eq!(corrected(" dog ").iter().map(|label| label.class.as_str()).collect::<Vec<_>>(), ["dog"]);
         assert!(corrected(" cat ").is_empty());
         assert_eq!(corrected(" ").iter().map(|label| label.class.as_str()).collect::<Vec<_>>(), [""]);
         assert!(corrected("cat").is_empty());
+    }
+
+    #[test]
+    fn only_an_image_with_a_source_of_its_own_is_corrected() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder { name: "sop".to_owned(), number: 1, path: folder.path().to_owned() };
+        let hit = |id, source: &str| Hit {
+            id,
+            class: "cat".to_owned(),
+            distance: 0.0,
+            share_right: None,
+            source: source.to_owned(),
+        };
+        let images = [hit(1, "alone"), hit(2, "shared"), hit(3, "shared")];
+        let corrector = Corrector::default();
+        let correct = |at: usize| corrector.correct(&run, &images[at], &images, Some("dog"));
+        assert!(correct(0).is_ok_and(|labels| labels.labels[0].class == "dog"));
+        assert!(matches!(correct(1), Err(Refusal::Invalid(message)) if message.starts_with("2 images have `shared`")));
+        assert_eq!(labels(&run).map(|found| found.labels.len()), Ok(1));
     }
 }

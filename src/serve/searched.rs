@@ -6,11 +6,12 @@ use std::time::{Instant, SystemTime};
 
 use dnc_cache::Digest;
 use dnc_serve::Refusal;
-use dnc_serve::answers::{Embedding, Found, Neighbour, Searchable, Vote};
+use dnc_serve::answers::{Embedding, Found, Labels, Neighbour, Searchable, Vote};
 use dnc_serve::backend::{ImageRequest, Picture, SearchRequest, Size};
 use dnc_stages::tables::pictures::{PictureError, Raster};
 use image::{ExtendedColorType, ImageEncoder as _};
 
+use super::labels::Corrector;
 use super::listed::changed;
 use crate::error_chain::error_chain;
 use crate::pages::evidence::Evidence;
@@ -188,10 +189,11 @@ impl Searched {
         }
     }
 
-    /// Class and origin of an image that is searched.
-    pub(super) fn described(&self, id: u32) -> Result<Hit, Refusal> {
+    /// Corrects the label of an image that is searched.
+    pub(super) fn correct(&self, corrector: &Corrector, id: u32, class: Option<&str>) -> Result<Labels, Refusal> {
         let searcher = self.load(&|_, _| {})?;
-        searcher.images().iter().find(|image| image.id == id).cloned().ok_or_else(|| unknown_image(id))
+        let image = searcher.images().iter().find(|image| image.id == id).ok_or_else(|| unknown_image(id))?;
+        corrector.correct(&self.folder, image, searcher.images(), class)
     }
 }
 

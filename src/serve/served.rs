@@ -143,7 +143,6 @@ impl Backend for Served {
             let message = "Labels cannot be corrected, since the program was started with `--read-only`";
             return Err(Refusal::ReadOnly(message.to_owned()));
         }
-        let searched = self.searched(run)?;
-        self.corrector.correct(&searched.folder, &searched.described(id)?, class)
+        self.searched(run)?.correct(&self.corrector, id, class)
     }
 }

@@ -1,6 +1,7 @@
 //! Corrected labels: a CSV file with the columns `source` and `class`, and any others, which names images and their right classes.
 //!
-//! An image whose class is empty belongs to none, and is left out. Images are named as in the column `source` of the table of images.
+//! An image whose class is empty belongs to none, and is left out. Images are named as in the column `source` of the table of images. A
+//! source that images of different classes share, such as the name of their photographer, names none of them and is refused.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -102,31 +103,62 @@ pub(super) fn apply(
         });
         wanted.insert(source, index);
     }
-    let mut met = HashSet::new();
+    // The classes of the images that each correction names.
+    let mut met: HashMap<&str, HashSet<usize>> = HashMap::new();
+    for entry in entries.iter() {
+        if let Some((source, _)) = wanted.get_key_value(entry.source.as_str()) {
+            met.entry(*source).or_default().insert(entry.class);
+        }
+    }
+    for (row, Correction { source, .. }) in corrections.iter().enumerate() {
+        let problem = match met.get(source.as_str()).map_or(0, HashSet::len) {
+            1 => continue,
+            0 => format!(
+                "corrects `{source}`, which is not among the images of the data set; remove the row, or name the image as the column \
+                 `source` of the table of images does"
+            ),
+            several => format!(
+                "corrects `{source}`, which images of {several} classes have as their source, so that it names none of them; remove the \
+                 row, or give each image a source of its own"
+            ),
+        };
+        return Err(DecodeError::Row { unit: "Row", number: row + 1, file: file.to_owned(), problem });
+    }
     entries.retain_mut(|entry| match wanted.get(entry.source.as_str()) {
         None => true,
         Some(index) => {
-            met.insert(entry.source.clone());
             entry.class = index.unwrap_or(entry.class);
             index.is_some()
         }
     });
-    match corrections.iter().position(|correction| !met.contains(&correction.source)) {
-        None => Ok(()),
-        Some(row) => {
-            let problem = format!(
-                "corrects `{}`, which is not among the images of the data set; remove the row, or name the image as the column \
-                 `source` of the table of images does",
-                corrections[row].source
-            );
-            Err(DecodeError::Row { unit: "Row", number: row + 1, file: file.to_owned(), problem })
-        }
-    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_that_several_classes_share_names_no_image() {
+        let entry = |class: usize, source: &str| Entry {
+            class,
+            split: None,
+            camera: None,
+            source: source.to_owned(),
+            position: 0,
+        };
+        let apply = |sources: [&str; 3]| {
+            let mut entries = vec![entry(0, sources[0]), entry(1, sources[1]), entry(1, sources[2])];
+            let mut classes = vec!["cat".to_owned(), "dog".to_owned()];
+            let correction = Correction { source: "a".to_owned(), class: "fox".to_owned(), ..Correction::default() };
+            super::apply(Path::new("labels.csv"), &[correction], &mut entries, &mut classes)
+                .map(|()| entries.iter().map(|entry| entry.class).collect::<Vec<usize>>())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(apply(["a", "b", "c"]), Ok(vec![2, 1, 1]));
+        assert_eq!(apply(["b", "a", "a"]), Ok(vec![0, 2, 2]), "an image that is listed twice");
+        insta::assert_snapshot!(apply(["a", "a", "b"]).unwrap_err(), @"Row 1 of `labels.csv` corrects `a`, which images of 2 classes have as their source, so that it names none of them; remove the row, or give each image a source of its own");
+    }
 
     #[test]
     fn what_is_written_is_read() {
