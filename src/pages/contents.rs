@@ -293,6 +293,7 @@ impl Findings {
             embedded: self.embedded.as_ref(),
             answers,
             catalogue,
+            is_divided: subject.chosen().learners > 1,
             learners: &self.found_by_one,
             budget: left(0) / 2,
         };

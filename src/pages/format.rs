@@ -2,7 +2,12 @@
 
 /// A fraction in percent with one decimal: `39.6`.
 pub(super) fn percent(fraction: f64) -> String {
-    format!("{:.1}", fraction * 100.0)
+    decimal(fraction * 100.0, 1)
+}
+
+/// A number with a real minus sign: `−2.592`.
+pub(super) fn decimal(value: f64, decimals: usize) -> String {
+    format!("{value:.decimals$}").replacen('-', "−", 1)
 }
 
 /// A difference of fractions in percentage points with its sign: `+3.9`, `−0.4`.
@@ -96,6 +101,7 @@ mod tests {
             [percent(0.39606), points(0.0386), points(-0.004), points(0.000_1)],
             ["39.6", "+3.9", "−0.4", "±0.0"]
         );
+        assert_eq!([percent(-0.028), decimal(-2.592_4, 3)], ["−2.8", "−2.592"]);
         assert_eq!([p_value(0.000_2), p_value(0.034)], ["< 0.001", "0.034"]);
         assert_eq!([count(5), count(5305), count(1_234_567)], ["5", "5\u{202f}305", "1\u{202f}234\u{202f}567"]);
         assert_eq!(

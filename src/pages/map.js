@@ -120,9 +120,10 @@
     draw();
   };
 
-  // The view: a point p is drawn at p * scale + shift, in units of the shorter side.
-  let scale = 0.95, shift = [0, 0], lasso = null;
+  // The view: a point p is drawn at p * scale + shift, in units of half the height. All points are in view at first.
   const aspect = () => canvas.clientWidth / canvas.clientHeight;
+  const whole = () => 0.95 * Math.min(1, aspect() || 1);
+  let scale = whole(), shift = [0, 0], lasso = null;
   const toScreen = (i) => [
     ((x[i] * scale + shift[0]) / aspect() + 1) / 2 * canvas.clientWidth,
     (1 - (y[i] * scale + shift[1])) / 2 * canvas.clientHeight,
@@ -216,7 +217,7 @@
     const [left, top] = at(event);
     const centre = [(left / canvas.clientWidth * 2 - 1) * aspect(), 1 - top / canvas.clientHeight * 2];
     const factor = Math.exp(-event.deltaY * 0.0015);
-    const next = Math.max(0.5, Math.min(200, scale * factor));
+    const next = Math.max(0.3, Math.min(200, scale * factor));
     shift = shift.map((value, axis) => centre[axis] - (centre[axis] - value) * next / scale);
     scale = next;
     draw();
@@ -296,7 +297,7 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   });
   root.querySelector("[name=reset]").addEventListener("click", () => {
-    [scale, shift, selected] = [0.95, [0, 0], -1];
+    [scale, shift, selected] = [whole(), [0, 0], -1];
     choose([]);
   });
   root.querySelector("[name=colour]").addEventListener("input", () => {

@@ -109,6 +109,12 @@ pub(crate) fn reported() -> (Project, PathBuf) {
     (project, path)
 }
 
+/// A section of the page.
+fn section<'p>(page: &'p str, id: &str) -> &'p str {
+    let rest = page.split(&format!("<section id=\"{id}\">")).nth(1).expect("it has the section");
+    rest.split("</section>").next().unwrap_or_default()
+}
+
 #[test]
 fn a_run_ends_with_a_page_that_loads_nothing_and_escapes_everything() {
     let (project, path) = reported();
@@ -136,9 +142,7 @@ fn a_run_ends_with_a_page_that_loads_nothing_and_escapes_everything() {
         assert!(!page.contains(loading), "{loading}");
     }
     assert!(page.contains("one seed") && page.contains("data:image/jpeg;base64,"));
-    for said in
-        ["right → wrong", "as the next division would cut them", "rounds.learners=[1,1]", "β of the margin loss"]
-    {
+    for said in ["right → wrong", "as many as there are learners", "rounds.learners=[1,1]", "β of the margin loss"] {
         assert!(page.contains(said), "{said}");
     }
 
@@ -148,6 +152,8 @@ fn a_run_ends_with_a_page_that_loads_nothing_and_escapes_everything() {
     assert_eq!(json["runs"], serde_json::json!(["shapes/1"]));
     assert_eq!(json["bytes"], page.len());
     assert_eq!(project.read("again.html"), page);
+    // Each round has one epoch, of which a line would show nothing.
+    assert!(section(&page, "training").contains("<circle"));
     let listed = project.run(&["cache", "ls"]).stdout;
     assert!(listed.contains("thumbnails") && listed.contains("subspace_neighbours"), "{listed}");
 }
@@ -178,6 +184,20 @@ fn several_runs_are_compared() {
     assert!(page.contains("stage.train.epochs") && page.contains("McNemar"), "parameters and flips are shown");
     assert!(!page.contains("<code>stage.decode.root</code>"), "both read the same folder");
     assert!(page.contains("mean and 95 % interval over 2 seeds"));
+}
+
+#[test]
+fn a_run_of_hits_and_one_with_a_single_metric_have_pages_without_what_they_lack() {
+    let (project, _) = reported();
+    project.run(&["shapes.toml", "--quiet"]);
+    let page = project.read("runs/shapes/2/report.html");
+    assert!(page.contains("No node ran.") && page.contains("Hits saved"), "the timeline of a run of hits");
+    assert!(!section(&page, "run").contains("0.000000"), "no axis from 0 to 0");
+    project.run(&["shapes.toml", "--quiet", "--set", "rounds.learners=[1,1]", "--set", "name=single"]);
+    let page = project.read("runs/single/1/report.html");
+    assert!(page.contains("Round 1 with one learner") && !page.contains("over a single metric"));
+    assert!(!page.contains("as many as there are learners"));
+    assert!(page.contains("from 6 classes that training never saw"));
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub fn shape(embedded: &Embedded, rows: &[usize]) -> Result<Shape, PagesError> {
     })
 }
 
-/// Distances of pairs of one class and of pairs of different classes, evenly spread over all such pairs.
+/// Distances of pairs of one class and of pairs of different classes: of all of them, or, if there are many, evenly spread.
 fn distances(embedded: &Embedded, rows: &[usize]) -> (Vec<f64>, Vec<f64>) {
     let distance = |a: usize, b: usize| {
         let squares = embedded.vector(a).iter().zip(embedded.vector(b)).map(|(a, b)| f64::from(a - b).powi(2));
@@ -67,6 +67,12 @@ fn distances(embedded: &Embedded, rows: &[usize]) -> (Vec<f64>, Vec<f64>) {
         .values()
         .flat_map(|members| members.iter().enumerate().flat_map(|(at, &a)| members[..at].iter().map(move |&b| (a, b))));
     let positive = pairs.step_by(step).map(|(a, b)| distance(a, b)).collect();
+    if rows.len() * rows.len().saturating_sub(1) / 2 <= PAIRS {
+        let others = |(at, &a): (usize, &usize)| rows[..at].iter().map(move |&b| (a, b)).collect::<Vec<_>>();
+        let pairs = rows.iter().enumerate().flat_map(others);
+        let are_apart = |&(a, b): &(usize, usize)| embedded.labels[a] != embedded.labels[b];
+        return (positive, pairs.filter(are_apart).map(|(a, b)| distance(a, b)).collect());
+    }
     let mut negative = Vec::new();
     // Each row with some others, whose offsets grow, so that neither order nor grouping of rows matters.
     let per_row = PAIRS.div_ceil(rows.len().max(1));
@@ -115,7 +121,8 @@ mod tests {
         let found = shape(&embedded, &rows).unwrap();
         assert_eq!(found.positive.len(), 90);
         assert!(found.positive.iter().all(|distance| *distance < 0.01));
-        assert!(!found.negative.is_empty() && found.negative.iter().all(|distance| (1.39..1.42).contains(distance)));
+        assert_eq!(found.negative.len(), 100, "each pair once");
+        assert!(found.negative.iter().all(|distance| (1.39..1.42).contains(distance)));
         assert!((found.effective_rank - 1.0).abs() < 0.05, "{}", found.effective_rank);
     }
 

@@ -14,7 +14,7 @@ pub(in crate::pages) fn draw(timeline: &Timeline) -> Markup {
     let (top, bottom) = (4.0, 34.0);
     let height = top + LANE * timeline.lanes as f64 + bottom;
     let frame = Frame { width: 960.0, height, left: 4.0, right: 8.0, top, bottom };
-    let x = frame.x((0.0, end.max(f64::MIN_POSITIVE)));
+    let x = frame.x((0.0, end.max(0.001)));
     let inside = html! {
         (frame.x_axis(&x, Unit::Plain, "seconds since the start of the run"))
         @for span in &timeline.spans {

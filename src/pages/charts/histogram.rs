@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::frame::{Frame, Unit, px};
+use super::frame::{Frame, Unit, px, text_width};
 use super::scale::range;
 
 /// One distribution.
@@ -39,14 +39,24 @@ pub(in crate::pages) fn draw(title: &str, label: &str, distributions: &[Distribu
         }
         format!("{path}V{base:.1}Z")
     };
+    // The names stand side by side above the chart, where nothing is drawn.
+    let mut end = frame.width - frame.right;
+    let ends: Vec<f64> = distributions
+        .iter()
+        .map(|one| {
+            let here = end;
+            end -= text_width(&one.name) + 16.0;
+            here
+        })
+        .collect();
     let inside = html! {
         (frame.y_axis(&y, Unit::Percent, "% of pairs"))
         (frame.x_axis(&x, Unit::Plain, label))
         @for (one, counts) in distributions.iter().zip(&all) {
             path.area.(one.class) d=(outline(counts)) { title { (one.name) } }
         }
-        @for (number, one) in distributions.iter().enumerate() {
-            text.name.(one.class) x=(px(frame.width - 16.0)) y=(px(34.0 + 15.0 * number as f64)) text-anchor="end" { (one.name) }
+        @for (one, end) in distributions.iter().zip(ends) {
+            text.name.(one.class) x=(px(end)) y="10" text-anchor="end" { (one.name) }
         }
     };
     frame.svg(title, &inside)

@@ -96,13 +96,39 @@ impl Subject {
         &self.rounds[self.chosen]
     }
 
-    /// The round before division, with a single metric, if the chosen one is another.
+    /// The round before division, with a single metric, if the chosen one has several learners.
     pub fn single(&self) -> Option<&Evaluated> {
-        self.rounds.iter().find(|round| round.learners == 1).filter(|round| *round != self.chosen())
+        self.rounds.iter().find(|round| round.learners == 1).filter(|_| self.chosen().learners > 1)
     }
 
     /// All evaluated nodes: references first, then rounds.
     pub fn nodes(&self) -> impl Iterator<Item = &String> {
         self.references.iter().chain(self.rounds.iter().map(|round| &round.node))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_with_a_single_metric_is_not_compared_with_an_earlier_one_of_its_kind() {
+        let check = |learners: &[i32], chosen: usize, expected: Option<i32>| {
+            let round =
+                |(round, &learners): (i32, &i32)| Evaluated { node: format!("evaluate@{round}"), round, learners };
+            let subject = Subject {
+                rounds: (0..).zip(learners).map(round).collect(),
+                chosen,
+                chosen_by: None,
+                references: Vec::new(),
+                split: "test".to_owned(),
+                headline: [("recall", Some(1)), ("map_at_r", None)],
+            };
+            assert_eq!(subject.single().map(|single| single.round), expected, "{learners:?}");
+        };
+        check(&[1, 2, 4], 2, Some(0));
+        check(&[1, 2, 4], 0, None);
+        check(&[1, 1, 1], 2, None);
+        check(&[4], 0, None);
     }
 }

@@ -8,7 +8,7 @@ use crate::pages::analysis::comparison::{Flips, Parameter, matched};
 use crate::pages::charts::intervals::{self, Row};
 use crate::pages::charts::lines::Unit;
 use crate::pages::evidence::Catalogue;
-use crate::pages::format::{count, p_value, percent, points};
+use crate::pages::format::{count, decimal, p_value, percent, points};
 use crate::pages::page::Section;
 use crate::pages::pictures::Pictures;
 use crate::report::answers::Answer;
@@ -35,10 +35,11 @@ pub(in crate::pages) fn section(data: &ComparisonData<'_>, pictures: &Pictures<'
     let body = html! {
         @for (number, name) in data.names.iter().enumerate().skip(1) {
             h3 { (name) " − " (data.names[0]) }
-            (forest(data, number))
+            div.graph { (forest(data, number)) }
+            p.caption { (basis(data, number)) }
         }
-        p.caption { "Difference of the chosen rounds with its 95 % interval, in percentage points. " (basis(data))
-            " Blue: better, orange: worse, grey: the interval contains 0." }
+        p.caption { "Difference of the chosen rounds with its 95 % interval, in percentage points. Blue: better, orange: worse, grey: the \
+            interval contains 0." }
         h3 { "All metrics" }
         (table(data))
         h3 { "Parameters that differ" }
@@ -78,14 +79,16 @@ fn forest(data: &ComparisonData<'_>, group: usize) -> Markup {
     intervals::draw("Differences with intervals", "difference, percentage points", Unit::Percent, &rows)
 }
 
-fn basis(data: &ComparisonData<'_>) -> &'static str {
-    let first = data.metrics.iter().find_map(|metric| comparison(metric, 1)).map(|found| found.basis);
+/// How the difference of a group to the first one was tested.
+fn basis(data: &ComparisonData<'_>, group: usize) -> &'static str {
+    let first = data.metrics.iter().find_map(|metric| comparison(metric, group)).map(|found| found.basis);
     match first {
         Some(Basis::PairedSeeds) => "Student's paired t-test over runs with the same seeds.",
         Some(Basis::Seeds) => "Welch's t-test over seeds.",
-        Some(Basis::Queries) | None => {
-            "Paired bootstrap over the same queries, one seed each: it says nothing about other seeds."
+        Some(Basis::Queries) => {
+            "Paired bootstrap over the same queries, since not both have several seeds: it says nothing about other seeds."
         }
+        None => "",
     }
 }
 
@@ -100,8 +103,8 @@ fn table(data: &ComparisonData<'_>) -> Markup {
                         @for group in &metric.groups {
                             td.n {
                                 @if let Some(mean) = group.mean() {
-                                    @if is_fraction(metric) { (with_interval(mean, group.interval(&metric.metric).and_then(|interval| interval.half_width))) }
-                                    @else { (format!("{mean:.3}")) }
+                                    @if is_fraction(metric) { (with_interval(mean, group.interval(&metric.metric))) }
+                                    @else { (decimal(mean, 3)) }
                                 }
                             }
                         }

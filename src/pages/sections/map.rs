@@ -22,6 +22,8 @@ pub(in crate::pages) struct MapData<'a> {
     pub(in crate::pages) embedded: Option<&'a Embedded>,
     pub(in crate::pages) answers: &'a [Answer],
     pub(in crate::pages) catalogue: &'a Catalogue,
+    /// Whether the model has several learners.
+    pub(in crate::pages) is_divided: bool,
     /// For each answer by position, the learner that alone finds it.
     pub(in crate::pages) learners: &'a BTreeMap<usize, Vec<usize>>,
     /// Bytes that the map may take.
@@ -83,7 +85,8 @@ fn body(data: &MapData<'_>, map: &Map, embedded: &Embedded) -> (Markup, Option<S
             "Trustworthiness (k = 10): " b { (format!("{:.3}", map.trust)) } " — 1 if every neighbour on the map is one in the embedding. t-SNE of "
             (count(map.landmarks)) " images" @if map.landmarks < rows { "; the other " (count(rows - map.landmarks)) " are placed between their three nearest of these" }
             ". Click a point: lines lead to its true neighbours, blue to its own class, dashed orange to others. Scroll to zoom, drag to move; pictures appear \
-             when few points are in view. Clusters: k-means of these embeddings with k = " (clusters) ", as the next division would cut them."
+             when few points are in view. Clusters: k-means of these embeddings with k = " (clusters)
+            @if data.is_divided { ", as many as there are learners" } "."
         }
         p #picked-title {}
         div #picked {}

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dnc_learn::statistics::mean_interval;
 use maud::{Markup, html};
 
-use super::parts::{frame_of, legend, missing};
+use super::parts::{estimate, frame_of, legend, missing};
 use crate::pages::analysis::nuisance_examples::{self, Examples, UNCHANGED};
 use crate::pages::analysis::nuisance_flips::{Flip, NuisanceFlips};
 use crate::pages::charts::intervals::{Row, draw};
@@ -55,10 +54,8 @@ pub(in crate::pages) fn shown(flips: &NuisanceFlips) -> impl Iterator<Item = &Fl
 pub(in crate::pages) fn section(data: &NuisanceData<'_>, pictures: &Pictures<'_>) -> Result<Section, PagesError> {
     let measured: Vec<(&str, &str)> = KNOWN.into_iter().filter(|(name, _)| !drops(data, name).is_empty()).collect();
     let row = |(name, meaning): &(&str, &str)| {
-        let drops = drops(data, name);
-        let mean = drops.iter().sum::<f64>() / drops.len() as f64;
-        let interval =
-            mean_interval(&drops).map(|found| (found.mean - found.half_width, found.mean + found.half_width));
+        let (mean, interval) = estimate(&drop_of(name), drops(data, name))?;
+        let interval = interval.map(|found| (found.low, found.high));
         let class = match interval {
             Some((low, _)) if low > 0.0 => "worse",
             Some((_, high)) if high < 0.0 => "better",
@@ -67,9 +64,9 @@ pub(in crate::pages) fn section(data: &NuisanceData<'_>, pictures: &Pictures<'_>
         };
         let seeds = if interval.is_none() { ", one seed" } else { "" };
         let note = format!("{}{seeds} — {meaning}", points(mean));
-        Row { name: name.replace('_', " "), value: mean, interval, note, class }
+        Some(Row { name: name.replace('_', " "), value: mean, interval, note, class })
     };
-    let rows: Vec<Row> = measured.iter().map(row).collect();
+    let rows: Vec<Row> = measured.iter().filter_map(row).collect();
     let right: Vec<u32> = data.answers.iter().filter(|answer| answer.is_right()).map(|answer| answer.id).collect();
     let ids: Vec<u32> = right.iter().step_by(right.len().div_ceil(EXAMPLES).max(1)).copied().collect();
     let examples = nuisance_examples::examples(&data.runs[0], &wanted(data, &measured, &ids))?;
@@ -78,7 +75,7 @@ pub(in crate::pages) fn section(data: &NuisanceData<'_>, pictures: &Pictures<'_>
             (missing("This run measured no nuisances. Add `nuisances = [\"aberration\", \"blur\", \"jpeg\", \"grey\", \"colour_cast\", \"noise\"]` to the \
                 stage `evaluate` and run again; only the evaluations run."))
         } @else {
-            (draw("Drop of R@1 per nuisance", "drop of R@1, percentage points", Unit::Percent, &rows))
+            div.graph { (draw("Drop of R@1 per nuisance", "drop of R@1, percentage points", Unit::Percent, &rows)) }
             p.caption { "R@1 on the unchanged images minus R@1 with every image changed in its own way, in percentage points; above 0: the \
                 model depends on what has nothing to do with the class. " @if data.runs.len() > 1 { "Intervals: 95 %, over seeds." } }
             (looks(&measured, &ids, &examples))
@@ -99,9 +96,14 @@ pub(in crate::pages) fn section(data: &NuisanceData<'_>, pictures: &Pictures<'_>
 
 /// The drop in each run that measured it.
 fn drops(data: &NuisanceData<'_>, name: &str) -> Vec<f64> {
-    let metric = format!("drop_{name}");
+    let metric = drop_of(name);
     let value = |run: &Evidence| run.value(&data.subject.chosen().node, &data.subject.split, &metric, Some(1));
     data.runs.iter().filter_map(value).collect()
+}
+
+/// The metric that measures the drop.
+fn drop_of(name: &str) -> String {
+    format!("drop_{name}")
 }
 
 /// The pictures that are shown: examples unchanged and changed, and changed queries that flip with what they then find.

@@ -6,6 +6,7 @@ use crate::pages::evidence::Catalogue;
 use crate::pages::format::percent;
 use crate::pages::pictures::Pictures;
 use crate::report::answers::Answer;
+use crate::report::difference::comparison::{GroupValues, MeanInterval};
 
 /// What is said where embeddings are needed and a run has none.
 pub(in crate::pages) const NO_EMBEDDINGS: &str = "The embeddings of the evaluated images are not in the store: this run was made before \
@@ -100,11 +101,22 @@ pub(in crate::pages) fn definition(metric: &str) -> &'static str {
     }
 }
 
-/// A value in percent with half its interval, or the words "one seed".
-pub(in crate::pages) fn with_interval(mean: f64, half: Option<f64>) -> Markup {
+/// Mean of a metric over runs, and its 95 % interval if there are several, as far as the metric can reach.
+pub(in crate::pages) fn estimate(metric: &str, values: Vec<f64>) -> Option<(f64, Option<MeanInterval>)> {
+    let values = GroupValues { values, ..GroupValues::default() };
+    Some((values.mean()?, values.interval(metric)))
+}
+
+/// A value in percent with its interval, if it has one.
+pub(in crate::pages) fn with_interval(mean: f64, interval: Option<MeanInterval>) -> Markup {
     html! {
         (percent(mean))
-        @if let Some(half) = half { " ± " (percent(half)) }
+        @match interval {
+            Some(MeanInterval { half_width: Some(half), .. }) => { " ± " (percent(half)) }
+            // A share cannot be below 0 or above 1.
+            Some(MeanInterval { low, high, .. }) => { " (" (percent(low)) " … " (percent(high)) ")" }
+            None => {}
+        }
     }
 }
 
@@ -117,5 +129,21 @@ pub(in crate::pages) fn missing(text: &str) -> Markup {
 pub(in crate::pages) fn prose(text: &str) -> Markup {
     html! {
         @for (number, part) in text.split('`').enumerate() { @if number % 2 == 1 { code { (part) } } @else { (part) } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_ends_where_the_metric_does() {
+        let text = |metric: &str, values: &[f64]| {
+            estimate(metric, values.to_vec()).map(|(mean, interval)| with_interval(mean, interval).into_string())
+        };
+        assert_eq!(text("recall", &[]), None);
+        assert_eq!(text("recall", &[0.5]).as_deref(), Some("50.0"));
+        assert_eq!(text("recall", &[0.50, 0.51, 0.52]).as_deref(), Some("51.0 ± 2.5"));
+        assert_eq!(text("recall", &[0.528, 0.778]).as_deref(), Some("65.3 (0.0 … 100.0)"), "not 65.3 ± 158.8");
     }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dnc_learn::statistics::mean_interval;
 use maud::{Markup, html};
 
-use super::parts::{definition, metric_name};
+use super::parts::{definition, estimate, metric_name};
 use crate::pages::charts::lines::{LineChart, Point, Series, Unit, draw};
 use crate::pages::evidence::{Evaluated, Evidence, Subject};
-use crate::pages::format::percent;
+use crate::pages::format::{decimal, percent};
 use crate::pages::page::Section;
+use crate::report::difference::comparison::MeanInterval;
 
 /// A metric with its k.
 type MetricKey = (String, Option<i32>);
@@ -44,17 +44,32 @@ pub(in crate::pages) fn section(runs: &[Evidence], subject: &Subject) -> Section
         (table(runs, subject, &metrics))
     };
     let lead = html! {
-        "Every metric against the round; K is the number of learners. Dashed lines are baselines. "
+        "Metrics against the round; K is the number of learners. Dashed lines are baselines. "
         @if runs.len() > 1 { "Points are means over " (runs.len()) " seeds with 95 % intervals." } @else { "One seed: no intervals." }
     };
     Section { id: "rounds", title: "Rounds", lead, body }
 }
 
-/// Mean and half the 95 % interval of a metric over the runs.
-fn over_seeds(runs: &[Evidence], node: &str, split: &str, metric: &str, k: Option<i32>) -> Option<(f64, Option<f64>)> {
-    let values: Vec<f64> = runs.iter().filter_map(|run| run.value(node, split, metric, k)).collect();
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    (!values.is_empty()).then(|| (mean, mean_interval(&values).map(|interval| interval.half_width)))
+/// Mean and 95 % interval of a metric over the runs.
+fn over_seeds(
+    runs: &[Evidence],
+    node: &str,
+    split: &str,
+    metric: &str,
+    k: Option<i32>,
+) -> Option<(f64, Option<MeanInterval>)> {
+    estimate(metric, runs.iter().filter_map(|run| run.value(node, split, metric, k)).collect())
+}
+
+/// A point of a chart at a round.
+fn point(round: &Evaluated, (y, interval): (f64, Option<MeanInterval>), title: String) -> Point {
+    let interval = interval.map(|interval| (interval.low, interval.high));
+    Point { x: f64::from(round.round), y, interval, title }
+}
+
+/// A value as its unit says.
+fn text(value: f64, unit: Unit) -> String {
+    if unit == Unit::Percent { format!("{} %", percent(value)) } else { decimal(value, 3) }
 }
 
 fn tick(round: &Evaluated) -> (f64, String) {
@@ -63,12 +78,12 @@ fn tick(round: &Evaluated) -> (f64, String) {
 
 fn chart(runs: &[Evidence], subject: &Subject, splits: &BTreeSet<&str>, (metric, k): (&str, Option<i32>)) -> Markup {
     let series = |split: &&str| {
-        let point = |round: &Evaluated| {
-            let (y, half) = over_seeds(runs, &round.node, split, metric, k)?;
-            let title = format!("{split}, round {} (K = {}): {} %", round.round, round.learners, percent(y));
-            Some(Point { x: f64::from(round.round), y, half, title })
+        let at = |round: &Evaluated| {
+            let found = over_seeds(runs, &round.node, split, metric, k)?;
+            let value = text(found.0, unit_of(metric));
+            Some(point(round, found, format!("{split}, round {} (K = {}): {value}", round.round, round.learners)))
         };
-        let points = subject.rounds.iter().filter_map(point).collect();
+        let points = subject.rounds.iter().filter_map(at).collect();
         Series { name: (*split).to_owned(), class: class_of(split).to_owned(), points }
     };
     let references = subject.references.iter();
@@ -109,9 +124,9 @@ fn learners(runs: &[Evidence], subject: &Subject) -> Markup {
     let mut by_learner: BTreeMap<i32, Vec<Point>> = BTreeMap::new();
     for round in &subject.rounds {
         for learner in 0..round.learners {
-            if let Some((y, half)) = over_seeds(runs, &round.node, &subject.split, "subspace_recall", Some(learner)) {
-                let title = format!("learner {learner}, round {}: {} %", round.round, percent(y));
-                by_learner.entry(learner).or_default().push(Point { x: f64::from(round.round), y, half, title });
+            if let Some(found) = over_seeds(runs, &round.node, &subject.split, "subspace_recall", Some(learner)) {
+                let title = format!("learner {learner}, round {}: {} %", round.round, percent(found.0));
+                by_learner.entry(learner).or_default().push(point(round, found, title));
             }
         }
     }
@@ -124,8 +139,8 @@ fn learners(runs: &[Evidence], subject: &Subject) -> Markup {
         points,
     });
     let whole = subject.rounds.iter().filter_map(|round| {
-        let (y, half) = over_seeds(runs, &round.node, &subject.split, "recall", Some(1))?;
-        Some(Point { x: f64::from(round.round), y, half, title: format!("whole embedding: {} %", percent(y)) })
+        let found = over_seeds(runs, &round.node, &subject.split, "recall", Some(1))?;
+        Some(point(round, found, format!("whole embedding: {} %", percent(found.0))))
     });
     let whole = Series { name: "whole".to_owned(), class: "whole".to_owned(), points: whole.collect() };
     html! {
@@ -167,9 +182,9 @@ fn table(runs: &[Evidence], subject: &Subject, metrics: &[MetricKey]) -> Markup 
                         td { (name) @if is_chosen { " — chosen" } }
                         @for (metric, k) in metrics {
                             td.n {
-                                @if let Some((mean, half)) = over_seeds(runs, node, &subject.split, metric, *k) {
-                                    @if unit_of(metric) == Unit::Percent { (super::parts::with_interval(mean, half)) }
-                                    @else { (format!("{mean:.3}")) }
+                                @if let Some((mean, interval)) = over_seeds(runs, node, &subject.split, metric, *k) {
+                                    @if unit_of(metric) == Unit::Percent { (super::parts::with_interval(mean, interval)) }
+                                    @else { (decimal(mean, 3)) }
                                 }
                             }
                         }

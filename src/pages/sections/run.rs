@@ -46,7 +46,8 @@ pub(in crate::pages) fn section(run: &Evidence) -> Result<Section, PagesError> {
         @if outcomes.failed > 0 { ", " (outcomes.failed) " failed" }
         @if outcomes.skipped > 0 { ", " (outcomes.skipped) " were skipped" }
         @if outcomes.cancelled > 0 { ", " (outcomes.cancelled) " were cancelled" }
-        ". " (seconds(run.json.seconds)) " on " (run.json.threads) " threads, at most " (run.json.jobs) " nodes at a time."
+        ". " (seconds(run.json.seconds)) " on " (run.json.threads) @if run.json.threads == 1 { " thread" } @else { " threads" }
+        ", at most " (run.json.jobs) @if run.json.jobs == 1 { " node" } @else { " nodes" } " at a time."
     };
     Ok(Section { id: "run", title: "Run", lead, body })
 }
@@ -105,12 +106,15 @@ fn timeline(run: &Evidence) -> Markup {
         h3 { "Timeline" }
         @match Timeline::new(run) {
             Some(timeline) => {
-                (gantt::draw(&timeline))
-                p.caption {
-                    "When each node ran; nodes on the critical path are outlined: the chain of nodes, each waiting for the one before, that \
-                     took longest (" (seconds(timeline.critical)) ")."
-                    @if timeline.saved > 0.0 { " Hits saved " (seconds(timeline.saved)) ": what their records once took." }
+                @if timeline.spans.is_empty() { p { "No node ran." } }
+                @else {
+                    div.graph { (gantt::draw(&timeline)) }
+                    p.caption {
+                        "When each node ran; nodes on the critical path are outlined: the chain of nodes, each waiting for the one before, \
+                         that took longest (" (seconds(timeline.critical)) ")."
+                    }
                 }
+                @if timeline.saved > 0.0 { p.caption { "Hits saved " (seconds(timeline.saved)) ": what their records once took." } }
             }
             None => {
                 (missing("This run does not say when its nodes began, since it was made before dnc-run recorded it. Run the manifest again \

@@ -8,8 +8,8 @@ use crate::pages::analysis::shape::{Shape, recall_by_size};
 use crate::pages::charts::dots::{self, Axes, Dot};
 use crate::pages::charts::histogram::{self, Distribution};
 use crate::pages::charts::lines::{LineChart, Point, Series, Unit, draw};
-use crate::pages::evidence::{Catalogue, Evidence, Subject};
-use crate::pages::format::{count, percent};
+use crate::pages::evidence::{Catalogue, Evaluated, Evidence, Subject};
+use crate::pages::format::{count, decimal, percent};
 use crate::pages::page::Section;
 use crate::report::answers::Answer;
 
@@ -96,14 +96,18 @@ fn line(title: &str, x_label: &str, y_label: &str, points: Vec<Point>, unit: Uni
 }
 
 fn spectrum(shape: &Shape) -> Markup {
-    let point =
-        |(number, &share): (usize, &f64)| Point { x: (number + 1) as f64, y: share, half: None, title: String::new() };
+    let point = |(number, &share): (usize, &f64)| Point {
+        x: (number + 1) as f64,
+        y: share,
+        interval: None,
+        title: String::new(),
+    };
     let points = shape.spectrum.iter().enumerate().map(point).collect();
     line("Spectrum", "singular value", "share, %", points, Unit::Percent)
 }
 
 fn calibration(calibration: &Calibration) -> Markup {
-    let point = |&(x, y): &(f64, f64)| Point { x, y, half: None, title: String::new() };
+    let point = |&(x, y): &(f64, f64)| Point { x, y, interval: None, title: String::new() };
     let points = calibration.points().iter().map(point).collect();
     line("Share right against distance", "Euclidean distance", "right, %", points, Unit::Percent)
 }
@@ -111,34 +115,39 @@ fn calibration(calibration: &Calibration) -> Markup {
 /// Alignment against uniformity of each round, if the run measured them, and of the chosen round otherwise.
 fn alignment(data: &ShapeData<'_>) -> Markup {
     let measured = |metric: &str, node: &str| data.run.value(node, &data.subject.split, metric, None);
-    let rounds = data.subject.rounds.iter().filter_map(|round| {
-        let (x, y) = (measured("uniformity", &round.node)?, measured("alignment", &round.node)?);
-        Some((format!("K = {}", round.learners), x, y))
-    });
-    let mut found: Vec<(String, f64, f64)> = rounds.collect();
+    let rounds =
+        data.subject.rounds.iter().filter_map(|round| {
+            Some((round, measured("uniformity", &round.node)?, measured("alignment", &round.node)?))
+        });
+    let mut found: Vec<(&Evaluated, f64, f64)> = rounds.collect();
     if let Some(shape) = data.shape.filter(|_| found.is_empty()) {
-        found.push((format!("K = {}", data.subject.chosen().learners), shape.uniformity, shape.alignment));
+        found.push((data.subject.chosen(), shape.uniformity, shape.alignment));
     }
     if found.is_empty() {
         return html! {};
     }
-    let dot = |(name, x, y): (String, f64, f64)| Dot {
-        x,
-        y,
-        radius: 5.0,
-        title: format!("{name}: alignment {y:.3}, uniformity {x:.3}"),
-        name,
+    // The first round with each number of learners has a name; those of all rounds would cover each other.
+    let is_first = |at: usize| at == 0 || found[at - 1].0.learners != found[at].0.learners;
+    let dot = |(at, &(round, x, y)): (usize, &(&Evaluated, f64, f64))| {
+        let Evaluated { round, learners, .. } = round;
+        Dot {
+            x,
+            y,
+            radius: 5.0,
+            title: format!("round {round}, K = {learners}: alignment {}, uniformity {}", decimal(y, 3), decimal(x, 3)),
+            name: if is_first(at) { format!("K = {learners}") } else { String::new() },
+        }
     };
     let one = match found.as_slice() {
         [(_, uniformity, alignment)] => Some((*uniformity, *alignment)),
         _ => None,
     };
-    let dots: Vec<Dot> = found.into_iter().map(dot).collect();
+    let dots: Vec<Dot> = found.iter().enumerate().map(dot).collect();
     html! {
         div {
             @match one {
                 // A single dot shows nothing.
-                Some((uniformity, alignment)) => p { "Alignment " b { (format!("{alignment:.3}")) } ", uniformity " b { (format!("{uniformity:.3}")) } "." },
+                Some((uniformity, alignment)) => p { "Alignment " b { (decimal(alignment, 3)) } ", uniformity " b { (decimal(uniformity, 3)) } "." },
                 None => (dots::draw("Alignment against uniformity", &Axes { x: ("uniformity", Unit::Plain), y: ("alignment", Unit::Plain) }, &dots)),
             }
             p.caption { "Alignment: mean squared distance within classes. Uniformity: logarithm of the mean of exp(−2 d²) over all pairs. Lower is better \

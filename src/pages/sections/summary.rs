@@ -2,16 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use dnc_learn::statistics::mean_interval;
 use maud::{Markup, html};
 
-use super::parts::{definition, frame_of, metric_name, prose, with_interval};
+use super::parts::{definition, estimate, frame_of, metric_name, prose, with_interval};
 use crate::execute::Outcome;
 use crate::pages::analysis::confusions::ConfusedPair;
 use crate::pages::analysis::gallery::GalleryList;
 use crate::pages::analysis::label_errors::Suspect;
 use crate::pages::analysis::rounds::Lift;
-use crate::pages::evidence::{Catalogue, Choice, Evidence, Subject};
+use crate::pages::evidence::{Catalogue, Choice, Entry, Evidence, Subject};
 use crate::pages::format::{count, p_value, percent, points};
 use crate::pages::page::Section;
 use crate::pages::pictures::Pictures;
@@ -42,9 +41,9 @@ pub(in crate::pages) fn section(data: &Summary<'_>, pictures: &Pictures<'_>) -> 
             @for (metric, k) in data.subject.headline {
                 div.number title=(definition(metric)) {
                     @let values: Vec<f64> = data.runs.iter().filter_map(|run| run.value(&chosen.node, &data.subject.split, metric, k)).collect();
-                    @let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
-                    b { (with_interval(mean, mean_interval(&values).map(|interval| interval.half_width))) small { " %" } }
-                    span { (metric_name(metric, k)) ", " (data.subject.split) ", " (seeds(values.len())) }
+                    @let seeds = seeds(values.len());
+                    @if let Some((mean, interval)) = estimate(metric, values) { b { (with_interval(mean, interval)) small { " %" } } }
+                    span { (metric_name(metric, k)) ", " (data.subject.split) ", " (seeds) }
                 }
             }
             @for (name, node) in references(data.subject) {
@@ -59,19 +58,24 @@ pub(in crate::pages) fn section(data: &Summary<'_>, pictures: &Pictures<'_>) -> 
         ul.sentences { @for sentence in sentences(data) { li { (sentence) } } }
         @for warning in warnings(data) { p.warning { (prose(&warning)) } }
         (glance(data, pictures))
-        h3 #better { "Is the chosen round better?" }
-        (lift_table(data))
-        (fair_comparison(data))
+        @if !data.lifts.is_empty() {
+            h3 #better { "Is the chosen round better?" }
+            (lift_table(data))
+            (fair_comparison(data))
+        }
     };
     let lead = html! {
-        @if chosen.round >= 0 { "Round " (chosen.round) " with " (learners(chosen.learners)) ", " }
-        @match &data.subject.chosen_by {
-            Some(Choice { node, split }) => {
-                "chosen on " (split) " classes by " code { (node) } "."
-                @if *split == data.subject.split { " Its metrics on these classes are therefore optimistic." }
+        @if chosen.round < 0 { "Evaluated by " code { (chosen.node) } "." }
+        @else {
+            "Round " (chosen.round) " with " (learners(chosen.learners)) ", "
+            @match &data.subject.chosen_by {
+                Some(Choice { node, split }) => {
+                    "chosen on " (split) " classes by " code { (node) } "."
+                    @if *split == data.subject.split { " Its metrics on these classes are therefore optimistic." }
+                }
+                None if data.subject.rounds.len() > 1 => { "the last round: the manifest has no stage that chooses one." }
+                None => { "the only one." }
             }
-            None if data.subject.rounds.len() > 1 => { "the last round: the manifest has no stage that chooses one." }
-            None => { "the only evaluated model." }
         }
     };
     Section { id: "summary", title: "Summary", lead, body }
@@ -188,8 +192,8 @@ fn sentences(data: &Summary<'_>) -> Vec<Markup> {
     if let Some(pair) = data.pairs.first() {
         let [first, second] = pair.labels.map(|label| data.catalogue.class(label));
         sentences.push(html! {
-            "Most often confused are " b { (first) } " and " b { (second) } ", in " (pair.counts[0] + pair.counts[1]) " queries ("
-            (percent(pair.rate)) " % of both classes)."
+            "Most often confused are " b { (first) } " and " b { (second) } ", in " (pair.counts[0] + pair.counts[1]) " of their queries ("
+            (percent(pair.rate)) " %)."
         });
     }
     sentences

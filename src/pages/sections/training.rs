@@ -63,7 +63,7 @@ fn median(training: &Training) -> f64 {
 fn chart(name: &str, curves: &[Curve], starts: &[f64]) -> Markup {
     let last = curves.iter().map(|curve| curve.round).max().unwrap_or(0);
     let series = |curve: &Curve| {
-        let point = |&(x, y): &(f64, f64)| Point { x, y, half: None, title: String::new() };
+        let point = |&(x, y): &(f64, f64)| Point { x, y, interval: None, title: String::new() };
         // Names would cover each other, except in a last round of few learners.
         let is_named = curve.round == last && curves.iter().filter(|other| other.round == last).count() <= 4;
         Series {
