@@ -4,6 +4,9 @@ use super::dag::Plan;
 use super::node::NodeIndex;
 use crate::manifest::suggest;
 
+/// Most stages that a message lists.
+const MOST_LISTED: usize = 30;
+
 /// A stage, a stage in one round, or a single node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
@@ -19,16 +22,20 @@ impl Selection {
     /// The nodes of `plan` that it selects, at least one.
     ///
     /// # Errors
-    /// It selects none; the message suggests the nearest name.
+    /// It selects none; the message suggests the nearest name, or lists the stages.
     pub fn nodes(&self, plan: &Plan) -> Result<Vec<NodeIndex>, String> {
         let found: Vec<_> = (0..plan.nodes.len()).filter(|&index| self.selects(plan, index)).collect();
         if !found.is_empty() {
             return Ok(found);
         }
-        let stages = plan.manifest.stages.iter().map(|stage| stage.name.as_str());
-        let names = stages.chain(plan.nodes.iter().map(|node| node.name.as_str()));
-        let hint = suggest::nearest(&self.text, names).map(|name| format!("; did you mean `{name}`?"));
-        Err(format!("The plan has no stage or node `{}`{}", self.text, hint.unwrap_or_default()))
+        let stages = || plan.manifest.stages.iter().map(|stage| stage.name.as_str());
+        let names = stages().chain(plan.nodes.iter().map(|node| node.name.as_str()));
+        let hint = match suggest::nearest(&self.text, names) {
+            Some(name) => format!("; did you mean `{name}`?"),
+            None if plan.manifest.stages.len() > MOST_LISTED => "; `dnc-run plan` lists its nodes".to_owned(),
+            None => format!("; its stages: {}", suggest::all_of(stages())),
+        };
+        Err(format!("The plan has no stage or node `{}`{hint}", self.text))
     }
 
     fn selects(&self, plan: &Plan, index: NodeIndex) -> bool {

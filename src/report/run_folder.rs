@@ -203,9 +203,9 @@ impl RunFolder {
     /// The file does not exist or is not valid.
     pub fn read(&self) -> io::Result<RunJson> {
         let path = self.path.join("run.json");
-        let bytes = fs::read(&path)?;
-        serde_json::from_slice(&bytes)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("`{}`: {error}", path.display())))
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display()));
+        let bytes = fs::read(&path).map_err(named)?;
+        serde_json::from_slice(&bytes).map_err(|error| named(io::Error::new(io::ErrorKind::InvalidData, error)))
     }
 
     /// Writes `run.json`.

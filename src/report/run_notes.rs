@@ -53,9 +53,11 @@ impl Notes {
 
     /// Replaces the notes in the folder of a run.
     pub(super) fn write(&self, run: &Path) -> io::Result<()> {
-        let temporary = run.join(format!(".{FILE}"));
-        fs::write(&temporary, serde_json::to_string_pretty(self)? + "\n")?;
-        fs::rename(temporary, run.join(FILE))
+        let (temporary, path) = (run.join(format!(".{FILE}")), run.join(FILE));
+        let written = fs::write(&temporary, serde_json::to_string_pretty(self)? + "\n");
+        written
+            .and_then(|()| fs::rename(temporary, &path))
+            .map_err(|error| io::Error::new(error.kind(), format!("Cannot write `{}`: {error}", path.display())))
     }
 }
 
@@ -100,6 +102,8 @@ mod tests {
         let notes = Notes { tags: ["best".to_owned()].into(), note: Some("β was frozen".to_owned()) };
         notes.write(run.path()).unwrap();
         assert_eq!(Notes::read(run.path()).unwrap(), notes);
+        let error = notes.write(&run.path().join("gone")).unwrap_err().to_string();
+        assert!(error.starts_with("Cannot write `") && error.contains("gone/notes.json`: "), "{error}");
         fs::write(run.path().join(FILE), "{").unwrap();
         assert!(Notes::read(run.path()).unwrap_err().to_string().contains("notes.json"));
         assert_eq!(check_tag("β=0.1"), Ok(()));

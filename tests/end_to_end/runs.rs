@@ -30,6 +30,17 @@ fn project() -> Project {
 }
 
 #[test]
+fn what_is_not_there_is_named() {
+    let project = project();
+    project.run(&["words.toml"]);
+    let told = project.call(&["words.toml", "--from", "nothing-like-it"]).stderr;
+    assert!(told.contains("no stage or node `nothing-like-it`; its stages: `first` and `second`"), "{told}");
+    fs::remove_file(project.path().join("runs/words/1/run.json")).expect("the run wrote it");
+    let told = project.call(&["get", "words", "second"]).stderr;
+    assert!(told.contains("runs/words/1/run.json`: No such file"), "{told}");
+}
+
+#[test]
 fn a_tag_names_a_run_and_keeps_it() {
     let project = project();
     for words in ["a", "b", "c"] {

@@ -96,9 +96,16 @@ pub(super) fn notice(node: Option<&str>, message: &str) -> String {
     node.map_or_else(|| format!("note: {message}"), |node| format!("note: {node}: {message}"))
 }
 
-/// The line for a warning.
+/// The line for a warning. Names of files and classes may hold line breaks and what steers a terminal, which are written as in Rust.
 pub(super) fn warning(node: &str, message: &str) -> String {
-    format!("warning: {node}: {message}")
+    let mut line = format!("warning: {node}: ");
+    for symbol in message.chars() {
+        match symbol.is_control() {
+            true => line.extend(symbol.escape_default()),
+            false => line.push(symbol),
+        }
+    }
+    line
 }
 
 /// The last line of a run.
@@ -128,5 +135,10 @@ mod tests {
             let expected = ["fetched from the remote: 100 B of 1000 B", "fetched from the remote: 650 B of 1000 B"];
             assert_eq!(lines, expected);
         }
+    }
+
+    #[test]
+    fn a_warning_is_one_line_whatever_files_are_called() {
+        assert_eq!(warning("decode", "`a\nb\u{1b}[2J` is ß"), "warning: decode: `a\\nb\\u{1b}[2J` is ß");
     }
 }
