@@ -68,6 +68,7 @@ pub(super) fn contents(groups: &[Vec<Evidence>], options: &ReportOptions) -> Res
             findings.sections(groups, subject, options, training, rest, &mut contents)?;
         }
         None => {
+            contents.sections.push(sections::summary::without_evaluation(run));
             contents.sections.push(training);
             contents.sections.extend(rest);
             contents.sections.push(sections::reproduce::section(run, &metrics_csv(run), None));

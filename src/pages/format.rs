@@ -44,6 +44,11 @@ pub(super) fn count(number: usize) -> String {
     text
 }
 
+/// A count of things, with their name in the singular or plural: `1 class`.
+pub(super) fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
 /// A duration: `0.12 s`, `14.3 s`, `2 min 05 s`, `3 h 12 min`.
 pub(super) fn seconds(seconds: f64) -> String {
     let whole = seconds.round() as u64;
@@ -103,6 +108,7 @@ mod tests {
         );
         assert_eq!([percent(-0.028), decimal(-2.592_4, 3)], ["−2.8", "−2.592"]);
         assert_eq!([p_value(0.000_2), p_value(0.034)], ["< 0.001", "0.034"]);
+        assert_eq!([counted(1, "class", "classes"), counted(0, "class", "classes")], ["1 class", "0 classes"]);
         assert_eq!([count(5), count(5305), count(1_234_567)], ["5", "5\u{202f}305", "1\u{202f}234\u{202f}567"]);
         assert_eq!(
             [seconds(0.117), seconds(46.52), seconds(125.0), seconds(11_520.0)],

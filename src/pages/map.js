@@ -1,7 +1,7 @@
 "use strict";
 // The map: points drawn by WebGL2, pictures over them when few are in view, a lasso, and lines to the true neighbours of a point.
 (() => {
-  const root = document.querySelector("#map");
+  const root = document.querySelector("#map-view");
   if (!root) return;
   const data = JSON.parse(document.querySelector("#map-data").textContent);
   const decode = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0)).buffer;

@@ -200,6 +200,35 @@ fn a_run_of_hits_and_one_with_a_single_metric_have_pages_without_what_they_lack(
     assert!(page.contains("from 6 classes that training never saw"));
 }
 
+/// Pages of runs with two queries, with a query that has nothing to find, and with nothing evaluated.
+#[test]
+fn what_a_tiny_run_lacks_is_said() {
+    let (project, _) = reported();
+    let page = |name: &str, tested: u32| {
+        let train = ["plain", "six", "seven", "nine"].map(|class| (class, "train", 6));
+        let mut list = String::from("image,class,split\n");
+        for (class, split, images) in train.into_iter().chain([("eight", "test", tested)]) {
+            (0..images).for_each(|image| list += &format!("images/{class}/{image}.png,{class},{split}\n"));
+        }
+        project.write("list.csv", list);
+        let folder = "dataset = \"folder\"\nroot = \"images\"\nsplit = { train = 0.4 }";
+        let manifest = MANIFEST.replace(folder, "dataset = { kind = \"list\", file = \"list.csv\" }\nroot = \".\"");
+        project.write("tiny.toml", manifest.replace("\"shapes\"", &format!("\"{name}\"")));
+        project.call(&["tiny.toml", "--quiet"]);
+        project.read(&format!("runs/{name}/1/report.html"))
+    };
+    let two = page("two", 2);
+    assert!(two.contains("Of 2 test queries from 1 class that training never saw"));
+    assert!(section(&two, "map").contains("Too few images were evaluated for a map"));
+    assert!(section(&two, "shape").contains("Distances of 1 pair of one class and 0 pairs of different classes"));
+    let alone = page("alone", 1);
+    assert!(section(&alone, "summary").contains("there is nothing to measure") && !alone.contains("over 0 seeds"));
+    assert!(section(&alone, "gallery").contains("There are no queries to show"));
+    let nothing = page("nothing", 0);
+    assert!(section(&nothing, "summary").contains("No evaluation of this run has finished"));
+    assert!(section(&nothing, "summary").contains("Nodes that failed: pixels"));
+}
+
 #[test]
 fn a_browser_shows_the_page_without_errors() {
     let Some(browser) = browser() else {
@@ -209,6 +238,12 @@ fn a_browser_shows_the_page_without_errors() {
     };
     let (project, path) = reported();
     let page = fs::read_to_string(&path).expect("the page was written");
+    // Each name is given once, so that a link or a script finds what it means.
+    let mut ids: Vec<&str> = page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    ids.sort_unstable();
+    let all = ids.len();
+    ids.dedup();
+    assert_eq!(ids.len(), all);
     // What the page said is written into its title once everything was clicked.
     let watch = "<script>window.errors=[];addEventListener('error',e=>errors.push(e.message));\
                  addEventListener('securitypolicyviolation',e=>errors.push(e.blockedURI));</script>";

@@ -39,26 +39,29 @@ pub(in crate::pages) fn section(gallery: &Gallery<'_>, pictures: &Pictures<'_>) 
             (missing("The table of images is no longer in the store, so classes are shown by number; whether a neighbour is right is \
                       known only for neighbours that are queries themselves. Run the manifest again to restore it."))
         }
-        (legend(has_cameras, true))
-        div.filters {
-            input name="words" type="search" placeholder="class or image number" aria-label="Filter by class or image number";
-            @if !cameras.is_empty() {
-                select name="camera" aria-label="Camera" {
-                    option value="" { "all cameras" }
-                    @for camera in cameras { option value=(camera) { "camera " (camera) } }
+        @if gallery.lists.is_empty() { (missing("There are no queries to show.")) }
+        @else {
+            (legend(has_cameras, true))
+            div.filters {
+                input name="words" type="search" placeholder="class or image number" aria-label="Filter by class or image number";
+                @if !cameras.is_empty() {
+                    select name="camera" aria-label="Camera" {
+                        option value="" { "all cameras" }
+                        @for camera in cameras { option value=(camera) { "camera " (camera) } }
+                    }
                 }
-            }
-            @if !learners.is_empty() {
-                select name="learner" aria-label="Learner" {
-                    option value="" { "all learners" }
-                    @for learner in learners { option value=(learner) { "found by learner " (learner) " alone" } }
+                @if !learners.is_empty() {
+                    select name="learner" aria-label="Learner" {
+                        option value="" { "all learners" }
+                        @for learner in learners { option value=(learner) { "found by learner " (learner) " alone" } }
+                    }
                 }
+                span { "keys: 1 to " (gallery.lists.len()) " for a list, j and k for the next and previous query" }
+                output name="shown" {}
             }
-            span { "keys: 1 to " (gallery.lists.len()) " for a list, j and k for the next and previous query" }
-            output name="shown" {}
+            (tabs(gallery.lists, &panels))
+            @if let Some(left_out) = &left_out { p.caption { (prose(left_out)) } }
         }
-        (tabs(gallery.lists, &panels))
-        @if let Some(left_out) = &left_out { p.caption { (prose(left_out)) } }
     };
     let lead = html! { "Queries with their ten nearest images, out of " (count(gallery.answers.len())) " queries." };
     (Section { id: "gallery", title: "Gallery", lead, body }, left_out)

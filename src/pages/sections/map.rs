@@ -36,6 +36,7 @@ pub(in crate::pages) fn section(data: &MapData<'_>) -> (Section, Option<String>)
         html! { "Each point is an evaluated image; images that lie together are near each other in the embedding." };
     let (body, left_out) = match data.map.zip(data.embedded) {
         Some((map, embedded)) => body(data, map, embedded),
+        None if data.embedded.is_some() => (missing("Too few images were evaluated for a map."), None),
         None => (missing(NO_EMBEDDINGS), None),
     };
     (Section { id: "map", title: "Map", lead, body }, left_out)
@@ -66,7 +67,7 @@ fn body(data: &MapData<'_>, map: &Map, embedded: &Embedded) -> (Markup, Option<S
     });
     let body = html! {
         noscript { (missing("The map needs JavaScript.")) }
-        div #map {
+        div #map-view {
             div.filters {
                 label { "colour " select name="colour" {
                     option value="class" { "class" } option value="right" { "right or wrong" } option value="cluster" { "cluster" }

@@ -15,7 +15,7 @@ use crate::pages::analysis::timeline::Timeline;
 use crate::pages::charts::gantt;
 use crate::pages::error::PagesError;
 use crate::pages::evidence::Evidence;
-use crate::pages::format::{count, seconds};
+use crate::pages::format::{count, counted, seconds};
 use crate::pages::page::Section;
 use crate::report::run_folder::NodeJson;
 
@@ -46,8 +46,8 @@ pub(in crate::pages) fn section(run: &Evidence) -> Result<Section, PagesError> {
         @if outcomes.failed > 0 { ", " (outcomes.failed) " failed" }
         @if outcomes.skipped > 0 { ", " (outcomes.skipped) " were skipped" }
         @if outcomes.cancelled > 0 { ", " (outcomes.cancelled) " were cancelled" }
-        ". " (seconds(run.json.seconds)) " on " (run.json.threads) @if run.json.threads == 1 { " thread" } @else { " threads" }
-        ", at most " (run.json.jobs) @if run.json.jobs == 1 { " node" } @else { " nodes" } " at a time."
+        ". " (seconds(run.json.seconds)) " on " (counted(run.json.threads, "thread", "threads")) ", at most "
+        (counted(run.json.jobs, "node", "nodes")) " at a time."
     };
     Ok(Section { id: "run", title: "Run", lead, body })
 }

@@ -9,7 +9,7 @@ use crate::pages::charts::dots::{self, Axes, Dot};
 use crate::pages::charts::histogram::{self, Distribution};
 use crate::pages::charts::lines::{LineChart, Point, Series, Unit, draw};
 use crate::pages::evidence::{Catalogue, Evaluated, Evidence, Subject};
-use crate::pages::format::{count, decimal, percent};
+use crate::pages::format::{counted, decimal, percent};
 use crate::pages::page::Section;
 use crate::report::answers::Answer;
 
@@ -34,8 +34,8 @@ pub(in crate::pages) fn section(data: &ShapeData<'_>) -> Section {
                             Distribution { name: "different classes".into(), class: "negative", values: shape.negative.clone() },
                             Distribution { name: "same class".into(), class: "positive", values: shape.positive.clone() },
                         ]))
-                        p.caption { "Distances of " (count(shape.positive.len())) " pairs of one class and " (count(shape.negative.len()))
-                            " pairs of different classes. The less they overlap, the better." }
+                        p.caption { "Distances of " (counted(shape.positive.len(), "pair", "pairs")) " of one class and "
+                            (counted(shape.negative.len(), "pair", "pairs")) " of different classes. The less they overlap, the better." }
                     }
                     div { (spectrum(shape)) p.caption { "Singular values of the centred embeddings, each as a share of their sum. Effective rank "
                         (format!("{:.1}", shape.effective_rank)) " of " (shape.spectrum.len()) ": exp of the entropy of these shares." } }
@@ -43,8 +43,8 @@ pub(in crate::pages) fn section(data: &ShapeData<'_>) -> Section {
                 None => {
                     div {
                         (neighbour_distances(data))
-                        p.caption { "Distances of the ten nearest images of all queries. Distances of all pairs need the embeddings, which this run has \
-                            not kept." }
+                        p.caption { "Distances of the ten nearest images of all queries."
+                            @if data.answers.len() > 1 { " Distances of all pairs need the embeddings, which this run has not kept." } }
                     }
                 }
             }
@@ -53,7 +53,7 @@ pub(in crate::pages) fn section(data: &ShapeData<'_>) -> Section {
             (alignment(data))
             (sizes(data))
         }
-        @if data.shape.is_none() { (missing(super::parts::NO_EMBEDDINGS)) }
+        @if data.shape.is_none() && data.answers.len() > 1 { (missing(super::parts::NO_EMBEDDINGS)) }
     };
     let lead = html! { "How the embedding of the chosen round fills its space." };
     Section { id: "shape", title: "Shape", lead, body }
@@ -160,7 +160,9 @@ fn sizes(data: &ShapeData<'_>) -> Markup {
     let sizes = recall_by_size(data.answers);
     if sizes.len() < 2 {
         let only = sizes.first().map(|(size, ..)| *size).unwrap_or(0);
-        return html! { div { p { "All classes have " (only) " images, so Recall@1 cannot depend on the size of the class." } } };
+        return html! {
+            @if only > 0 { div { p { "All classes have " (counted(only, "image", "images")) ", so Recall@1 cannot depend on the size of the class." } } }
+        };
     }
     let most = sizes.iter().map(|size| size.1).max().unwrap_or(1) as f64;
     let dot = |&(size, classes, recall): &(usize, usize, f64)| Dot {

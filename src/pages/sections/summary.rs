@@ -11,7 +11,7 @@ use crate::pages::analysis::gallery::GalleryList;
 use crate::pages::analysis::label_errors::Suspect;
 use crate::pages::analysis::rounds::Lift;
 use crate::pages::evidence::{Catalogue, Choice, Entry, Evidence, Subject};
-use crate::pages::format::{count, p_value, percent, points};
+use crate::pages::format::{count, counted, p_value, percent, points};
 use crate::pages::page::Section;
 use crate::pages::pictures::Pictures;
 use crate::report::answers::Answer;
@@ -33,6 +33,13 @@ pub(in crate::pages) struct Summary<'a> {
     pub(in crate::pages) only: Option<(usize, usize)>,
 }
 
+/// The section of a run that evaluated nothing.
+pub(in crate::pages) fn without_evaluation(run: &Evidence) -> Section {
+    let lead = html! { "No evaluation of this run has finished." };
+    let body = html! { @for warning in incomplete(run) { p.warning { (prose(&warning)) } } };
+    Section { id: "summary", title: "Summary", lead, body }
+}
+
 /// The section.
 pub(in crate::pages) fn section(data: &Summary<'_>, pictures: &Pictures<'_>) -> Section {
     let chosen = data.subject.chosen();
@@ -42,8 +49,10 @@ pub(in crate::pages) fn section(data: &Summary<'_>, pictures: &Pictures<'_>) -> 
                 div.number title=(definition(metric)) {
                     @let values: Vec<f64> = data.runs.iter().filter_map(|run| run.value(&chosen.node, &data.subject.split, metric, k)).collect();
                     @let seeds = seeds(values.len());
-                    @if let Some((mean, interval)) = estimate(metric, values) { b { (with_interval(mean, interval)) small { " %" } } }
-                    span { (metric_name(metric, k)) ", " (data.subject.split) ", " (seeds) }
+                    @if let Some((mean, interval)) = estimate(metric, values) {
+                        b { (with_interval(mean, interval)) small { " %" } }
+                        span { (metric_name(metric, k)) ", " (data.subject.split) ", " (seeds) }
+                    }
                 }
             }
             @for (name, node) in references(data.subject) {
@@ -58,7 +67,7 @@ pub(in crate::pages) fn section(data: &Summary<'_>, pictures: &Pictures<'_>) -> 
         ul.sentences { @for sentence in sentences(data) { li { (sentence) } } }
         @for warning in warnings(data) { p.warning { (prose(&warning)) } }
         (glance(data, pictures))
-        @if !data.lifts.is_empty() {
+        @if data.lifts.iter().any(|lift| lift.of(data.subject.headline[0]).is_some()) {
             h3 #better { "Is the chosen round better?" }
             (lift_table(data))
             (fair_comparison(data))
@@ -155,6 +164,9 @@ fn basis(comparison: &Comparison) -> &'static str {
 fn sentences(data: &Summary<'_>) -> Vec<Markup> {
     let chosen = data.subject.chosen();
     let [main, second] = data.subject.headline;
+    if data.runs.iter().all(|run| run.value(&chosen.node, &data.subject.split, main.0, main.1).is_none()) {
+        return vec![html! { "No query has another image of its class to find: there is nothing to measure." }];
+    }
     let value = |metric: (&str, Option<i32>)| {
         let values: Vec<f64> = data
             .runs
@@ -165,7 +177,8 @@ fn sentences(data: &Summary<'_>) -> Vec<Markup> {
     };
     let classes: BTreeSet<u32> = data.answers.iter().map(|answer| answer.label).collect();
     let mut sentences = vec![html! {
-        "Of " (count(data.answers.len())) " " (data.subject.split) " queries from " (count(classes.len())) " classes"
+        "Of " (count(data.answers.len())) " " @if data.subject.split != "query" { (data.subject.split) " " }
+        (if data.answers.len() == 1 { "query" } else { "queries" }) " from " (counted(classes.len(), "class", "classes"))
         @match data.catalogue.trained(&classes) {
             None => "",
             Some(0) => " that training never saw",
@@ -213,6 +226,13 @@ fn warnings(data: &Summary<'_>) -> Vec<String> {
         warnings
             .push("No validation classes: the round could only be chosen by looking at the test classes.".to_owned());
     }
+    warnings.extend(incomplete(run));
+    warnings
+}
+
+/// Warnings about a run that is not complete.
+fn incomplete(run: &Evidence) -> Vec<String> {
+    let mut warnings = Vec::new();
     if run.json.unfinished {
         warnings.push("This run is unfinished: it is still going on, or was killed.".to_owned());
     }
