@@ -200,14 +200,14 @@ fn a_run_of_hits_and_one_with_a_single_metric_have_pages_without_what_they_lack(
     assert!(page.contains("from 6 classes that training never saw"));
 }
 
-/// Pages of runs with two queries, with a query that has nothing to find, and with nothing evaluated.
+/// Pages of runs with two queries, of a class that is trained or not, with a query that has nothing to find, and with nothing evaluated.
 #[test]
 fn what_a_tiny_run_lacks_is_said() {
     let (project, _) = reported();
-    let page = |name: &str, tested: u32| {
+    let page = |name: &str, tested: &str, images: u32| {
         let train = ["plain", "six", "seven", "nine"].map(|class| (class, "train", 6));
         let mut list = String::from("image,class,split\n");
-        for (class, split, images) in train.into_iter().chain([("eight", "test", tested)]) {
+        for (class, split, images) in train.into_iter().chain([(tested, "test", images)]) {
             (0..images).for_each(|image| list += &format!("images/{class}/{image}.png,{class},{split}\n"));
         }
         project.write("list.csv", list);
@@ -217,14 +217,16 @@ fn what_a_tiny_run_lacks_is_said() {
         project.call(&["tiny.toml", "--quiet"]);
         project.read(&format!("runs/{name}/1/report.html"))
     };
-    let two = page("two", 2);
+    let two = page("two", "eight", 2);
     assert!(two.contains("Of 2 test queries from 1 class that training never saw"));
     assert!(section(&two, "map").contains("Too few images were evaluated for a map"));
     assert!(section(&two, "shape").contains("Distances of 1 pair of one class and 0 pairs of different classes"));
-    let alone = page("alone", 1);
+    let seen = page("seen", "six", 2);
+    assert!(seen.contains("Of 2 test queries from 1 class, ") && !seen.contains("training never saw"));
+    let alone = page("alone", "eight", 1);
     assert!(section(&alone, "summary").contains("there is nothing to measure") && !alone.contains("over 0 seeds"));
     assert!(section(&alone, "gallery").contains("There are no queries to show"));
-    let nothing = page("nothing", 0);
+    let nothing = page("nothing", "eight", 0);
     assert!(section(&nothing, "summary").contains("No evaluation of this run has finished"));
     assert!(section(&nothing, "summary").contains("Nodes that failed: pixels"));
 }
