@@ -65,6 +65,9 @@ pub(in crate::pages) fn legend(has_cameras: bool, has_shares: bool) -> Markup {
 /// The name of a metric as papers write it.
 pub(in crate::pages) fn metric_name(metric: &str, k: Option<i32>) -> String {
     let k = k.map_or_else(String::new, |k| k.to_string());
+    if let Some(nuisance) = metric.strip_prefix("drop_") {
+        return format!("drop of R@{k}, {}", nuisance.replace('_', " "));
+    }
     match metric {
         "recall" => format!("R@{k}"),
         "cmc" => format!("CMC@{k}"),
@@ -96,6 +99,7 @@ pub(in crate::pages) fn definition(metric: &str) -> &'static str {
             "exp of the entropy of the singular values as shares of their sum: how many directions are used"
         }
         "spectral_decay" => "distance of the spectrum from a flat one; lower is better",
+        _ if metric.starts_with("drop_") => "R@1 on the unchanged images minus R@1 on the changed ones",
         _ if metric.starts_with("few_shot") => "accuracy of the nearest class mean, from k labelled images per class",
         _ => "",
     }
@@ -135,6 +139,15 @@ pub(in crate::pages) fn prose(text: &str) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn metrics_have_the_names_of_papers() {
+        let check = |metric: &str, k: Option<i32>, expected: &str| assert_eq!(metric_name(metric, k), expected);
+        check("recall", Some(10), "R@10");
+        check("map_at_r", None, "MAP@R");
+        check("few_shot_accuracy", Some(5), "few shot accuracy@5");
+        check("drop_colour_cast", Some(1), "drop of R@1, colour cast");
+    }
 
     #[test]
     fn an_interval_ends_where_the_metric_does() {
