@@ -42,7 +42,8 @@ impl ManifestArgs {
             // Nodes have no dot in their names.
             Some(node) if node.extension().is_none() => Ok(node.display().to_string()),
             manifest => {
-                let manifest = manifest.map_or_else(|| "MANIFEST".to_owned(), |manifest| manifest.display().to_string());
+                let manifest =
+                    manifest.map_or_else(|| "MANIFEST".to_owned(), |manifest| manifest.display().to_string());
                 let message = format!("`{command}` needs a node, as in `dnc-run {command} {manifest} NODE`");
                 Err(Failure::Call(message))
             }

@@ -137,17 +137,11 @@ mod tests {
             ),
             (
                 "invalid value: integer `-3`, expected u8",
-                Refusal::WrongType {
-                    found: FoundValue("integer `-3`"),
-                    expected: "a non-negative integer".to_owned(),
-                },
+                Refusal::WrongType { found: FoundValue("integer `-3`"), expected: "a non-negative integer".to_owned() },
             ),
             (
                 "invalid length 2, expected an array of length 3",
-                Refusal::WrongType {
-                    found: FoundValue("sequence"),
-                    expected: "an array of length 3".to_owned(),
-                },
+                Refusal::WrongType { found: FoundValue("sequence"), expected: "an array of length 3".to_owned() },
             ),
             ("the sky is falling", Refusal::Other),
         ] {

@@ -94,7 +94,8 @@ mod tests {
         let image =
             Hit { id: 3, class: "cat".to_owned(), distance: 0., share_right: None, source: "cats/3.png".to_owned() };
         let corrector = Corrector::default();
-        let corrected = |class| corrector.correct(&folder, &image, slice::from_ref(&image), Some(class)).unwrap().labels;
+        let corrected =
+            |class| corrector.correct(&folder, &image, slice::from_ref(&image), Some(class)).unwrap().labels;
         assert_eq!(corrected(" dog ").iter().map(|label| label.class.as_str()).collect::<Vec<_>>(), ["dog"]);
         assert!(corrected(" cat ").is_empty());
         assert_eq!(corrected(" ").iter().map(|label| label.class.as_str()).collect::<Vec<_>>(), [""]);

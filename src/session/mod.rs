@@ -399,10 +399,11 @@ impl Session {
 
 /// The absolute path as `run.json` records it.
 fn recorded(path: &Path) -> Result<PathBuf, SessionError> {
-    let path = std::path::absolute(path)
-        .map_err(SessionError::cannot(format!("Cannot locate `{}`", path.display())))?;
+    let path =
+        std::path::absolute(path).map_err(SessionError::cannot(format!("Cannot locate `{}`", path.display())))?;
     if path.to_str().is_none() {
-        let message = format!("`{}` is not valid UTF-8, so that `run.json` cannot record it; rename it", path.display());
+        let message =
+            format!("`{}` is not valid UTF-8, so that `run.json` cannot record it; rename it", path.display());
         return Err(SessionError::Call(message));
     }
     Ok(path)

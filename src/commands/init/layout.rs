@@ -1,7 +1,7 @@
 //! Which data set a folder or file is: recognised by the names in it.
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
 use dnc_stages::decode::datasets::DatasetConfig;
@@ -166,10 +166,17 @@ fn named_columns(path: &Path, columns: Vec<(String, bool)>, is_list: bool) -> Re
 
 /// The headings of a list, which are separated by the delimiter that occurs most often.
 fn headings(path: &Path) -> Result<Vec<(String, bool)>, String> {
-    let failed = |error| format!("Cannot read `{}`: {error}", path.display());
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::InvalidData => format!("`{}` is not UTF-8; save it as UTF-8", path.display()),
+        _ => format!("Cannot read `{}`: {error}", path.display()),
+    };
+    let mut lines = BufReader::new(File::open(path).map_err(failed)?);
     let mut line = String::new();
-    BufReader::new(File::open(path).map_err(failed)?).read_line(&mut line).map_err(failed)?;
-    let line = line.trim_start_matches('\u{feff}');
+    // Blank lines may come first.
+    while line.trim().is_empty() && lines.read_line(&mut line).map_err(failed)? > 0 {}
+    // The lines of old Macs end with `\r`.
+    let line = line.trim_start_matches('\u{feff}').trim_start_matches(['\r', '\n']);
+    let line = line.split('\r').next().unwrap_or_default();
     if line.trim().is_empty() {
         return Err(format!("`{}` does not begin with a line of headings", path.display()));
     }
@@ -264,6 +271,7 @@ mod tests {
         assert_eq!(found(&[("All.CSV", "\u{feff}\"Image\";Class;Split\r\n")], "All.CSV").0, exported);
         let renamed = json!({ "kind": "list", "file": "all.tsv", "image": "Filename", "class": "Label" });
         assert_eq!(found(&[("all.tsv", "Filename\tLabel\n")], "all.tsv").0, renamed);
+        assert_eq!(found(&[("all.csv", "\n\"path\",\"label\"\r")], "all.csv").0, expected);
         let second = [("d/a.csv", "author,licence\n"), ("d/b.csv", "image,class\n"), ("d/1.png", "")];
         assert_eq!(found(&second, "d").0, json!({ "kind": "list", "file": "b.csv" }));
         assert_eq!(found(&[("d/Ebay_train.txt", "")], "").0, json!("sop"));
@@ -279,5 +287,7 @@ mod tests {
         assert!(message("none.csv").ends_with("does not begin with a line of headings"));
         assert!(message("photos.zip").ends_with("is an archive; unpack it, and name the folder"));
         assert!(message("absent").starts_with("Cannot find"));
+        fs::write(folder.path().join("all.csv"), [0xff, 0xfe, b'p', 0]).expect("the folder is writable");
+        assert!(message("all.csv").ends_with("is not UTF-8; save it as UTF-8"));
     }
 }

@@ -10,7 +10,7 @@ use crate::pages::analysis::confusions::ConfusedPair;
 use crate::pages::analysis::gallery::GalleryList;
 use crate::pages::analysis::label_errors::Suspect;
 use crate::pages::analysis::rounds::Lift;
-use crate::pages::evidence::{Catalogue, Choice, Entry, Evidence, Subject};
+use crate::pages::evidence::{Catalogue, Choice, Evidence, Subject};
 use crate::pages::format::{count, counted, p_value, percent, points};
 use crate::pages::page::Section;
 use crate::pages::pictures::Pictures;

@@ -63,7 +63,7 @@ pub enum LearnError {
     #[error("The tensors do not match the model: {fit}")]
     Mismatch {
         /// The missing tensors, the unexpected ones and those of another shape.
-        fit: Fit,
+        fit: Box<Fit>,
     },
     /// A weights file could not be opened, read or written.
     #[error("Could not {doing} the weights file `{path}`")]

@@ -104,7 +104,7 @@ impl Parameters {
         let expected = specs.iter().map(|spec| (spec.name.as_str(), spec.shape.as_slice()));
         let (pairs, fit) = matching::exact(expected, tensors);
         if !fit.is_exact() {
-            return Err(LearnError::Mismatch { fit });
+            return Err(LearnError::Mismatch { fit: Box::new(fit) });
         }
         let mut parameters = Self::empty(device);
         for (spec, (_, tensor)) in specs.iter().zip(pairs) {

@@ -77,7 +77,7 @@ impl Optimiser {
             }
         }
         fit.unexpected = given.into_keys().map(str::to_owned).collect();
-        if fit.is_exact() { Ok(Self { settings, moments }) } else { Err(LearnError::Mismatch { fit }) }
+        if fit.is_exact() { Ok(Self { settings, moments }) } else { Err(LearnError::Mismatch { fit: Box::new(fit) }) }
     }
 }
 

@@ -78,7 +78,7 @@ impl Dataset for List {
             before += batch.num_rows();
             Ok::<_, DecodeError>(())
         };
-        match schema_of(&file)? {
+        match schema_of([file.as_path()])? {
             Some(schema) => {
                 let found: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
                 let names = names.as_found(&file, &found)?;

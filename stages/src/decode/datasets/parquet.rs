@@ -59,7 +59,8 @@ impl Dataset for Parquet {
         };
         let (mut images, mut position) = (Vec::with_capacity(files.len()), 0);
         for file in files {
-            let schema = schema_of(&file)?.ok_or_else(|| DecodeError::format(&file, "is not a Parquet file"))?;
+            let schema =
+                schema_of([file.as_path()])?.ok_or_else(|| DecodeError::format(&file, "is not a Parquet file"))?;
             let found: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
             let names = names.as_found(&file, &found)?;
             check_type(&schema, &names.image, &file)?;
