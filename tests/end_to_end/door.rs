@@ -92,8 +92,9 @@ fn init_writes_manifests_that_run() {
         sop.contains("per_class = 2") && !sop.contains("[rounds]"),
         "three training classes are not divided: {sop}"
     );
-    // The queries of a class are fewer than its images.
+    // Episodes of queries are drawn from the gallery, in which a class has fewer images.
     init_and_run(&project, &["by-split", "--template", "few-shot", "--output", "queries.toml"]);
+    assert!(project.read("queries.toml").contains("few_shot = { ways = 3, shots = [1], queries = 1 }"));
     init_and_run(&project, &["by-split"]);
     assert!(!project.read("by-split.toml").contains("split = {"));
 
@@ -158,7 +159,7 @@ fn init_takes_what_people_have() {
     assert!(first.code == Some(2) && first.stderr.contains("`dnc-run init` writes"), "{}", first.stderr);
     project.write("phone/cat/1.heic", "a photo");
     refused("phone", "`cat/1.heic` is an image of a form that is not read; convert it to JPEG or PNG");
-    project.write("outside/list.csv", "image,class\n../splits/train/0/0.png,0\n");
+    project.write("outside/all.csv", "image,class\n../splits/train/0/0.png,0\n");
     refused("outside", "None of the 1 images in `outside` could be read; `../splits/train/0/0.png` is outside");
     // A manifest of this name would be read as the settings of the project.
     project.write("dnc/cat/1.png", picture(0, 0));

@@ -124,7 +124,7 @@ fn a_wrong_override_is_one_error_that_is_underlined_there() {
     let project = Project::new();
     let quickstart = concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines/quickstart.toml");
     for (set, place, message) in [
-        ("stage.init.crop=1000000", "--> --set:1:17", "`crop` is 1000000 and `resize` is 48"),
+        ("stage.init.crop=1000", "--> --set:1:17", "`crop` is 1000 and `resize` is 48"),
         ("stage.train.miner.knd=hard", "--> --set:1:13", "Did you mean `kind` instead of `knd`?"),
         ("stage.train.schedule.knd=step", "--> --set:1:22", "Did you mean `kind`?"),
         ("stage.decode.corrections.x=1", "--> --set:1:14", "`corrections` must be"),

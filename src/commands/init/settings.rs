@@ -164,9 +164,9 @@ fn counts(survey: &Survey) -> Result<(usize, usize, usize), String> {
 fn episodes(survey: &Survey, test_classes: usize) -> Result<(usize, &'static [u32], usize), String> {
     let splits: Vec<(usize, usize)> = match survey.has_splits() {
         true => {
-            let queries =
-                survey.split_sizes.iter().filter(|(split, _)| !matches!(split, Split::Train | Split::Gallery));
-            queries.map(|(_, sizes)| drawable(sizes, sizes.len())).collect()
+            // `evaluate` draws the episodes of queries from their gallery.
+            let drawn = survey.split_sizes.iter().filter(|(split, _)| !matches!(split, Split::Train | Split::Query));
+            drawn.map(|(_, sizes)| drawable(sizes, sizes.len())).collect()
         }
         false => vec![drawable(&survey.class_sizes, test_classes)],
     };
