@@ -24,8 +24,8 @@ from test_scale import KEYS, Server
 
 SETTINGS = "check = 1\ngroup = 1\ncpus = 2\n"
 PIPELINES = Path(__file__).resolve().parent.parent / "pipelines"
-# One learner of a small network that trains for about a minute.
-TRAINING = ["rounds.learners=[1]", "stage.decode.per_class=2", "stage.augment.views=4", "stage.train.epochs=60",
+# One learner of a small network, whose training takes more than the minute that a job of two minutes leaves it.
+TRAINING = ["rounds.learners=[1]", "stage.decode.per_class=2", "stage.augment.views=4", "stage.train.epochs=130",
             "stage.train.sampler.per_class=2", "stage.init.backbone=small", "stage.init.crop=32", "stage.init.resize=32"]
 TRAINING = ["--until", "train", *[word for setting in TRAINING for word in ("--set", setting)]]
 
