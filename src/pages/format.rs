@@ -1,5 +1,8 @@
 //! Numbers as text, the same everywhere in a report.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 /// A fraction in percent with one decimal: `39.6`.
 pub(super) fn percent(fraction: f64) -> String {
     decimal(fraction * 100.0, 1)
@@ -79,16 +82,7 @@ pub(super) fn date(seconds: u64) -> String {
 
 /// Bytes as base64, for `data:` URLs.
 pub(super) fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(base64_length(bytes.len()));
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - group.len()));
-        for position in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * position)) as usize & 63];
-            text.push(if position <= group.len() { char::from(digit) } else { '=' });
-        }
-    }
-    text
+    STANDARD.encode(bytes)
 }
 
 /// Length of the base64 form of so many bytes.

@@ -1,5 +1,7 @@
 //! Name and password in a URL, as in `https://name:password@host/path`: each request sends them, and no message shows them.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use object_store::{HeaderMap, HeaderValue};
 
 use super::percent::percent_decoded;
@@ -23,24 +25,10 @@ pub(super) fn split_login(url: &str) -> Result<(String, HeaderMap)> {
     if !login.contains(&b':') {
         login.push(b':');
     }
-    let mut value = HeaderValue::from_str(&format!("Basic {}", base64(&login))).expect("base64 is ASCII");
+    let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(&login))).expect("base64 is ASCII");
     value.set_sensitive(true);
     headers.insert("authorization", value);
     Ok((shown, headers))
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let byte = |index: usize| u32::from(three.get(index).copied().unwrap_or(0));
-        let bits = (byte(0) << 16) | (byte(1) << 8) | byte(2);
-        for digit in 0..4 {
-            let value = (bits >> (18 - 6 * digit)) as usize % 64;
-            text.push(if digit > three.len() { '=' } else { char::from(DIGITS[value]) });
-        }
-    }
-    text
 }
 
 #[cfg(test)]
