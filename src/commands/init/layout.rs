@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
-use dnc_stages::decode::datasets::DatasetConfig;
+use dnc_stages::decode::datasets::{DELIMITERS, DatasetConfig, csv_records};
 use dnc_stages::decode::entry::split_named;
 use image::ImageFormat;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -25,8 +25,6 @@ const PUBLISHED: [(&str, &str); 9] = [
     ("idx", "train-images-idx3-ubyte"),
     ("idx", "train-images-idx3-ubyte.gz"),
 ];
-/// What may separate the headings of a list.
-const DELIMITERS: [char; 4] = [',', ';', '\t', '|'];
 /// How many folders with nothing but one folder in them are descended into.
 const DESCENTS: usize = 3;
 
@@ -164,7 +162,7 @@ fn named_columns(path: &Path, columns: Vec<(String, bool)>, is_list: bool) -> Re
     Ok(named)
 }
 
-/// The headings of a list, which are separated by the delimiter that occurs most often.
+/// The headings of a list, which are separated by the delimiter that gives most of them.
 fn headings(path: &Path) -> Result<Vec<(String, bool)>, String> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::InvalidData => format!("`{}` is not UTF-8; save it as UTF-8", path.display()),
@@ -174,16 +172,12 @@ fn headings(path: &Path) -> Result<Vec<(String, bool)>, String> {
     let mut line = String::new();
     // Blank lines may come first.
     while line.trim().is_empty() && lines.read_line(&mut line).map_err(failed)? > 0 {}
-    // The lines of old Macs end with `\r`.
-    let line = line.trim_start_matches('\u{feff}').trim_start_matches(['\r', '\n']);
-    let line = line.split('\r').next().unwrap_or_default();
-    if line.trim().is_empty() {
-        return Err(format!("`{}` does not begin with a line of headings", path.display()));
-    }
+    let line = line.trim_start_matches('\u{feff}').trim_start();
     // Of equals, the last one is found.
-    let delimiter = DELIMITERS.into_iter().rev().max_by_key(|&delimiter| line.matches(delimiter).count());
-    let names = line.split(delimiter.unwrap_or(','));
-    Ok(names.map(|name| (name.trim().trim_matches('"').to_owned(), true)).collect())
+    let records = DELIMITERS.into_iter().rev().filter_map(|delimiter| csv_records(line.as_bytes(), delimiter).next());
+    let names = records.max_by_key(Vec::len);
+    let names = names.ok_or_else(|| format!("`{}` does not begin with a line of headings", path.display()))?;
+    Ok(names.into_iter().map(|name| (name.trim().to_owned(), true)).collect())
 }
 
 fn parquet_columns(path: &Path) -> Result<Vec<(String, bool)>, String> {

@@ -126,7 +126,7 @@ fn recall(task: Task, searched: usize) -> Vec<u32> {
 
 /// Number of images among which a query is searched.
 fn searched(survey: &Survey) -> usize {
-    let images = |split| survey.splits.get(&split).map(|(images, _)| *images);
+    let images = |split| survey.splits.contains_key(&split).then(|| survey.counts_of(split).0);
     match survey.has_splits() {
         true => images(Split::Gallery).or(images(Split::Test)).or(images(Split::Validation)).unwrap_or(0),
         false => survey.images / 2,
@@ -136,13 +136,12 @@ fn searched(survey: &Survey) -> usize {
 /// Training images, training classes and test classes.
 fn counts(survey: &Survey) -> Result<(usize, usize, usize), String> {
     if survey.has_splits() {
-        let of = |split| survey.splits.get(&split).copied().unwrap_or_default();
-        let (images, classes) = of(Split::Train);
+        let (images, classes) = survey.counts_of(Split::Train);
         if classes < 2 {
             return Err("There are fewer than two training classes; a metric cannot be learned from one".to_owned());
         }
         let others = survey.splits.iter().filter(|(split, _)| **split != Split::Train);
-        let tested = others.map(|(_, (_, classes))| *classes).max().unwrap_or(0);
+        let tested = others.map(|(_, classes)| classes.len()).max().unwrap_or(0);
         if tested == 0 {
             return Err(
                 "All images are in the split `train`; without another split nothing can be evaluated".to_owned()
@@ -165,7 +164,7 @@ fn episodes(survey: &Survey, test_classes: usize) -> Result<(usize, &'static [u3
     let splits: Vec<(usize, usize)> = match survey.has_splits() {
         true => {
             // `evaluate` draws the episodes of queries from their gallery.
-            let drawn = survey.split_sizes.iter().filter(|(split, _)| !matches!(split, Split::Train | Split::Query));
+            let drawn = survey.splits.iter().filter(|(split, _)| !matches!(split, Split::Train | Split::Query));
             drawn.map(|(_, sizes)| drawable(sizes, sizes.len())).collect()
         }
         false => vec![drawable(&survey.class_sizes, test_classes)],

@@ -26,10 +26,8 @@ pub(super) struct Survey {
     pub(super) images: usize,
     /// Number of images of each class, sorted.
     pub(super) class_sizes: Vec<usize>,
-    /// Images and classes of each split; empty if the data set has none.
-    pub(super) splits: BTreeMap<Split, (usize, usize)>,
-    /// Of each split, the number of images of each class, sorted.
-    pub(super) split_sizes: BTreeMap<Split, Vec<usize>>,
+    /// Of each split, the number of images of each class, sorted; empty if the data set has no splits.
+    pub(super) splits: BTreeMap<Split, Vec<usize>>,
     /// Whether the images have cameras.
     pub(super) cameras: bool,
     /// Median length of the shorter side in pixels.
@@ -65,22 +63,18 @@ impl Survey {
         listing.check_not_empty(&layout.root).map_err(|error| error_chain(&error))?;
         let (entries, classes) = (&listing.entries, listing.classes.len());
         let mut class_sizes = vec![0; classes];
-        let mut by_split: BTreeMap<Split, (usize, BTreeSet<usize>)> = BTreeMap::new();
-        let mut split_sizes: BTreeMap<Split, BTreeMap<usize, usize>> = BTreeMap::new();
+        let mut by_split: BTreeMap<Split, BTreeMap<usize, usize>> = BTreeMap::new();
         for entry in entries {
             class_sizes[entry.class] += 1;
             if let Some(split) = entry.split {
-                let (images, classes) = by_split.entry(split).or_default();
-                *images += 1;
-                classes.insert(entry.class);
-                *split_sizes.entry(split).or_default().entry(entry.class).or_default() += 1;
+                *by_split.entry(split).or_default().entry(entry.class).or_default() += 1;
             }
         }
-        let empty = BTreeSet::new();
-        let trained = by_split.get(&Split::Train).map_or(&empty, |(_, classes)| classes);
-        let others = by_split.iter().filter(|(split, _)| **split != Split::Train).flat_map(|(_, (_, classes))| classes);
-        let shared_classes =
-            others.collect::<BTreeSet<_>>().into_iter().filter(|class| trained.contains(class)).count();
+        let is_trained =
+            |class: &&usize| by_split.get(&Split::Train).is_some_and(|trained| trained.contains_key(class));
+        let others =
+            by_split.iter().filter(|(split, _)| **split != Split::Train).flat_map(|(_, classes)| classes.keys());
+        let shared_classes = others.filter(is_trained).collect::<BTreeSet<_>>().len();
 
         let count = entries.len().min(SAMPLE);
         let sample: Vec<usize> = (0..count).map(|number| number * entries.len() / count).collect();
@@ -116,8 +110,7 @@ impl Survey {
         Ok(Self {
             images: entries.len(),
             class_sizes,
-            splits: by_split.into_iter().map(|(split, (images, classes))| (split, (images, classes.len()))).collect(),
-            split_sizes: split_sizes.into_iter().map(|(split, classes)| (split, sorted(classes))).collect(),
+            splits: by_split.into_iter().map(|(split, classes)| (split, sorted(classes))).collect(),
             cameras: entries.iter().any(|entry| entry.camera.is_some()),
             side: sides[sides.len() / 2],
             unreadable,
@@ -150,9 +143,14 @@ impl Survey {
 
     /// Number of images that a typical class has for training.
     pub(super) fn median_trained(&self) -> usize {
-        let trained = self.split_sizes.get(&Split::Train).filter(|_| self.has_splits());
+        let trained = self.splits.get(&Split::Train).filter(|_| self.has_splits());
         let sizes = trained.unwrap_or(&self.class_sizes);
         sizes[sizes.len() / 2]
+    }
+
+    /// Images and classes of a split.
+    pub(super) fn counts_of(&self, split: Split) -> (usize, usize) {
+        self.splits.get(&split).map_or((0, 0), |sizes| (sizes.iter().sum(), sizes.len()))
     }
 
     /// Whether the data set says what each image is for.
@@ -184,7 +182,8 @@ impl Survey {
             format!("Images per class: {least} to {most}, median {}", self.median_class()),
             format!("Shorter side: {} to {} pixels, median {}", self.sides.0, self.sides.1, self.side),
         ];
-        for (split, (images, classes)) in &self.splits {
+        for &split in self.splits.keys() {
+            let (images, classes) = self.counts_of(split);
             lines.push(format!("Split {split}: {images} images of {classes} classes"));
         }
         lines
@@ -235,8 +234,7 @@ impl Survey {
             ));
         }
         for expected in &self.expected {
-            let (images, classes) = self.splits.get(&expected.split).copied().unwrap_or_default();
-            if (images, classes) != (expected.images, expected.classes) {
+            if self.counts_of(expected.split) != (expected.images, expected.classes) {
                 odd.push(format!(
                     "The published split {} has {} images of {} classes, unlike this copy",
                     expected.split, expected.images, expected.classes

@@ -13,7 +13,7 @@ use super::columns::ColumnNames;
 use crate::decode::error::DecodeError;
 
 /// What may stand between values, in the order in which it is tried.
-const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+pub const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
 /// A table of text columns.
 pub(super) struct TextTable {
@@ -131,7 +131,7 @@ pub(in crate::decode) fn check_quotes(file: &Path, text: &str, delimiter: u8) ->
 }
 
 /// The records of a text: lists of values.
-pub(in crate::decode) fn records(text: &[u8], delimiter: u8) -> impl Iterator<Item = Vec<String>> {
+pub fn records(text: &[u8], delimiter: u8) -> impl Iterator<Item = Vec<String>> {
     Records::new(text, delimiter).map(|(_, record)| record)
 }
 

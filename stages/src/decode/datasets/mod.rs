@@ -32,7 +32,8 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 pub use cars::Cars;
-pub(super) use csv::{check_quotes, records as csv_records};
+pub(super) use csv::check_quotes;
+pub use csv::{DELIMITERS, records as csv_records};
 pub use cub::Cub;
 pub use dataset::Dataset;
 pub use folder::Folder;
