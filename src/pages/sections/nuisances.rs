@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
 
-use super::parts::{estimate, frame_of, legend, missing};
+use super::parts::{frame_of, legend, missing, over_seeds};
 use crate::pages::analysis::nuisance_examples::{self, Examples, UNCHANGED};
 use crate::pages::analysis::nuisance_flips::{Flip, NuisanceFlips};
 use crate::pages::charts::intervals::{Row, draw};
@@ -15,6 +15,7 @@ use crate::pages::format::{base64, count, p_value, points};
 use crate::pages::page::Section;
 use crate::pages::pictures::Pictures;
 use crate::report::answers::Answer;
+use crate::report::difference::comparison::MeanInterval;
 
 /// Number of images that show what nuisances look like.
 const EXAMPLES: usize = 8;
@@ -52,9 +53,9 @@ pub(in crate::pages) fn shown(flips: &NuisanceFlips) -> impl Iterator<Item = &Fl
 /// # Errors
 /// The pictures cannot be derived.
 pub(in crate::pages) fn section(data: &NuisanceData<'_>, pictures: &Pictures<'_>) -> Result<Section, PagesError> {
-    let measured: Vec<(&str, &str)> = KNOWN.into_iter().filter(|(name, _)| !drops(data, name).is_empty()).collect();
+    let measured: Vec<(&str, &str)> = KNOWN.into_iter().filter(|(name, _)| drop_of(data, name).is_some()).collect();
     let row = |(name, meaning): &(&str, &str)| {
-        let (mean, interval) = estimate(&drop_of(name), drops(data, name))?;
+        let (mean, interval) = drop_of(data, name)?;
         let interval = interval.map(|found| (found.low, found.high));
         let class = match interval {
             Some((low, _)) if low > 0.0 => "worse",
@@ -94,16 +95,9 @@ pub(in crate::pages) fn section(data: &NuisanceData<'_>, pictures: &Pictures<'_>
     Ok(Section { id: "nuisances", title: "Nuisances", lead, body })
 }
 
-/// The drop in each run that measured it.
-fn drops(data: &NuisanceData<'_>, name: &str) -> Vec<f64> {
-    let metric = drop_of(name);
-    let value = |run: &Evidence| run.value(&data.subject.chosen().node, &data.subject.split, &metric, Some(1));
-    data.runs.iter().filter_map(value).collect()
-}
-
-/// The metric that measures the drop.
-fn drop_of(name: &str) -> String {
-    format!("drop_{name}")
+/// The drop over the runs that measured it.
+fn drop_of(data: &NuisanceData<'_>, name: &str) -> Option<(f64, Option<MeanInterval>)> {
+    over_seeds(data.runs, &data.subject.chosen().node, &data.subject.split, (&format!("drop_{name}"), Some(1)))
 }
 
 /// The pictures that are shown: examples unchanged and changed, and changed queries that flip with what they then find.

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::pages::evidence::Catalogue;
+use crate::pages::evidence::{Catalogue, Evidence};
 use crate::pages::format::percent;
 use crate::pages::pictures::Pictures;
 use crate::report::answers::Answer;
@@ -103,6 +103,16 @@ pub(in crate::pages) fn definition(metric: &str) -> &'static str {
         _ if metric.starts_with("few_shot") => "accuracy of the nearest class mean, from k labelled images per class",
         _ => "",
     }
+}
+
+/// Mean and 95 % interval of a metric over those of the runs that have it.
+pub(in crate::pages) fn over_seeds(
+    runs: &[Evidence],
+    node: &str,
+    split: &str,
+    (metric, k): (&str, Option<i32>),
+) -> Option<(f64, Option<MeanInterval>)> {
+    estimate(metric, runs.iter().filter_map(|run| run.value(node, split, metric, k)).collect())
 }
 
 /// Mean of a metric over runs, and its 95 % interval if there are several, as far as the metric can reach.

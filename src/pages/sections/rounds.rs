@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
 
-use super::parts::{definition, estimate, metric_name};
+use super::parts::{definition, metric_name, over_seeds};
 use crate::pages::charts::lines::{LineChart, Point, Series, Unit, draw};
 use crate::pages::evidence::{Evaluated, Evidence, Subject};
 use crate::pages::format::{decimal, percent};
@@ -50,17 +50,6 @@ pub(in crate::pages) fn section(runs: &[Evidence], subject: &Subject) -> Section
     Section { id: "rounds", title: "Rounds", lead, body }
 }
 
-/// Mean and 95 % interval of a metric over the runs.
-fn over_seeds(
-    runs: &[Evidence],
-    node: &str,
-    split: &str,
-    metric: &str,
-    k: Option<i32>,
-) -> Option<(f64, Option<MeanInterval>)> {
-    estimate(metric, runs.iter().filter_map(|run| run.value(node, split, metric, k)).collect())
-}
-
 /// A point of a chart at a round.
 fn point(round: &Evaluated, (y, interval): (f64, Option<MeanInterval>), title: String) -> Point {
     let interval = interval.map(|interval| (interval.low, interval.high));
@@ -79,7 +68,7 @@ fn tick(round: &Evaluated) -> (f64, String) {
 fn chart(runs: &[Evidence], subject: &Subject, splits: &BTreeSet<&str>, (metric, k): (&str, Option<i32>)) -> Markup {
     let series = |split: &&str| {
         let at = |round: &Evaluated| {
-            let found = over_seeds(runs, &round.node, split, metric, k)?;
+            let found = over_seeds(runs, &round.node, split, (metric, k))?;
             let value = text(found.0, unit_of(metric));
             Some(point(round, found, format!("{split}, round {} (K = {}): {value}", round.round, round.learners)))
         };
@@ -87,7 +76,7 @@ fn chart(runs: &[Evidence], subject: &Subject, splits: &BTreeSet<&str>, (metric,
         Series { name: (*split).to_owned(), class: class_of(split).to_owned(), points }
     };
     let references = subject.references.iter();
-    let value = |node: &String| Some((node.clone(), over_seeds(runs, node, &subject.split, metric, k)?.0));
+    let value = |node: &String| Some((node.clone(), over_seeds(runs, node, &subject.split, (metric, k))?.0));
     let name = metric_name(metric, k);
     let chosen = subject.chosen();
     draw(&LineChart {
@@ -124,7 +113,7 @@ fn learners(runs: &[Evidence], subject: &Subject) -> Markup {
     let mut by_learner: BTreeMap<i32, Vec<Point>> = BTreeMap::new();
     for round in &subject.rounds {
         for learner in 0..round.learners {
-            if let Some(found) = over_seeds(runs, &round.node, &subject.split, "subspace_recall", Some(learner)) {
+            if let Some(found) = over_seeds(runs, &round.node, &subject.split, ("subspace_recall", Some(learner))) {
                 let title = format!("learner {learner}, round {}: {} %", round.round, percent(found.0));
                 by_learner.entry(learner).or_default().push(point(round, found, title));
             }
@@ -139,7 +128,7 @@ fn learners(runs: &[Evidence], subject: &Subject) -> Markup {
         points,
     });
     let whole = subject.rounds.iter().filter_map(|round| {
-        let found = over_seeds(runs, &round.node, &subject.split, "recall", Some(1))?;
+        let found = over_seeds(runs, &round.node, &subject.split, ("recall", Some(1)))?;
         Some(point(round, found, format!("whole embedding: {} %", percent(found.0))))
     });
     let whole = Series { name: "whole".to_owned(), class: "whole".to_owned(), points: whole.collect() };
@@ -182,7 +171,7 @@ fn table(runs: &[Evidence], subject: &Subject, metrics: &[MetricKey]) -> Markup 
                         td { (name) @if is_chosen { " — chosen" } }
                         @for (metric, k) in metrics {
                             td.n {
-                                @if let Some((mean, interval)) = over_seeds(runs, node, &subject.split, metric, *k) {
+                                @if let Some((mean, interval)) = over_seeds(runs, node, &subject.split, (metric, *k)) {
                                     @if unit_of(metric) == Unit::Percent { (super::parts::with_interval(mean, interval)) }
                                     @else { (decimal(mean, 3)) }
                                 }

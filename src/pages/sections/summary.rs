@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use maud::{Markup, html};
 
-use super::parts::{definition, estimate, frame_of, metric_name, prose, with_interval};
+use super::parts::{definition, estimate, frame_of, metric_name, over_seeds, prose, with_interval};
 use crate::execute::Outcome;
 use crate::pages::analysis::confusions::ConfusedPair;
 use crate::pages::analysis::gallery::GalleryList;
@@ -164,16 +164,9 @@ fn basis(comparison: &Comparison) -> &'static str {
 fn sentences(data: &Summary<'_>) -> Vec<Markup> {
     let chosen = data.subject.chosen();
     let [main, second] = data.subject.headline;
-    if data.runs.iter().all(|run| run.value(&chosen.node, &data.subject.split, main.0, main.1).is_none()) {
+    let mean_of = |metric| over_seeds(data.runs, &chosen.node, &data.subject.split, metric).map(|(mean, _)| mean);
+    let Some(mean) = mean_of(main) else {
         return vec![html! { "No query has another image of its class to find: there is nothing to measure." }];
-    }
-    let value = |metric: (&str, Option<i32>)| {
-        let values: Vec<f64> = data
-            .runs
-            .iter()
-            .filter_map(|run| run.value(&chosen.node, &data.subject.split, metric.0, metric.1))
-            .collect();
-        values.iter().sum::<f64>() / values.len().max(1) as f64
     };
     let classes: BTreeSet<u32> = data.answers.iter().map(|answer| answer.label).collect();
     let mut sentences = vec![html! {
@@ -185,8 +178,8 @@ fn sentences(data: &Summary<'_>) -> Vec<Markup> {
             Some(trained) => { ", " (count(trained)) " of which have training images" }
         }
         ", "
-        (percent(value(main))) " % have an image of their class nearest (" (metric_name(main.0, main.1)) "); "
-        (metric_name(second.0, second.1)) " is " (percent(value(second))) " %."
+        (percent(mean)) " % have an image of their class nearest (" (metric_name(main.0, main.1)) "); "
+        (metric_name(second.0, second.1)) " is " (percent(mean_of(second).unwrap_or_default())) " %."
     }];
     if let Some(single) = data.subject.single()
         && let Some(lift) = data.lifts.iter().find(|lift| lift.node == single.node).and_then(|lift| lift.of(main))
