@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use dnc_learn::backbones::Preprocessing;
-use dnc_learn::error::LearnError;
+use dnc_learn::checks::finite_values;
 use dnc_learn::model::Model;
 use dnc_learn::parameters::{Group, Parameters};
 use dnc_learn::subspaces::Merged;
@@ -205,11 +205,7 @@ impl Network {
                 }
             }
         };
-        let vectors: Vec<f32> = vectors.flatten_all()?.to_vec1()?;
-        if !vectors.iter().all(|value| value.is_finite()) {
-            return Err(LearnError::NotFinite { what: "embeddings" });
-        }
-        Ok(vectors)
+        finite_values(&vectors, "embeddings")
     }
 }
 

@@ -1,8 +1,19 @@
-//! Range checks for hyper-parameters, shared by losses, miners, subspaces and samplers.
+//! Checks of hyper-parameters, shared by losses, miners, subspaces and samplers, and of computed values.
 
 use std::ops::RangeInclusive;
 
+use candle_core::Tensor;
+
 use crate::error::{LearnError, Result};
+
+/// The values of a tensor of any shape, row by row. `what` says in the plural what was computed.
+///
+/// # Errors
+/// One of them is infinite or NaN, or the device fails.
+pub fn finite_values(tensor: &Tensor, what: &'static str) -> Result<Vec<f32>> {
+    let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
+    if values.iter().all(|value| value.is_finite()) { Ok(values) } else { Err(LearnError::NotFinite { what }) }
+}
 
 /// Checks that `value` lies in `range`.
 pub(crate) fn check_range(parameter: &'static str, value: f64, range: RangeInclusive<f64>) -> Result<()> {

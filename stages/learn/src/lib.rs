@@ -15,7 +15,7 @@
 //!   arXiv 2109.04003.
 
 pub mod backbones;
-mod checks;
+pub mod checks;
 pub mod division;
 pub mod error;
 pub mod fit;

@@ -8,6 +8,7 @@
 
 use candle_core::{Device, Tensor};
 
+use crate::checks::finite_values;
 use crate::error::{LearnError, Result};
 
 /// A matrix of distances or similarities between the rows of one tensor (down) and those of another (across).
@@ -56,10 +57,7 @@ impl PairwiseMatrix {
     /// A matrix that was computed elsewhere.
     pub(crate) fn of(tensor: Tensor) -> Result<Self> {
         let (_, columns) = tensor.dims2()?;
-        let values: Vec<f32> = tensor.detach().flatten_all()?.to_vec1()?;
-        if !values.iter().all(|value| value.is_finite()) {
-            return Err(LearnError::NotFinite { what: "distances or similarities between the batch's embeddings" });
-        }
+        let values = finite_values(&tensor.detach(), "distances or similarities between the batch's embeddings")?;
         Ok(Self { tensor, values, columns })
     }
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use candle_core::Device;
-use dnc_learn::error::LearnError;
+use dnc_learn::checks::finite_values;
 use dnc_learn::optimise::{Optimiser, Settings};
 use dnc_learn::parameters::{Frozen, Parameters};
 use dnc_learn::streams::Streams;
@@ -125,12 +125,7 @@ impl<'a> Trainer<'a> {
         let features = method.model.features(&parameters, &pixels, None).map_err(failed)?;
         let embeddings = method.model.embed(&parameters, &features, None).map_err(failed)?; // [images, dim]
         let normalised = dnc_kernels::l2_normalise(&embeddings).map_err(|source| failed(source.into()))?;
-        let values = normalised.flatten_all().and_then(|values| values.to_vec1::<f32>());
-        let values = values.map_err(|source| failed(source.into()))?;
-        match values.iter().all(|value| value.is_finite()) {
-            true => Ok(()),
-            false => Err(failed(LearnError::NotFinite { what: "embeddings" })),
-        }
+        finite_values(&normalised, "embeddings").map(drop).map_err(failed)
     }
 
     /// Copies tensors and optimiser moments into `model`.
