@@ -42,8 +42,8 @@ const PARTS_IN_MEMORY: usize = 16;
 /// Number of parts of one object that are fetched at the same time.
 const PARTS_AT_ONCE: usize = 4;
 
-/// After so many bytes of a large object, the disk begins to write them, while more arrive. A store syncs what it has fetched before it
-/// refers to it, and would otherwise wait for the disk as long again as for the server.
+/// Number of bytes of a large object after which they are flushed to disk in the background, while the download continues. Otherwise
+/// the sync that follows each pull can take as long as the download itself.
 const WRITE_BACK: u64 = 64 << 20;
 
 /// Conditional puts are not repeated below this level, since one that is repeated after it has succeeded is refused.
@@ -53,7 +53,7 @@ const CONDITIONAL_ATTEMPTS: usize = 5;
 const PROBE: &str = "probe";
 const PROBE_BYTES: &[u8] = b"This object shows whether the server honours conditional puts.\n";
 
-/// A sync of a file on a thread of its own.
+/// A flush of a file in the background.
 type WriteBack = JoinHandle<io::Result<()>>;
 
 /// A remote in a bucket or on a WebDAV server.
@@ -378,7 +378,7 @@ impl Remote for BucketRemote {
     }
 }
 
-/// Waits until the disk has written what [`WRITE_BACK`] made it write. The system reports a failed write only once, so it must not be lost here.
+/// Waits for a flush and returns its error, which the system reports only once.
 async fn finish(write_back: Option<WriteBack>, path: &Path) -> Result<()> {
     let Some(write_back) = write_back else { return Ok(()) };
     let done = write_back.await.map_err(io::Error::other).and_then(|done| done);
